@@ -1,0 +1,5 @@
+"""Entry point of ``python -m segkit``."""
+
+from segkit.cli import main
+
+main(prog_name="python -m segkit")

@@ -1,0 +1,42 @@
+"""Command line of segkit. Command modules are imported when a command is named, so that ``--help`` is instant."""
+
+import importlib
+
+import click
+
+__all__ = ["main"]
+
+# command -> (module:object, one line for the overview); the overview is shown without importing torch
+COMMANDS = {
+    "data": ("segkit.cli.data:data", "Fetch, verify or draw the facade pictures."),
+    "train": ("segkit.cli.train:train", "Train a network: your own, or the kit's where the full kit is installed."),
+    "evaluate": ("segkit.cli.train:evaluate", "Score a checkpoint: per-class IoU, accuracy, pictures."),
+    "submit": ("segkit.cli.submit:submit", "Build your hand-in, check it as the grader will read it, print a receipt."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that knows its commands by name and imports a command's module only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name][0].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="segkit", message="segkit %(version)s")
+def main() -> None:
+    """Tools for the course on semantic segmentation with fully convolutional networks.
+
+    Start with the notebooks; come here to train outside a notebook (train), to measure (evaluate) and to hand in
+    (submit). Every command explains itself: python -m segkit COMMAND --help
+    """

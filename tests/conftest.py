@@ -1,0 +1,32 @@
+"""Fixtures shared by all tests: where the real data is, and how many threads a test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_threads() -> None:
+    """Two test processes on two cores must not fight: one thread each."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cmp_root() -> Path:
+    """Root of the real CMP Facade Database (with ``base/``), from the variable ``SEGKIT_CMP_ROOT``."""
+    root = os.environ.get("SEGKIT_CMP_ROOT")
+    if not root or not (Path(root) / "base").is_dir():
+        pytest.skip("real CMP facades not available: set SEGKIT_CMP_ROOT to the folder that holds base/")
+    return Path(root)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip GPU tests by name where there is no GPU."""
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA GPU")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(skip)
