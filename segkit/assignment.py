@@ -1,0 +1,82 @@
+"""The numbers that a course may set: the padding of ``conv1_1`` and the crop offsets that follow from it.
+
+They stand in one file, ``assignment.json``, which the release builder writes from the rubric. Notebooks, visible checks
+and plots read it, so that a course with another padding needs no other text.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from segkit.upsampling import crop_offsets
+
+__all__ = ["Assignment", "AssignmentError", "find", "load"]
+
+FILE_NAME = "assignment.json"
+
+
+class AssignmentError(Exception):
+    """``assignment.json`` is missing or damaged."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What ``assignment.json`` says.
+
+    Attributes:
+        name: Name of the assignment, ``"fcn"``.
+        padding: Padding of ``conv1_1`` in pixels.
+        crops: Offsets by name (``fcn32s``, ``fcn16s``, ``fcn8s``, ``pool4``, ``pool3``), in pixels.
+    """
+
+    name: str
+    padding: int
+    crops: dict[str, int]
+
+    def to_json(self) -> dict:
+        """Return the content of the file."""
+        return {"assignment": self.name, "padding": self.padding, "crops": dict(self.crops)}
+
+    @classmethod
+    def from_padding(cls, name: str, padding: int) -> "Assignment":
+        """Return the assignment whose crops follow from ``padding``."""
+        return cls(name, padding, crop_offsets(padding))
+
+
+def find(folder: str | Path = ".") -> Path:
+    """Return the path of ``assignment.json``: in ``folder``, beside the package, or in the repository's notebooks.
+
+    Raises:
+        AssignmentError: If it is in none of these places.
+    """
+    beside = Path(__file__).resolve().parent.parent
+    places = [Path(folder) / FILE_NAME, beside / FILE_NAME, beside / "notebooks" / "fcn" / FILE_NAME]
+    for place in places:
+        if place.is_file():
+            return place
+    looked = ", ".join(str(place.parent) for place in places)
+    raise AssignmentError(
+        f"{FILE_NAME} not found (looked in {looked}). It belongs beside the notebooks: unpack fcn.zip again, whole, "
+        "or start Jupyter in the folder that holds the notebooks."
+    )
+
+
+def load(folder: str | Path = ".") -> Assignment:
+    """Read ``assignment.json``.
+
+    Args:
+        folder: Where to look first; then beside the package.
+
+    Raises:
+        AssignmentError: If the file is missing, is no JSON, or lacks a number.
+    """
+    path = find(folder)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        crops = {name: int(content["crops"][name]) for name in crop_offsets()}
+        return Assignment(str(content["assignment"]), int(content["padding"]), crops)
+    except (ValueError, KeyError, TypeError) as error:
+        raise AssignmentError(
+            f"{path} cannot be read ({type(error).__name__}: {error}). Expected the keys assignment, padding and crops; "
+            "take the file from fcn.zip again."
+        ) from error
