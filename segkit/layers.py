@@ -1,0 +1,256 @@
+"""The layers a network must have, as data, and the comparison with the layers it has.
+
+The visible checks of the notebooks and the grader use the same comparison, so that a student sees before handing in what
+the grader will say.
+
+References:
+    Long, Shelhamer & Darrell, CVPR 2015; Simonyan & Zisserman, ICLR 2015, configuration D.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import nn
+
+__all__ = ["Layer", "LayerFault", "LayerMatch", "compare_layers", "describe", "expected_layers"]
+
+SETTINGS = {
+    "Conv2d": ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias"),
+    "ConvTranspose2d": (
+        "in_channels", "out_channels", "kernel_size", "stride", "padding", "output_padding", "dilation", "groups", "bias",
+    ),
+    "MaxPool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+}  # fmt: skip
+KINDS = {"Conv2d": nn.Conv2d, "ConvTranspose2d": nn.ConvTranspose2d, "MaxPool2d": nn.MaxPool2d}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a network.
+
+    Attributes:
+        path: Its full name in the network, ``"features.conv1_1"``.
+        kind: ``"Conv2d"``, ``"ConvTranspose2d"``, ``"MaxPool2d"``, or the class name of another layer with parameters.
+        settings: Hyper-parameters by name; square pairs are given as one number.
+        same_as: Path under which the same object was met before, or None.
+    """
+
+    path: str
+    kind: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    same_as: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return self.path.rpartition(".")[2]
+
+    def to_json(self) -> dict:
+        """Return plain data, as it crosses the pipe between judge and worker."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Layer":
+        """Return the layer that ``to_json`` wrote."""
+        return cls(str(content["path"]), str(content["kind"]), dict(content["settings"]), content.get("same_as"))
+
+
+@dataclass(frozen=True)
+class LayerFault:
+    """One difference between a network and its specification.
+
+    Attributes:
+        cause: Stable code: ``layer.missing``, ``layer.name``, or ``layer.`` and the setting that differs.
+        layer: Name the specification gives the layer.
+        expected: What the specification says.
+        found: What the network has.
+        path: Where in the network; empty for a missing layer.
+    """
+
+    cause: str
+    layer: str
+    expected: Any
+    found: Any
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.cause == "layer.missing":
+            return f"{self.layer}: expected {self.expected}, but found no such layer"
+        if self.cause == "layer.name":
+            return f"{self.layer}: expected this name, but the layer in its place is called {self.found!r}"
+        setting = self.cause.partition(".")[2]
+        return f"{self.layer}: expected {setting}={self.expected}, but found {setting}={self.found}"
+
+
+@dataclass(frozen=True)
+class LayerMatch:
+    """What ``compare_layers`` found.
+
+    Attributes:
+        paths: Specified name -> path of the layer that takes its place (missing layers are absent).
+        faults: All differences, in the order of the specification.
+        extra: Paths of layers with parameters that the specification does not know.
+    """
+
+    paths: dict[str, str]
+    faults: list[LayerFault]
+    extra: list[str]
+
+
+def _plain(value: Any) -> Any:
+    """Turn ``(3, 3)`` into 3 and leave other values as they are."""
+    if isinstance(value, (tuple, list)):
+        return value[0] if len(set(value)) == 1 else list(value)
+    return value
+
+
+def _settings(module: nn.Module, kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in SETTINGS[kind]:
+        found[name] = module.bias is not None if name == "bias" else _plain(getattr(module, name, None))
+    if kind == "MaxPool2d" and found["stride"] is None:
+        found["stride"] = found["kernel_size"]
+    if found["padding"] == "same":  # the same number of pixels, said in another way
+        found["padding"] = _plain([d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True)])
+    elif found["padding"] == "valid":
+        found["padding"] = 0
+    return found
+
+
+def describe(model: nn.Module) -> list[Layer]:
+    """List the layers of a network in the order in which they were registered.
+
+    Args:
+        model: Any module; one on the meta device will do.
+
+    Returns:
+        Convolutions, transposed convolutions, max pools, and every other layer that owns parameters.
+    """
+    layers, seen = [], {}
+    for path, module in nn.Module.named_modules(model, remove_duplicate=False):
+        kind = next((kind for kind, cls in KINDS.items() if isinstance(module, cls)), None)
+        if kind is None:
+            if path and any(True for _ in module.parameters(recurse=False)):
+                layers.append(Layer(path, type(module).__name__, {}, seen.get(id(module))))
+        else:
+            layers.append(Layer(path, kind, _settings(module, kind), seen.get(id(module))))
+        seen.setdefault(id(module), path)
+    return layers
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, padding: int = 0) -> dict[str, Any]:
+    return {
+        "in_channels": inputs, "out_channels": outputs, "kernel_size": kernel, "stride": 1, "padding": padding,
+        "dilation": 1, "groups": 1, "bias": True,
+    }  # fmt: skip
+
+
+def _transposed(n_class: int, factor: int) -> dict[str, Any]:
+    return {
+        "in_channels": n_class, "out_channels": n_class, "kernel_size": 2 * factor, "stride": factor, "padding": 0,
+        "output_padding": 0, "dilation": 1, "groups": 1, "bias": False,
+    }  # fmt: skip
+
+
+# name of a layer after the head -> (channels in, or the factor of an upsampling)
+TAILS = {
+    "fcn32s": {"transpose_conv": 32},
+    "fcn16s": {"score_pool_4": 512, "upscore1": 2, "upscore2": 16},
+    "fcn8s": {"score_pool_4": 512, "score_pool_3": 256, "upscore1": 2, "upscore2": 2, "upscore3": 8},
+}
+
+
+def expected_layers(network: str, n_class: int = 12, padding: int = 100) -> list[Layer]:
+    """Return the layers with parameters and the pools that a network must have.
+
+    Args:
+        network: ``"fcn32s"``, ``"fcn16s"`` or ``"fcn8s"``.
+        n_class: Number of classes.
+        padding: Padding of ``conv1_1``.
+
+    Raises:
+        KeyError: If the network is unknown.
+    """
+    layers = []
+    widths = ((3, 64, 2), (64, 128, 2), (128, 256, 3), (256, 512, 3), (512, 512, 3))
+    for block, (inputs, width, depth) in enumerate(widths, start=1):
+        for index in range(1, depth + 1):
+            first = block == index == 1
+            settings = _convolution(inputs if index == 1 else width, width, 3, padding if first else 1)
+            layers.append(Layer(f"conv{block}_{index}", "Conv2d", settings))
+        pool = {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1, "ceil_mode": True}
+        layers.append(Layer(f"pool{block}", "MaxPool2d", pool))
+    layers.append(Layer("fc6", "Conv2d", _convolution(512, 4096, 7)))
+    layers.append(Layer("fc7", "Conv2d", _convolution(4096, 4096, 1)))
+    layers.append(Layer("score", "Conv2d", _convolution(4096, n_class, 1)))
+    for name, number in TAILS[network].items():
+        if name.startswith("score"):
+            layers.append(Layer(name, "Conv2d", _convolution(number, n_class, 1)))
+        else:
+            layers.append(Layer(name, "ConvTranspose2d", _transposed(n_class, number)))
+    return layers
+
+
+def _weight_shape(layer: Layer) -> tuple:
+    """Sizes that decide whether two layers could take each other's weights."""
+    keys = ("in_channels", "out_channels", "kernel_size", "groups")
+    return (layer.kind, *(str(layer.settings.get(key)) for key in keys if layer.kind != "MaxPool2d"))
+
+
+def _match(found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[str, Sequence[str]]) -> dict[str, Layer]:
+    """Give every expected layer its counterpart: by name, then by order and shape, then by order and kind."""
+    matched: dict[str, Layer] = {}
+    free = list(found)
+
+    def give(spec: Layer, candidates: Iterable[Layer]) -> None:
+        layer = next(iter(candidates), None)
+        if layer is not None:
+            matched[spec.path] = layer
+            free.remove(layer)
+
+    for spec in expected:
+        names = (spec.path, *aliases.get(spec.path, ()))
+        give(spec, (layer for layer in free if layer.name in names and layer.kind == spec.kind))
+    owners = {layer.same_as or layer.path for layer in matched.values()}
+    free = [layer for layer in free if (layer.same_as or layer.path) not in owners and layer.same_as is None]
+    for key in (_weight_shape, lambda layer: layer.kind):
+        for spec in expected:
+            if spec.path not in matched:
+                give(spec, (layer for layer in free if key(layer) == key(spec)))
+    return matched
+
+
+def compare_layers(
+    found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[str, Sequence[str]] | None = None
+) -> LayerMatch:
+    """Hold a network's layers against its specification.
+
+    Layers are matched by the last part of their names (modules may be nested), then by order and shape, then by order and
+    kind; so a misnamed layer is one fault and not several.
+
+    Args:
+        found: What ``describe`` returned.
+        expected: What ``expected_layers`` returned.
+        aliases: Specified name -> other names that are accepted.
+    """
+    matched = _match(found, expected, aliases or {})
+    faults = []
+    for spec in expected:
+        layer = matched.get(spec.path)
+        if layer is None:
+            shown = ", ".join(f"{key}={value}" for key, value in spec.settings.items() if key not in ("dilation", "groups"))
+            faults.append(LayerFault("layer.missing", spec.path, f"{spec.kind}({shown})", None))
+            continue
+        if layer.name not in (spec.path, *(aliases or {}).get(spec.path, ())):
+            faults.append(LayerFault("layer.name", spec.path, spec.path, layer.path, layer.path))
+        for key, value in spec.settings.items():
+            if layer.settings.get(key) != value:
+                faults.append(LayerFault(f"layer.{key}", spec.path, value, layer.settings.get(key), layer.path))
+    used = {layer.path for layer in matched.values()}
+    owners = {layer.same_as or layer.path for layer in matched.values()}
+    extra = [
+        layer.path for layer in found
+        if layer.path not in used and (layer.same_as or layer.path) not in owners and layer.kind != "MaxPool2d"
+    ]  # fmt: skip
+    return LayerMatch({name: layer.path for name, layer in matched.items()}, faults, extra)
