@@ -1,0 +1,124 @@
+"""Check of ``read_label``: a small palette PNG with all 13 values, decoded by hand."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from segkit.checks.report import Report, describe_value
+from segkit.facades import IGNORE_INDEX, PALETTE
+
+__all__ = ["check_read_label"]
+
+# 3 rows, 5 columns, ids as a label file of the database holds them, and below what training wants to see
+IDS = np.array([[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12, 2, 0]], dtype=np.uint8)
+LABEL = np.array([[255, 0, 1, 2, 3], [4, 5, 6, 7, 8], [9, 10, 11, 1, 255]])
+
+
+def check_read_label(read_label: Callable[[Path], torch.Tensor]) -> Report:
+    """Check decoding of a label file: kind, shape, ids, and what becomes of "unknown".
+
+    Args:
+        read_label: The student's function.
+
+    Returns:
+        The printed report.
+    """
+    report = Report()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "hand made.png"
+        _write(path, IDS)
+        ran, label = report.run("a file with all 13 ids", lambda: read_label(path))
+        if not ran or not _check_kind(report, label):
+            return report
+        _check_values(report, np.asarray(label).astype(np.int64))
+        wide = Path(folder) / "wide.png"
+        _write(wide, np.full((2, 300), 12, np.uint8))
+        ran, label = report.run("another size", lambda: read_label(wide))
+        if ran:
+            good = tuple(np.shape(label)) == (2, 300) and bool((np.asarray(label) == 11).all())
+            report.expect(good, "another size (2 x 300)", "shape (2, 300), all 11 (shop)", describe_value(label),
+                          "a size or an array is written down as a constant in your function")  # fmt: skip
+    return report
+
+
+def _write(path: Path, ids: np.ndarray) -> None:
+    picture = Image.fromarray(ids)  # (H, W) bytes; putpalette turns them into palette indices
+    picture.putpalette(PALETTE.reshape(-1).tolist())
+    picture.save(path)
+
+
+def _check_kind(report: Report, label: Any) -> bool:
+    if label is None:
+        return report.fault("what comes back", "a tensor", "None", "the function has no `return`")
+    if not isinstance(label, torch.Tensor):
+        return report.fault("what comes back", "a torch tensor", describe_value(label),
+                            "the last step is missing: torch.from_numpy(...) or torch.as_tensor(...)")  # fmt: skip
+    if tuple(label.shape) != IDS.shape:
+        cause = "the picture was converted to RGB: keep the palette index, one number per pixel"
+        if tuple(label.shape) == IDS.shape[::-1]:
+            cause = "rows and columns exchanged: a Pillow size is (width, height), an array is (height, width)"
+        elif sorted(label.shape) == [1, *sorted(IDS.shape)]:
+            cause = "an extra dimension of size 1 (ToTensor adds one): the label must be (H, W)"
+        return report.fault("shape", IDS.shape, tuple(label.shape), cause)
+    report.ok("shape", f"{tuple(label.shape)}, rows first")
+    if label.dtype != torch.int64:
+        cause = "cross entropy wants class numbers as long: add .long()"
+        if label.dtype == torch.uint8:
+            cause = "still the bytes of the file: add .long() (and do it before you subtract, or 0 - 1 wraps around)"
+        report.fault("dtype", "torch.int64", label.dtype, cause)
+    else:
+        report.ok("dtype", "torch.int64")
+    return True
+
+
+def _check_values(report: Report, label: np.ndarray) -> None:
+    known = IDS > 0
+    if np.array_equal(label[known], LABEL[known]):
+        report.ok("classes", "ids 1..12 became 0..11, in the order of CLASSES")
+    else:
+        report.fault("classes", "ids 1..12 -> 0..11", _mapping(label), _cause(label))
+        if _cause(label):
+            return
+    unknown = sorted(set(label[~known].tolist()))
+    report.expect(unknown == [IGNORE_INDEX], "unknown (id 0)", IGNORE_INDEX, ", ".join(map(str, unknown)),
+                  _unknown_cause(unknown), detail=f"became {IGNORE_INDEX}, which the loss leaves out")  # fmt: skip
+
+
+def _mapping(label: np.ndarray) -> str:
+    pairs = [f"{number}->{int(label[IDS == number][0])}" for number in (1, 2, 3, 12)]
+    return ", ".join(pairs)
+
+
+def _cause(label: np.ndarray) -> str:
+    """Name a well-known way of reading the wrong number."""
+    grey = np.asarray(Image.fromarray(PALETTE[IDS]).convert("L")).astype(np.int64)
+    known = IDS > 0
+    if not label.any():
+        return "all zeros: ToTensor divides by 255, and .long() then cuts everything to 0"
+    if np.array_equal(label[known], IDS[known]):
+        return "the ids are not shifted: the file counts from 1, training from 0, so the label is id - 1"
+    for shift in (0, 1):
+        if np.abs(label[known] - (grey[known] - shift)).max() <= 1:
+            return "these are grey values: convert('L') mixes the palette colours; read the palette index itself"
+    for channel in range(3):
+        if np.abs(label[known] - PALETTE[IDS][..., channel].astype(np.int64)[known]).max() <= 1:
+            return "this is one colour channel: read the palette index itself, without convert('RGB')"
+    values = [int(label[IDS == number][0]) for number in range(1, 13)]
+    if sorted(values) == list(range(12)):
+        return "all classes are there in another order: the list in readme.txt is prose order, the numbers follow label_names.txt (CLASSES)"
+    return ""
+
+
+def _unknown_cause(values: list[int]) -> str:
+    if values == [0]:
+        return "id 0 became 0, which is background: it must be set apart as 255"
+    if values == [-1]:
+        return "0 - 1 is -1: set the pixels of id 0 to 255 (the loss ignores 255, and -1 is an error there)"
+    if values == [254]:
+        return "the shift came after id 0 had been set to 255: set it last"
+    return "pixels of id 0 are unknown: set them to 255"
