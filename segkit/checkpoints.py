@@ -1,0 +1,133 @@
+"""Saving and loading the weights of a network.
+
+A checkpoint is a *state dict*: tensors by name. It is written by value, in one step, and read back as
+plain tensors (:mod:`segkit.state_files`); a class is never stored with it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from segkit.atomic import replacing
+from segkit.state_files import (
+    MAX_BYTES,
+    CheckpointError,
+    listed,
+    plain_names,
+    read_state_dict,
+    tensors_only,
+)
+
+__all__ = ["MAX_BYTES", "CheckpointError", "load_checkpoint", "read_state_dict", "save_checkpoint"]
+
+
+def save_checkpoint(
+    path: str | Path, model: nn.Module | Mapping[str, Tensor], dtype: torch.dtype | None = None
+) -> Path:
+    """Write the weights of a network to ``path``, by value and in one step.
+
+    A file that is already there stays whole until the new one is complete, also when the process is
+    killed or the disk is full.
+
+    Args:
+        path: ``*.safetensors`` (recommended), or ``*.pth`` / ``*.pt`` for ``torch.save``'s format.
+        model: a network, or its state dict.
+        dtype: what floating-point tensors are converted to (``torch.float16`` halves the file);
+            None keeps each tensor as it is.
+
+    Returns:
+        The path written.
+
+    Raises:
+        CheckpointError: unknown file ending, or an entry that is not a tensor.
+        DiskFullError: no space left; the old file is untouched.
+    """
+    path = Path(path)
+    if path.suffix not in {".safetensors", ".pth", ".pt"}:
+        raise CheckpointError(f"{path}: expected a name ending in .safetensors, .pth or .pt.")
+    state = model.state_dict() if isinstance(model, nn.Module) else model
+    state = _own_copies(plain_names(path, tensors_only(path, state)), dtype)
+    with replacing(path) as partial:
+        if path.suffix == ".safetensors":
+            save_file(state, partial)
+        else:
+            with open(partial, "wb") as file:
+                torch.save(state, file)
+    return path
+
+
+def _own_copies(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """CPU tensors, contiguous, no two of them over the same memory (safetensors refuses shared ones)."""
+    copies: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in state.items():
+        value = value.detach().cpu()
+        if dtype is not None and value.is_floating_point():
+            value = value.to(dtype)
+        storage = value.untyped_storage()
+        if storage.data_ptr() in seen or storage.nbytes() != value.numel() * value.element_size():
+            value = value.clone()
+        copies[name] = value.contiguous()
+        seen.add(copies[name].untyped_storage().data_ptr())
+    return copies
+
+
+def load_checkpoint(model: nn.Module, path: str | Path, *, max_bytes: int = MAX_BYTES) -> nn.Module:
+    """Copy a checkpoint into a network; every name and shape must agree.
+
+    Half-precision weights are converted to the network's own type. A network built on the meta device
+    takes over the tensors of the file instead of copying them.
+
+    Args:
+        model: the network to fill.
+        path: see :func:`read_state_dict`.
+        max_bytes: see :func:`read_state_dict`.
+
+    Returns:
+        ``model``, for use in one line.
+
+    Raises:
+        CheckpointError: unreadable file; names or shapes that differ, all of them listed; NaN in weights.
+            The network is then unchanged.
+    """
+    state = read_state_dict(path, max_bytes=max_bytes)
+    own = model.state_dict()
+    faults = _mismatches(own, state)
+    if faults:
+        text = "\n".join(f"  {fault}" for fault in faults)
+        raise CheckpointError(
+            f"{path} does not fit {type(model).__name__}:\n{text}\n"
+            "Load it into the class that it was saved from, with the same layer names and number of classes."
+        )
+    broken = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise CheckpointError(
+            f"{path}: NaN or infinite weights in {listed(broken)}. The training diverged; use an earlier "
+            "checkpoint, or train again with a smaller learning rate."
+        )
+    on_meta = any(value.is_meta for value in own.values())
+    if on_meta:
+        state = {name: value.to(own[name].dtype) for name, value in state.items()}
+    model.load_state_dict(state, assign=on_meta)
+    return model
+
+
+def _mismatches(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    missing = [name for name in own if name not in state]
+    unexpected = [name for name in state if name not in own]
+    shared = [name for name in own if name in state]
+    shapes = [
+        f"{name} expected {tuple(own[name].shape)}, found {tuple(state[name].shape)}"
+        for name in shared
+        if own[name].shape != state[name].shape
+    ]
+    types = [
+        f"{name} expected {own[name].dtype}, found {state[name].dtype}"
+        for name in shared
+        if own[name].is_floating_point() != state[name].is_floating_point()
+    ]
+    groups = {"missing": missing, "unexpected": unexpected, "wrong shape": shapes, "wrong type": types}
+    return [f"{title} ({len(names)}): {listed(names)}" for title, names in groups.items() if names]

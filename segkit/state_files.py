@@ -1,0 +1,218 @@
+"""Reading a checkpoint file into tensors by name, without ever running code that the file brings along.
+
+Two kinds of file are read, told apart by their contents and not by their name: safetensors, and what
+``torch.save`` writes. The second is a pickle, and a pickle can run any program when it is opened; it is
+therefore read with ``weights_only=True``, which knows tensors, numbers, strings and containers only.
+"""
+
+import pickle
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+__all__ = ["MAX_BYTES", "CheckpointError", "listed", "plain_names", "read_state_dict", "tensors_only"]
+
+MAX_BYTES = 2 * 2**30
+"""Largest checkpoint read by default: FCN32s with Adam's two moments in one .pth file is 1.5 GiB."""
+
+WRAPPERS = ("model", "state_dict", "model_state_dict")
+"""Keys under which people commonly store the state dict beside epoch, optimizer and so on."""
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put in front of every name."""
+
+_ADVICE = "Save it again with save_checkpoint(path, model) or torch.save(model.state_dict(), path)."
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be used; the text says which file, what was expected and found, and what to do."""
+
+
+def read_state_dict(path: str | Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint, by name, onto the CPU.
+
+    Accepted are a plain state dict, or one under ``model``, ``state_dict`` or ``model_state_dict``, in
+    any floating-point type; the name prefixes ``module.`` and ``_orig_mod.`` are dropped. The file is
+    mapped into memory, so 513 MiB of weights are not held twice while they are copied into a network.
+
+    Args:
+        path: a safetensors file or one written by ``torch.save``.
+        max_bytes: files, and tensors, of more bytes than this are refused unread.
+
+    Returns:
+        Tensors by flat name, each in the type in which it was stored.
+
+    Raises:
+        CheckpointError: missing, truncated, too large, not a checkpoint, or holding more than tensors.
+    """
+    path = Path(path)
+    _check_file(path, max_bytes)
+    state = _read_safetensors(path) if _looks_like_safetensors(path) else _read_torch(path, max_bytes)
+    state = plain_names(path, tensors_only(path, state))
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    if size > max_bytes:  # a stride of 0 makes terabytes out of a file of a few bytes
+        raise CheckpointError(f"{path}: {_mib(size)} of tensors, more than {_mib(max_bytes)}.")
+    return state
+
+
+def _check_file(path: Path, max_bytes: int) -> None:
+    if not path.exists():
+        there = sorted(p.name for p in path.parent.glob("*") if p.suffix in {".safetensors", ".pth", ".pt"})
+        found = f"found there: {', '.join(there[:6])}" if there else "no checkpoint is in that folder"
+        raise CheckpointError(f"{path}: no such file; {found}. Train first, or correct the path.")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: expected a checkpoint file, found a folder or a special file.")
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise CheckpointError(
+            f"{path}: {_mib(size)}, more than the {_mib(max_bytes)} allowed. Store the weights "
+            f"alone, without the optimizer. {_ADVICE}"
+        )
+    with open(path, "rb") as file:
+        head = file.read(256)
+    if not head:
+        raise CheckpointError(f"{path}: an empty file; a copy or download broke off. Save it again.")
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path}: this is a Git LFS pointer, not the weights. Run: git lfs pull")
+    if head.lstrip()[:1] == b"<":
+        raise CheckpointError(f"{path}: a web page, not weights; the download link asked for a login.")
+
+
+def _looks_like_safetensors(path: Path) -> bool:
+    """A safetensors file begins with the length of a JSON header (8 bytes) and that header."""
+    with open(path, "rb") as file:
+        head = file.read(9)
+    if len(head) < 9:
+        return path.suffix == ".safetensors"
+    return head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < 2**27
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: damaged or incomplete safetensors file of {_mib(path.stat().st_size)} ({error}). "
+            "A copy or download probably broke off: fetch or save it again."
+        ) from error
+
+
+def _read_torch(path: Path, max_bytes: int) -> object:
+    with open(path, "rb") as file:
+        magic = file.read(4)
+    zipped = magic[:2] == b"PK"
+    if zipped:
+        _check_zip(path, max_bytes)
+    elif magic[:1] != b"\x80":  # the first byte of every pickle of the last twenty years
+        raise CheckpointError(
+            f"{path}: not a checkpoint: expected safetensors or a file of torch.save, found a file that "
+            f"begins with {magic!r}. {_ADVICE}"
+        )
+    try:
+        if path.suffix == ".safetensors":  # torch.load would go by the name; an open file has none
+            with open(path, "rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_refusal(path, str(error))) from error
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # torch answers a damaged file with a dozen different types
+        if "TorchScript" in str(error):
+            raise CheckpointError(_refusal(path, "GLOBAL torch.jit.ScriptModule")) from error
+        raise CheckpointError(
+            f"{path}: damaged or incomplete, {_mib(path.stat().st_size)} ({_first_line(error)}). "
+            "A copy or download probably broke off: fetch or save it again."
+        ) from error
+
+
+def _check_zip(path: Path, max_bytes: int) -> None:
+    """torch.save writes a zip of uncompressed records; anything else is damaged, foreign or a bomb."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise CheckpointError(
+            f"{path}: damaged or incomplete, {_mib(path.stat().st_size)}: its table of contents, at the "
+            "end of the file, is missing. A copy or download probably broke off: fetch or save it again."
+        ) from error
+    if not any(record.filename.endswith("data.pkl") for record in records):
+        names = ", ".join(record.filename for record in records[:4])
+        raise CheckpointError(
+            f"{path}: a zip archive ({names}), not a checkpoint. Unpack it and give the file inside."
+        )
+    if any(record.compress_type for record in records) or sum(r.file_size for r in records) > max_bytes:
+        raise CheckpointError(f"{path}: a compressed or oversized zip, as torch.save never writes. {_ADVICE}")
+
+
+def _refusal(path: Path, reason: str) -> str:
+    """The answer to a pickle that holds more than tensors: what it is, and the two lines that convert it."""
+    found = re.search(r"GLOBAL (\S+)", reason)
+    if not found:
+        return f"{path}: damaged: its pickle cannot be read ({_first_line(reason)}). {_ADVICE}"
+    convert = f'torch.save(model.state_dict(), "{path.name}")'
+    if found[1].startswith("numpy"):
+        convert = f'torch.save(model["model"], "{path.name}")  # or the key under which the weights are'
+    return (
+        f"{path}: expected tensors only, found a pickled object ({found[1]}), which can run any program when "
+        "it is opened and is therefore refused. Convert it where your class is defined:\n"
+        f'    model = torch.load("{path.name}", map_location="cpu", weights_only=False)\n'
+        f"    {convert}"
+    )
+
+
+def tensors_only(path: Path, state: object) -> dict[str, Tensor]:
+    """Unwrap the state dict and check that it holds dense tensors by name, and nothing else."""
+    if isinstance(state, Mapping):
+        inner = [state[key] for key in WRAPPERS if isinstance(state.get(key), Mapping)]
+        state = inner[0] if inner else state
+    if not isinstance(state, Mapping) or not state:
+        found = "an empty one" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+        raise CheckpointError(f"{path}: expected a dictionary of tensors by name, found {found}. {_ADVICE}")
+    bad = [
+        f"{name!r} ({type(value).__name__})"
+        for name, value in state.items()
+        if not (isinstance(name, str) and isinstance(value, Tensor) and _is_dense(value))
+    ]
+    if bad:
+        raise CheckpointError(
+            f"{path}: expected tensors only, found {listed(bad)}. Expected is a plain state dict, or one "
+            f"under {', '.join(WRAPPERS)}. {_ADVICE}"
+        )
+    return dict(state)
+
+
+def _is_dense(value: Tensor) -> bool:
+    return value.layout is torch.strided and not value.is_quantized and not value.is_meta
+
+
+def plain_names(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    plain: dict[str, Tensor] = {}
+    for name, value in state.items():
+        short = name
+        while short.startswith(PREFIXES):
+            short = short.removeprefix("module.").removeprefix("_orig_mod.")
+        if short in plain:
+            raise CheckpointError(f"{path}: {short!r} is there twice, with and without a prefix. {_ADVICE}")
+        plain[short] = value.detach()
+    return plain
+
+
+def listed(names: list[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size} bytes"
+
+
+def _first_line(error: object) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
