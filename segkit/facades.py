@@ -106,7 +106,7 @@ def find_root(data: str | os.PathLike | None = None) -> Path:
                 "  1. python -m segkit data fetch             downloads the database to data/cmp_facade\n"
                 "  2. set SEGKIT_DATA=/path/to/cmp_facade     to a folder that holds base/ (in a notebook:\n"
                 "                                             %env SEGKIT_DATA=/path/to/cmp_facade)\n"
-                "  3. set SEGKIT_DATA=sample                  for the small drawn facades that came with the kit"
+                "  3. set SEGKIT_DATA=sample                  for the small drawn facades that are in the kit"
             )
         return root
     root = data_folder() / "sample" if os.fspath(data) == "sample" else Path(data).expanduser()
@@ -128,8 +128,8 @@ def split_names(split: str, part: str) -> tuple[str, ...]:
     """Names of one part of a split, in the fixed order of its list.
 
     Args:
-        split: ``course`` (500 train, 30 val, 76 test of all 606), ``base`` (300, 30, 48 of the 378 in ``base/``)
-            or ``sample`` (24, 4, 4 drawn facades).
+        split: ``course`` (500 train, 30 val, 76 test of all 606), ``base`` (300, 30, 48 of the 378 in
+            ``base/``) or ``sample`` (24, 4, 4 drawn facades).
         part: ``train``, ``val`` or ``test``.
 
     Raises:
@@ -164,8 +164,8 @@ def label_path(root: str | os.PathLike, name: str) -> Path:
 class FacadeDataset(torch.utils.data.Dataset):
     """Facades with their labels.
 
-    An item is ``(image, label)``: a FloatTensor (3, H, W), RGB / 255 normalised with the ImageNet statistics, and
-    a LongTensor (H, W) of training labels 0..11, 255 where the pixel does not count.
+    An item is ``(image, label)``: a FloatTensor (3, H, W), RGB / 255 normalised with the ImageNet statistics,
+    and a LongTensor (H, W) of training labels 0..11, 255 where the pixel does not count.
 
     Args:
         root: folder that holds ``base/`` (see :func:`find_root`).
@@ -181,8 +181,8 @@ class FacadeDataset(torch.utils.data.Dataset):
         root: the folder.
 
     Raises:
-        DataError: files of the list are missing (when built); a file is damaged, or picture and label disagree
-            in size, or ``read_label`` returns something else than labels (when an item is read).
+        DataError: files of the list are missing (when built); a file is damaged, or picture and label
+            disagree in size, or ``read_label`` returns something else than labels (when an item is read).
     """
 
     def __init__(

@@ -13,7 +13,6 @@ A facade has at least two bays and one storey above the ground floor, and shows 
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
