@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from autograder.release.secrets import Secrets, squeeze
+from autograder.leaks.lines import Secrets, squeeze
 
 __all__ = ["Finding", "Release", "check_folder", "check_leaks", "check_zip"]
 

@@ -1,0 +1,57 @@
+"""``python -m autograder release``: the student release from the command line."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from autograder.release.build import build_release
+from autograder.release.checkpoints import publish_checkpoints
+from autograder.release.sources import ReleaseError, find_sources
+
+__all__ = ["release_command"]
+
+
+def repository() -> Path:
+    """The repository that this package lies in."""
+    return Path(__file__).resolve().parents[2]
+
+
+@click.command("release")
+@click.argument("assignment")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
+              help="Folder that receives ASSIGNMENT/ and ASSIGNMENT.zip.")
+@click.option("--checkpoints", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Folder with trained models (*.safetensors): published as ASSIGNMENT-checkpoints.zip beside the release.")
+@click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path), hidden=True)
+def release_command(assignment: str, out: Path, checkpoints: Path | None, root: Path | None) -> None:  # fmt: skip
+    """Build the student release of ASSIGNMENT: notebooks without solutions, student edition of segkit, data sample.
+
+    The result is searched for leaks (solutions, hidden checks, reference, outputs, personal metadata) and tried
+    without this repository before it replaces an older release. Exit code 1: nothing was released, and why.
+    """
+    try:
+        sources = find_sources(assignment, (root or repository()).resolve())
+        padding, checks = _rubric(sources.material)
+        built = build_release(sources, out, padding=padding, checks=checks, say=click.echo)
+        click.echo(f"{built.folder} ({built.files} files)\n{built.archive} ({_size(built.archive)})")
+        if checkpoints is not None:
+            archive = publish_checkpoints(checkpoints, out, assignment)
+            click.echo(f"{archive} ({_size(archive)})")
+    except ReleaseError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
+def _rubric(material: Path) -> tuple[int | None, dict[str, float] | None]:
+    """Padding and points by check id of an assignment's rubric; (None, None) without a rubric."""
+    if not (material / "rubric.toml").is_file():
+        return None, None
+    from autograder.rubric import load_rubric
+
+    rubric = load_rubric(material)
+    return getattr(rubric, "padding", None), {check.id: float(check.points) for check in rubric.checks}
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size / 2**20:.1f} MiB"

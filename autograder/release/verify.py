@@ -1,0 +1,141 @@
+"""Proof that a finished release works: stubs parse, nothing is missing, the edition runs without this repository."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+from nbformat.notebooknode import NotebookNode
+
+__all__ = ["verify_edition", "verify_notebooks"]
+
+IMPORT_SECONDS = 180
+
+# Runs in a process of its own, isolated (-I: no PYTHONPATH, no user site, no working folder). Takes the repository off the path,
+# the finders of an editable installation included, and imports every module of the release.
+PROBE = r"""
+import importlib, importlib.util, os, sys
+from pathlib import Path
+folder, repository = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+sys.dont_write_bytecode = True
+sys.meta_path[:] = [f for f in sys.meta_path if "__editable__" not in getattr(f, "__module__", type(f).__module__)]
+sys.path[:] = [str(folder)] + [p for p in sys.path if p and Path(p).resolve() != repository]
+os.chdir(folder)
+faults = []
+for path in sorted((folder / "segkit").rglob("*.py")):
+    parts = path.relative_to(folder).with_suffix("").parts
+    if parts[-1] == "__main__":
+        continue
+    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    try:
+        module = importlib.import_module(name)
+    except BaseException as error:
+        faults.append(f"segkit/{path.relative_to(folder / 'segkit').as_posix()}: {type(error).__name__}: {error}")
+        continue
+    if not Path(module.__file__).resolve().is_relative_to(folder):
+        faults.append(f"{name} was imported from {module.__file__}, not from the release")
+for name in ("segkit.reference", "autograder"):
+    if importlib.util.find_spec(name) is not None:
+        faults.append(f"{name} can be imported beside the release")
+print("\n".join(faults))
+sys.exit(1 if faults else 0)
+"""
+
+
+def verify_notebooks(sources: dict[str, NotebookNode], folder: Path, checks: dict[str, float] | None) -> list[str]:
+    """Check the notebooks of a finished release against their sources and the rubric.
+
+    Args:
+        sources: file name -> source notebook.
+        folder: the release.
+        checks: points by check id of the rubric, or None where there is none.
+
+    Returns:
+        Faults in plain words; empty means good.
+    """
+    faults: list[str] = []
+    graded: dict[str, float] = {}
+    for name, source in sources.items():
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{name}: missing in the release")
+            continue
+        notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        faults += [f"{name}, {fault}" for fault in _parse_faults(notebook)]
+        wanted, found = _grade_ids(source), _grade_ids(notebook)
+        faults += [f"{name}: the cell {grade_id} got lost" for grade_id in wanted if grade_id not in found]
+        graded |= {grade_id: points for grade_id, points in found.items() if points is not None}
+    return faults + _rubric_faults(graded, checks)
+
+
+def _parse_faults(notebook: NotebookNode) -> list[str]:
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    faults = []
+    for number, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type != "code":
+            continue
+        try:
+            ast.parse(TransformerManager().transform_cell(cell.source))
+        except SyntaxError as error:
+            faults.append(f"cell {number}, line {error.lineno}: the stub does not parse: {error.msg}")
+    return faults
+
+
+def _grade_ids(notebook: NotebookNode) -> dict[str, float | None]:
+    """Grade id -> points (None for cells that carry none)."""
+    found: dict[str, float | None] = {}
+    for cell in notebook.cells:
+        own = cell.metadata.get("nbgrader")
+        if own and "grade_id" in own:
+            found[own["grade_id"]] = float(own["points"]) if own.get("grade") else None
+    return found
+
+
+def check_id_of(grade_id: str, checks: dict[str, float]) -> str | None:
+    """The check that a graded cell stands for: ``-`` for ``.``, perhaps with ``-check`` at the end."""
+    by_cell = {check.replace(".", "-"): check for check in checks}
+    return by_cell.get(grade_id) or by_cell.get(grade_id.removesuffix("-check"))
+
+
+def _rubric_faults(graded: dict[str, float], checks: dict[str, float] | None) -> list[str]:
+    if checks is None:
+        return []
+    faults = []
+    seen = {}
+    for grade_id, points in graded.items():
+        check = check_id_of(grade_id, checks)
+        if check is None:
+            faults.append(f"the graded cell {grade_id} belongs to no check of the rubric")
+        elif points != checks[check]:
+            faults.append(f"the cell {grade_id} is worth {points:g} points, the check {check} {checks[check]:g}")
+        seen[check] = grade_id
+    faults += [f"the check {check} of the rubric has no graded cell" for check in checks if check not in seen]
+    return faults
+
+
+def verify_edition(folder: Path, repository: Path) -> list[str]:
+    """Import the whole student edition in a clean process that cannot see this repository.
+
+    Args:
+        folder: the release.
+        repository: what must not be importable there.
+
+    Returns:
+        Faults in plain words; empty means good.
+    """
+    if not (folder / "segkit").is_dir():
+        return []
+    environment = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if key in os.environ}
+    environment |= {"MPLBACKEND": "Agg", "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", ""), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-I", "-B", "-c", PROBE, str(folder), str(repository)]
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=IMPORT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return [f"the student edition was not imported within {IMPORT_SECONDS} s"]
+    if done.returncode == 0:
+        return []
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    return lines or [f"importing the student edition ended with code {done.returncode}: {done.stderr.strip()[-400:]}"]
