@@ -136,7 +136,7 @@ def _write_rest(folder: Path, sources: Sources, padding: int | None) -> None:
     words = _words(sources)
     for path in sources.templates():
         (folder / path.name).write_text(_filled(path, words), encoding="utf-8", newline="\n")
-    (folder / "assignment.json").write_text(assignment_json(sources.assignment, padding), encoding="utf-8", newline="\n")
+    (folder / "assignment.json").write_text(assignment_json(sources, padding), encoding="utf-8", newline="\n")
     lines = ["# lower bounds only: what is installed already and new enough stays", *sources.requirements()]
     (folder / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     if (sources.root / LOCK).is_file():

@@ -12,6 +12,7 @@ from autograder.release.sources import ReleaseError
 __all__ = ["MANIFEST", "publish_checkpoints"]
 
 MANIFEST = "checkpoints.json"
+PUBLISHED = "published"  # never checkpoints/: what is in there is handed in as the student's own
 SUFFIXES = (".safetensors",)
 
 
@@ -24,7 +25,8 @@ def publish_checkpoints(source: Path, out: Path, assignment: str) -> Path:
         assignment: name of the assignment.
 
     Returns:
-        The zip: ``checkpoints.json`` (name -> ``file``, ``sha256``, ``bytes``) and the files, all at its top level.
+        The zip. Everything in it lies below ``published/``, where the train-or-load cells look: the files, and
+        ``checkpoints.json`` (name -> ``file``, ``sha256``, ``bytes``).
 
     Raises:
         ReleaseError: no checkpoint there, an unreadable one, or no room.
@@ -46,7 +48,7 @@ def publish_checkpoints(source: Path, out: Path, assignment: str) -> Path:
         workshop.mkdir(parents=True)
         _fill(workshop, files)
         partial = workshop.with_suffix(".partial")
-        write_zip(partial, workshop, "")
+        write_zip(partial, workshop, PUBLISHED)
         os.replace(partial, target)
     except OSError as error:
         workshop.with_suffix(".partial").unlink(missing_ok=True)

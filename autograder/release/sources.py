@@ -113,9 +113,21 @@ def find_sources(assignment: str, root: Path) -> Sources:
     return sources
 
 
-def assignment_json(assignment: str, padding: int | None) -> str:
-    """The content of ``assignment.json``: what notebooks, visible checks and plots must know of the rubric."""
-    from segkit.assignment import Assignment
+def assignment_json(sources: Sources, padding: int | None) -> str:
+    """The content of ``assignment.json``: what notebooks, visible checks and plots must know of the rubric.
 
-    content = {"assignment": assignment} if padding is None else Assignment.from_padding(assignment, padding).to_json()
+    Args:
+        sources: its folder of notebooks may hold an ``assignment.json`` with what does not come from the rubric.
+        padding: the rubric's padding of ``conv1_1`` in pixels, or None for an assignment without that number.
+    """
+    from segkit.assignment import FILE_NAME, Assignment
+
+    path = sources.notebooks / FILE_NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ReleaseError(f"{path}: not valid JSON ({error}).") from None
+    content["assignment"] = sources.assignment
+    if padding is not None:
+        content |= Assignment.from_padding(sources.assignment, padding).to_json()
     return json.dumps(content, indent=2) + "\n"
