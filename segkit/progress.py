@@ -1,0 +1,26 @@
+"""One kind of progress bar for long work: a widget in a notebook, text in a terminal, always on stdout.
+
+Graded cells must not write to stderr, and ``tqdm.auto`` does so twice on a bare machine: the bar itself, and
+a warning when the notebook has no widgets.
+"""
+
+import sys
+import warnings
+from collections.abc import Iterable
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from tqdm.auto import tqdm
+
+__all__ = ["bar"]
+
+
+def bar(items: Iterable | None = None, *, show: bool = True, **options: object) -> tqdm:
+    """Return a tqdm bar over ``items`` that writes to stdout.
+
+    Args:
+        items: what is iterated over; None for a bar that is moved by ``update``.
+        show: False gives a silent bar with the same methods.
+        **options: passed to tqdm (``desc``, ``total``, ``unit``, ``initial``).
+    """
+    return tqdm(items, disable=not show, file=sys.stdout, dynamic_ncols=True, **options)
