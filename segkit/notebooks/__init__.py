@@ -1,0 +1,15 @@
+"""Read definitions out of notebooks and scripts, without running the rest of them.
+
+``reading`` opens files however damaged, ``slicing`` finds a definition and what it needs, ``running`` executes just that,
+``taking`` is what the later notebooks call to use the earlier ones.
+"""
+
+from segkit.notebooks.reading import Cell, Document, DocumentError, read_document
+from segkit.notebooks.running import Unrunnable, execute, student_traceback
+from segkit.notebooks.slicing import Chunk, Definition, Program, Workbook
+from segkit.notebooks.taking import UnfinishedError, open_folder, take
+
+__all__ = [
+    "Cell", "Chunk", "Definition", "Document", "DocumentError", "Program", "UnfinishedError", "Unrunnable", "Workbook",
+    "execute", "open_folder", "read_document", "student_traceback", "take",
+]  # fmt: skip

@@ -1,0 +1,354 @@
+"""Find a definition in a student's notebooks and scripts, and cut out just what it needs.
+
+A definition is run with the imports, functions, classes and plain assignments that it uses, directly or through others.
+Everything else (loops, training, checks, displays) is left alone, so reading a definition costs nothing and does nothing.
+"""
+
+import ast
+import builtins
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from segkit.notebooks.names import bound_names, changed_names, is_unfinished, needs, taken_name
+from segkit.notebooks.reading import Cell, Document
+
+__all__ = ["Chunk", "Definition", "Program", "Workbook"]
+
+# what notebooks conventionally import; used when the import cell itself was lost
+CONVENTIONS = {
+    "torch": "import torch", "nn": "from torch import nn", "F": "import torch.nn.functional as F",
+    "np": "import numpy as np", "numpy": "import numpy", "torchvision": "import torchvision",
+    "Image": "from PIL import Image", "PIL": "import PIL", "Path": "from pathlib import Path", "math": "import math",
+    "os": "import os", "Tensor": "from torch import Tensor",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Statements of one cell: the cell's whole source, and the positions of the statements to run."""
+
+    label: str
+    source: str
+    statements: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """All that must be run, in order, to have ``name``.
+
+    Attributes:
+        name: What it defines.
+        where: Cell of the definition, as messages name it.
+        chunks: What to run.
+        modules: The student's own scripts that the chunks import: path relative to the work -> source.
+        notes: What was done beyond the plain reading (a lost import that was filled in).
+    """
+
+    name: str
+    where: str
+    chunks: tuple[Chunk, ...]
+    modules: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the code itself: comments, blank lines, file and cell names do not count."""
+        parts = [self.name]
+        for chunk in self.chunks:
+            body = ast.parse(chunk.source).body
+            parts += [ast.unparse(body[index]) for index in chunk.statements]
+        parts += [f"{path}\n{source}" for path, source in sorted(self.modules.items())]
+        return hashlib.sha256("\n\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def to_json(self) -> dict:
+        """Return plain data, as it crosses the pipe between judge and worker."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_json(cls, content: dict) -> "Program":
+        """Return the program that ``to_json`` wrote."""
+        chunks = tuple(Chunk(c["label"], c["source"], tuple(c["statements"])) for c in content["chunks"])
+        return cls(content["name"], content["where"], chunks, dict(content["modules"]), tuple(content["notes"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Definition:
+    """Where a name is defined.
+
+    Attributes:
+        name: The name.
+        document: File it stands in.
+        cell: Its cell.
+        index: Position of the statement among the cell's top-level statements.
+        owner: Class of which it is a method, or None.
+    """
+
+    name: str
+    document: Document
+    cell: Cell
+    index: int
+    owner: str | None = None
+
+    @property
+    def statement(self) -> ast.stmt:
+        return self.cell.parsed[0][self.index]
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it is still a stub, wholly or in part."""
+        return is_unfinished(self.statement)
+
+    @property
+    def where(self) -> str:
+        return self.cell.label
+
+    @property
+    def modified(self) -> float:
+        """When its file was saved, seconds since the epoch."""
+        return self.document.modified
+
+
+Position = tuple[int, int]  # cell, statement
+
+
+class Workbook:
+    """All of one student's notebooks and scripts, ready to be asked for definitions.
+
+    Args:
+        documents: Notebooks and scripts, in any order.
+        cells: Grade id of each solution cell -> the name it must define, in the order of the assignment.
+        errors: Files that could not be read, one text each.
+        originals: File names of the notebooks as they were handed out.
+    """
+
+    def __init__(
+        self, documents: list[Document], cells: dict[str, str], errors: list[str] | None = None,
+        originals: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
+        self.cells = dict(cells)
+        self.errors = list(errors or [])
+        self.notes = [note for document in documents for note in document.notes]
+        self.documents = self._in_order(self._without_copies(documents, originals))
+
+    def _without_copies(self, documents: list[Document], originals: tuple[str, ...]) -> list[Document]:
+        """Of notebooks with the same solution cells keep the one with the original name, else the newest."""
+        groups: dict[frozenset[str], list[Document]] = {}
+        kept = []
+        for document in documents:
+            ids = document.grade_ids & set(self.cells)
+            groups.setdefault(ids, []).append(document) if ids else kept.append(document)
+        for copies in groups.values():
+            # original name first, then the least nested, then the newest
+            copies.sort(key=lambda d: (PurePosixPath(d.name).name not in originals, d.name.count("/"), -d.modified))
+            kept.append(copies[0])
+            for other in copies[1:]:
+                self.notes.append(f"{other.name} has the same cells as {copies[0].name}: {copies[0].name} was read")
+        return kept
+
+    def _in_order(self, documents: list[Document]) -> list[Document]:
+        order = {grade_id: index for index, grade_id in enumerate(self.cells)}
+
+        def key(document: Document) -> tuple:
+            known = [order[grade_id] for grade_id in document.grade_ids if grade_id in order]
+            return (document.name.endswith(".py"), min(known, default=len(order)), document.name)
+
+        return sorted(documents, key=key)
+
+    def syntax_errors(self) -> list[str]:
+        """Cells that are no Python, one line each."""
+        return [cell.parsed[1] for document in self.documents for cell in document.cells if cell.parsed[1]]
+
+    def syntax_error_in(self, grade_id: str) -> str | None:
+        """The syntax error of a solution cell, if it has one."""
+        found = [c.parsed[1] for d in self.documents for c in d.cells if c.grade_id == grade_id and c.parsed[1]]
+        return found[-1] if found else None
+
+    def cell_of(self, grade_id: str) -> Cell | None:
+        """The last cell with a grade id, or None if it was deleted."""
+        found = [cell for document in self.documents for cell in document.cells if cell.grade_id == grade_id]
+        return found[-1] if found else None
+
+    # ---------------------------------------------------------------------------------------- finding a definition
+    def _definitions(self, name: str) -> list[Definition]:
+        """All places that define a name, in notebook order; work taken from another notebook and imports do not count."""
+        found = []
+        for document in self.documents:
+            for cell in document.cells:
+                for index, statement in enumerate(cell.parsed[0]):
+                    if isinstance(statement, (ast.Import, ast.ImportFrom)) or taken_name(statement):
+                        continue
+                    if name in bound_names(statement):
+                        found.append(Definition(name, document, cell, index))
+                    else:
+                        owner = _method_owner(statement, name)
+                        found.extend([Definition(name, document, cell, index, owner)] if owner else [])
+        return found
+
+    def find(self, name: str, grade_id: str | None = None) -> Definition | None:
+        """Find what counts as the definition of a name.
+
+        By grade id first, then by name anywhere; the last in notebook order counts, and a finished one before a stub.
+
+        Args:
+            name: The name.
+            grade_id: Grade id of its solution cell; known names have theirs from the assignment.
+        """
+        grade_id = grade_id or next((g for g, defined in self.cells.items() if defined == name), None)
+        everywhere = self._definitions(name)
+        graded = [d for d in everywhere if grade_id and d.cell.grade_id == grade_id]
+        functions = [d for d in everywhere if d.owner is None]
+        for candidates in (graded, functions, everywhere):
+            finished = [d for d in candidates if not d.unfinished]
+            if finished:
+                self._note_choice(name, finished)
+                return finished[-1]
+        return (graded or everywhere or [None])[-1]
+
+    def _note_choice(self, name: str, candidates: list[Definition]) -> None:
+        if len(candidates) > 1:
+            others = ", ".join(d.where for d in candidates[:-1])
+            note = f"{name} is defined {len(candidates)} times: the last one counts, {candidates[-1].where} (also: {others})"
+            if note not in self.notes:
+                self.notes.append(note)
+
+    # ---------------------------------------------------------------------------------------- cutting out a program
+    def program(self, definition: Definition) -> Program:
+        """Cut out what must be run to have a definition."""
+        return _Slicer(self, definition).program()
+
+
+def _method_owner(statement: ast.stmt, name: str) -> str | None:
+    """Class that gets a method ``name`` from this statement, by its body or by ``Class.name = ...``."""
+    if isinstance(statement, ast.ClassDef):
+        inside = any(isinstance(node, ast.FunctionDef) and node.name == name for node in statement.body)
+        return statement.name if inside else None
+    if isinstance(statement, ast.Assign):
+        for target in statement.targets:
+            if isinstance(target, ast.Attribute) and target.attr == name and isinstance(target.value, ast.Name):
+                return target.value.id
+    return None
+
+
+class _Slicer:
+    """Collects the statements that one definition needs, over all documents."""
+
+    def __init__(self, workbook: Workbook, definition: Definition) -> None:
+        self.workbook, self.definition = workbook, definition
+        self.chosen: dict[int, set[Position]] = {}
+        self.extra: list[Chunk] = []
+        self.notes: list[str] = []
+        self.done: set[tuple] = set()
+        document = workbook.documents.index(definition.document)
+        self.target = (document, (definition.document.cells.index(definition.cell), definition.index))
+        self.bindings = [self._index(d, bound_names) for d in workbook.documents]
+        self.changes = [self._index(d, changed_names) for d in workbook.documents]
+
+    @staticmethod
+    def _index(document: Document, names) -> dict[str, list[Position]]:
+        index: dict[str, list[Position]] = {}
+        for number, cell in enumerate(document.cells):
+            for position, statement in enumerate(cell.parsed[0]):
+                for name in names(statement):
+                    index.setdefault(name, []).append((number, position))
+        return index
+
+    def _statement(self, document: int, position: Position) -> ast.stmt:
+        return self.workbook.documents[document].cells[position[0]].parsed[0][position[1]]
+
+    def program(self) -> Program:
+        document, position = self.target
+        self._choose(document, position)
+        self._choose_changes(document, self.definition.owner or self.definition.name)
+        others = [index for index in sorted(self.chosen) if index != document]
+        chunks = [*self.extra]
+        for index in [*others, document]:
+            cells = self.workbook.documents[index].cells
+            for number in sorted({cell for cell, _ in self.chosen[index]}):
+                statements = tuple(sorted(p for cell, p in self.chosen[index] if cell == number))
+                chunks.append(Chunk(cells[number].label, cells[number].source, statements))
+        name = self.definition.owner or self.definition.name
+        return Program(name, self.definition.where, tuple(chunks), self._modules(), tuple(self.notes))
+
+    def _choose(self, document: int, position: Position) -> None:
+        chosen = self.chosen.setdefault(document, set())
+        if position in chosen:
+            return
+        chosen.add(position)
+        wanted = needs(self._statement(document, position))
+        for name in sorted(wanted.now):
+            self._resolve(name, document, position, deferred=False)
+        for name in sorted(wanted.later - wanted.now):
+            self._resolve(name, document, position, deferred=True)
+
+    def _choose_changes(self, document: int, name: str) -> None:
+        for position in self.changes[document].get(name, []):
+            self._choose(document, position)
+
+    def _resolve(self, name: str, document: int, position: Position, deferred: bool) -> None:
+        """Choose the statement that binds ``name`` for a use at ``position``."""
+        if (name, document, position) in self.done:
+            return
+        self.done.add((name, document, position))
+        places = self.bindings[document].get(name, [])
+        limit = max(position, self.target[1]) if deferred and document == self.target[0] else position
+        before = [place for place in places if place < limit]
+        after = [place for place in places if place > limit]
+        if before or (after and deferred):
+            place = before[-1] if before else after[0]
+            taken = taken_name(self._statement(document, place))
+            if taken is None or not self._take(taken, name):
+                self._choose(document, place)
+            self._choose_changes(document, name)
+        elif not hasattr(builtins, name) and not self._elsewhere(name, document) and place_of(places, position) is None:
+            self._fill_in(name)
+
+    def _take(self, wanted: str, name: str) -> bool:
+        """Follow ``name = take(wanted)`` to the notebook that defines it."""
+        source = self.workbook.find(wanted)
+        if source is None:
+            return False
+        document = self.workbook.documents.index(source.document)
+        self._choose(document, (source.document.cells.index(source.cell), source.index))
+        self._choose_changes(document, wanted)
+        if wanted != name:
+            self.extra.append(Chunk(f"{name} = {wanted}", f"{name} = {wanted}", (0,)))
+        return True
+
+    def _elsewhere(self, name: str, document: int) -> bool:
+        """Look in the other documents, the nearest earlier one first."""
+        order = [*range(document - 1, -1, -1), *range(document + 1, len(self.bindings))]
+        for other in order:
+            if self.workbook.documents[other].name.endswith(".py"):
+                continue  # a script's names are had by importing it
+            places = [p for p in self.bindings[other].get(name, []) if not taken_name(self._statement(other, p))]
+            if places:
+                self._choose(other, places[-1])
+                return True
+        return False
+
+    def _fill_in(self, name: str) -> None:
+        if name in CONVENTIONS:
+            line = CONVENTIONS[name]
+            self.extra.append(Chunk(line, line, (0,)))
+            self.notes.append(f"{self.definition.name} uses {name}, which no cell imports: graded with `{line}`")
+
+    def _modules(self) -> dict[str, str]:
+        """The student's scripts, if a chosen statement imports one of them."""
+        scripts = {d.name: d.cells[0].source for d in self.workbook.documents if d.name.endswith(".py")}
+        roots = {name.removesuffix(".py").partition("/")[0] for name in scripts}
+        for document, positions in self.chosen.items():
+            for position in positions:
+                for node in ast.walk(self._statement(document, position)):
+                    modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                    modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                    if any(module.partition(".")[0] in roots for module in modules):
+                        return scripts
+        return {}
+
+
+def place_of(places: list[Position], position: Position) -> Position | None:
+    """The position itself if it is among the places: a function that calls itself needs no other binding."""
+    return position if position in places else None
