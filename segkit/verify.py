@@ -102,7 +102,7 @@ def survey(root: str | os.PathLike, *, progress: bool = True) -> Survey:
             _look_at(folder, name, manifest, found)
         if not names:
             found.faults.append(f"{part}/: no pictures in it")
-    if "extended" not in found.pairs:
+    if "extended" not in found.pairs and (found.root / "base" / "cmp_b0001.jpg").is_file():
         found.notes.append("no extended/: split 'course' cannot be used, split 'base' can")
     return found
 
