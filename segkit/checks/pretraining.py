@@ -1,0 +1,135 @@
+"""Check of the VGG-16 copy: every tensor, nothing shared, VGG unchanged."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import vgg16
+
+from segkit.checks.networks import build, found_layers
+from segkit.checks.report import Report
+
+__all__ = ["check_copy"]
+
+# position in torchvision's vgg16().features -> name here
+FEATURES = {
+    0: "conv1_1", 2: "conv1_2", 5: "conv2_1", 7: "conv2_2", 10: "conv3_1", 12: "conv3_2", 14: "conv3_3",
+    17: "conv4_1", 19: "conv4_2", 21: "conv4_3", 24: "conv5_1", 26: "conv5_2", 28: "conv5_3",
+}  # fmt: skip
+SAMPLES = 2000
+
+
+def check_copy(
+    copy: Callable[..., object] | None, network_class: Callable[..., nn.Module], network: str = "fcn32s"
+) -> Report:
+    """Check a function that copies VGG-16 into an FCN, on random weights (no download needed).
+
+    Args:
+        copy: The student's ``copy_params_from_vgg16(model, vgg16)``; None where it is a method of the class.
+        network_class: The student's network.
+        network: ``"fcn32s"`` or ``"fcn8s"``.
+
+    Returns:
+        The printed report.
+    """
+    report = Report()
+    model = build(report, network_class)
+    if model is None:
+        return report
+    vgg = _random_vgg()
+    before = {name: float(value.double().sum()) for name, value in vgg.state_dict().items()}
+    call = (lambda: copy(model, vgg)) if copy else (lambda: model.copy_params_from_vgg16(vgg))
+    hints = {
+        "must match": "fc6 and fc7 of VGG-16 are matrices: give them the shape of a convolution's weight first",
+        "shape": "fc6 and fc7 of VGG-16 are matrices: give them the shape of a convolution's weight first",
+        "has no attribute": "a layer has another name than in the table, or a Sequential is indexed wrongly",
+        "leaf Variable": "writing into a parameter needs torch.no_grad() around it",
+    }
+    ran, _ = report.run("copying", call, hints)
+    if not ran:
+        return report
+    layers = found_layers(model, network, 12)
+    with torch.no_grad():
+        _check_features(report, layers, vgg)
+        _check_head(report, layers, vgg)
+        now = {name: float(value.double().sum()) for name, value in vgg.state_dict().items()}
+        changed = [name for name in before if before[name] != now[name]]
+        report.expect(not changed, "VGG-16 itself", "unchanged", f"changed: {', '.join(changed[:3])}", "the copy runs in the wrong direction", "unchanged")
+        _check_alias(report, layers, vgg)
+    return report
+
+
+def _random_vgg() -> nn.Module:
+    with torch.device("meta"):
+        vgg = vgg16(weights=None, init_weights=False)
+    vgg = vgg.to_empty(device="cpu").eval()
+    generator = torch.Generator().manual_seed(4)
+    for parameter in vgg.parameters():
+        parameter.data.uniform_(-0.1, 0.1, generator=generator)
+    return vgg
+
+
+def _check_features(report: Report, layers: dict[str, nn.Module], vgg: nn.Module) -> None:
+    wrong = {"weight": [], "bias": []}
+    for index, name in FEATURES.items():
+        for kind, names in wrong.items():
+            mine = getattr(layers.get(name), kind, None)
+            theirs = getattr(vgg.features[index], kind)
+            if mine is None or mine.shape != theirs.shape or not torch.equal(mine, theirs):
+                names.append(name)
+    for kind, names in wrong.items():
+        cause = "the biases are copied too: each layer has .weight and .bias" if kind == "bias" else "these layers were skipped, or paired with another one of VGG-16 (features holds ReLUs and pools in between)"
+        got = f"different in {len(names)}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
+        plural = "weights" if kind == "weight" else "biases"
+        report.expect(not names, f"13 convolutions, {plural}", "VGG-16's", got, cause, "max diff 0.0e+00")
+
+
+def _check_head(report: Report, layers: dict[str, nn.Module], vgg: nn.Module) -> None:
+    for name, index, channels, side in (("fc6", 0, 512, 7), ("fc7", 3, 4096, 1)):
+        mine, theirs = layers.get(name), vgg.classifier[index]
+        label = f"{name} weight"
+        if mine is None or tuple(mine.weight.shape) != (4096, channels, side, side):
+            report.fault(label, (4096, channels, side, side), "another shape", "see the layer check of notebook 2")
+            continue
+        orders = _orders(mine.weight, theirs.weight)
+        if orders[0] < 1e-7:
+            report.ok(label, f"max diff {orders[0]:.1e} in {SAMPLES} sampled numbers")
+        else:
+            cause = "it was left out: VGG-16's classifier[0] is fc6, classifier[3] is fc7"
+            if min(orders[1:]) < 1e-7:
+                cause = "wrong axis order: VGG-16 flattens (channel, row, column), so view it as (4096, 512, 7, 7), without permute or transpose"
+            report.fault(label, "VGG-16's", f"max diff {orders[0]:.2f}", cause)
+        same = mine.bias is not None and torch.equal(mine.bias, theirs.bias)
+        report.expect(same, f"{name} bias", "VGG-16's", "another one", "the bias is copied too", "max diff 0.0e+00")
+
+
+def _orders(mine: Tensor, theirs: Tensor) -> list[float]:
+    """Largest difference over sampled entries, for the right order of axes and two wrong ones."""
+    out, channels, rows, columns = mine.shape
+    generator = torch.Generator().manual_seed(5)
+    o, c, i, j = (torch.randint(size, (SAMPLES,), generator=generator) for size in (out, channels, rows, columns))
+    places = (
+        c * rows * columns + i * columns + j,  # channel, row, column
+        i * columns * channels + j * channels + c,  # row, column, channel
+        c * rows * columns + j * rows + i,  # channel, column, row
+    )
+    return [float((mine[o, c, i, j] - theirs[o, place]).abs().max()) for place in places]
+
+
+def _check_alias(report: Report, layers: dict[str, nn.Module], vgg: nn.Module) -> None:
+    """Change the copy and look whether the original moves."""
+    pairs = {name: vgg.features[index] for index, name in FEATURES.items()}
+    pairs |= {"fc6": vgg.classifier[0], "fc7": vgg.classifier[3]}
+    shared = []
+    for name, theirs in pairs.items():
+        for kind in ("weight", "bias"):
+            mine, other = getattr(layers.get(name), kind, None), getattr(theirs, kind)
+            if mine is None:
+                continue
+            old = float(other.reshape(-1)[0])
+            mine.view(-1)[0] += 1.0
+            if float(other.reshape(-1)[0]) != old:
+                shared.append(f"{name}.{kind}")
+            mine.view(-1)[0] -= 1.0
+    report.expect(not shared, "a copy of its own", "VGG-16 stays when the FCN changes", f"shared: {', '.join(shared[:3])} ({len(shared)})",
+                  "aliasing: `a.data = b.data` makes two names for one tensor; copy values with copy_", "nothing shared")  # fmt: skip
