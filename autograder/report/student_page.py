@@ -1,0 +1,99 @@
+"""The page that one student opens: what went wrong first, with its message; then pictures, then the rest."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autograder.report.labels import cause_label
+from autograder.report.pictures import galleries
+from autograder.report.rendering import render_page, write_page
+
+__all__ = ["check_view", "share", "write_student_page"]
+
+ISOLATION_WORDS = {
+    "bubblewrap": "in a sealed process (bubblewrap: no network, read-only system)",
+    "landlock": "in a restricted process (landlock: limited files and network)",
+    "process": "in a separate process with limits on time and memory",
+}
+
+
+def write_student_page(
+    result: dict,
+    folder: Path,
+    *,
+    titles: Mapping[str, str] | None = None,
+    checks: Mapping[str, Mapping[str, Any]] | None = None,
+    pictures: Sequence[dict] = (),
+) -> Path:
+    """Write ``folder/report.html``, a page that stands alone: pictures inside, nothing loaded, no script.
+
+    Args:
+        result: content of ``result.json``.
+        folder: folder of the submission, ``DIR/<name>``; made if it is not there.
+        titles: cause -> words, from the rubric (see ``cause_label``).
+        checks: check id -> ``{"title": ...}``, from the rubric; the id serves where a title is missing.
+        pictures: entries of ``pictures.json`` (see ``galleries``), with paths relative to ``folder``.
+
+    Returns:
+        The file written.
+    """
+    views = [check_view(check, titles or {}, checks or {}) for check in result["checks"]]
+    shown = galleries(pictures, Path(folder))
+    page = render_page(
+        "student.html.j2",
+        result=result,
+        share=share(result),
+        wrong=_by_message([view for view in views if view["status"] in ("partial", "not_earned")]),
+        stuck=_by_message([view for view in views if view["status"] == "could_not_grade"]),
+        manual=[view for view in views if view["status"] == "needs_manual"],
+        right=[view for view in views if view["status"] == "earned"],
+        galleries=[_titled(name, gallery, views) for name, gallery in shown.items() if gallery["rows"]],
+        isolation=ISOLATION_WORDS.get(result["isolation"], result["isolation"]),
+    )
+    return write_page(Path(folder) / "report.html", page)
+
+
+def check_view(check: dict, titles: Mapping[str, str], checks: Mapping[str, Mapping[str, Any]]) -> dict:
+    """One check as the page shows it: the result's keys, a title, its cause in words, first line and rest apart."""
+    head, _, rest = check["message"].strip("\r\n").partition("\n")
+    return {
+        **check,
+        "title": str(checks.get(check["id"], {}).get("title") or check["id"]),
+        "label": cause_label(check["cause"], check["measured"], titles),
+        "head": head.strip(),
+        "rest": rest.rstrip(),
+    }
+
+
+def share(result: dict) -> dict[str, float]:
+    """Where the points went: earned, lost, stuck (not gradable), manual (open), and ``auto``, the automatic part."""
+    checks = result["checks"]
+    tops = {status: 0.0 for status in ("needs_manual", "could_not_grade")}
+    for check in checks:
+        if check["status"] in tops:
+            tops[check["status"]] += check["max_points"]
+    total = sum(check["max_points"] for check in checks)
+    auto = total - tops["needs_manual"]
+    earned = sum(check["points"] or 0.0 for check in checks)
+    return {
+        "earned": earned,
+        "lost": auto - earned - tops["could_not_grade"],
+        "stuck": tops["could_not_grade"],
+        "manual": tops["needs_manual"],
+        "auto": auto,
+        "total": total,
+    }
+
+
+def _by_message(views: Sequence[dict]) -> list[list[dict]]:
+    """Checks that fell with the same words together: an empty cell is told once, not eight times."""
+    groups: dict[tuple, list[dict]] = {}
+    for view in views:
+        words = (view["message"], view["label"]) if view["message"] else (view["id"],)
+        groups.setdefault(words, []).append(view)
+    return list(groups.values())
+
+
+def _titled(name: str, gallery: dict, views: Sequence[dict]) -> dict:
+    view = next((view for view in views if view["id"] == name), None)
+    return {"id": name, "title": view["title"] if view else name, "check": view, **gallery}

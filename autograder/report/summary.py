@@ -1,0 +1,114 @@
+"""The class as a spreadsheet (``summary.csv``) and as a table for the terminal."""
+
+import csv
+import io
+import shutil
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from autograder.report.labels import clean_text, first_fault, points_text
+from autograder.report.rendering import write_page
+
+__all__ = ["check_order", "format_table", "write_summary"]
+
+_HEAD = ["name", "score", "max_score", "needs_manual", "first_fault"]
+
+
+def write_summary(results: Sequence[dict], out: Path, *, check_ids: Iterable[str] = ()) -> Path:
+    """Write ``out/summary.csv``: one row per submission, one column per check in the order of the rubric.
+
+    A check without points (graded by hand, or not gradable) is an empty cell, never 0.
+
+    Args:
+        results: contents of the ``result.json`` files, in the order of the rows.
+        out: folder of the class.
+        check_ids: columns to have in any case, so that an empty class still has them.
+
+    Returns:
+        The file written, UTF-8.
+    """
+    ids = check_order(results, check_ids)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([_cell(head) for head in [*_HEAD, *ids]])
+    for result in results:
+        points = {check["id"]: points_text(check["points"]) for check in result["checks"]}
+        sums = [points_text(result[key]) for key in ("score", "max_score", "needs_manual")]
+        row = [result["submission"], *sums, first_fault(result), *(points.get(name, "") for name in ids)]
+        writer.writerow([_cell(value) for value in row])
+    return write_page(Path(out) / "summary.csv", text.getvalue())
+
+
+def check_order(results: Sequence[dict], first: Iterable[str] = ()) -> list[str]:
+    """Ids of all checks that occur, in the order of the rubric (the order that each result keeps)."""
+    return list(dict.fromkeys([*first, *(check["id"] for result in results for check in result["checks"])]))
+
+
+def format_table(results: Sequence[dict], width: int | None = None) -> str:
+    """A table for the terminal: name, points, the first thing that went wrong.
+
+    Args:
+        results: contents of the ``result.json`` files.
+        width: characters per line; the terminal's own width if not given.
+
+    Returns:
+        Lines without a final newline; no control characters, whatever a student wrote.
+    """
+    if not results:
+        return "No submissions."
+    width = width or shutil.get_terminal_size((120, 24)).columns
+    rows = [(_one_line(r["submission"]), _score(r), _one_line(first_fault(r)) or "-") for r in results]
+    head = ("name", "points", "first thing that went wrong")
+    name_width = min(max(_columns(row[0]) for row in [head, *rows]), 32)
+    score_width = max(_columns(row[1]) for row in [head, *rows])
+    rest = max(width - name_width - score_width - 4, 24)
+    rule = ("-" * name_width, "-" * score_width, "-" * min(rest, max(_columns(row[2]) for row in [head, *rows])))
+    lines = [
+        f"{_fit(name, name_width)}  {' ' * (score_width - _columns(score))}{score}  {_fit(fault, rest)}".rstrip()
+        for name, score, fault in [head, rule, *rows]
+    ]
+    return "\n".join([*lines, *_footnotes(results)])
+
+
+def _score(result: dict) -> str:
+    """``58.5 of 64``: out of the points that this run could give."""
+    given = sum(check["max_points"] for check in result["checks"] if check["points"] is not None)
+    return f"{result['score']:g} of {given:g}"
+
+
+def _footnotes(results: Sequence[dict]) -> list[str]:
+    notes = []
+    manual = max(result["needs_manual"] for result in results)
+    if manual:
+        notes.append(f"{manual:g} points more are given by hand.")
+    stuck = sum(any(c["status"] == "could_not_grade" for c in result["checks"]) for result in results)
+    if stuck:
+        noun = "submission has checks" if stuck == 1 else "submissions have checks"
+        notes.append(f"{stuck} {noun} that could not be graded; their points are open, not lost.")
+    return ["", *notes] if notes else []
+
+
+def _cell(value: str) -> str:
+    """A spreadsheet runs a cell that begins like a formula; a quote in front makes it text."""
+    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def _one_line(text: str) -> str:
+    """No line breaks, no terminal codes, and none of the marks that reverse the direction of a line."""
+    text = clean_text(text).replace("\n", " ").replace("\t", " ")
+    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+
+
+def _columns(text: str) -> int:
+    """Columns that a text takes in a terminal: wide letters two, combining marks none."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
+
+
+def _fit(text: str, width: int) -> str:
+    if _columns(text) > width:
+        while text and _columns(text) > width - 1:
+            text = text[:-1]
+        text += "\N{HORIZONTAL ELLIPSIS}"
+    return text + " " * (width - _columns(text))
