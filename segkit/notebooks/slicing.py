@@ -239,6 +239,7 @@ class _Slicer:
         self.workbook, self.definition = workbook, definition
         self.chosen: dict[int, set[Position]] = {}
         self.extra: list[Chunk] = []
+        self.renamed: list[Chunk] = []
         self.notes: list[str] = []
         self.done: set[tuple] = set()
         document = workbook.documents.index(definition.document)
@@ -265,6 +266,7 @@ class _Slicer:
         others = [index for index in sorted(self.chosen) if index != document]
         chunks = [*self.extra]
         for index in [*others, document]:
+            chunks += self.renamed if index == document else []  # Y = take("X"): between X's file and the user of Y
             cells = self.workbook.documents[index].cells
             for number in sorted({cell for cell, _ in self.chosen[index]}):
                 statements = tuple(sorted(p for cell, p in self.chosen[index] if cell == number))
@@ -314,7 +316,7 @@ class _Slicer:
         self._choose(document, (source.document.cells.index(source.cell), source.index))
         self._choose_changes(document, wanted)
         if wanted != name:
-            self.extra.append(Chunk(f"{name} = {wanted}", f"{name} = {wanted}", (0,)))
+            self.renamed.append(Chunk(f"{name} = {wanted}", f"{name} = {wanted}", (0,)))
         return True
 
     def _elsewhere(self, name: str, document: int) -> bool:

@@ -1,0 +1,369 @@
+"""One view of a student's work: define, call, build, describe, forward.
+
+``LocalSubject`` runs the work in this process: in a notebook, in a test, or inside the grader's worker. The grader's judge
+talks to the same methods over a pipe. A check written against them does not know which of the two it has.
+"""
+
+import contextlib
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from segkit.layers import Layer, describe
+from segkit.notebooks import Program, Unrunnable, execute, student_traceback
+
+__all__ = ["LocalSubject", "StudentError", "Subject", "WeightFile"]
+
+MAX_ELEMENTS = 2**26
+
+
+class StudentError(Exception):
+    """The student's code failed, or returned what it must not.
+
+    Attributes:
+        cause: Stable code, such as ``code.raises`` or ``code.died``.
+    """
+
+    def __init__(self, message: str, cause: str = "code.raises") -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class Subject(Protocol):
+    """What a check may ask of a student's work. Handles are small strings that name objects of the worker."""
+
+    def define(self, program: Program) -> None: ...
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any: ...
+    def method(self, handle: str, name: str, *args: Any) -> Any: ...
+    def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str: ...
+    def carrier(self, layers: Sequence[Layer]) -> str: ...
+    def describe(self, handle: str) -> list[Layer]: ...
+    def shapes(self, handle: str) -> dict[str, tuple[int, ...]]: ...
+    def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None: ...
+    def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]: ...
+    def change(self, handle: str, key: str, index: int, value: float) -> None: ...
+    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0) -> NDArray: ...
+    def load_checkpoint(self, handle: str, file: str) -> None: ...
+    def predict(self, handle: str, x: NDArray) -> NDArray: ...
+    def forget(self, handle: str) -> None: ...
+
+
+class WeightFile:
+    """Named float32 tensors in one flat file, mapped into memory and shared between processes until written to.
+
+    Args:
+        path: The file: all tensors one after the other.
+        index: Name -> (first element, shape).
+    """
+
+    def __init__(self, path: Path, index: Mapping[str, tuple[int, Sequence[int]]]) -> None:
+        self.path, self.index = path, dict(index)
+        size = path.stat().st_size // 4
+        self._flat = torch.from_file(str(path), shared=False, size=size, dtype=torch.float32)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        first, shape = self.index[name]
+        return self._flat[first : first + math.prod(shape)].view(*shape)
+
+
+@contextlib.contextmanager
+def _as_student_error(doing: str) -> Iterator[None]:
+    """Turn whatever a student's code raises into a StudentError that names cell and line."""
+    try:
+        yield
+    except StudentError:
+        raise
+    except SystemExit as error:
+        raise StudentError(f"{doing} called sys.exit.\n{student_traceback(error)}", "code.exit") from None
+    except KeyboardInterrupt:
+        raise
+    except NotImplementedError as error:
+        text = f"{doing} is not finished: it still raises NotImplementedError.\n{student_traceback(error)}"
+        raise StudentError(text, "code.unfinished") from None
+    except MemoryError:
+        raise StudentError(f"{doing} ran out of memory.", "code.memory") from None
+    except BaseException as error:
+        raise StudentError(f"{doing} failed.\n{student_traceback(error)}", "code.raises") from None
+
+
+class LocalSubject:
+    """A student's work in this process.
+
+    Args:
+        scratch: Folder for files that calls need.
+        weights: Tensors that ``load`` may name.
+        checkpoints: Name -> path of checkpoint files that ``load_checkpoint`` may name.
+        device: Where ``predict`` runs.
+    """
+
+    def __init__(
+        self, scratch: Path, weights: WeightFile | None = None, checkpoints: Mapping[str, Path] | None = None,
+        device: str = "cpu",
+    ) -> None:  # fmt: skip
+        self.scratch, self.weights = Path(scratch), weights
+        self.checkpoints, self.device = dict(checkpoints or {}), device
+        self._objects: dict[str, Any] = {}
+        self._names: dict[str, Any] = {}
+        self._count = 0
+
+    # ------------------------------------------------------------------------------------------------ code
+    def define(self, program: Program) -> None:
+        """Run a definition; ``call`` and ``build`` then know its name."""
+        with _as_student_error(program.where):
+            try:
+                self._names[program.name] = execute(program)[program.name]
+            except Unrunnable as error:
+                raise StudentError(f"{program.where} cannot be run.\n{error}") from None
+
+    def adopt(self, name: str, value: Any) -> None:
+        """Make an object of this process known under a name (a class or function of a notebook)."""
+        self._names[name] = value
+
+    def _named(self, name: str) -> Any:
+        if name in self._names:
+            return self._names[name]
+        module, colon, attribute = name.partition(":")
+        if colon and module.partition(".")[0] in ("torch", "torchvision"):
+            return getattr(importlib.import_module(module), attribute)
+        raise StudentError(f"{name} is not defined.", "code.missing")
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a function with plain values, arrays (as tensors), files (``bytes``, as a path) and handles."""
+        function = self._named(name)
+        with _as_student_error(f"{name}()"), torch.random.fork_rng(devices=[]):
+            value = function(*map(self._argument, args), **{key: self._argument(v) for key, v in kwargs.items()})
+            return plain(value)
+
+    def method(self, handle: str, name: str, *args: Any) -> Any:
+        """Call a method of a built object."""
+        owner = self._objects[handle]
+        with _as_student_error(f"{name}()"):
+            return plain(getattr(owner, name)(*map(self._argument, args)))
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, bytes):
+            path = self.scratch / f"input_{self._next()}.png"
+            path.write_bytes(value)
+            return str(path)
+        if isinstance(value, str) and value in self._objects:
+            return self._objects[value]
+        if isinstance(value, torch.Tensor):
+            return value.clone()
+        return value.copy() if isinstance(value, np.ndarray) else value
+
+    # ------------------------------------------------------------------------------------------------ networks
+    def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
+        """Construct a network; on the meta device (no memory, no initialisation) where ``meta`` is set."""
+        cls = self._named(name)
+        arguments = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+        self._check_signature(cls, name, args, kwargs)
+        with _as_student_error(f"{name}({arguments})"), torch.device("meta" if meta else "cpu"):
+            model = cls(*args, **kwargs)
+        if not isinstance(model, nn.Module):
+            raise StudentError(f"{name}({arguments}): expected an nn.Module, but got {type(model).__name__}.", "code.type")
+        return self._keep(model)
+
+    @staticmethod
+    def _check_signature(cls: Any, name: str, args: tuple, kwargs: dict) -> None:
+        try:
+            inspect.signature(cls).bind(*args, **kwargs)
+        except TypeError as error:
+            raise StudentError(
+                f"{name} cannot be called with {', '.join(kwargs) or 'no argument'} ({error}). Expected "
+                f"`def __init__(self, n_class=12)`, found `{name}{inspect.signature(cls)}`.",
+                "code.signature",
+            ) from None
+        except ValueError:
+            return  # no signature to be had: the call itself will tell
+
+    def carrier(self, layers: Sequence[Layer]) -> str:
+        """Build a module with just these layers, uninitialised."""
+        model = nn.Module()
+        for layer in layers:
+            cls = getattr(nn, layer.kind)
+            settings = {key: value for key, value in layer.settings.items()}
+            make: Callable = torch.nn.utils.skip_init if layer.kind != "MaxPool2d" else lambda cls, **kw: cls(**kw)
+            model.add_module(layer.path, make(cls, **settings))
+        return self._keep(model)
+
+    def describe(self, handle: str) -> list[Layer]:
+        """List the layers of a network (see ``segkit.layers.describe``)."""
+        with _as_student_error("Looking through the layers"):
+            return describe(self._model(handle))
+
+    def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every parameter, by its key."""
+        return {key: tuple(value.shape) for key, value in nn.Module.named_parameters(self._model(handle))}
+
+    @torch.no_grad()
+    def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None:
+        """Give parameters the values of tensors of the weight file.
+
+        A tensor smaller than its parameter fills the parameter's first channels, zero the rest; a larger one is cut.
+
+        Args:
+            handle: The network.
+            source: Key of the parameter -> name in the weight file.
+            zero: Keys of parameters that become 0.
+        """
+        if self.weights is None:
+            raise RuntimeError("this subject has no weight file")
+        parameters = dict(nn.Module.named_parameters(self._model(handle)))
+        for key in zero:
+            parameters[key].zero_()
+        for key, name in source.items():
+            self._fill(parameters[key], self.weights[name])
+
+    def _fill(self, parameter: nn.Parameter, values: torch.Tensor) -> None:
+        if parameter.is_meta:
+            raise RuntimeError("a network on the meta device holds no values")
+        if parameter.shape == values.shape:
+            parameter.copy_(values)
+        elif parameter.dim() == values.dim():
+            window = tuple(slice(0, min(a, b)) for a, b in zip(parameter.shape, values.shape, strict=True))
+            parameter.zero_()
+            parameter[window] = values[window]
+        else:
+            parameter.copy_(values.reshape(parameter.shape))
+
+    @torch.no_grad()
+    def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]:
+        """Read values of parameters.
+
+        Args:
+            handle: The network.
+            indices: Key -> flat indices (int64 array), or None for the whole tensor.
+        """
+        parameters = dict(nn.Module.named_parameters(self._model(handle)))
+        values = {}
+        for key, wanted in indices.items():
+            flat = parameters[key].detach().reshape(-1)
+            if wanted is not None:
+                wanted = torch.as_tensor(wanted)
+                flat = flat[wanted[wanted < flat.numel()]]
+            values[key] = flat.float().cpu().numpy().copy()
+        return values
+
+    @torch.no_grad()
+    def change(self, handle: str, key: str, index: int, value: float) -> None:
+        """Set one value of a parameter (to see whether another network changes with it)."""
+        dict(nn.Module.named_parameters(self._model(handle)))[key].view(-1)[index] = value
+
+    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0) -> NDArray:
+        """Run a network.
+
+        Args:
+            handle: The network.
+            x: Images ``(N, 3, H, W)``, float32.
+            train: Whether in train mode.
+            seed: Seed of torch's generator, for dropout.
+
+        Returns:
+            Whatever tensor the network returns; integers stay integers.
+        """
+        model = self._model(handle)
+        with _as_student_error(f"{type(model).__name__}.forward"), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            nn.Module.train(model, train)
+            with torch.inference_mode():
+                output = model(torch.from_numpy(np.ascontiguousarray(x)).clone())
+        return self._output(output, type(model).__name__)
+
+    @staticmethod
+    def _output(output: Any, name: str) -> NDArray:
+        if not isinstance(output, torch.Tensor):
+            text = f"{name}.forward: expected a tensor, but got {type(output).__name__}. Return the logits themselves."
+            raise StudentError(text, "forward.type")
+        if output.numel() > MAX_ELEMENTS:
+            text = f"{name}.forward: expected an output of the image's size, but got {tuple(output.shape)}."
+            raise StudentError(text, "shape.size")
+        output = output.detach().as_subclass(torch.Tensor).cpu()
+        return (output.float() if output.is_floating_point() else output).contiguous().numpy()
+
+    # ------------------------------------------------------------------------------------------------ checkpoints
+    def load_checkpoint(self, handle: str, file: str) -> None:
+        """Load a checkpoint into a network that may be on the meta device; moves the network to the device of ``predict``."""
+        from segkit.checkpoints import CheckpointError, load_checkpoint
+
+        try:
+            load_checkpoint(self._model(handle), self.checkpoints[file])
+        except CheckpointError as error:
+            raise StudentError(str(error), "checkpoint.unreadable") from None
+        with _as_student_error("Moving the network to the device"):
+            nn.Module.eval(self._model(handle)).to(self.device)
+
+    def predict(self, handle: str, x: NDArray) -> NDArray:
+        """Predict a label map.
+
+        Args:
+            handle: A network with its checkpoint.
+            x: One image ``(3, H, W)``, float32, normalised.
+
+        Returns:
+            Uint8 label map ``(H, W)``: the class with the largest logit.
+        """
+        model = self._model(handle)
+        image = torch.from_numpy(np.ascontiguousarray(x))[None].to(self.device)  # (1, 3, H, W)
+        with _as_student_error(f"{type(model).__name__}.forward"), torch.inference_mode():
+            output = nn.Module.eval(model)(image)
+        if not isinstance(output, torch.Tensor):
+            self._output(output, type(model).__name__)
+        if output.dim() == 3 and output.shape[0] == 1 and not output.is_floating_point():
+            return output[0].to(torch.uint8).cpu().numpy()  # argmax in forward: judged elsewhere
+        if output.dim() != 4 or tuple(output.shape[2:]) != tuple(image.shape[2:]):
+            raise StudentError(
+                f"{type(model).__name__}.forward: expected logits of shape (1, n_class, {x.shape[1]}, {x.shape[2]}), "
+                f"but got {tuple(output.shape)}.",
+                "shape.size",
+            )
+        return output[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+
+    # ------------------------------------------------------------------------------------------------ handles
+    def _next(self) -> int:
+        self._count += 1
+        return self._count
+
+    def _keep(self, value: Any) -> str:
+        handle = f"@object{self._next()}"
+        self._objects[handle] = value
+        return handle
+
+    def _model(self, handle: str) -> nn.Module:
+        return self._objects[handle]
+
+    def forget(self, handle: str) -> None:
+        """Let go of an object and its memory."""
+        self._objects.pop(handle, None)
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Turn a returned value into plain data: numbers, text, arrays, lists, dicts; anything else becomes its type's name."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().as_subclass(torch.Tensor).cpu()
+        value = value.float() if value.dtype == torch.bfloat16 else value
+        if value.numel() > MAX_ELEMENTS:
+            raise StudentError(f"expected a small result, but got a tensor of shape {tuple(value.shape)}", "code.type")
+        return value.numpy().copy()
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biuf" or value.size > MAX_ELEMENTS:
+            return {"type": f"ndarray of {value.dtype}"}
+        return np.array(value)
+    if isinstance(value, np.generic):
+        return value.item() if value.dtype.kind in "biuf" else {"type": str(value.dtype)}
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, (list, tuple)) and depth < 6 and len(value) <= 10_000:
+        return [plain(item, depth + 1) for item in value]
+    if isinstance(value, dict) and depth < 6 and len(value) <= 10_000:
+        return {str(key): plain(item, depth + 1) for key, item in value.items()}
+    return {"type": type(value).__name__}
+
+
