@@ -29,15 +29,13 @@ def write_summary(results: Sequence[dict], out: Path, *, check_ids: Iterable[str
         The file written, UTF-8.
     """
     ids = check_order(results, check_ids)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_cell(head) for head in [*_HEAD, *ids]])
+    lines = [_line([*_HEAD, *ids])]
     for result in results:
         points = {check["id"]: points_text(check["points"]) for check in result["checks"]}
         sums = [points_text(result[key]) for key in ("score", "max_score", "needs_manual")]
         row = [result["submission"], *sums, first_fault(result), *(points.get(name, "") for name in ids)]
-        writer.writerow([_cell(value) for value in row])
-    return write_page(Path(out) / "summary.csv", text.getvalue())
+        lines.append(_line(row))
+    return write_page(Path(out) / "summary.csv", "".join(lines))
 
 
 def check_order(results: Sequence[dict], first: Iterable[str] = ()) -> list[str]:
@@ -87,6 +85,13 @@ def _footnotes(results: Sequence[dict]) -> list[str]:
         noun = "submission has checks" if stuck == 1 else "submissions have checks"
         notes.append(f"{stuck} {noun} that could not be graded; their points are open, not lost.")
     return ["", *notes] if notes else []
+
+
+def _line(row: Sequence[str]) -> str:
+    """One row of the file. The writer quotes a lone CR only if CR ends its lines, so lines end in CRLF first."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerow([_cell(value) for value in row])
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(value: str) -> str:

@@ -80,7 +80,7 @@ def fake_result(name: str, **changes: object) -> dict:
         "needs_manual": 30, "isolation": "bubblewrap", "kit_version": "0.1.0",
         "started": "2026-03-14T22:10:05+00:00", "seconds": 83.4, "seed": "a41f09", "device": "cpu",
         "data": {"source": "cmp_facade", "split": "base", "images": 48},
-        "submission_sha256": hashlib.sha256(name.encode()).hexdigest(), "notes": [], "checks": checks,
+        "submission_sha256": hashlib.sha256(name.encode(errors="replace")).hexdigest(), "notes": [], "checks": checks,
     }
     return {**result, **changes}
 
