@@ -1,0 +1,95 @@
+"""The file from which a killed training run goes on: writing it, reading it, refusing a foreign one."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from segkit.atomic import replacing
+
+__all__ = ["TrainingError", "capture", "demand_same_run", "read_resume", "restore", "save_resume"]
+
+SCHEMA = "segkit-resume/1"
+
+FREE = {"device", "workers"}
+"""Settings in which a resumed run may differ: they say where it computes, not what."""
+
+
+class TrainingError(RuntimeError):
+    """A training run cannot start or go on; the text says why and what to do."""
+
+
+def capture(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: object) -> dict:
+    """All state that decides how the run goes on, random generators included."""
+    return {
+        "schema": SCHEMA,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "rng": torch.get_rng_state(),
+        "rng_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def restore(state: dict, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: object) -> None:
+    """Put everything back that :func:`capture` took."""
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    scheduler.load_state_dict(state["scheduler"])
+    torch.set_rng_state(state["rng"])
+    if state["rng_cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["rng_cuda"])
+
+
+def save_resume(path: Path, state: dict) -> None:
+    """Write the file in one step: a kill while it is written leaves the one before."""
+    with replacing(path) as partial, open(partial, "wb") as file:
+        torch.save(state, file)
+
+
+def read_resume(path: Path) -> dict:
+    """Read the file.
+
+    Raises:
+        TrainingError: it is damaged, or something else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise TrainingError(
+            f"{path} cannot be read ({str(error).splitlines()[0][:120] if str(error) else type(error).__name__}). "
+            "It was damaged after it was written; best.safetensors and history.json beside it are not "
+            "affected. Start again in another folder, or with overwrite."
+        ) from error
+    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+        raise TrainingError(f"{path}: expected a file of schema {SCHEMA!r}, found something else.")
+    return state
+
+
+def demand_same_run(path: Path, state: dict, description: dict, model: nn.Module) -> None:
+    """Refuse to go on with a run of other settings, network or images; nothing is overwritten.
+
+    More epochs are allowed where the schedule does not depend on their number.
+
+    Raises:
+        TrainingError: with every field that differs.
+    """
+    there = state["description"]
+    free = FREE | ({"epochs"} if description["schedule"] == "plateau" == there.get("schedule") else set())
+    faults = [
+        f"  {name}: the run there has {there.get(name)!r}, now {value!r} is asked for"
+        for name, value in description.items()
+        if name not in free and there.get(name) != value
+    ]
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    saved = {name: tuple(value.shape) for name, value in state["model"].items()}
+    differing = [name for name in own.keys() | saved.keys() if own.get(name) != saved.get(name)]
+    if differing:
+        faults.append(f"  layers that differ in name or shape: {', '.join(sorted(differing)[:6])}")
+    if faults:
+        raise TrainingError(
+            f"{path.parent} holds a run with other settings; nothing was changed.\n"
+            + "\n".join(faults)
+            + "\nResume with the same settings, or train in another folder."
+        )
