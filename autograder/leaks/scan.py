@@ -6,6 +6,7 @@ as decoded JSON (a solution in an output, an attachment or a metadata value is e
 
 import base64
 import binascii
+import io
 import json
 import re
 import zipfile
@@ -14,14 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from PIL import Image
+
 from autograder.leaks.lines import Secrets, squeeze
 
 __all__ = ["Finding", "Release", "check_folder", "check_leaks", "check_zip"]
 
 COMPILED = (".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib")
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".npz", ".npy", ".pkl", ".onnx")
+PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
+# technical fields that Pillow reports for any picture
+PICTURE_KEYS = frozenset(
+    {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "transparency", "gamma", "progressive", "progression"}
+)
 FORBIDDEN_FOLDERS = frozenset(
-    {"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "reference", "checks", "autograder", "checkpoints"}
+    {"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "reference", "autograder", "checkpoints"}
 )
 NOTEBOOK_KEYS = frozenset({"kernelspec", "language_info"})
 MARKERS = re.compile(r"(BEGIN|END) (SOLUTION|MARK SCHEME|HIDDEN TESTS)")
@@ -129,8 +137,9 @@ def _check_file(name: str, data: bytes, release: Release, label: str = "") -> li
     found = _check_name(name, shown, release.expected)
     if name.endswith(".ipynb"):
         found += _check_notebook(shown, data, release.secrets)
-    found += _check_text(shown, data, release.secrets)
-    return found
+    if name.lower().endswith(PICTURES):
+        found += _check_picture(shown, data)
+    return list(dict.fromkeys(found + _check_text(shown, data, release.secrets)))
 
 
 def _check_name(name: str, shown: str, expected: frozenset[str]) -> list[Finding]:
@@ -155,6 +164,17 @@ def _check_text(shown: str, data: bytes, secrets: Secrets) -> list[Finding]:
     for number, line in enumerate(text.splitlines(), start=1):
         found += _line_findings(shown, f"line {number}", line)
     return found
+
+
+def _check_picture(shown: str, data: bytes) -> list[Finding]:
+    """Cameras and editors write names, places and times into pictures."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            notes = {key: value for key, value in picture.info.items() if key not in PICTURE_KEYS}
+            notes |= {f"EXIF {key}": value for key, value in picture.getexif().items()}
+    except (OSError, SyntaxError, ValueError) as error:
+        return [Finding(shown, "", type(error).__name__, "not a readable picture, so it cannot be checked")]
+    return [Finding(shown, "", _short(f"{key} = {value}"), "metadata inside a picture") for key, value in notes.items()]
 
 
 def _check_blob(shown: str, where: str, data: bytes, secrets: Secrets) -> list[Finding]:

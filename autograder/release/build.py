@@ -103,7 +103,8 @@ def _build(
     archive = workshop / f"{name}.zip"
     write_zip(archive, folder, name)
 
-    faults = verify_notebooks(originals, folder, checks) + verify_edition(folder, sources.root)
+    faults = verify_notebooks(originals, folder, checks)
+    faults += verify_edition(folder, [sources.root, sources.package.parent])
     if faults:
         raise ReleaseError("The release does not work; nothing was released.\n" + "\n".join(f"  {f}" for f in faults))
     say("every stub parses, every grade id is there, the student edition runs without this repository")

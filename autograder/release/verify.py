@@ -18,10 +18,10 @@ IMPORT_SECONDS = 180
 PROBE = r"""
 import importlib, importlib.util, os, sys
 from pathlib import Path
-folder, repository = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+folder, repositories = Path(sys.argv[1]).resolve(), {Path(p).resolve() for p in sys.argv[2:]}
 sys.dont_write_bytecode = True
 sys.meta_path[:] = [f for f in sys.meta_path if "__editable__" not in getattr(f, "__module__", type(f).__module__)]
-sys.path[:] = [str(folder)] + [p for p in sys.path if p and Path(p).resolve() != repository]
+sys.path[:] = [str(folder)] + [p for p in sys.path if p and "__editable__" not in p and Path(p).resolve() not in repositories]
 os.chdir(folder)
 faults = []
 for path in sorted((folder / "segkit").rglob("*.py")):
@@ -116,12 +116,12 @@ def _rubric_faults(graded: dict[str, float], checks: dict[str, float] | None) ->
     return faults
 
 
-def verify_edition(folder: Path, repository: Path) -> list[str]:
+def verify_edition(folder: Path, repositories: list[Path]) -> list[str]:
     """Import the whole student edition in a clean process that cannot see this repository.
 
     Args:
         folder: the release.
-        repository: what must not be importable there.
+        repositories: folders whose packages must not be importable there.
 
     Returns:
         Faults in plain words; empty means good.
@@ -130,7 +130,7 @@ def verify_edition(folder: Path, repository: Path) -> list[str]:
         return []
     environment = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if key in os.environ}
     environment |= {"MPLBACKEND": "Agg", "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", ""), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-I", "-B", "-c", PROBE, str(folder), str(repository)]
+    command = [sys.executable, "-I", "-B", "-c", PROBE, str(folder), *map(str, repositories)]
     try:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=IMPORT_SECONDS)
     except subprocess.TimeoutExpired:
