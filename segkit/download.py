@@ -13,6 +13,7 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,10 @@ LARGEST_MEMBER = 32 << 20  # the largest real file has 0.6 MB; a member far abov
 
 class DownloadError(RuntimeError):
     """Something could not be fetched or is not what it should be; the text says what to do."""
+
+
+class DamagedArchiveError(DownloadError):
+    """A zip file that cannot be read to its end."""
 
 
 def hash_file(path: Path) -> str:
@@ -207,10 +212,10 @@ def unpack(archive: Path, root: Path, part: str, *, progress: bool = True, check
         if faults:
             raise DownloadError(_unlike(archive, faults))
         _move_into(staging, root)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, DownloadError):
             raise
-        raise DownloadError(
+        raise DamagedArchiveError(
             f"{archive}: expected a complete zip archive, found a damaged one ({error}). "
             f"Nothing was unpacked. Delete the file and fetch it again."
         ) from error
@@ -327,8 +332,8 @@ def fetch(
         download_file(home.rstrip("/") + "/" + archive.name, archive, progress=progress)
         try:
             unpack(archive, out, part, progress=progress, check=check)
-        except DownloadError:
-            if not by_hand and not zipfile.is_zipfile(archive):  # a login page, say; it would block the next try
+        except DamagedArchiveError:
+            if not by_hand:  # else it would lie in the way of the next try
                 archive.unlink(missing_ok=True)
             raise
         if not by_hand:
