@@ -1,0 +1,295 @@
+"""The judge's side of the pipe: a Subject that lives in a worker."""
+
+import json
+import os
+import select
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from segkit.layers import Layer
+from segkit.notebooks import Program
+from segkit.subject import StudentError
+
+from autograder.sandbox.isolation import Room, end_process, launch
+from autograder.sandbox.wire import WireError, read_message, write_message
+
+__all__ = ["GraderFault", "RemoteSubject", "WorkerSettings"]
+
+HERE = Path(__file__).resolve().parent
+
+
+class GraderFault(Exception):
+    """The grader or the machine failed; never the student's fault, never a zero."""
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """How workers are started.
+
+    Attributes:
+        isolation: Level of ``autograder.sandbox.isolation``.
+        edition: Folder that holds the student edition of segkit.
+        weights: Weight file, or None.
+        weight_index: Its index (see ``segkit.subject.WeightFile``).
+        seconds: Wall-clock limit of one answer, in seconds.
+        memory_megabytes: Limit of a worker's private memory; 0 for none.
+        gpu: Whether predictions may run on the GPU.
+    """
+
+    isolation: str
+    edition: Path
+    weights: Path | None = None
+    weight_index: Mapping[str, tuple[int, Sequence[int]]] = field(default_factory=dict)
+    seconds: float = 60.0
+    memory_megabytes: int = 3500
+    file_megabytes: int = 64
+    processes: int = 256
+    cpu_seconds: int = 3600
+    threads: int = 1
+    gpu: bool = False
+
+
+class RemoteSubject:
+    """A student's work in a worker process, with the methods of ``segkit.subject.Subject``.
+
+    A worker that dies, hangs or talks nonsense costs the student the check it happened in; the next question gets a fresh
+    worker, in which the definitions are run again.
+
+    Args:
+        settings: How to start workers.
+        checkpoints: Name -> checkpoint file.
+    """
+
+    def __init__(self, settings: WorkerSettings, checkpoints: Mapping[str, Path] | None = None) -> None:
+        self.settings = settings
+        self.checkpoints = {name: Path(path).resolve() for name, path in (checkpoints or {}).items()}
+        self.generation = 0
+        self.device = "cpu"
+        self._process: Any = None
+        self._programs: dict[str, Program] = {}
+        self._scratch: tempfile.TemporaryDirectory | None = None
+
+    # ------------------------------------------------------------------------------------------------ the process
+    def _start(self) -> None:
+        self.close()
+        self._scratch = tempfile.TemporaryDirectory(prefix="segkit-worker-")
+        scratch = Path(self._scratch.name)
+        settings = self._write_settings(scratch)
+        child_read, judge_write = os.pipe()
+        judge_read, child_write = os.pipe()
+        readable = [self.settings.edition, HERE, settings, *self.checkpoints.values()]
+        readable += [self.settings.weights] if self.settings.weights else []
+        room = Room(scratch, readable, self.settings.gpu)
+        self._log = tempfile.TemporaryFile()
+        command = [sys.executable, "-s", str(HERE / "worker.py"), str(child_read), str(child_write), str(settings)]
+        try:
+            self._process = launch(self.settings.isolation, room, command, (child_read, child_write), self._log.fileno())
+        except OSError as error:
+            raise GraderFault(f"The worker cannot be started: {error}") from error
+        finally:
+            os.close(child_read)
+            os.close(child_write)
+        self._requests: BinaryIO = os.fdopen(judge_write, "wb")
+        self._replies = _TimedReader(judge_read)
+        self.generation += 1
+        self.device = self._hello()
+        for program in self._programs.values():
+            self._ask("define", program=program.to_json())
+
+    def _write_settings(self, scratch: Path) -> Path:
+        content = {
+            "scratch": str(scratch), "edition": str(self.settings.edition), "threads": self.settings.threads,
+            "weights": str(self.settings.weights) if self.settings.weights else None,
+            "weight_index": {name: [first, list(shape)] for name, (first, shape) in self.settings.weight_index.items()},
+            "checkpoints": {name: str(path) for name, path in self.checkpoints.items()}, "gpu": self.settings.gpu,
+            "memory_megabytes": 0 if self.settings.gpu else self.settings.memory_megabytes,
+            "file_megabytes": self.settings.file_megabytes, "processes": self.settings.processes,
+            "cpu_seconds": self.settings.cpu_seconds,
+        }  # fmt: skip
+        path = scratch / ".settings.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return path
+
+    def _hello(self) -> str:
+        try:
+            return str(self._exchange("hello", {}, 120.0)["value"]["device"])
+        except (StudentError, KeyError, TypeError) as error:
+            raise GraderFault(f"The worker did not start: {error}\n{self._last_words()}") from error
+
+    def _last_words(self) -> str:
+        """End of the worker's standard error, for whoever repairs the grader."""
+        try:
+            self._log.seek(0, os.SEEK_END)
+            self._log.seek(max(0, self._log.tell() - 2000))
+            return self._log.read().decode("utf-8", "replace").strip()
+        except (OSError, ValueError):
+            return ""
+
+    def close(self) -> None:
+        """End the worker and remove its scratch folder."""
+        if self._process is not None:
+            end_process(self._process)
+            self._requests.close() if not self._requests.closed else None
+            self._replies.close()
+            self._log.close()
+            self._process = None
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
+
+    def __enter__(self) -> "RemoteSubject":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------------------------------ questions
+    def _exchange(self, do: str, arguments: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Send one request and wait for its reply; a worker that fails to give one is ended."""
+        try:
+            sending = threading.Thread(target=self._send, args=({"do": do, "with": arguments},), daemon=True)
+            sending.start()  # a worker that stops reading must not hang the judge
+            self._replies.deadline = time.monotonic() + seconds
+            reply = read_message(self._replies)
+            sending.join(timeout=5)
+        except TimeoutError:
+            self._abandon()
+            raise StudentError(f"no answer within {seconds:.0f} s: an endless loop, or far too slow?", "code.timeout") from None
+        except EOFError:
+            raise StudentError(self._cause_of_death(), "code.died") from None
+        except (WireError, OSError) as error:
+            self._abandon()
+            raise StudentError(f"the worker's answer cannot be read: {error}", "code.garbage") from None
+        if type(reply.get("ok")) is not bool:
+            self._abandon()
+            raise StudentError("the worker's answer has an unknown form", "code.garbage")
+        return reply
+
+    def _send(self, request: dict[str, Any]) -> None:
+        try:
+            write_message(self._requests, request)
+        except (OSError, ValueError):
+            pass  # the worker is gone; the reader sees that too and says why
+
+    def _abandon(self) -> None:
+        self.close()
+
+    def _cause_of_death(self) -> str:
+        try:
+            code = self._process.wait(timeout=5)
+        except Exception:
+            code = None
+        words = self._last_words()
+        self._abandon()
+        if code is not None and (code < 0 or code in (137, 152, 153)):
+            number = -code if code < 0 else code - 128
+            why = {9: "killed (out of memory?)", 24: "its CPU time was used up", 11: "a crash in native code"}
+            return f"the process ended by signal {number}: {why.get(number, 'killed')}"
+        hint = "does the code call os._exit, exit() or quit()?" if code is not None else "it closed the pipe"
+        return f"the process ended (exit code {code}): {hint}" + (f"\n{words[-300:]}" if words and code else "")
+
+    def _ask(self, do: str, seconds: float | None = None, **arguments: Any) -> Any:
+        if self._process is None:
+            self._start()
+        reply = self._exchange(do, arguments, seconds or self.settings.seconds)
+        if reply["ok"]:
+            return reply.get("value")
+        message = str(reply.get("message", ""))
+        if reply.get("fault") == "grader":
+            raise GraderFault(f"The worker failed at {do}: {message}")
+        raise StudentError(message, str(reply.get("cause", "code.raises"))[:40])
+
+    def define(self, program: Program) -> None:
+        """Run a definition, now and in every later worker."""
+        self._programs.pop(program.name, None)
+        self._ask("define", program=program.to_json())
+        self._programs[program.name] = program
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        return self._ask("call", name=name, args=list(args), kwargs=kwargs)
+
+    def method(self, handle: str, name: str, *args: Any) -> Any:
+        return self._ask("method", handle=handle, name=name, args=list(args))
+
+    def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
+        return _text(self._ask("build", name=name, args=list(args), kwargs=kwargs, meta=meta))
+
+    def carrier(self, layers: Sequence[Layer]) -> str:
+        return _text(self._ask("carrier", layers=[layer.to_json() for layer in layers]))
+
+    def describe(self, handle: str) -> list[Layer]:
+        found = self._ask("describe", handle=handle)
+        try:
+            return [Layer.from_json(layer) for layer in found]
+        except (TypeError, KeyError, ValueError, AttributeError):
+            raise StudentError("the list of layers has an unknown form", "code.garbage") from None
+
+    def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
+        found = self._ask("shapes", handle=handle)
+        if not isinstance(found, dict) or not all(isinstance(shape, list) for shape in found.values()):
+            raise StudentError("the list of parameters has an unknown form", "code.garbage")
+        return {key: tuple(shape) for key, shape in found.items()}
+
+    def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None:
+        self._ask("load", handle=handle, source=dict(source), zero=list(zero))
+
+    def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]:
+        found = self._ask("sample", handle=handle, indices=dict(indices))
+        if not isinstance(found, dict) or not all(isinstance(value, np.ndarray) for value in found.values()):
+            raise StudentError("the sampled values have an unknown form", "code.garbage")
+        return found
+
+    def change(self, handle: str, key: str, index: int, value: float) -> None:
+        self._ask("change", handle=handle, key=key, index=index, value=value)
+
+    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0) -> NDArray:
+        return _array(self._ask("forward", handle=handle, x=x, train=train, seed=seed))
+
+    def load_checkpoint(self, handle: str, file: str) -> None:
+        self._ask("load_checkpoint", handle=handle, file=file, seconds=180)
+
+    def predict(self, handle: str, x: NDArray) -> NDArray:
+        return _array(self._ask("predict", handle=handle, x=x, seconds=180))
+
+    def forget(self, handle: str) -> None:
+        if self._process is not None:
+            self._ask("forget", handle=handle)
+
+
+class _TimedReader:
+    """Reads a pipe until a deadline."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor, self.deadline = descriptor, 0.0
+
+    def read(self, count: int) -> bytes:
+        remaining = self.deadline - time.monotonic()
+        ready, _, _ = select.select([self.descriptor], [], [], max(0.0, remaining))
+        if not ready:
+            raise TimeoutError
+        return os.read(self.descriptor, count)
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise StudentError("the worker's answer has an unknown form", "code.garbage")
+    return value
+
+
+def _array(value: Any) -> NDArray:
+    if not isinstance(value, np.ndarray):
+        raise StudentError(f"expected a tensor, but got {type(value).__name__}", "forward.type")
+    return value

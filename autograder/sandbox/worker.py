@@ -1,0 +1,135 @@
+"""The worker: runs one student's code behind a wall and answers the judge's questions. It knows no expected value.
+
+Started as a script with three arguments: the descriptors of the pipe (read, write) and the path of a JSON file with its
+settings. It imports the student edition of segkit, torch, and the wire.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def limit(settings: dict[str, Any]) -> None:
+    """Set the limits of this process, before any student code is seen."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS: nothing started from here can gain rights
+    libc.prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL: the judge's end is the worker's end
+    megabytes = 2**20
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: settings["file_megabytes"] * megabytes,
+        resource.RLIMIT_NOFILE: 256,
+        resource.RLIMIT_CPU: settings["cpu_seconds"],
+    }
+    if settings["memory_megabytes"]:
+        limits[resource.RLIMIT_DATA] = settings["memory_megabytes"] * megabytes
+    if os.geteuid() != 0:
+        limits[resource.RLIMIT_NPROC] = settings["processes"]
+    for what, value in limits.items():
+        _, hard = resource.getrlimit(what)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(what, (value, value))
+
+
+def quiet() -> None:
+    """Send what student code prints to nowhere: the pipe has descriptors of its own."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):
+        os.dup2(null, descriptor)
+
+
+def import_folder(modules: dict[str, str], folder: Path) -> None:
+    """Lay out the student's own scripts, importable after everything else."""
+    for name, source in modules.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source, encoding="utf-8")
+    if modules and str(folder) not in sys.path:
+        sys.path.append(str(folder))  # last: a torch.py of the student shadows nothing
+
+
+def make_subject(settings: dict[str, Any]):
+    import torch
+    from segkit.subject import LocalSubject, WeightFile
+
+    torch.set_num_threads(settings["threads"])
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    weights = WeightFile(Path(settings["weights"]), settings["weight_index"]) if settings.get("weights") else None
+    checkpoints = {name: Path(path) for name, path in settings["checkpoints"].items()}
+    device = "cuda" if settings.get("gpu") and torch.cuda.is_available() else "cpu"
+    return LocalSubject(Path(settings["scratch"]), weights, checkpoints, device)
+
+
+def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[..., Any]]:
+    """The questions the judge may ask, by name."""
+    from segkit.layers import Layer
+    from segkit.notebooks import Program
+
+    def define(program: dict) -> None:
+        loaded = Program.from_json(program)
+        import_folder(loaded.modules, Path(settings["scratch"]) / "work")
+        subject.define(loaded)
+
+    return {
+        "define": define,
+        "call": lambda name, args, kwargs: subject.call(name, *args, **kwargs),
+        "method": lambda handle, name, args: subject.method(handle, name, *args),
+        "build": lambda name, args, kwargs, meta: subject.build(name, *args, meta=meta, **kwargs),
+        "carrier": lambda layers: subject.carrier([Layer.from_json(layer) for layer in layers]),
+        "describe": lambda handle: [layer.to_json() for layer in subject.describe(handle)],
+        "shapes": lambda handle: {key: list(shape) for key, shape in subject.shapes(handle).items()},
+        "load": lambda handle, source, zero: subject.load(handle, source, zero),
+        "sample": lambda handle, indices: subject.sample(handle, indices),
+        "change": lambda handle, key, index, value: subject.change(handle, key, index, value),
+        "forward": lambda handle, x, train, seed: subject.forward(handle, x, train, seed),
+        "load_checkpoint": lambda handle, file: subject.load_checkpoint(handle, file),
+        "predict": lambda handle, x: subject.predict(handle, x),
+        "forget": lambda handle: subject.forget(handle),
+        "hello": lambda: {"device": subject.device},
+    }
+
+
+def serve(requests: Any, replies: Any, answer: dict[str, Callable[..., Any]]) -> None:
+    """Answer requests until the judge closes the pipe."""
+    from segkit.subject import StudentError
+    from wire import WireError, read_message, write_message
+
+    while True:
+        try:
+            request = read_message(requests)
+        except EOFError:
+            return
+        try:
+            reply = {"ok": True, "value": answer[request["do"]](**request["with"])}
+        except StudentError as error:
+            reply = {"ok": False, "fault": "student", "cause": error.cause, "message": str(error)[:8000]}
+        except Exception as error:
+            reply = {"ok": False, "fault": "grader", "message": f"{type(error).__name__}: {error}"[:8000]}
+        try:
+            write_message(replies, reply)
+        except WireError as error:
+            write_message(replies, {"ok": False, "fault": "student", "cause": "code.type", "message": str(error)})
+
+
+def main() -> None:
+    read, write, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    settings = json.loads(Path(path).read_text(encoding="utf-8"))
+    sys.path.insert(0, settings["edition"])
+    sys.path.insert(0, str(Path(__file__).parent))
+    os.chdir(settings["scratch"])
+    subject = make_subject(settings)
+    answer = operations(subject, settings)
+    limit(settings)
+    quiet()
+    with os.fdopen(read, "rb") as requests, os.fdopen(write, "wb") as replies:
+        serve(requests, replies, answer)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
