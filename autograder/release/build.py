@@ -98,7 +98,7 @@ def _build(
     folder.mkdir()
     originals = {path.name: read_source(path) for path in sources.notebook_paths()}
     _write_notebooks(folder, originals)
-    _write_rest(folder, sources, padding)
+    _write_rest(folder, sources, padding, checks)
     say(f"{len(originals)} notebooks without solutions, student edition of segkit, data sample, instructions")
     archive = workshop / f"{name}.zip"
     write_zip(archive, folder, name)
@@ -128,7 +128,7 @@ def _write_notebooks(folder: Path, originals: dict[str, NotebookNode]) -> None:
         write_notebook(folder / name, student_version(source, name))
 
 
-def _write_rest(folder: Path, sources: Sources, padding: int | None) -> None:
+def _write_rest(folder: Path, sources: Sources, padding: int | None, checks: dict[str, float] | None) -> None:
     write_edition(folder, sources.package)
     for path in sources.data_files():
         target = folder / "data" / path.relative_to(sources.data)
@@ -137,7 +137,8 @@ def _write_rest(folder: Path, sources: Sources, padding: int | None) -> None:
     words = _words(sources)
     for path in sources.templates():
         (folder / path.name).write_text(_filled(path, words), encoding="utf-8", newline="\n")
-    (folder / "assignment.json").write_text(assignment_json(sources, padding), encoding="utf-8", newline="\n")
+    facts = assignment_json(sources, padding, checks)
+    (folder / "assignment.json").write_text(facts, encoding="utf-8", newline="\n")
     lines = ["# lower bounds only: what is installed already and new enough stays", *sources.requirements()]
     (folder / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     if (sources.root / LOCK).is_file():

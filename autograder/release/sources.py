@@ -113,12 +113,13 @@ def find_sources(assignment: str, root: Path) -> Sources:
     return sources
 
 
-def assignment_json(sources: Sources, padding: int | None) -> str:
+def assignment_json(sources: Sources, padding: int | None, checks: dict[str, float] | None) -> str:
     """The content of ``assignment.json``: what notebooks, visible checks and plots must know of the rubric.
 
     Args:
         sources: its folder of notebooks may hold an ``assignment.json`` with what does not come from the rubric.
         padding: the rubric's padding of ``conv1_1`` in pixels, or None for an assignment without that number.
+        checks: points by check id, which ``segkit submit`` lists; None without a rubric.
     """
     from segkit.assignment import FILE_NAME, Assignment
 
@@ -130,4 +131,6 @@ def assignment_json(sources: Sources, padding: int | None) -> str:
     content["assignment"] = sources.assignment
     if padding is not None:
         content |= Assignment.from_padding(sources.assignment, padding).to_json()
+    content["notebooks"] = [path.name for path in sources.notebook_paths()]
+    content["checks"] = dict(checks or {})
     return json.dumps(content, indent=2) + "\n"

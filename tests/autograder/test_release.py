@@ -82,7 +82,9 @@ def test_release_holds_the_students_things_and_nothing_else(built):
 def test_assignment_json_follows_the_rubrics_padding(built):
     content = json.loads((built.folder / "assignment.json").read_text())
     crops = {"fcn32s": 22, "fcn16s": 30, "fcn8s": 34, "pool4": 5, "pool3": 9}
-    assert content == {"assignment": "tiny", "padding": 103, "crops": crops}
+    assert (content["assignment"], content["padding"], content["crops"]) == ("tiny", 103, crops)
+    assert content["notebooks"] == ["1_first.ipynb", "2_second.ipynb"]
+    assert content["checks"] == POINTS
 
 
 def test_zip_holds_the_same_bytes_as_the_folder(built):

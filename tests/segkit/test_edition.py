@@ -1,0 +1,58 @@
+"""The student edition: every module is decided upon, and what is written stands alone."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import segkit
+from segkit.edition import edition_files, undecided_files, write_edition
+
+PACKAGE = Path(segkit.__file__).parent
+
+
+def test_every_module_is_either_the_students_or_the_instructors():
+    """A new module stays out of releases until it is on one of the two lists of segkit/edition.py."""
+    assert undecided_files() == []
+
+
+def test_reference_and_instructors_tools_stay_in_the_house():
+    names = edition_files()
+    assert not [name for name in names if name.startswith("reference")]
+    assert not {"edition.py", "verify.py"} & set(names)
+    assert {"__init__.py", "facades.py", "notebooks/taking.py", "checks/__init__.py"} <= set(names)
+
+
+def test_only_listed_files_are_written(tmp_path):
+    """A stray file of the working tree (an editor's copy, a compiled module) is not published."""
+    package = tmp_path / "package"
+    for name in [*edition_files(), "reference/networks.py"]:
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text("x = 1\n")
+    (package / "solution_draft.py").write_text("secret\n")
+    (package / "facades.py~").write_text("secret\n")
+    (tmp_path / "out").mkdir()
+    written = write_edition(tmp_path / "out", package)
+    found = sorted(p.relative_to(tmp_path / "out" / "segkit").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert found == edition_files()
+    assert len(written) == len(found)
+    assert undecided_files(package) == ["solution_draft.py"]
+
+
+def test_existing_copy_is_not_written_over(tmp_path):
+    write_edition(tmp_path)
+    with pytest.raises(FileExistsError):
+        write_edition(tmp_path)
+
+
+def test_edition_runs_alone_and_has_no_reference(tmp_path):
+    """In a process that sees nothing but the written edition."""
+    write_edition(tmp_path)
+    code = (
+        "import sys; sys.meta_path[:] = [f for f in sys.meta_path if '__editable__' not in getattr(f, '__module__', '')];"
+        f"sys.path.insert(0, {str(tmp_path)!r}); import importlib.util, segkit.facades, segkit.notebooks;"
+        "print(segkit.__file__); print(importlib.util.find_spec('segkit.reference'))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines() == [str(tmp_path / "segkit" / "__init__.py"), "None"], done.stderr
