@@ -1,0 +1,123 @@
+"""The one registry of networks: whose class a name means.
+
+In the full kit the short names mean ``segkit.reference``. In the student edition, which has no reference, they
+mean the student's own classes, read out of their notebooks; so do label decoding and metrics.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+__all__ = [
+    "MODELS",
+    "Functions",
+    "ModelError",
+    "copy_vgg16",
+    "has_reference",
+    "model_class",
+    "solution_functions",
+]
+
+MODELS = {"fcn32s": "FCN32s", "fcn16s": "FCN16s", "fcn8s": "FCN8s"}
+"""Short name -> name of the class."""
+
+
+class ModelError(ValueError):
+    """A network or function cannot be had; the text says what to finish or to correct."""
+
+
+class Functions(NamedTuple):
+    """What notebook 1 defines."""
+
+    read_label: Callable
+    confusion_matrix: Callable
+    scores: Callable
+
+
+def has_reference() -> bool:
+    """Whether this is the full kit."""
+    spec = importlib.util.find_spec("segkit.reference")
+    return spec is not None and spec.origin is not None  # an empty folder of that name has no origin
+
+
+def model_class(name: str, folder: str | Path = ".") -> type[nn.Module]:
+    """The class of a network.
+
+    Args:
+        name: ``fcn32s``, ``fcn16s``, ``fcn8s``; or ``2_fcn32s.ipynb:FCN32s`` for a class in a certain notebook
+            (or ``.py`` file), in the full kit too.
+        folder: where the student's notebooks are.
+
+    Raises:
+        ModelError: unknown name; a class that is missing, unfinished, or no ``nn.Module``.
+    """
+    if ":" in name:
+        file, _, class_name = name.rpartition(":")
+        found = _from_file(Path(folder) / file, class_name)
+    elif name in MODELS:
+        found = _solution(MODELS[name], folder)
+    else:
+        raise ModelError(
+            f"Unknown model {name!r}. Expected {', '.join(MODELS)}, or a class in a notebook: 2_fcn32s.ipynb:FCN32s"
+        )
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ModelError(f"{name}: expected a class derived from nn.Module, found {found!r}.")
+    return found
+
+
+def solution_functions(folder: str | Path = ".") -> Functions:
+    """``read_label``, ``confusion_matrix`` and ``scores``: the reference's, or the student's own.
+
+    Raises:
+        ModelError: one of them is missing or unfinished; the text names the cell.
+    """
+    return Functions(*(_solution(name, folder) for name in Functions._fields))
+
+
+def copy_vgg16(model: nn.Module, vgg16: nn.Module, folder: str | Path = ".") -> None:
+    """Copy VGG-16 into a network with ``copy_params_from_vgg16``: a method of the network, or the function.
+
+    Raises:
+        ModelError: the function is missing or unfinished.
+    """
+    name = "copy_params_from_vgg16"
+    if callable(method := getattr(model, name, None)):
+        method(vgg16)
+    else:
+        _solution(name, folder)(model, vgg16)
+
+
+def _solution(name: str, folder: str | Path) -> Any:
+    if has_reference():
+        return getattr(importlib.import_module("segkit.reference"), name)
+    from segkit.assignment import AssignmentError
+    from segkit.notebooks import UnfinishedError, take
+
+    try:
+        return take(name, folder)
+    except (UnfinishedError, AssignmentError) as error:
+        raise ModelError(str(error)) from error
+
+
+def _from_file(path: Path, name: str) -> Any:
+    """A definition of one file, with what it needs from the other notebooks beside it."""
+    from segkit.assignment import AssignmentError
+    from segkit.notebooks import DocumentError, Unrunnable, Workbook, execute, open_folder, read_document
+
+    try:
+        document = read_document(path)
+        book = open_folder(path.parent)
+        others = [d for d in book.documents if d.name != path.name and not Workbook([d], book.cells).find(name)]
+        workbook = Workbook([document, *others], book.cells, originals=(path.name,))
+        definition = workbook.find(name)
+        if definition is None:
+            raise ModelError(f"{path} defines no {name}. Expected a class or function of that name in a cell.")
+        if definition.unfinished:
+            raise ModelError(f"{name} is not finished yet: complete the cell in {definition.where} and save it.")
+        return execute(workbook.program(definition))[name]
+    except (DocumentError, AssignmentError, Unrunnable) as error:
+        raise ModelError(f"{name} from {path}: {error}") from error

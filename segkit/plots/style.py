@@ -1,0 +1,138 @@
+"""One look for all pictures of the kit, and the pieces that several of them share."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from segkit.facades import IGNORE_INDEX, IMAGENET_MEAN, IMAGENET_STD, N_CLASS, PALETTE
+from segkit.transforms import denormalize
+
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "INK",
+    "ORANGE",
+    "PALE",
+    "PINK",
+    "RED",
+    "Picture",
+    "bare",
+    "colour_of",
+    "label_picture",
+    "photograph",
+    "styled",
+]
+
+# Okabe & Ito's colours, which colour-blind readers can tell apart; for everything but the label palette
+BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+INK, GREY, PALE = "#1F2933", "#7B8794", "#E4E7EB"
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#9AA5B1",
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": PALE,
+    "xtick.color": "#52606D",
+    "ytick.color": "#52606D",
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "lines.linewidth": 2,
+    "lines.solid_capstyle": "round",
+}
+
+P = ParamSpec("P")
+
+
+class Picture(Figure):
+    """A figure that shows itself as the last line of a cell, whatever backend is set.
+
+    It does not go through pyplot: nothing stays open behind the scenes, and nothing is shown twice.
+    """
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        FigureCanvasAgg(self)
+
+    def _repr_png_(self) -> bytes:
+        from io import BytesIO
+
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+        return buffer.getvalue()
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw in the kit's style, leaving matplotlib's settings as they were."""
+
+    @functools.wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def bare(axes: Axes) -> Axes:
+    """Axes without ticks and frame, for pictures."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    return axes
+
+
+def photograph(image: Tensor | np.ndarray) -> np.ndarray:
+    """An image as matplotlib wants it.
+
+    Args:
+        image: FloatTensor (3, H, W), normalised with the ImageNet statistics or within 0..1; or an array
+            (H, W, 3) of uint8 or of floats within 0..1.
+
+    Returns:
+        Array (H, W, 3), uint8 or float within 0..1.
+    """
+    if isinstance(image, Tensor):
+        image = image.detach().cpu().float()
+        image = image[0] if image.ndim == 4 else image
+        if image.min() < 0:  # no photograph lies above the mean colour everywhere
+            image = denormalize(image, IMAGENET_MEAN, IMAGENET_STD)
+        return image.clamp(0, 1).permute(1, 2, 0).numpy()
+    return np.asarray(image)
+
+
+def label_picture(label: Tensor | np.ndarray) -> np.ndarray:
+    """A label map in the colours of the database.
+
+    Args:
+        label: integers (H, W): 0..11, anything else is drawn as unknown (black).
+
+    Returns:
+        uint8 array (H, W, 3).
+    """
+    label = np.asarray(label.detach().cpu() if isinstance(label, Tensor) else label).astype(np.int64)
+    if label.ndim != 2:
+        raise ValueError(f"Expected a label map (H, W), but got {label.shape}.")
+    known = (label >= 0) & (label < N_CLASS) & (label != IGNORE_INDEX)
+    return PALETTE[np.where(known, label + 1, 0)]
+
+
+def colour_of(index: int) -> tuple[float, float, float]:
+    """Palette colour of a training label as matplotlib wants it; unknown for anything out of range."""
+    row = index + 1 if 0 <= index < N_CLASS else 0
+    return tuple(float(value) / 255 for value in PALETTE[row])
