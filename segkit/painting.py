@@ -63,10 +63,10 @@ class Brush:
         for y in range(top, bottom):
             self.box((left, y, right, y + 1), mix(top_colour, bottom_colour, (y - top) / max(1, bottom - top)))
 
-    def shadow(self, box: Box, depth: int, strength: float = 0.45) -> None:
-        """Darkens what lies right of and below a box that stands out of the wall; the light is at the upper left."""
+    def shadow(self, box: Box, wall: Box, depth: int, strength: float = 0.45) -> None:
+        """Darkens the wall right of and below a box that stands out of it; the light is at the upper left."""
         left, top, right, bottom = box
-        region = (left, top, min(right + depth, self.picture.width), min(bottom + depth, self.picture.height))
+        region = (max(left, wall[0]), top, min(right + depth, wall[2]), min(bottom + depth, wall[3]))
         patch = self.picture.crop(region)
         mask = Image.new("L", patch.size, 0)
         ImageDraw.Draw(mask).rectangle((depth // 2, depth // 2, *patch.size), fill=int(255 * strength))

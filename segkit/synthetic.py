@@ -65,6 +65,7 @@ class _Site:
         self.style = Style.draw(self.rng)
         self.ids = np.ones(size, dtype=np.uint8)
         self.boxes: list[LabelBox] = []
+        self.wall = (0, 0, 0, 0)
         self.row_unit, self.column_unit = size[0] / rows, size[1] / columns
 
     def place(self, what: str, top: float, left: float, bottom: float, right: float, like: str = "") -> None:
@@ -74,20 +75,26 @@ class _Site:
         name = like or what
         box = tuple(value * OVERSAMPLING for value in (x0, y0, x1, y1))
         if what in RAISED:
-            self.brush.shadow(box, round(0.12 * self.column_unit * OVERSAMPLING) + 3)
+            self.brush.shadow(box, self.wall, round(0.12 * self.column_unit * OVERSAMPLING) + 3)
+        elif what == "facade":
+            self.wall = box
         PAINTERS[what](self.brush, box, self.style)
         self.ids[y0:y1, x0:x1] = CLASSES.index(name) + 1
         if name != "background":  # as in the database, where background has no boxes
             self.boxes.append(LabelBox(CLASSES.index(name) + 1, y0, x0, y1, x1))
 
 
-def draw_facade(seed: int, size: tuple[int, int] = (256, 256), *, unknown: bool = False) -> Facade:
+def draw_facade(
+    seed: int, size: tuple[int, int] = (256, 256), *, unknown: bool = False, unit: float | None = None
+) -> Facade:
     """Draws one facade; the same arguments give the same facade.
 
     Args:
         seed: any whole number from 0.
         size: (H, W) in pixels, at least 64 each.
         unknown: a street tree hides a corner of the facade, and its pixels get id 0.
+        unit: pixels per unit of the layout (a window is about two units wide); a small one gives more storeys and
+            bays. None: about a seventh of the shorter side, so that there are few and large elements.
 
     Returns:
         A facade that shows all twelve classes.
@@ -98,7 +105,7 @@ def draw_facade(seed: int, size: tuple[int, int] = (256, 256), *, unknown: bool 
     height, width = size
     if min(size) < 64:
         raise ValueError(f"Expected a facade of at least 64 x 64 pixels, but got {height} x {width}.")
-    unit = min(size) / np.random.default_rng(seed).uniform(6.4, 7.6)
+    unit = unit or min(size) / np.random.default_rng(seed).uniform(6.4, 7.6)
     fixed = SKY + CORNICE + GROUND + PAVEMENT
     storeys = max(1, int((height / unit - fixed) / (STOREY + MOLDING)))
     bays = max(2, int((width / unit - 2 * (MARGIN + PILLAR)) / BAY))

@@ -18,7 +18,7 @@ def data() -> None:
 @click.option("--from", "home", metavar="URL", help="Take the archives from another address (a mirror).")
 @click.option("--unchecked", is_flag=True, help="Unpack also what differs from the archives that the kit knows.")
 def fetch(out: Path | None, part: str, home: str | None, unchecked: bool) -> None:
-    """Download the CMP Facade Database (about 160 MB) and check it.
+    """Download the CMP Facade Database (606 photographs with labels) and check it.
 
     An interrupted download goes on where it stopped. Without a network, put the zip files of the database's home page
     into the folder and run this all the same.

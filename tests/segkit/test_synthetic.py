@@ -26,6 +26,13 @@ def test_same_seed_same_facade_and_another_seed_another() -> None:
     assert not np.array_equal(one.image, other.image) and not np.array_equal(one.ids, other.ids)
 
 
+def test_a_small_unit_gives_more_storeys_and_bays() -> None:
+    few, many = draw_facade(8, (420, 420)), draw_facade(8, (420, 420), unit=36)
+    windows = [sum(box.id == 3 for box in facade.boxes) for facade in (few, many)]
+    assert windows[0] == 2 and windows[1] >= 6
+    assert set(np.unique(many.ids)) == set(range(1, 13))
+
+
 def test_unknown_pixels_only_on_request() -> None:
     assert (draw_facade(3, unknown=True).ids == 0).mean() > 0.005
     assert (draw_facade(3).ids != 0).all()

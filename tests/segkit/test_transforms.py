@@ -102,6 +102,13 @@ def test_label_is_enlarged_by_repeating_pixels() -> None:
     assert np.array_equal(t.numpy(), np.repeat(np.repeat(label.numpy(), 2, 0), 2, 1))
 
 
+def test_label_is_reduced_to_the_pixel_under_each_new_centre() -> None:
+    """At a quarter, new centres lie at 2, 6 and 10 of the old pixels; taking 0, 4, 8 would shift the label."""
+    label = torch.arange(12).expand(12, -1)
+    _, t = T.RandomScale(0.25, 0.25)(torch.zeros(3, 12, 12), label)
+    assert t.tolist() == [[2, 6, 10]] * 3
+
+
 def test_unknown_survives_scaling() -> None:
     label = torch.full((8, 8), 255)
     _, t = T.RandomScale(0.5, 0.5)(torch.zeros(3, 8, 8), label)
