@@ -1,5 +1,6 @@
 """Builds the student release: folder and zip, checked and tried before they take the place of an older one."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -7,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nbformat.notebooknode import NotebookNode
 
 from autograder.leaks import Finding, Release, check_leaks, collect_secrets
 from autograder.release.archive import write_zip
 from autograder.release.notebooks import NotebookFault, read_source, student_version, write_notebook
-from autograder.release.sources import ReleaseError, Sources, assignment_json
+from autograder.release.sources import ReleaseError, Sources
 from autograder.release.verify import verify_edition, verify_notebooks
 from segkit.edition import EditionError, write_edition
 
@@ -52,7 +54,7 @@ def build_release(
     sources: Sources,
     out: Path,
     *,
-    padding: int | None,
+    facts: dict[str, Any],
     checks: dict[str, float] | None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Built:
@@ -61,7 +63,7 @@ def build_release(
     Args:
         sources: where the parts lie.
         out: folder that receives ``<assignment>/`` and ``<assignment>.zip``; an older pair is replaced on success only.
-        padding: the rubric's padding of ``conv1_1`` in pixels, or None for an assignment without that number.
+        facts: content of ``assignment.json``; the names of the assignment and its notebooks are added.
         checks: points by check id of the rubric; None leaves that comparison out.
         say: receives one line per step.
 
@@ -71,7 +73,7 @@ def build_release(
     """
     try:
         with _workshop(out) as workshop:
-            return _build(sources, out, workshop, padding, checks, say)
+            return _build(sources, out, workshop, facts, checks, say)
     except (NotebookFault, EditionError) as error:
         raise ReleaseError(str(error)) from None
     except OSError as error:
@@ -90,7 +92,7 @@ def _workshop(out: Path) -> Iterator[Path]:
 
 
 def _build(
-    sources: Sources, out: Path, workshop: Path, padding: int | None, checks: dict[str, float] | None,
+    sources: Sources, out: Path, workshop: Path, facts: dict[str, Any], checks: dict[str, float] | None,
     say: Callable[[str], None],
 ) -> Built:  # fmt: skip
     name = sources.assignment
@@ -98,7 +100,7 @@ def _build(
     folder.mkdir()
     originals = {path.name: read_source(path) for path in sources.notebook_paths()}
     _write_notebooks(folder, originals)
-    _write_rest(folder, sources, padding, checks)
+    _write_rest(folder, sources, facts)
     say(f"{len(originals)} notebooks without solutions, student edition of segkit, data sample, instructions")
     archive = workshop / f"{name}.zip"
     write_zip(archive, folder, name)
@@ -128,7 +130,7 @@ def _write_notebooks(folder: Path, originals: dict[str, NotebookNode]) -> None:
         write_notebook(folder / name, student_version(source, name))
 
 
-def _write_rest(folder: Path, sources: Sources, padding: int | None, checks: dict[str, float] | None) -> None:
+def _write_rest(folder: Path, sources: Sources, facts: dict[str, Any]) -> None:
     write_edition(folder, sources.package)
     for path in sources.data_files():
         target = folder / "data" / path.relative_to(sources.data)
@@ -137,8 +139,10 @@ def _write_rest(folder: Path, sources: Sources, padding: int | None, checks: dic
     words = _words(sources)
     for path in sources.templates():
         (folder / path.name).write_text(_filled(path, words), encoding="utf-8", newline="\n")
-    facts = assignment_json(sources, padding, checks)
-    (folder / "assignment.json").write_text(facts, encoding="utf-8", newline="\n")
+    names = [path.name for path in sources.notebook_paths()]
+    facts = {"assignment": sources.assignment, "notebooks": names} | facts
+    text = json.dumps(facts, indent=2) + "\n"
+    (folder / "assignment.json").write_text(text, encoding="utf-8", newline="\n")
     lines = ["# lower bounds only: what is installed already and new enough stays", *sources.requirements()]
     (folder / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     if (sources.root / LOCK).is_file():

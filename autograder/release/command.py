@@ -7,7 +7,7 @@ import click
 
 from autograder.release.build import build_release
 from autograder.release.checkpoints import publish_checkpoints
-from autograder.release.sources import ReleaseError, find_sources
+from autograder.release.sources import ReleaseError, find_sources, rubric_facts
 
 __all__ = ["release_command"]
 
@@ -32,8 +32,8 @@ def release_command(assignment: str, out: Path, checkpoints: Path | None, root: 
     """
     try:
         sources = find_sources(assignment, (root or repository()).resolve())
-        padding, checks = _rubric(sources.material)
-        built = build_release(sources, out, padding=padding, checks=checks, say=click.echo)
+        facts, checks = rubric_facts(sources.material)
+        built = build_release(sources, out, facts=facts, checks=checks, say=click.echo)
         click.echo(f"{built.folder} ({built.files} files)\n{built.archive} ({_size(built.archive)})")
         if checkpoints is not None:
             archive = publish_checkpoints(checkpoints, out, assignment)
@@ -41,16 +41,6 @@ def release_command(assignment: str, out: Path, checkpoints: Path | None, root: 
     except ReleaseError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-
-
-def _rubric(material: Path) -> tuple[int | None, dict[str, float] | None]:
-    """Padding and points by check id of an assignment's rubric; (None, None) without a rubric."""
-    if not (material / "rubric.toml").is_file():
-        return None, None
-    from autograder.rubric import load_rubric
-
-    rubric = load_rubric(material)
-    return getattr(rubric, "padding", None), {check.id: float(check.points) for check in rubric.checks}
 
 
 def _size(path: Path) -> str:

@@ -1,14 +1,14 @@
 """Where the parts of a release come from: the folders of the repository, for any assignment."""
 
-import json
 import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from segkit.edition import edition_files
 
-__all__ = ["ReleaseError", "Sources", "find_sources"]
+__all__ = ["ReleaseError", "Sources", "find_sources", "rubric_facts"]
 
 # What of data/ goes to students: an allow-list, because real photographs and weights lie below data/ as well.
 DATA_FILES = ("README.md", "label_names.txt", "*.json", "*.sha256", "*.txt")
@@ -113,24 +113,32 @@ def find_sources(assignment: str, root: Path) -> Sources:
     return sources
 
 
-def assignment_json(sources: Sources, padding: int | None, checks: dict[str, float] | None) -> str:
-    """The content of ``assignment.json``: what notebooks, visible checks and plots must know of the rubric.
+def rubric_facts(material: Path) -> tuple[dict[str, Any], dict[str, float] | None]:
+    """What a release takes from the rubric: the content of ``assignment.json``, and points by check id.
 
     Args:
-        sources: its folder of notebooks may hold an ``assignment.json`` with what does not come from the rubric.
-        padding: the rubric's padding of ``conv1_1`` in pixels, or None for an assignment without that number.
-        checks: points by check id, which ``segkit submit`` lists; None without a rubric.
-    """
-    from segkit.assignment import FILE_NAME, Assignment
+        material: folder of the assignment; without a ``rubric.toml`` in it there are no facts and no checks.
 
-    path = sources.notebooks / FILE_NAME
+    Raises:
+        ReleaseError: the rubric cannot be used.
+    """
+    from autograder.assignment import open_assignment
+    from autograder.rubric import RubricError
+
+    if not (material / "rubric.toml").is_file():
+        return {}, None
     try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise ReleaseError(f"{path}: not valid JSON ({error}).") from None
-    content["assignment"] = sources.assignment
-    if padding is not None:
-        content |= Assignment.from_padding(sources.assignment, padding).to_json()
-    content["notebooks"] = [path.name for path in sources.notebook_paths()]
-    content["checks"] = dict(checks or {})
-    return json.dumps(content, indent=2) + "\n"
+        assignment = open_assignment(material)
+        rubric = assignment.rubric
+        checks = {name: check.points for name, check in rubric.checks.items()}
+        facts = {
+            "assignment": rubric.assignment,
+            "solution_cells": rubric.defines,
+            "notebooks": list(rubric.notebooks),
+            "checkpoints": list(rubric.checkpoints),
+            "checks": checks,
+        }
+        own = assignment.hook("assignment_file")
+        return facts | (own(rubric) if own else {}), checks
+    except RubricError as error:
+        raise ReleaseError(str(error)) from None

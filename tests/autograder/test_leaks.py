@@ -34,7 +34,7 @@ def release(course):
 def clean(course, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(building, "verify_edition", lambda folder, repositories: [])
-        return build_release(course, tmp_path_factory.mktemp("out"), padding=None, checks=POINTS).folder
+        return build_release(course, tmp_path_factory.mktemp("out"), facts={}, checks=POINTS).folder
 
 
 @pytest.fixture

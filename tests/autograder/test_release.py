@@ -21,6 +21,9 @@ from autograder.release.checkpoints import publish_checkpoints
 from autograder.release.sources import ReleaseError, find_sources
 
 
+FACTS = {"padding": 103, "checks": POINTS}
+
+
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     return write_course(tmp_path_factory.mktemp("a course"))
@@ -29,7 +32,7 @@ def course(tmp_path_factory):
 @pytest.fixture(scope="module")
 def built(course, tmp_path_factory):
     """One release made with everything on, in a folder with spaces in its name."""
-    return build_release(course, tmp_path_factory.mktemp("release") / "out of house", padding=103, checks=POINTS)
+    return build_release(course, tmp_path_factory.mktemp("release") / "out of house", facts=FACTS, checks=POINTS)
 
 
 @pytest.fixture
@@ -79,12 +82,9 @@ def test_release_holds_the_students_things_and_nothing_else(built):
     assert SECRET_LINE.encode() not in everything and SCHEME_LINE.encode() not in everything
 
 
-def test_assignment_json_follows_the_rubrics_padding(built):
+def test_assignment_json_holds_the_facts_and_the_notebooks(built):
     content = json.loads((built.folder / "assignment.json").read_text())
-    crops = {"fcn32s": 22, "fcn16s": 30, "fcn8s": 34, "pool4": 5, "pool3": 9}
-    assert (content["assignment"], content["padding"], content["crops"]) == ("tiny", 103, crops)
-    assert content["notebooks"] == ["1_first.ipynb", "2_second.ipynb"]
-    assert content["checks"] == POINTS
+    assert content == {"assignment": "tiny", "notebooks": ["1_first.ipynb", "2_second.ipynb"], **FACTS}
 
 
 def test_zip_holds_the_same_bytes_as_the_folder(built):
@@ -95,7 +95,7 @@ def test_zip_holds_the_same_bytes_as_the_folder(built):
 
 
 def test_two_releases_are_the_same_bytes(built, course, tmp_path, quick):
-    again = build_release(course, tmp_path, padding=103, checks=POINTS)
+    again = build_release(course, tmp_path, facts=FACTS, checks=POINTS)
     assert again.archive.read_bytes() == built.archive.read_bytes()
 
 
@@ -112,20 +112,20 @@ def test_outputs_counts_and_persons_are_cleared(tmp_path, quick):
     first.metadata.kernelspec = {"name": "my-env", "display_name": "Ada (/home/ada/env)", "language": "python"}
     first.metadata.authors = [{"name": "Ada"}]
     first.cells[0].metadata["vscode"] = {"user": "ada"}
-    built = build_release(write_course(tmp_path / "c", books), tmp_path / "out", padding=None, checks=POINTS)
+    built = build_release(write_course(tmp_path / "c", books), tmp_path / "out", facts={}, checks=POINTS)
     text = (built.folder / "1_first.ipynb").read_text()
     assert not any(word in text for word in ("seen by me", "/home", "Ada", "aGFsbG8=", "vscode"))
 
 
 def failing(tmp_path, quick_sources, **options) -> str:
     with pytest.raises(ReleaseError) as caught:
-        build_release(quick_sources, tmp_path / "out", padding=None, checks=options.get("checks", POINTS))
+        build_release(quick_sources, tmp_path / "out", facts={}, checks=options.get("checks", POINTS))
     return str(caught.value)
 
 
 def test_older_release_survives_a_failure(tmp_path, quick):
     course = write_course(tmp_path / "c")
-    built = build_release(course, tmp_path / "out", padding=None, checks=POINTS)
+    built = build_release(course, tmp_path / "out", facts={}, checks=POINTS)
     before = {p: p.read_bytes() for p in [built.archive, *built.folder.rglob("*")] if p.is_file()}
     (course.notebooks / "2_second.ipynb").write_text("{")
     text = failing(tmp_path, course)
@@ -136,9 +136,9 @@ def test_older_release_survives_a_failure(tmp_path, quick):
 
 def test_older_release_is_replaced_on_success(tmp_path, quick):
     course = write_course(tmp_path / "c")
-    built = build_release(course, tmp_path / "out", padding=None, checks=POINTS)
+    built = build_release(course, tmp_path / "out", facts={}, checks=POINTS)
     (built.folder / "old.txt").write_text("from before")
-    build_release(course, tmp_path / "out", padding=None, checks=POINTS)
+    build_release(course, tmp_path / "out", facts={}, checks=POINTS)
     assert not (built.folder / "old.txt").exists()
 
 
@@ -172,7 +172,7 @@ def test_stub_that_does_not_parse_is_named(tmp_path, quick):
 def test_magics_count_as_python(tmp_path, quick):
     books = notebooks()
     books["1_first.ipynb"].cells[1].source = "%matplotlib inline\n!ls\nimport numpy as np"
-    build_release(write_course(tmp_path / "c", books), tmp_path / "out", padding=None, checks=POINTS)
+    build_release(write_course(tmp_path / "c", books), tmp_path / "out", facts={}, checks=POINTS)
 
 
 def test_leak_stops_the_release(tmp_path, quick):
@@ -182,7 +182,7 @@ def test_leak_stops_the_release(tmp_path, quick):
     course = write_course(tmp_path / "c", books)
     (course.material / "release" / "START_HERE.md").write_text(f"For graders: {SCHEME_LINE}\n")
     with pytest.raises(LeakError) as caught:
-        build_release(course, tmp_path / "out", padding=None, checks=POINTS)
+        build_release(course, tmp_path / "out", facts={}, checks=POINTS)
     assert {finding.file for finding in caught.value.findings} == {"START_HERE.md", "tiny.zip!START_HERE.md"}
     assert not (tmp_path / "out" / "tiny").exists() and not (tmp_path / "out" / "tiny.zip").exists()
 
