@@ -117,9 +117,7 @@ class RandomCrop(_Random):
         generator: source of the draw.
     """
 
-    def __init__(
-        self, size: tuple[int, int], fill: float = 0.0, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, size: tuple[int, int], fill: float = 0.0, generator: torch.Generator | None = None) -> None:
         super().__init__(generator)
         self.size = size
         self.fill = fill
