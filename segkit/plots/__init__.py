@@ -1,12 +1,17 @@
 """Pictures for notebooks and reports. Each function returns a matplotlib figure and shows nothing by itself."""
 
 from segkit.plots.facades import gallery, legend, overlay
+from segkit.plots.geometry import alignment, crop_geometry
+from segkit.plots.network import network
 from segkit.plots.scores import confusion, curves
 
 __all__ = [
+    "alignment",
     "confusion",
+    "crop_geometry",
     "curves",
     "gallery",
     "legend",
+    "network",
     "overlay",
 ]
