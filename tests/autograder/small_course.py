@@ -20,6 +20,24 @@ SOLUTION = f"""def double(values):
 """
 LAST = "### BEGIN SOLUTION\ndef last_of_all(values):\n    return sorted(values)[len(values) - 1]\n### END SOLUTION"
 QUESTION = f"=== BEGIN MARK SCHEME ===\n{SCHEME_LINE}\n=== END MARK SCHEME ==="
+RUBRIC = """
+assignment = "tiny"
+title = "A tiny assignment"
+notebooks = ["1_first.ipynb", "2_second.ipynb"]
+[solution_cells]
+double = { defines = "double", notebook = "1_first.ipynb" }
+last = { defines = "last_of_all", notebook = "2_second.ipynb" }
+[checks.double]
+title = "Doubling"
+points = 4
+[checks."last.value"]
+title = "The last value"
+points = 6
+[checks.question_1]
+title = "Question"
+points = 5
+manual = true
+"""
 POINTS = {"double": 4.0, "last.value": 6.0, "question_1": 5.0}
 
 
@@ -72,6 +90,7 @@ def write_course(root: Path, books: dict[str, nbformat.NotebookNode] | None = No
     )
     (material / "release").mkdir()
     (material / "release" / "START_HERE.md").write_text("# {{assignment}}\n\n{{notebooks}}\n")
+    (material / "rubric.toml").write_text(RUBRIC)
     (root / "data" / "splits").mkdir(parents=True)
     (root / "data" / "README.md").write_text("Data.\n")
     (root / "data" / "splits" / "train.txt").write_text("one\n")

@@ -1,0 +1,122 @@
+"""Makes a clean notebook of format 4 out of whatever a raw hand-in holds: BOM, UTF-16, CRLF, format 3, odd cells."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat.notebooknode import NotebookNode
+
+from autograder.cells import make_cell
+from segkit.notebooks.reading import MAX_BYTES, MAX_CELLS, decode
+
+__all__ = ["Unreadable", "repair"]
+
+
+class Unreadable(Exception):
+    """A file that holds no notebook; the text says why."""
+
+
+def repair(path: Path) -> tuple[NotebookNode, list[str]]:
+    """Read a notebook however it was saved.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The notebook in format 4.5, and what was repaired, one line each. Texts, metadata that nbgrader knows, and valid
+        outputs are kept.
+
+    Raises:
+        Unreadable: no JSON, no cells, or too large.
+    """
+    data = path.read_bytes()
+    if len(data) > MAX_BYTES:
+        raise Unreadable(f"{path.name}: {len(data) // 2**20} MiB, expected at most {MAX_BYTES // 2**20} MiB")
+    notes = [f"{path.name}: begins with a byte order mark"] if data[:2] in (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb") else []
+    if b"\r\n" in data:
+        notes.append(f"{path.name}: has Windows line ends")
+    try:
+        content = json.loads(decode(data))
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"{path.name}: no readable notebook ({type(error).__name__}: {error})") from None
+    cells = _cells(content, path.name)
+    if isinstance(content, dict) and "worksheets" in content and "cells" not in content:
+        notes.append(f"{path.name}: was saved in notebook format 3")
+    notebook = nbformat.v4.new_notebook(metadata=_notebook_metadata(content))
+    seen: set[str] = set()
+    for raw in cells:
+        cell = _cell(raw)
+        if cell["id"] in seen:
+            cell["id"] = nbformat.v4.new_raw_cell()["id"]
+        seen.add(cell["id"])
+        notebook.cells.append(cell)
+    return notebook, notes
+
+
+def _cells(content: Any, name: str) -> list[dict]:
+    if not isinstance(content, dict):
+        raise Unreadable(f"{name}: no notebook, but a JSON {type(content).__name__}")
+    cells = content.get("cells")
+    if cells is None and isinstance(content.get("worksheets"), list):
+        cells = [c for sheet in content["worksheets"] if isinstance(sheet, dict) for c in sheet.get("cells") or []]
+    if not isinstance(cells, list):
+        raise Unreadable(f"{name}: no notebook: it has no list of cells")
+    if len(cells) > MAX_CELLS:
+        raise Unreadable(f"{name}: {len(cells)} cells, expected at most {MAX_CELLS}")
+    return [cell for cell in cells if isinstance(cell, dict)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        value = "".join(part for part in value if isinstance(part, str))
+    text = value if isinstance(value, str) else ""
+    # a lone surrogate cannot be written as UTF-8
+    return text.replace("\r\n", "\n").encode("utf-8", "replace").decode("utf-8")
+
+
+def _cell(raw: dict) -> NotebookNode:
+    kind = raw.get("cell_type")
+    text = _text(raw.get("source", raw.get("input")))
+    if kind == "heading":  # format 3
+        text, kind = "#" * int(raw.get("level") or 1) + " " + text, "markdown"
+    metadata = raw.get("metadata") if isinstance(raw.get("metadata"), dict) else {}
+    kept = {"nbgrader": metadata["nbgrader"]} if _plausible(metadata.get("nbgrader")) else {}
+    cell_id = raw.get("id") or metadata.get("id")
+    known = kind if kind in ("code", "markdown", "raw") else "raw"
+    cell = make_cell(known, text, kept, cell_id if isinstance(cell_id, str) else None)
+    if known == "code":
+        cell["outputs"] = [output for output in map(_output, _list(raw.get("outputs"))) if output is not None]
+    return cell
+
+
+def _plausible(own: Any) -> bool:
+    return isinstance(own, dict) and isinstance(own.get("grade_id"), str) and bool(own["grade_id"])
+
+
+def _list(value: Any) -> list:
+    return value if isinstance(value, list) else []
+
+
+def _output(raw: Any) -> NotebookNode | None:
+    """An output that a reader of the notebook may want to see, or None if it is damaged. Scripts are left out."""
+    if not isinstance(raw, dict):
+        return None
+    try:
+        output = nbformat.from_dict(raw)
+        if "data" in output:
+            output["data"] = {k: v for k, v in output["data"].items() if k in ("text/plain", "image/png", "image/jpeg")}
+            output["metadata"] = {}
+        if output.get("output_type") == "execute_result":
+            output["execution_count"] = None
+        nbformat.validate(output, ref="output", version=4)
+    except Exception:  # whatever a stranger's JSON does to nbformat, an output is not worth a hand-in
+        return None
+    return output
+
+
+def _notebook_metadata(content: dict) -> dict:
+    return {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
