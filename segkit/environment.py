@@ -10,13 +10,20 @@ import os
 import subprocess
 import sys
 import tempfile
-import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-__all__ = ["EnvironmentFault", "Kit", "missing_packages", "prepare", "unpack", "work_folder"]
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+    from torch.utils.data import Dataset
+
+__all__ = ["EnvironmentFault", "Kit", "missing_packages", "prepare", "split_of", "work_folder"]
 
 # import name -> name on the package index, with the lower bound of pyproject.toml
 NEEDED = {
@@ -30,9 +37,6 @@ NEEDED = {
 }
 # what a hosted machine has already and must keep: another torch would not fit its driver
 KEPT = ("torch", "torchvision", "numpy")
-HOSTED = Path("/content")
-DRIVES = (HOSTED / "drive" / "MyDrive", Path("/kaggle/working"))
-NOTEBOOK = "1_data.ipynb"
 
 
 class EnvironmentFault(Exception):
@@ -60,15 +64,73 @@ class Kit:
 
     @property
     def runs(self) -> Path:
-        """Where training writes. A quick run has its own place, so that it is never handed in by mistake."""
-        return self.work / ("runs_quick" if self.quick else "runs")
+        """Where training writes. A quick run leaves nothing behind, so that it is never handed in by mistake."""
+        return _scratch_folder() if self.quick else self.work / "runs"
 
-    def names(self, part: str, quick: int = 2) -> tuple[str, ...]:
-        """Names of a part of the split; in quick mode only the first ``quick`` of them."""
+    @property
+    def window(self) -> int:
+        """Side in pixels of the small windows that ``dataset(..., small=True)`` gives."""
+        return 64 if self.quick else 160
+
+    def names(self, part: str) -> tuple[str, ...]:
+        """Names of a part of the split; in quick mode only the first two of them."""
         from segkit.facades import split_names
 
         names = split_names(self.split, part)
-        return names[:quick] if self.quick else names
+        return names[:2] if self.quick else names
+
+    def dataset(
+        self, part: str, read_label: Callable, *, small: bool = False, first: int | None = None
+    ) -> "Dataset":
+        """The facades of a part, decoded with your ``read_label``.
+
+        Args:
+            part: ``train``, ``val`` or ``test``.
+            read_label: Your function of notebook 1.
+            small: Only the middle of each picture (always so in quick mode).
+            first: Only so many pictures.
+        """
+        from segkit.facades import FacadeDataset
+
+        transform = _Middle(self.window) if small or self.quick else None
+        names = self.names(part)[:first]
+        return FacadeDataset(self.root, self.split, part, read_label=read_label, transform=transform, names=names)
+
+    def vgg16(self) -> "tuple[Module, bool]":
+        """VGG-16, and whether it has its ImageNet weights; without them (no network, quick mode) it is random."""
+        from torchvision.models import vgg16
+
+        from segkit.vgg import VGGError, find_vgg16, load_vgg16
+
+        try:
+            if self.quick and find_vgg16() is None:
+                raise VGGError("quick mode downloads nothing")
+            return load_vgg16(), True
+        except VGGError as error:
+            print(f"ImageNet weights are not at hand: {error}")
+            print("Random numbers stand in for them: every step below is shown, but this is no head start.")
+            return vgg16(weights=None).eval(), False
+
+    def can_train(self, pretrained: bool) -> bool:
+        """Whether the full recipe makes sense here; if not, says why."""
+        if self.quick:
+            return True
+        if not pretrained:
+            print("not trained: without ImageNet weights 25 epochs would be wasted. See the first picture for how to get them.")
+            return False
+        if self.device != "cuda":
+            print("not trained: no GPU, it would take days. Train on a hosted machine and put the file into checkpoints/,")
+            print("or look at the course's own model: unpack it to published/. SEGKIT_QUICK=1 shows the way in a minute.")
+            return False
+        return True
+
+    def lighten(self, model: "Module") -> "Module":
+        """In quick mode leave only the score and upsampling layers trainable, and say so; else do nothing."""
+        if self.quick:
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_("score" in name or "transpose" in name)
+            print("quick mode: the trunk is frozen, only score and upsampling layers learn. This shows the way, not the result.")
+        return model
 
     def checkpoint(self, name: str) -> Path | None:
         """A checkpoint of network ``name``: your own in ``checkpoints/``, else a published one in ``published/``.
@@ -98,43 +160,19 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     home = Path(home) if home else Path(__file__).resolve().parent.parent
     _demand_this_kit(home)
     _install(missing_packages())
-    work = work_folder(home)
-    os.chdir(work)
+    work, started = work_folder(home), Path.cwd().resolve()
+    os.chdir(work)  # what another notebook defined is looked for here, and what you make lands here
     torch = _import_torch()
     root, split, note = _find_data()
     quick = os.environ.get("SEGKIT_QUICK", "") not in ("", "0")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    kit = Kit(work, root, split, device, quick, [note] if note else [])
+    notes = [note] if note else []
+    if work != started:
+        notes.append(f"keep all five notebooks in the work folder; other notebooks in {started} are not looked at")
+    kit = Kit(work, root, split, device, quick, notes)
     if not quiet:
         _print_proof(kit, torch)
     return kit
-
-
-def unpack(archive: str | Path, folder: str | Path) -> Path:
-    """Unpack ``fcn.zip``; a file that is there already is kept, for it may be your work.
-
-    Args:
-        archive: The zip; everything in it lies below ``fcn/``.
-        folder: Where to put ``fcn/``.
-
-    Returns:
-        The folder ``fcn``.
-
-    Raises:
-        EnvironmentFault: If the zip is damaged or is not the kit's.
-    """
-    folder = Path(folder).resolve()
-    try:
-        with zipfile.ZipFile(archive) as bundle:
-            for member in bundle.infolist():
-                target = (folder / member.filename).resolve()
-                if not target.is_relative_to(folder / "fcn"):
-                    raise EnvironmentFault(f"{archive}: {member.filename!r} lies outside of fcn/. This is not the course's fcn.zip.")
-                if not member.is_dir() and not target.exists():
-                    bundle.extract(member, folder)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise EnvironmentFault(f"{archive} cannot be unpacked ({error}). Download it again and upload it whole.") from error
-    return folder / "fcn"
 
 
 def missing_packages() -> list[str]:
@@ -143,14 +181,15 @@ def missing_packages() -> list[str]:
 
 
 def work_folder(home: Path) -> Path:
-    """The folder to work in: the kit's on a mounted drive, else the one that the notebook was started in.
+    """The folder to work in: the one the notebook was started in, if the kit lies there or above; else the kit's own.
+
+    The second is the case on a hosted machine, where ``fcn.zip`` was unpacked on the drive or below the start folder.
 
     Args:
         home: Folder that holds ``segkit/``.
     """
-    if any(home.is_relative_to(drive) for drive in DRIVES):
-        return home
-    return Path.cwd()
+    here = Path.cwd().resolve()
+    return here if here.is_relative_to(home.resolve()) else home.resolve()
 
 
 def split_of(root: str | Path) -> str:
@@ -159,6 +198,28 @@ def split_of(root: str | Path) -> str:
     if any((root / "base").glob("cmp_s*.jpg")):
         return "sample"
     return "course" if any((root / "extended").glob("cmp_x*.jpg")) else "base"
+
+
+@cache
+def _scratch_folder() -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="segkit-quick-")
+    _KEEP.append(folder)  # removed when the notebook's kernel ends
+    return Path(folder.name)
+
+
+_KEEP: list[tempfile.TemporaryDirectory] = []
+
+
+class _Middle:
+    """Cuts the same square out of the middle of image and label."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+
+    def __call__(self, image: "Tensor", label: "Tensor") -> "tuple[Tensor, Tensor]":
+        top, left = (max(0, (size - self.side) // 2) for size in label.shape)
+        window = (..., slice(top, top + self.side), slice(left, left + self.side))
+        return image[window], label[window]
 
 
 def _demand_this_kit(home: Path) -> None:

@@ -8,6 +8,7 @@ import importlib
 
 # name -> module; imported when asked for, so that notebook 1 does not wait for the network checks
 _WHERE = {
+    "Alignment": "alignment",
     "Report": "report",
     "check_read_label": "labels",
     "check_confusion_matrix": "metrics",

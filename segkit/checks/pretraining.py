@@ -37,7 +37,7 @@ def check_copy(
     if model is None:
         return report
     vgg = _random_vgg()
-    before = {name: float(value.double().sum()) for name, value in vgg.state_dict().items()}
+    before = {name: float(value.sum(dtype=torch.float64)) for name, value in vgg.state_dict().items()}
     call = (lambda: copy(model, vgg)) if copy else (lambda: model.copy_params_from_vgg16(vgg))
     hints = {
         "must match": "fc6 and fc7 of VGG-16 are matrices: give them the shape of a convolution's weight first",
@@ -52,7 +52,7 @@ def check_copy(
     with torch.no_grad():
         _check_features(report, layers, vgg)
         _check_head(report, layers, vgg)
-        now = {name: float(value.double().sum()) for name, value in vgg.state_dict().items()}
+        now = {name: float(value.sum(dtype=torch.float64)) for name, value in vgg.state_dict().items()}
         changed = [name for name in before if before[name] != now[name]]
         report.expect(not changed, "VGG-16 itself", "unchanged", f"changed: {', '.join(changed[:3])}", "the copy runs in the wrong direction", "unchanged")
         _check_alias(report, layers, vgg)
