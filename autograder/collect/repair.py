@@ -10,7 +10,7 @@ from nbformat.notebooknode import NotebookNode
 from autograder.cells import make_cell
 from segkit.notebooks.reading import MAX_BYTES, MAX_CELLS, decode
 
-__all__ = ["Unreadable", "repair"]
+__all__ = ["Unreadable", "plain_output", "repair"]
 
 
 class Unreadable(Exception):
@@ -86,7 +86,7 @@ def _cell(raw: dict) -> NotebookNode:
     known = kind if kind in ("code", "markdown", "raw") else "raw"
     cell = make_cell(known, text, kept, cell_id if isinstance(cell_id, str) else None)
     if known == "code":
-        cell["outputs"] = [output for output in map(_output, _list(raw.get("outputs"))) if output is not None]
+        cell["outputs"] = [output for output in map(plain_output, _list(raw.get("outputs"))) if output is not None]
     return cell
 
 
@@ -98,7 +98,7 @@ def _list(value: Any) -> list:
     return value if isinstance(value, list) else []
 
 
-def _output(raw: Any) -> NotebookNode | None:
+def plain_output(raw: Any) -> NotebookNode | None:
     """An output that a reader of the notebook may want to see, or None if it is damaged. Scripts are left out."""
     if not isinstance(raw, dict):
         return None

@@ -45,8 +45,8 @@ class Sources:
         return sorted(path for path in self.notebooks.glob("*.ipynb") if not path.name.startswith("."))
 
     def check_files(self) -> list[Path]:
-        """The hidden checks of every assignment: none of them may be in any release."""
-        return sorted(self.material.parent.glob("*/checks/**/*.py"))
+        """The hidden checks of every assignment and what they are made of: none of it may be in any release."""
+        return sorted(self.material.parent.glob("*/**/*.py"))
 
     def reference_files(self) -> list[Path]:
         """The reference implementations."""

@@ -38,6 +38,24 @@ title = "Question"
 points = 5
 manual = true
 """
+CHECKS = """
+import numpy as np
+from autograder.checking import CannotGrade, check
+
+
+@check("double")
+def test_double(student, grading):
+    if not np.array_equal(student.call("double", np.array([21, 4])), [42, 8]):
+        grading.lose(cause="double.wrong", message="expected twice the values <b>and</b> got others", share=0.5)
+
+
+@check("last.value")
+def test_last_value(student, grading):
+    answer = student.call("last_of_all", np.array([3, 9, 1]))
+    if answer == 1:
+        raise CannotGrade("the answer sheet is lost")
+    assert answer == 9, "expected the largest value"
+"""
 POINTS = {"double": 4.0, "last.value": 6.0, "question_1": 5.0}
 
 
@@ -84,10 +102,7 @@ def write_course(root: Path, books: dict[str, nbformat.NotebookNode] | None = No
         nbformat.write(notebook, folder / name)
     material = root / "autograder" / "assignments" / "tiny"
     (material / "checks").mkdir(parents=True)
-    (material / "checks" / "check_double.py").write_text(
-        "import torch.nn.functional as F\n\ndef test_double(student):\n"
-        "    assert student.call('double', hidden_input_of_the_judge) == 84\n"
-    )
+    (material / "checks" / "test_small.py").write_text(CHECKS)
     (material / "release").mkdir()
     (material / "release" / "START_HERE.md").write_text("# {{assignment}}\n\n{{notebooks}}\n")
     (material / "rubric.toml").write_text(RUBRIC)

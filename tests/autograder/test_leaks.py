@@ -119,13 +119,13 @@ def test_markers_are_found(line, folder, release):
 
 
 def test_hidden_checks_are_found_as_file_and_as_line(folder, release, course):
-    check = course.material / "checks" / "check_double.py"
-    shutil.copy(check, folder / "segkit" / "check_double.py")
-    line = "assert student.call('double', hidden_input_of_the_judge) == 84"
+    check = course.material / "checks" / "test_small.py"
+    shutil.copy(check, folder / "segkit" / "test_small.py")
+    line = 'answer = student.call("last_of_all", np.array([3, 9, 1]))'
     (folder / "START_HERE.md").write_text(f"try this: {line}\n")
     found = findings(folder, release)
-    assert "segkit/check_double.py: not on the list of files of this release: check_double.py" in found
-    assert f"START_HERE.md, line 1: a line of a hidden check (check_double.py, line 4): {line}" in found
+    assert "segkit/test_small.py: not on the list of files of this release: test_small.py" in found
+    assert f"START_HERE.md, line 1: a line of a hidden check (test_small.py, line 14): {line}" in found
 
 
 def test_reference_is_found_as_folder_file_and_line(folder, release, course):
