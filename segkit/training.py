@@ -257,7 +257,7 @@ class _Run:
         self.history.epochs.append(record)
         if train_loss is None:
             self.history.save(self.history_file)
-        self._say(_line(record, self.config.epochs, self.history.best_epoch == record.epoch))
+        self._say(_line(record, self.config.epochs, self.history.best is record))
 
     # -- files and messages ------------------------------------------------------------------------
 

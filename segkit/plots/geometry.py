@@ -221,7 +221,7 @@ def _draw_error(axes: Axes, own: np.ndarray, seen: np.ndarray, axis: int, shift:
         axes.plot(place, np.where(steady, error, np.nan), color=colour, linewidth=2.4)
     reach = 1.4 * max(4.0, abs(shift or 0.0))
     name, unit = ("dy", "row") if axis == 0 else ("dx", "column")
-    verdict = "nothing arrived" if shift is None else f"{name} = {shift + 0.0:+.1f} px"
+    verdict = "nothing arrived" if shift is None else f"{name} = {round(shift, 1) + 0.0:+.1f} px"
     axes.set(ylim=(-reach, reach), xlim=(0, len(error)), xlabel=f"{unit} of the output", ylabel="pixels off")
     axes.set_title(f"{unit}s: {verdict}", color=colour)
     axes.grid(axis="y")

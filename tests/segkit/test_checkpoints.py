@@ -203,3 +203,10 @@ def test_a_failing_writer_leaves_neither_a_new_file_nor_a_partial_one(tmp_path):
     with pytest.raises(DiskFullError, match="Nothing was written"), replacing(tmp_path / "a.json"):
         raise OSError(28, "No space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+def test_a_checkpoint_can_be_read_by_whoever_may_read_other_files(tmp_path, ending):
+    (tmp_path / "other").touch()
+    path = save_checkpoint(tmp_path / f"net.{ending}", small_net())
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode

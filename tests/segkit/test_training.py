@@ -313,7 +313,7 @@ def test_one_line_per_epoch_on_stdout_and_nothing_on_stderr(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert err == ""
     lines = [line for line in out.replace("\r", "\n").splitlines() if "mean IoU" in line]
-    assert len(lines) == 3 and "untrained" in lines[0] and " * " in lines[1]
+    assert len(lines) == 3 and "untrained" in lines[0] and " * " in lines[1] and "*" not in lines[0]
 
 
 @pytest.mark.parametrize("settings", [{"epochs": 0}, {"schedule": "cosine"}, {"learning_rate": -1}])
