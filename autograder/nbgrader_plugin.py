@@ -4,10 +4,10 @@ Four preprocessors, wired up in ``nbgrader_config.py``:
 
 ``RestoreCells``   first when sanitising: deleted, doubled, retyped, stripped cells are put right;
 ``PlainOutputs``   in the place of ClearOutput: pictures and text stay for whoever marks the answers, scripts do not;
-``Judge``          in the place of Execute: grades the submission as ``python -m autograder grade`` does, writes each score
-                   into its cell as the one result that nbgrader reads;
-``SaveUngraded``   after SaveAutoGrades: what could not be graded waits for a person, and notebooks that were not handed in get
-                   the points that their checks earned elsewhere.
+``Judge``          in the place of Execute: grades the submission as ``python -m autograder grade`` does, writes each
+                   score into its cell as the one result that nbgrader reads;
+``SaveUngraded``   after SaveAutoGrades: what could not be graded waits for a person, and notebooks that were not handed
+                   in get the points that their checks earned elsewhere.
 """
 
 import functools
@@ -170,7 +170,7 @@ class SaveUngraded(_CoursePreprocessor):
 
 
 def _correct(grade: Any, check: dict[str, Any] | None, known_points: bool) -> None:
-    """Let a grade wait for a person where the judge has no points; write the judge's points where nbgrader saw no notebook."""
+    """Let a grade wait for a person where the judge has no points; write points where nbgrader saw no notebook."""
     if check is None or check["points"] is None:
         # an answer that was not handed in at all has its 0 from nbgrader already
         if check is None or check["status"] == "could_not_grade":

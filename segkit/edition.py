@@ -80,6 +80,11 @@ def edition_files(package: Path | None = None) -> list[str]:
     names: list[str] = []
     for part in STUDENT_PARTS:
         found = _files_of(package, part)
+        if not found:
+            raise EditionError(
+                f"{package / part}: expected this part of the student edition, found nothing. Restore it, or take it "
+                "off the list in segkit/edition.py."
+            )
         names += found
     return sorted(names)
 

@@ -63,12 +63,14 @@ class Work:
         items: Solution cells, answers and (added by the bundle builder) checkpoints, by need.
         faults: What keeps files from being read at all, one line each.
         notes: What was repaired or chosen among several, one line each.
+        points: Points by check id, from ``assignment.json``.
     """
 
     workbook: Workbook
     items: dict[str, Item]
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    points: dict[str, float] = field(default_factory=dict)
 
     def missing_per_check(self) -> list[tuple[str, list[Item]]]:
         """For every check the items that it lacks; an empty list means that it can be graded."""
@@ -119,7 +121,7 @@ def inspect_work(folder: Path, facts: dict) -> Work:
     workbook = Workbook(documents, cells, faults, tuple(facts.get("notebooks", ())))
     items = {grade_id: _solution(workbook, grade_id, name) for grade_id, name in cells.items()}
     items |= {f"answer {a}": _answer(documents, a) for a in _answer_ids(facts, documents)}
-    work = Work(workbook, items, list(faults), list(workbook.notes))
+    work = Work(workbook, items, list(faults), list(workbook.notes), dict(facts.get("checks", {})))
     work.faults += workbook.syntax_errors()
     work.faults += _missing_notebooks(facts, documents, items)
     return work
@@ -166,4 +168,5 @@ def _missing_notebooks(facts: dict, documents: list[Document], items: dict[str, 
     absent = [name for name in facts.get("notebooks", ()) if name not in there]
     if not absent or not lost:
         return []
-    return [f"{name}: expected this notebook, but it is not in the folder and no other file has its cells" for name in absent]
+    text = "expected this notebook, but it is not in the folder and no other file has its cells"
+    return [f"{name}: {text}" for name in absent]

@@ -124,7 +124,8 @@ def _add_checkpoints(
         elif code_only:
             place = where or path.relative_to(folder).as_posix()
             elsewhere[name] = {"sha256": sha256_of(path), "bytes": path.stat().st_size, "where": place}
-            items[name] = Item(need, "ready", f"checkpoint of {name} named by its hash; the file itself must lie in: {place}")
+            text = f"checkpoint of {name} named by its hash; the file itself must lie in: {place}"
+            items[name] = Item(need, "ready", text)
         else:
             say(f"converting {path.name} to half precision ...")
             items[name] = _add_half(path, stage / "checkpoints" / f"{name}.safetensors", name)
@@ -151,7 +152,8 @@ def _add_half(path: Path, target: Path, name: str) -> Item:
     except CheckpointError as error:
         return Item(need, "fault", str(error))
     precision = "half precision" if fits else "as it was: its weights are too large for half precision"
-    return Item(need, "ready", f"checkpoint of {name}, {len(state)} tensors, {precision}, {megabytes(target.stat().st_size)}")
+    text = f"checkpoint of {name}, {len(state)} tensors, {precision}, {megabytes(target.stat().st_size)}"
+    return Item(need, "ready", text)
 
 
 def _write_zip(out: Path, stage: Path) -> dict[str, str]:

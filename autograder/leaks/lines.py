@@ -94,9 +94,9 @@ def collect_secrets(
         student_files: Python files of the student edition; their lines are public.
 
     Returns:
-        The secret lines. A solution line is secret unless it stands outside solution regions in a notebook (a copy of it in a
-        Python file of the edition is a leak, not an excuse); lines of checks and reference are secret unless they
-        stand in the edition or outside solution regions.
+        The secret lines. A solution line is secret unless it stands outside solution regions in a notebook (a copy
+        of it in a Python file of the edition is a leak, not an excuse); lines of checks and reference are secret
+        unless they stand in the edition or outside solution regions.
     """
     public_cells = "\n".join(_public_text(notebooks.values()))
     public = squeeze(public_cells)

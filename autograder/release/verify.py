@@ -13,15 +13,16 @@ __all__ = ["verify_edition", "verify_notebooks"]
 
 IMPORT_SECONDS = 180
 
-# Runs in a process of its own, isolated (-I: no PYTHONPATH, no user site, no working folder). Takes the repository off the path,
-# the finders of an editable installation included, and imports every module of the release.
+# Runs in a process of its own, isolated (-I: no PYTHONPATH, no user site, no working folder). Takes the repository off
+# the path, the finders of an editable installation included, and imports every module of the release.
 PROBE = r"""
 import importlib, importlib.util, os, sys
 from pathlib import Path
 folder, repositories = Path(sys.argv[1]).resolve(), {Path(p).resolve() for p in sys.argv[2:]}
 sys.dont_write_bytecode = True
 sys.meta_path[:] = [f for f in sys.meta_path if "__editable__" not in getattr(f, "__module__", type(f).__module__)]
-sys.path[:] = [str(folder)] + [p for p in sys.path if p and "__editable__" not in p and Path(p).resolve() not in repositories]
+others = [p for p in sys.path if p and "__editable__" not in p and Path(p).resolve() not in repositories]
+sys.path[:] = [str(folder), *others]
 os.chdir(folder)
 faults = []
 for path in sorted((folder / "segkit").rglob("*.py")):

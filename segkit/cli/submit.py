@@ -48,10 +48,12 @@ def submit(
 
 def _print_checks(built) -> None:
     for check, lacking in built.work.missing_per_check():
+        points = built.work.points.get(check)
+        worth = f"{points:g} points" if points is not None else ""
         if not lacking:
-            click.echo(f"[ok]  {check}")
+            click.echo(f"[ok]  {check:<18} {worth}".rstrip())
         for item in lacking:
-            click.echo(f"[--]  {check:<18} {item.text}")
+            click.echo(f"[--]  {check:<18} {worth:<11}{item.text}")
     for item in built.work.items.values():
         if item.need.startswith("checkpoint ") and item.state == "ready":
             click.echo(f"      {item.text}")

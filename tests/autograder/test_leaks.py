@@ -17,7 +17,6 @@ from autograder.release.build import build_release, expected_files
 from autograder.release.notebooks import read_source
 
 
-
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     return write_course(tmp_path_factory.mktemp("course"))
@@ -151,7 +150,10 @@ def test_compiled_files_are_found(name, folder, release):
     assert any("a compiled file" in text for text in findings(folder, release))
 
 
-@pytest.mark.parametrize("name", [".git/config", "checkpoints/fcn32s.safetensors", "notes.txt", ".ipynb_checkpoints/a.ipynb"])
+UNEXPECTED = [".git/config", "checkpoints/fcn32s.safetensors", "notes.txt", ".ipynb_checkpoints/a.ipynb"]
+
+
+@pytest.mark.parametrize("name", UNEXPECTED)
 def test_unexpected_files_are_found(name, folder, release):
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text("{}")
@@ -176,7 +178,8 @@ def test_traces_of_a_person_are_found(what, folder, release):
 
 
 def test_examples_of_nobody_pass(folder, release):
-    (folder / "START_HERE.md").write_text("cd /home/you/course; in C:\\Users\\student; you@example.org; /content/drive/MyDrive\n")
+    text = "cd /home/you/course; in C:\\Users\\student; you@example.org; /content/drive/MyDrive\n"
+    (folder / "START_HERE.md").write_text(text)
     assert findings(folder, release) == []
 
 

@@ -126,7 +126,8 @@ def delete_check(name, content):
 
 
 def double_check(name, content):
-    content["cells"] += [json.loads(json.dumps(c)) | {"id": c["id"] + "2"} for c in content["cells"] if "nbgrader" in c["metadata"]]
+    tagged = [cell for cell in content["cells"] if "nbgrader" in cell["metadata"]]
+    content["cells"] += [json.loads(json.dumps(cell)) | {"id": cell["id"] + "2"} for cell in tagged]
 
 
 def strip(name, content):
@@ -135,10 +136,11 @@ def strip(name, content):
 
 
 def forge(name, content):
+    output = {"output_type": "execute_result", "data": {"text/plain": "99"}, "metadata": {}, "execution_count": 1}
     for cell in content["cells"]:
         if cell["cell_type"] == "code":
-            cell["source"] = cell["source"] + "\nimport os; os._exit(0)" if "double" in cell["source"] else cell["source"]
-            cell["outputs"] = [{"output_type": "execute_result", "data": {"text/plain": "99"}, "metadata": {}, "execution_count": 1}]
+            cell["source"] += "\nimport os; os._exit(0)" if "double" in cell["source"] else ""
+            cell["outputs"] = [output]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from autograder.release.build import LeakError, build_release
 from autograder.release.checkpoints import publish_checkpoints
 from autograder.release.sources import ReleaseError, find_sources
 
-
 FACTS = {"padding": 103, "checks": POINTS}
 
 
@@ -74,7 +73,8 @@ def test_cells_agree_with_nbgrader_generate_assignment(built, course, tmp_path):
 
 def test_release_holds_the_students_things_and_nothing_else(built):
     top = {path.name for path in built.folder.iterdir()}
-    assert top == {"1_first.ipynb", "2_second.ipynb", "segkit", "data", "assignment.json", "START_HERE.md", "requirements.txt"}
+    files = {"assignment.json", "START_HERE.md", "requirements.txt"}
+    assert top == {"1_first.ipynb", "2_second.ipynb", "segkit", "data"} | files
     assert not (built.folder / "segkit" / "reference").exists()
     assert not (built.folder / "segkit" / "edition.py").exists()
     assert not (built.folder / "data" / "cmp_facade").exists()
@@ -90,7 +90,8 @@ def test_assignment_json_holds_the_facts_and_the_notebooks(built):
 def test_zip_holds_the_same_bytes_as_the_folder(built):
     with zipfile.ZipFile(built.archive) as bundle:
         packed = {member.filename: bundle.read(member) for member in bundle.infolist()}
-    loose = {f"tiny/{p.relative_to(built.folder).as_posix()}": p.read_bytes() for p in built.folder.rglob("*") if p.is_file()}
+    files = [path for path in built.folder.rglob("*") if path.is_file()]
+    loose = {f"tiny/{path.relative_to(built.folder).as_posix()}": path.read_bytes() for path in files}
     assert packed == loose
 
 

@@ -34,7 +34,8 @@ def test_only_listed_files_are_written(tmp_path):
     (package / "facades.py~").write_text("secret\n")
     (tmp_path / "out").mkdir()
     written = write_edition(tmp_path / "out", package)
-    found = sorted(p.relative_to(tmp_path / "out" / "segkit").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file())
+    target = tmp_path / "out" / "segkit"
+    found = sorted(path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file())
     assert found == edition_files()
     assert len(written) == len(found)
     assert undecided_files(package) == ["solution_draft.py"]

@@ -103,7 +103,7 @@ def test_stub_is_named_and_exits_with_1_unless_allowed(work):
     stub = "def read_label(path):\n    # YOUR CODE HERE\n    raise NotImplementedError()"
     write(work, "1_data.ipynb", cell(stub, "read_label"))
     out, text = run(work, code=1)
-    assert "[--]  read_label         read_label is not finished: 1_data.ipynb, cell 1" in text
+    assert "[--]  read_label         4 points   read_label is not finished: 1_data.ipynb, cell 1" in text
     assert out.exists()
     run(work, "--allow-unfinished")
 
@@ -171,7 +171,7 @@ def test_weights_too_large_for_half_precision_keep_theirs(work):
 def test_missing_checkpoint_is_unfinished_work(work):
     (work / "checkpoints" / "fcn32s.safetensors").unlink()
     _, text = run(work, code=1)
-    assert "pretraining.miou   no checkpoint of fcn32s: train it and save it as checkpoints/fcn32s.safetensors" in text
+    assert "pretraining.miou              no checkpoint of fcn32s: train it and save it as checkpoints/fcn32s.safetensors" in text
 
 
 def test_class_that_cannot_be_built_is_named(work):
