@@ -30,9 +30,7 @@ def legend() -> Figure:
     for place, index in enumerate([*range(N_CLASS), IGNORE_INDEX]):
         x, y = place % 7, place // 7
         colour = colour_of(index)
-        axes.add_patch(
-            FancyBboxPatch((x + 0.06, y + 0.2), 0.34, 0.56, boxstyle="round,pad=0,rounding_size=0.05", fc=colour, ec="none")
-        )
+        axes.add_patch(FancyBboxPatch((x + 0.06, y + 0.2), 0.34, 0.56, boxstyle="round,pad=0,rounding_size=0.05", fc=colour, ec="none"))
         dark = sum(w * c for w, c in zip((0.3, 0.59, 0.11), colour, strict=True)) < 0.5
         axes.text(
             x + 0.23, y + 0.5, str(index), ha="center", va="center", color="white" if dark else "black",

@@ -131,7 +131,7 @@ def _draw_output(axes: Axes, rows: _Side, columns: _Side, offset: int) -> None:
     _box(axes, -offset, -offset, rows.output, columns.output, fc="#FBE5D6", ec=RED, lw=2)
     _box(axes, 0, 0, height, width, fc="#CFE5F3", ec=BLUE, lw=2)
     _score_dots(axes, rows, columns, color=INK, markersize=3.5)
-    _name(axes, "the crop: the image's own pixels")
+    _name(axes, "crop")
     right, below = columns.output - offset - width, rows.output - offset - height
     axes.text(
         width / 2, rows.output - offset + 18, f"thrown away: {offset} px left and above, {right} right, {below} below",

@@ -145,11 +145,12 @@ def network(model: nn.Module, size: tuple[int, int] = (224, 224)) -> Figure:
     main = _main_path(steps)
     bars, joins = _layout(steps, main)
     length = bars["output"].x + bars["output"].width + 0.3
+    length = max(length, 7.0)  # bars of a small network keep their width
     top = 3.0 if joins else 2.3  # room for the arcs
     figure = Picture(figsize=(12, 0.96 * (top + 2.45)))
     axes = bare(figure.add_axes((0, 0, 1, 1)))
     axes.set(xlim=(-0.6, length), ylim=(-2.45, top))
-    axes.plot([0, length - 0.3], [0, 0], color=GREY, linewidth=1, zorder=0)
+    axes.plot([0, bars["output"].x], [0, 0], color=GREY, linewidth=1, zorder=0)
     for bar in bars.values():
         _draw_bar(axes, bar)
     for target, at in joins.items():
@@ -200,6 +201,12 @@ def _skips_into(name: str, steps: list[Step], main: list[str]) -> Iterator[Step]
     yield from (by_name[source] for source in by_name[name].sources if source not in main)
 
 
+def _short(name: str) -> str:
+    """The last part of a dotted name; the whole one where that is only a number in a Sequential."""
+    last = name.rpartition(".")[2]
+    return name if last.isdigit() else last
+
+
 def _colour(kind: str) -> str:
     return KINDS[kind][0] if kind in KINDS else INK
 
@@ -212,7 +219,7 @@ def _draw_bar(axes: Axes, bar: _Bar) -> None:
             ec="white", lw=0.6,
         )
     )  # fmt: skip
-    label = bar.step.name if plain else f"{bar.step.name.rpartition('.')[2]}  {bar.step.shape[0]}"
+    label = bar.step.name if plain else f"{_short(bar.step.name)}  {bar.step.shape[0]}"
     axes.text(
         bar.x + bar.width / 2, -1.24, label, rotation=90, ha="center", va="top", fontsize=7.5,
         color=INK if plain else _colour(bar.step.kind),
@@ -245,7 +252,7 @@ def _draw_skip(axes: Axes, bars: dict[str, _Bar], step: Step, at: float, index: 
     )  # fmt: skip
     channels, height, width = step.shape
     axes.text(
-        (x + at) / 2, top, f"{step.name.rpartition('.')[2]}   {channels} x {height} x {width}", ha="center",
+        (x + at) / 2, top, f"{_short(step.name)}   {channels} x {height} x {width}", ha="center",
         va="center", fontsize=8, color=colour, bbox={"fc": "white", "ec": "none", "pad": 2},
     )  # fmt: skip
 
