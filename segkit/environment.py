@@ -290,7 +290,7 @@ def _print_proof(kit: Kit, torch: ModuleType) -> None:
     print(f"[ok] segkit {segkit.__version__:<8} {Path(segkit.__file__).parent}")
     print(f"[ok] python {sys.version.split()[0]:<8} {versions}")
     print(f"[ok] device          {device}")
-    print(f"[ok] data            {kit.root}  (split {kit.split}: {counts})")
+    print(f"[ok] data            split {kit.split} ({counts})  {kit.root}")
     print(f"[ok] work folder     {kit.work}")
     print(f"[ok] mode            {mode}")
     for note in kit.notes:

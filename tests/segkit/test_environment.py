@@ -1,0 +1,214 @@
+"""Does the first cell find everything, complete a bare hosted machine, and say what is missing?"""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from segkit import environment
+from segkit.environment import EnvironmentFault, Kit, missing_packages, prepare, split_of, work_folder
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def in_the_sample(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Each test starts in an empty folder, with the sample as data; prepare() may change the folder."""
+    monkeypatch.setenv("SEGKIT_DATA", "sample")
+    monkeypatch.delenv("SEGKIT_QUICK", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def first_cell() -> str:
+    notebook = nbformat.read(REPO / "notebooks" / "fcn" / "1_data.ipynb", as_version=4)
+    return next(cell.source for cell in notebook.cells if cell.cell_type == "code")
+
+
+def make_zip(path: Path) -> Path:
+    """An ``fcn.zip`` with the parts that the first cell needs."""
+    with zipfile.ZipFile(path, "w") as bundle:
+        for file in sorted((REPO / "segkit").rglob("*.py")):
+            if "reference" not in file.parts:
+                bundle.write(file, f"fcn/segkit/{file.relative_to(REPO / 'segkit')}")
+        for folder in ("splits", "sample"):
+            for file in sorted((REPO / "data" / folder).rglob("*")):
+                bundle.write(file, f"fcn/data/{file.relative_to(REPO / 'data')}")
+        for file in sorted((REPO / "notebooks" / "fcn").glob("*.*")):
+            bundle.write(file, f"fcn/{file.name}")
+    return path
+
+
+def run_cell(folder: Path, tail: str = "") -> subprocess.CompletedProcess:
+    """Run the notebooks' first cell in a fresh Python that knows nothing of the repository."""
+    code = first_cell() + "\n" + tail
+    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "SEGKIT_DATA")}
+    # -P -S would hide site-packages; the editable install of the kit must lose against sys.path[0]
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=variables, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_proof_names_versions_device_data_code_and_folder(capsys):
+    kit = prepare(REPO)
+    out = capsys.readouterr().out
+    for word in (torch.__version__.split("+")[0], "device", "split sample (24 train, 4 val, 4 test)", str(REPO / "segkit")):
+        assert word in out
+    assert out.count("[ok]") == 6
+    assert kit.split == "sample" and not kit.quick
+
+
+def test_another_segkit_is_refused(tmp_path):
+    with pytest.raises(EnvironmentFault, match="Another segkit was imported: expected .*, got .*Restart"):
+        prepare(tmp_path)
+
+
+def test_quick_mode_takes_few_small_pictures(monkeypatch):
+    monkeypatch.setenv("SEGKIT_QUICK", "1")
+    kit = prepare(REPO, quiet=True)
+    dataset = kit.dataset("train", right_read_label)
+    image, label = dataset[0]
+    assert len(dataset) == 2
+    assert tuple(image.shape) == (3, 64, 64) and tuple(label.shape) == (64, 64)
+    assert kit.checkpoint("fcn32s") is None
+    assert not kit.runs.is_relative_to(kit.work), "nothing of a quick run may lie where it could be handed in"
+
+
+def right_read_label(path):
+    import numpy as np
+    from PIL import Image
+
+    ids = torch.from_numpy(np.array(Image.open(path), dtype=np.int64))
+    return torch.where(ids == 0, 255, ids - 1)
+
+
+def test_full_mode_takes_whole_pictures_of_the_whole_part():
+    kit = prepare(REPO, quiet=True)
+    dataset = kit.dataset("val", right_read_label)
+    assert len(dataset) == 4 and max(dataset[0][1].shape) > 160
+    assert tuple(kit.dataset("val", right_read_label, small=True, first=1)[0][1].shape) == (160, 160)
+
+
+def test_own_checkpoint_comes_before_a_published_one(tmp_path):
+    kit = Kit(tmp_path, tmp_path, "sample", "cpu", quick=False)
+    assert kit.checkpoint("fcn8s") is None
+    for folder in ("published", "checkpoints"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "fcn8s.safetensors").touch()
+        assert kit.checkpoint("fcn8s").parent.name == folder
+
+
+def test_lighten_freezes_the_trunk_in_quick_mode_only(tmp_path, capsys):
+    def names(quick: bool) -> list[str]:
+        model = torch.nn.ModuleDict({name: torch.nn.Conv2d(1, 1, 1) for name in ("fc7", "score", "transpose_conv")})
+        Kit(tmp_path, tmp_path, "sample", "cpu", quick).lighten(model)
+        return [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+
+    assert names(False) == [] and capsys.readouterr().out == ""
+    assert names(True) == ["fc7.weight", "fc7.bias"] and "frozen" in capsys.readouterr().out
+
+
+def test_without_weights_or_gpu_the_full_recipe_is_refused_in_words(tmp_path, capsys):
+    kit = Kit(tmp_path, tmp_path, "sample", "cpu", quick=False)
+    assert not kit.can_train(pretrained=False) and "ImageNet weights" in capsys.readouterr().out
+    assert not kit.can_train(pretrained=True) and "no GPU" in capsys.readouterr().out
+    assert Kit(tmp_path, tmp_path, "sample", "cuda", quick=False).can_train(pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("files", "split"),
+    [
+        (["base/cmp_s0001.jpg"], "sample"),
+        (["base/cmp_b0001.jpg"], "base"),
+        (["base/cmp_b0001.jpg", "extended/cmp_x0001.jpg"], "course"),
+    ],
+)
+def test_split_follows_from_the_data_that_is_there(files, split, tmp_path):
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert split_of(tmp_path) == split
+
+
+def test_work_folder_is_where_the_notebook_lies_or_the_unpacked_kit(tmp_path, monkeypatch):
+    (tmp_path / "fcn" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "fcn" / "deep")
+    assert work_folder(tmp_path / "fcn") == (tmp_path / "fcn" / "deep").resolve()
+    monkeypatch.chdir(tmp_path)
+    assert work_folder(tmp_path / "fcn") == (tmp_path / "fcn").resolve()
+
+
+def test_only_what_is_missing_is_installed_and_torch_is_pinned(monkeypatch, capsys):
+    seen = {}
+
+    def pip(command, **_):
+        seen["command"] = command
+        seen["pins"] = Path(command[command.index("--constraint") + 1]).read_text(encoding="utf-8")
+        monkeypatch.setitem(environment.NEEDED, "no_such_package", "x")
+        environment.NEEDED.pop("no_such_package")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setitem(environment.NEEDED, "no_such_package", "no-such-package>=1")
+    assert missing_packages() == ["no-such-package>=1"]
+    monkeypatch.setattr(environment.subprocess, "run", pip)
+    environment._install(missing_packages())
+    assert seen["command"][-1] == "no-such-package>=1" and "torch" not in seen["command"]
+    assert f"torch=={environment.metadata.version('torch')}" in seen["pins"].splitlines()
+    assert "installing what is missing" in capsys.readouterr().out
+
+
+def test_without_a_network_the_missing_package_is_named(monkeypatch):
+    def pip(command, **_):
+        return subprocess.CompletedProcess(command, 1, "", "ERROR: no network\n")
+
+    monkeypatch.setitem(environment.NEEDED, "no_such_package", "no-such-package>=1")
+    monkeypatch.setattr(environment.subprocess, "run", pip)
+    with pytest.raises(EnvironmentFault, match="no-such-package>=1.*no network.*by hand"):
+        environment._install(missing_packages())
+
+
+def test_bare_machine_unpacks_the_zip_beside_the_notebook(tmp_path):
+    folder = tmp_path / "my course, part 2"
+    folder.mkdir()
+    make_zip(folder / "fcn.zip")
+    done = run_cell(folder, "print('WORK', kit.work, kit.split)")
+    assert done.returncode == 0, done.stderr
+    assert str(folder / "fcn" / "segkit") in done.stdout
+    assert f"WORK {folder / 'fcn'} sample" in done.stdout
+    assert "so the drawn sample serves" in done.stdout
+
+
+def test_second_notebook_on_the_bare_machine_keeps_your_files(tmp_path):
+    make_zip(tmp_path / "fcn.zip")
+    assert run_cell(tmp_path).returncode == 0
+    mine = tmp_path / "fcn" / "2_fcn32s.ipynb"
+    mine.write_text("my work", encoding="utf-8")
+    assert run_cell(tmp_path).returncode == 0
+    assert mine.read_text(encoding="utf-8") == "my work"
+
+
+def test_without_a_zip_the_cell_says_where_to_put_it(tmp_path):
+    done = run_cell(tmp_path)
+    assert done.returncode == 1
+    assert "fcn.zip not found: put it beside this notebook" in done.stderr
+
+
+def test_damaged_data_variable_is_not_papered_over(monkeypatch, tmp_path):
+    from segkit.facades import DataError
+
+    monkeypatch.setenv("SEGKIT_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="No such folder"):
+        prepare(REPO, quiet=True)
+
+
+def test_copying_the_kit_is_enough(tmp_path):
+    """Is the student edition's environment module free of the full kit?"""
+    shutil.copytree(REPO / "segkit", tmp_path / "segkit", ignore=shutil.ignore_patterns("reference", "__pycache__"))
+    code = "import sys; sys.path.insert(0, '.'); import segkit.environment as e; print(e.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert str(tmp_path) in done.stdout
