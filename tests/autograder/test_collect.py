@@ -242,6 +242,17 @@ def test_stripped_metadata_is_put_back_and_answers_are_kept(course, keep_ids):
     assert text_of(notebook, "last").endswith("return values[-1]") and text_of(notebook, "question_1") == "Because."
 
 
+def test_broken_cell_without_metadata_is_known_by_its_cell_id(course):
+    """It defines nothing that it could be known by."""
+
+    def strip(notebook):
+        notebook.cells[0].source = "def last_of_all(values:\n    return ("
+        notebook.cells[0].metadata = nbformat.from_dict({})
+
+    notebook, _ = restored(course, strip)
+    assert len(notebook.cells) == 4 and text_of(notebook, "last").startswith("def last_of_all(values:")
+
+
 def test_doubled_cell_keeps_one_identity(course):
     def double(notebook):
         notebook.cells.append(nbformat.from_dict({**notebook.cells[3], "id": "again", "source": "Better."}))

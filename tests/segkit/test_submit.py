@@ -206,11 +206,11 @@ def test_published_model_is_noted(work):
 def test_newer_copy_of_a_notebook_counts_as_it_will_for_the_grader(work):
     """The times of the files go into the zip; without them the choice would be by chance."""
     stub = "def read_label(path):\n    # YOUR CODE HERE\n    raise NotImplementedError()"
-    (work / "1_data.ipynb").rename(work / "data-Copy2.ipynb")
-    write(work, "data-Copy1.ipynb", cell(stub, "read_label"))
-    os.utime(work / "data-Copy1.ipynb", (time.time() - 5000,) * 2)
+    (work / "1_data.ipynb").rename(work / "data-Copy1.ipynb")
+    write(work, "data-Copy2.ipynb", cell(stub, "read_label"))  # packed and unpacked last, but older
+    os.utime(work / "data-Copy2.ipynb", (time.time() - 5000,) * 2)
     _, text = run(work)
-    assert "data-Copy2.ipynb was read" in text
+    assert "data-Copy1.ipynb was read" in text
 
 
 def test_full_disk_leaves_the_older_bundle(work, monkeypatch):
