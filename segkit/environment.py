@@ -79,9 +79,7 @@ class Kit:
         names = split_names(self.split, part)
         return names[:2] if self.quick else names
 
-    def dataset(
-        self, part: str, read_label: Callable, *, small: bool = False, first: int | None = None
-    ) -> "Dataset":
+    def dataset(self, part: str, read_label: Callable, *, small: bool = False, first: int | None = None) -> "Dataset":
         """The facades of a part, decoded with your ``read_label``.
 
         Args:
@@ -250,7 +248,9 @@ def _install(wanted: list[str]) -> None:
     still = missing_packages()
     if still:
         said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-        raise EnvironmentFault(f"Not installed: {', '.join(still)} ({said}). Without a network, install them by hand, then run this cell again.")
+        raise EnvironmentFault(
+            f"Not installed: {', '.join(still)} ({said}). Without a network, install them by hand, then run this cell again."
+        )
 
 
 def _import_torch() -> ModuleType:

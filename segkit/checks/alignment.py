@@ -78,9 +78,7 @@ def check_alignment(network_class: Callable[..., nn.Module], network: str) -> Re
     return report
 
 
-def measure_alignment(
-    network_class: Callable[..., nn.Module], network: str, *, report: Report | None = None
-) -> Alignment | None:
+def measure_alignment(network_class: Callable[..., nn.Module], network: str, *, report: Report | None = None) -> Alignment | None:
     """Send a ramp through every path of a network.
 
     Args:
@@ -164,7 +162,12 @@ def _read(profile: Tensor, size: int) -> tuple[float, float] | None:
 
 def _check_gain(report: Report, found: Alignment, path: str) -> None:
     if abs(found.gains[path] - 1) > 0.01:
-        report.fault(f"scale of {path}", "the ramp as it went in", f"multiplied by {found.gains[path]:.3f}", "a factor in forward, or a map that is resized")
+        report.fault(
+            f"scale of {path}",
+            "the ramp as it went in",
+            f"multiplied by {found.gains[path]:.3f}",
+            "a factor in forward, or a map that is resized",
+        )
 
 
 def _check_path(report: Report, name: str, crop: int, shift: tuple, base: tuple, step: int, cause: str) -> None:

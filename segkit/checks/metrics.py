@@ -50,7 +50,9 @@ def _check_counts(report: Report, hist: Any) -> bool:
         return report.fault(name, "a (3, 3) table", "None", "the function has no `return`")
     found = _array(hist)
     if found.shape != (3, 3):
-        return report.fault(name, "shape (3, 3)", describe_value(hist), "the table has one row and one column per class: reshape to (n_class, n_class)")
+        return report.fault(
+            name, "shape (3, 3)", describe_value(hist), "the table has one row and one column per class: reshape to (n_class, n_class)"
+        )
     cause = ""
     if np.array_equal(found, COUNTS.T):
         cause = "rows and columns exchanged: rows are the truth (gt), columns what you predicted"
@@ -109,7 +111,9 @@ def _compare(report: Report, name: str, call: Callable[[], Any], expected: np.nd
         report.fault(name, f"shape {expected.shape}", f"shape {found.shape}", cause)
         return
     wrong = int((found != expected).sum())
-    report.expect(wrong == 0, name, "every pixel in its place", f"{wrong} wrong entries, {int(found.sum())} pixels of {expected.sum()}", cause)
+    report.expect(
+        wrong == 0, name, "every pixel in its place", f"{wrong} wrong entries, {int(found.sum())} pixels of {expected.sum()}", cause
+    )
 
 
 def _check_sizes(report: Report, confusion_matrix: Callable[..., Any]) -> None:
@@ -149,7 +153,12 @@ def check_scores(scores: Callable[[Any], Any]) -> Report:
     accuracy, iou, mean = result
     iou = _array(iou).astype(float).reshape(-1)
     if _array(accuracy).size != 1 or iou.shape != (3,) or _array(mean).size != 1:
-        report.fault("three results", "a number, an array of 3, a number", ", ".join(map(describe_value, result)), "return (pixel_accuracy, iou, mean_iou), in this order")
+        report.fault(
+            "three results",
+            "a number, an array of 3, a number",
+            ", ".join(map(describe_value, result)),
+            "return (pixel_accuracy, iou, mean_iou), in this order",
+        )
         return report
     accuracy, mean = float(_array(accuracy)), float(_array(mean))
     _near(report, "pixel accuracy", ACCURACY, accuracy, _accuracy_cause(accuracy), "7 of 10 pixels")

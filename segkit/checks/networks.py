@@ -76,7 +76,9 @@ def forward(report: Report, name: str, model: nn.Module, image: Tensor) -> Tenso
     with torch.no_grad():
         ran, out = report.run(name, lambda: model(image), FORWARD_HINTS)
     if ran and not isinstance(out, Tensor):
-        report.fault(name, "a tensor (N, n_class, H, W)", type(out).__name__, "forward has no `return`" if out is None else "return one tensor")
+        report.fault(
+            name, "a tensor (N, n_class, H, W)", type(out).__name__, "forward has no `return`" if out is None else "return one tensor"
+        )
         return None
     return out if ran else None
 

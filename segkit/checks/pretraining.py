@@ -19,9 +19,7 @@ FEATURES = {
 SAMPLES = 2000
 
 
-def check_copy(
-    copy: Callable[..., object] | None, network_class: Callable[..., nn.Module], network: str = "fcn32s"
-) -> Report:
+def check_copy(copy: Callable[..., object] | None, network_class: Callable[..., nn.Module], network: str = "fcn32s") -> Report:
     """Check a function that copies VGG-16 into an FCN, on random weights (no download needed).
 
     Args:
@@ -54,7 +52,14 @@ def check_copy(
         _check_head(report, layers, vgg)
         now = {name: float(value.sum(dtype=torch.float64)) for name, value in vgg.state_dict().items()}
         changed = [name for name in before if before[name] != now[name]]
-        report.expect(not changed, "VGG-16 itself", "unchanged", f"changed: {', '.join(changed[:3])}", "the copy runs in the wrong direction", "unchanged")
+        report.expect(
+            not changed,
+            "VGG-16 itself",
+            "unchanged",
+            f"changed: {', '.join(changed[:3])}",
+            "the copy runs in the wrong direction",
+            "unchanged",
+        )
         _check_alias(report, layers, vgg)
     return report
 
@@ -78,7 +83,11 @@ def _check_features(report: Report, layers: dict[str, nn.Module], vgg: nn.Module
             if mine is None or mine.shape != theirs.shape or not torch.equal(mine, theirs):
                 names.append(name)
     for kind, names in wrong.items():
-        cause = "the biases are copied too: each layer has .weight and .bias" if kind == "bias" else "these layers were skipped, or paired with another one of VGG-16 (features holds ReLUs and pools in between)"
+        cause = (
+            "the biases are copied too: each layer has .weight and .bias"
+            if kind == "bias"
+            else "these layers were skipped, or paired with another one of VGG-16 (features holds ReLUs and pools in between)"
+        )
         got = f"different in {len(names)}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
         plural = "weights" if kind == "weight" else "biases"
         report.expect(not names, f"13 convolutions, {plural}", "VGG-16's", got, cause, "max diff 0.0e+00")
@@ -97,7 +106,7 @@ def _check_head(report: Report, layers: dict[str, nn.Module], vgg: nn.Module) ->
         else:
             cause = "it was left out: VGG-16's classifier[0] is fc6, classifier[3] is fc7"
             if min(orders[1:]) < 1e-7:
-                cause = "wrong axis order: VGG-16 flattens (channel, row, column), so view it as (4096, 512, 7, 7), without permute or transpose"
+                cause = "wrong axis order: VGG-16 flattens (channel, row, column), which is the order of a convolution too: no permute"
             report.fault(label, "VGG-16's", f"max diff {orders[0]:.2f}", cause)
         same = mine.bias is not None and torch.equal(mine.bias, theirs.bias)
         report.expect(same, f"{name} bias", "VGG-16's", "another one", "the bias is copied too", "max diff 0.0e+00")

@@ -57,5 +57,8 @@ def _cause(out: Tensor, wanted: tuple[int, ...]) -> str:
     if min(out.shape[2] - wanted[2], out.shape[3] - wanted[3]) > 0:
         return "the crop is missing or too large: cut out a window as large as the input"
     if out.shape[2] < wanted[2] or out.shape[3] < wanted[3]:
-        return "the window runs over the edge (a Python slice then gets shorter without a word): is the crop too late, a padding missing, or ceil_mode forgotten in a pool?"
+        return (
+            "the window runs over the edge (a Python slice then gets shorter without a word): is the crop too late, "
+            "a padding missing, or ceil_mode forgotten in a pool?"
+        )
     return "rows and columns are cut differently"

@@ -70,9 +70,16 @@ def _check_calls(report: Report, seen: dict[str, Watched]) -> bool:
     unused = [name for name, record in seen.items() if record.calls == 0]
     twice = [name for name, record in seen.items() if record.calls > 1]
     if unused:
-        return report.fault("every layer is used", "each once", f"never called: {', '.join(unused)}", "left out in forward (a copied line with an old name?)")
+        return report.fault(
+            "every layer is used",
+            "each once",
+            f"never called: {', '.join(unused)}",
+            "left out in forward (a copied line with an old name?)",
+        )
     if twice:
-        return report.fault("every layer is used", "each once", f"called more than once: {', '.join(twice)}", "a copied line in forward kept its old name")
+        return report.fault(
+            "every layer is used", "each once", f"called more than once: {', '.join(twice)}", "a copied line in forward kept its old name"
+        )
     return report.ok("every layer is used", "each once")
 
 
@@ -93,7 +100,12 @@ def _check_wires(report: Report, chain: list[str], seen: dict[str, Watched]) -> 
             report.fault(name, f"relu({before})", f"{before} without ReLU", f"the ReLU after {before} is missing")
         elif read.shape != given.shape:
             source = next((other for other, record in seen.items() if record.seen and record.seen[1].shape == read.shape), "another map")
-            report.fault(name, f"{after} to read {tuple(given.shape)}", f"{tuple(read.shape)}, as {source} gives", "the layers run in another order than in the table")
+            report.fault(
+                name,
+                f"{after} to read {tuple(given.shape)}",
+                f"{tuple(read.shape)}, as {source} gives",
+                "the layers run in another order than in the table",
+            )
         else:
             report.fault(name, f"{after} to read what {before} gave", f"something else (max diff {float((read - given).abs().max()):.2g})",
                          "another activation than ReLU, dropout at test time, or the wrong variable handed on")  # fmt: skip
@@ -104,8 +116,9 @@ def _check_wires(report: Report, chain: list[str], seen: dict[str, Watched]) -> 
 def _check_branches(report: Report, seen: dict[str, Watched]) -> None:
     for name, source in (("score_pool_4", "pool4"), ("score_pool_3", "pool3")):
         if name in seen:
-            report.expect(_same(seen[name].seen[0], seen[source].seen[1]), f"{source} -> {name}", f"{name} to read {source}",
-                          f"another map {tuple(seen[name].seen[0].shape)}", f"keep the output of {source} in a variable of its own")  # fmt: skip
+            got = f"another map {tuple(seen[name].seen[0].shape)}"
+            cause = f"keep the output of {source} in a variable of its own"
+            report.expect(_same(seen[name].seen[0], seen[source].seen[1]), f"{source} -> {name}", f"{name} to read {source}", got, cause)
     first = "upscore1" if "upscore1" in seen else "transpose_conv"
     read, given = seen[first].seen[0], seen["score"].seen[1]
     cause = "the wrong variable handed on"
@@ -152,7 +165,9 @@ def _check_scores(report: Report, out: Tensor, layers: dict[str, nn.Module]) -> 
     wanted = [sum(BIASES[name][c] for name in names) for c in range(N_CLASS)]
     name = "scores, added by hand"
     if out.ndim != 4 or out.shape[1] != N_CLASS or not out.is_floating_point():
-        return report.fault(name, f"{N_CLASS} scores per pixel", f"shape {tuple(out.shape)} {out.dtype}", "argmax in forward: return the scores")
+        return report.fault(
+            name, f"{N_CLASS} scores per pixel", f"shape {tuple(out.shape)} {out.dtype}", "argmax in forward: return the scores"
+        )
     # any pixel will do: near the border the upsampling fades out, and where that is depends on the crop
     pixels = out[0].flatten(1)  # (n_class, H * W)
     if _occurs(torch.tensor(wanted), pixels):

@@ -42,9 +42,7 @@ def test_notebook_runs_with_its_solutions(name: str, course_folder: Path, monkey
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_notebook_runs_on_real_facades(
-    name: str, course_folder: Path, cmp_root: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_notebook_runs_on_real_facades(name: str, course_folder: Path, cmp_root: Path, monkeypatch: pytest.MonkeyPatch):
     stdout, _ = run(course_folder / name, monkeypatch, str(cmp_root))
     assert "[!!]" not in stdout
     assert "split base" in stdout or "split course" in stdout

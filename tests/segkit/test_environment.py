@@ -49,9 +49,7 @@ def run_cell(folder: Path, tail: str = "") -> subprocess.CompletedProcess:
     code = first_cell() + "\n" + tail
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "SEGKIT_DATA")}
     # -P -S would hide site-packages; the editable install of the kit must lose against sys.path[0]
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=variables, capture_output=True, text=True, timeout=120
-    )
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
 
 
 def test_proof_names_versions_device_data_code_and_folder(capsys):
