@@ -136,11 +136,19 @@ class LocalSubject:
         raise StudentError(f"{name} is not defined.", "code.missing")
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a function with plain values, arrays (as tensors), files (``bytes``, as a path) and handles."""
+        """Call a function with plain values, arrays, files (``bytes``, as a path) and handles.
+
+        Arrays are given as NumPy arrays; a function that cannot work with those gets tensors.
+        """
         function = self._named(name)
         with _as_student_error(f"{name}()"), torch.random.fork_rng(devices=[]):
-            value = function(*map(self._argument, args), **{key: self._argument(v) for key, v in kwargs.items()})
-            return plain(value)
+            try:
+                return plain(function(*map(self._argument, args), **kwargs))
+            except (AttributeError, TypeError, RuntimeError):
+                if not any(isinstance(value, np.ndarray) for value in args):
+                    raise
+            tensors = [torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else self._argument(v) for v in args]
+            return plain(function(*tensors, **kwargs))
 
     def method(self, handle: str, name: str, *args: Any) -> Any:
         """Call a method of a built object."""
@@ -207,7 +215,8 @@ class LocalSubject:
     def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None:
         """Give parameters the values of tensors of the weight file.
 
-        A tensor smaller than its parameter fills the parameter's first channels, zero the rest; a larger one is cut.
+        A tensor smaller than its parameter fills the parameter's first channels, zero the rest; a larger one is cut. A
+        parameter on the meta device gets a private copy, made page by page when it is written to.
 
         Args:
             handle: The network.
@@ -216,15 +225,26 @@ class LocalSubject:
         """
         if self.weights is None:
             raise RuntimeError("this subject has no weight file")
-        parameters = dict(nn.Module.named_parameters(self._model(handle)))
+        model = self._model(handle)
+        parameters = dict(nn.Module.named_parameters(model))
+        private = WeightFile(self.weights.path, self.weights.index)
         for key in zero:
             parameters[key].zero_()
         for key, name in source.items():
-            self._fill(parameters[key], self.weights[name])
+            if parameters[key].is_meta:
+                self._give(model, key, private[name], parameters[key].shape)
+            else:
+                self._fill(parameters[key], self.weights[name])
+
+    @staticmethod
+    def _give(model: nn.Module, key: str, values: torch.Tensor, shape: torch.Size) -> None:
+        """Put a tensor in the place of a parameter that has no memory yet."""
+        path, _, leaf = key.rpartition(".")
+        flat = values.reshape(-1)[: shape.numel()]
+        owner = nn.Module.get_submodule(model, path)
+        owner._parameters[leaf] = nn.Parameter(flat.view(shape), requires_grad=False)
 
     def _fill(self, parameter: nn.Parameter, values: torch.Tensor) -> None:
-        if parameter.is_meta:
-            raise RuntimeError("a network on the meta device holds no values")
         if parameter.shape == values.shape:
             parameter.copy_(values)
         elif parameter.dim() == values.dim():

@@ -14,12 +14,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from segkit.layers import Layer
-from segkit.notebooks import Program
-from segkit.subject import StudentError
 
 from autograder.sandbox.isolation import Room, end_process, launch
 from autograder.sandbox.wire import WireError, read_message, write_message
+from segkit.layers import Layer
+from segkit.notebooks import Program
+from segkit.subject import StudentError
 
 __all__ = ["GraderFault", "RemoteSubject", "WorkerSettings"]
 
@@ -54,6 +54,7 @@ class WorkerSettings:
     processes: int = 256
     cpu_seconds: int = 3600
     threads: int = 1
+    predict_threads: int = 2
     gpu: bool = False
 
 
@@ -107,6 +108,7 @@ class RemoteSubject:
     def _write_settings(self, scratch: Path) -> Path:
         content = {
             "scratch": str(scratch), "edition": str(self.settings.edition), "threads": self.settings.threads,
+            "predict_threads": self.settings.predict_threads,
             "weights": str(self.settings.weights) if self.settings.weights else None,
             "weight_index": {name: [first, list(shape)] for name, (first, shape) in self.settings.weight_index.items()},
             "checkpoints": {name: str(path) for name, path in self.checkpoints.items()}, "gpu": self.settings.gpu,

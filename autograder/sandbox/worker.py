@@ -55,6 +55,7 @@ def import_folder(modules: dict[str, str], folder: Path) -> None:
 
 def make_subject(settings: dict[str, Any]):
     import torch
+
     from segkit.subject import LocalSubject, WeightFile
 
     torch.set_num_threads(settings["threads"])
@@ -67,6 +68,8 @@ def make_subject(settings: dict[str, Any]):
 
 def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[..., Any]]:
     """The questions the judge may ask, by name."""
+    import torch
+
     from segkit.layers import Layer
     from segkit.notebooks import Program
 
@@ -74,6 +77,13 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         loaded = Program.from_json(program)
         import_folder(loaded.modules, Path(settings["scratch"]) / "work")
         subject.define(loaded)
+
+    def predict(handle: str, x: Any) -> Any:
+        torch.set_num_threads(settings["predict_threads"])
+        try:
+            return subject.predict(handle, x)
+        finally:
+            torch.set_num_threads(settings["threads"])
 
     return {
         "define": define,
@@ -88,7 +98,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         "change": lambda handle, key, index, value: subject.change(handle, key, index, value),
         "forward": lambda handle, x, train, seed: subject.forward(handle, x, train, seed),
         "load_checkpoint": lambda handle, file: subject.load_checkpoint(handle, file),
-        "predict": lambda handle, x: subject.predict(handle, x),
+        "predict": predict,
         "forget": lambda handle: subject.forget(handle),
         "hello": lambda: {"device": subject.device},
     }
@@ -96,8 +106,9 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
 
 def serve(requests: Any, replies: Any, answer: dict[str, Callable[..., Any]]) -> None:
     """Answer requests until the judge closes the pipe."""
-    from segkit.subject import StudentError
     from wire import WireError, read_message, write_message
+
+    from segkit.subject import StudentError
 
     while True:
         try:

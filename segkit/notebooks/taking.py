@@ -28,12 +28,15 @@ def solution_cells(folder: str | Path = ".") -> dict[str, str]:
     return {str(grade_id): str(name) for grade_id, name in cells.items()}
 
 
-def open_folder(folder: str | Path = ".", cells: dict[str, str] | None = None) -> Workbook:
+def open_folder(
+    folder: str | Path = ".", cells: dict[str, str] | None = None, originals: tuple[str, ...] = ()
+) -> Workbook:
     """Read all notebooks and scripts of a folder that are the student's own.
 
     Args:
         folder: Where the work is. Hidden folders and those that came with the release are passed over.
         cells: Grade id -> name of the solution cells; from ``assignment.json`` where it is left out.
+        originals: File names of the notebooks as they were handed out; of two copies that name counts.
 
     Returns:
         The workbook; files that cannot be read are listed in its ``errors``.
@@ -53,7 +56,7 @@ def open_folder(folder: str | Path = ".", cells: dict[str, str] | None = None) -
         if len(documents) >= MAX_FILES:
             errors.append(f"more than {MAX_FILES} notebooks and scripts: the rest was not read")
             break
-    return Workbook(documents, cells, errors)
+    return Workbook(documents, cells, errors, originals)
 
 
 def ago(seconds: float) -> str:

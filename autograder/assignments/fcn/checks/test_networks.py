@@ -1,0 +1,39 @@
+"""Checks of the networks: layers, shapes, crops, values."""
+
+import pytest
+
+from autograder.assignments.fcn import judging
+from autograder.assignments.fcn.network import Network
+from autograder.checking import check
+
+
+def networks(kind):
+    """One test for each network, marked with its own check id."""
+    return pytest.mark.parametrize("name", [pytest.param(n, marks=check(f"{n}.{kind}")) for n in ("fcn32s", "fcn8s")])
+
+
+@networks("layers")
+def test_layers_are_those_of_the_paper(student, grading, name):
+    network = Network(student, grading, name)
+    judging.judge_layers(network)
+    judging.judge_initial_weights(network)
+
+
+@networks("shapes")
+def test_output_has_one_score_per_class_and_pixel(student, grading, name):
+    judging.judge_shapes(Network(student, grading, name))
+
+
+@networks("crop")
+def test_crops_begin_where_they_must(student, grading, name):
+    judging.judge_crops(Network(student, grading, name))
+
+
+@networks("forward")
+def test_values_are_those_of_the_reference(student, grading, name):
+    network = Network(student, grading, name)
+    judging.judge_values(network)
+    judging.judge_dropout(network, seed=int(grading.rng("dropout").integers(2**31)))
+    network.forget()
+
+

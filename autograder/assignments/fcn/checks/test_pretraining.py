@@ -1,0 +1,18 @@
+"""Checks of notebook 3: the copy of VGG-16's parameters, and the gates of both networks."""
+
+import pytest
+
+from autograder.assignments.fcn import copying, gate
+from autograder.checking import check
+
+
+@check("pretraining.copy")
+def test_vgg16_is_copied_by_value(student, grading):
+    copying.judge(student, grading)
+
+
+@pytest.mark.parametrize(
+    "network", [pytest.param("fcn32s", marks=check("pretraining.miou")), pytest.param("fcn8s", marks=check("fcn8s.miou"))]
+)
+def test_checkpoint_segments_the_test_pictures(student, grading, network):
+    gate.judge(student, grading)

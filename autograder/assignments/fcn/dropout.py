@@ -1,0 +1,93 @@
+"""Read dropout off the output of a network in train mode.
+
+Under the weights of the dropout probe every channel of ``fc6`` gives 1; half of ``fc7`` repeats channels of ``fc6``, the other
+half gives 1 of its own. A class sums 16 such channels with the weights 1, 2, 4, ...: its value is a number whose bits say
+which channels survived, times the scale 1 / (1 - p) by which dropout makes up for the others.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autograder.assignments.fcn.probe import DROP_BITS
+
+__all__ = ["Dropout", "read_dropout"]
+
+FULL = 2**DROP_BITS - 1
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """What was read.
+
+    Attributes:
+        problem: What is wrong, for the student; empty if nothing is.
+        cause: Stable code.
+        measured: The probabilities read, by layer.
+    """
+
+    problem: str = ""
+    cause: str | None = None
+    measured: dict[str, Any] = field(default_factory=dict)
+
+
+def _values(output: NDArray, channel: int) -> NDArray[np.float64]:
+    """Different values of one class over the picture (plain Dropout draws anew at every position)."""
+    values = np.unique(output[0, channel].astype(np.float64))
+    return values[values > 0]  # beyond the last cell the probe's upsampling gives 0
+
+
+def _scale(values: NDArray[np.float64], scales: NDArray[np.float64], usual: float) -> float | None:
+    """The likeliest scale under which all values are whole numbers of 16 bits.
+
+    Args:
+        values: What classes gave.
+        scales: Scales to try; a channel survives with probability 1 / scale.
+        usual: The scale of p = 0.5, given the benefit of a doubt.
+    """
+    best, likeliest = None, -np.inf
+    if not len(values):
+        return None
+    for scale in scales:
+        counts = values / scale
+        whole = np.rint(counts)
+        if np.abs(counts - whole).max() > 0.02 or whole.max() > FULL or whole.min() < 0:
+            continue
+        ones = sum(int(number).bit_count() for number in whole)
+        zeros = DROP_BITS * len(whole) - ones
+        kept = min(1 / scale, 1 - 1e-6)
+        likelihood = ones * np.log(kept) + zeros * np.log(1 - kept) + (4.0 if abs(scale - usual) < 1e-9 else 0.0)
+        if likelihood > likeliest:
+            best, likeliest = float(scale), likelihood
+    return best
+
+
+def read_dropout(output: NDArray) -> Dropout:
+    """Judge the dropout of a network from its output in train mode under the dropout probe.
+
+    Args:
+        output: ``(1, n_class, H, W)``, n_class >= 4.
+    """
+    if output.ndim != 4 or output.shape[1] < 4 or not np.isfinite(output).all():
+        return Dropout("Dropout cannot be read off the output: expected finite logits (N, n_class, H, W).", "dropout.missing")
+    rates = np.arange(0, 0.95, 0.05)
+    scales = 1 / (1 - rates)
+    last = _scale(np.concatenate([_values(output, channel) for channel in range(3, output.shape[1])]), scales, 2.0)
+    if last is None:
+        text = "Dropout cannot be read off the output in train mode: other values than dropout after fc7 can give."
+        return Dropout(text, "dropout.missing")
+    both = _scale(np.concatenate([_values(output, channel) for channel in range(3)]), scales * last, 2 * last)
+    first = None if both is None else both / last
+    found = {"fc6": None if first is None else round(1 - 1 / first, 2), "fc7": round(1 - 1 / last, 2)}
+    missing = [name for name, rate in found.items() if rate == 0]
+    if missing:
+        text = f"Expected dropout with p = 0.5 after fc6 and fc7 in train mode, but found none after {' and '.join(missing)}."
+        return Dropout(text, "dropout.missing", found)
+    other = [f"p = {rate:g} after {name}" for name, rate in found.items() if rate is not None and abs(rate - 0.5) > 0.01]
+    if other:
+        return Dropout(f"Expected dropout with p = 0.5 after fc6 and fc7, but found {' and '.join(other)}.", "dropout.p", found)
+    if first is None:
+        return Dropout("Dropout after fc6 cannot be read off the output in train mode.", "dropout.missing", found)
+    return Dropout(measured=found)

@@ -1,0 +1,253 @@
+"""From evidence on a network to lost points: layers, initial weights, shapes, crops, values."""
+
+import numpy as np
+
+from autograder.assignments.fcn.dropout import read_dropout
+from autograder.assignments.fcn.network import Network, blame
+from autograder.assignments.fcn.offsets import expected_offsets
+from segkit.layers import expected_layers
+from segkit.subject import StudentError
+from segkit.upsampling import bilinear_weight
+
+__all__ = ["judge_crops", "judge_dropout", "judge_initial_weights", "judge_layers", "judge_shapes", "judge_values"]
+
+PYTORCH_DEFAULT = 3**-0.5  # spread of PyTorch's default weights, times the root of their fan-in
+HE = 2**0.5
+
+
+def judge_layers(network: Network) -> None:
+    """Names and hyper-parameters: each layer is worth the same share of the part."""
+    grading = network.grading
+    match, n_class = network.match()
+    expected = expected_layers(network.network, n_class, network.settings["padding"])
+    reported: set[str] = set()
+    for fault in match.faults:
+        share = 0 if fault.layer in reported else 1 / len(expected)
+        reported.add(fault.layer)
+        measured = {"layer": fault.layer, "expected": fault.expected, "found": fault.found}
+        where = f" (your layer {fault.path!r})" if fault.path and not fault.path.endswith(fault.layer) else ""
+        grading.lose("layers", cause=fault.cause, message=f"{fault}{where}.", measured=measured, share=share)
+    if match.extra:
+        grading.note(f"Layers that the network does not need (no points lost): {', '.join(match.extra[:8])}.")
+
+
+def judge_initial_weights(network: Network) -> None:
+    """Weights right after construction: upsampling bilinear on the channel diagonal, trunk not all zero."""
+    grading, student = network.grading, network.student
+    handle, match = network.built()[0], network.match()[0]
+    specs = {layer.path: layer for layer in expected_layers(network.network, network.probe_classes)}
+    found = {layer.path: layer for layer in network.layers()}
+    rng, wanted = grading.rng("initial weights"), {}
+    for name, path in match.paths.items():
+        if specs[name].kind == "ConvTranspose2d":
+            wanted[f"{path}.weight"] = None
+        elif specs[name].kind == "Conv2d" and not name.startswith("score"):
+            wanted[f"{path}.weight"] = rng.integers(0, 512, 400)
+    shapes = student.shapes(handle)
+    values = student.sample(handle, {key: index for key, index in wanted.items() if key in shapes})
+    ups = [name for name in match.paths if specs[name].kind == "ConvTranspose2d"]
+    for name in ups:
+        key = f"{match.paths[name]}.weight"
+        if key in values:
+            _judge_bilinear(grading, name, values[key].reshape(shapes[key]), 1 / (len(ups) + 1))
+    trunk = {n: values[f"{p}.weight"] for n, p in match.paths.items()
+             if specs[n].kind == "Conv2d" and f"{p}.weight" in values}  # fmt: skip
+    _judge_trunk(grading, trunk, {n: found[match.paths[n]].settings for n in trunk}, 1 / (len(ups) + 1))
+
+
+def _judge_bilinear(grading, name: str, weight: np.ndarray, share: float) -> None:
+    outputs, size = weight.shape[0], weight.shape[2]
+    expected = bilinear_weight(outputs, size).numpy()
+    if weight.shape == expected.shape and np.allclose(weight, expected, atol=1e-4):
+        return
+    kernel = expected[0, 0]
+    if weight.shape == expected.shape and np.allclose(weight, kernel, atol=1e-4):
+        cause, text = "weights.all_pairs", "the bilinear kernel stands on all channel pairs: each class is smeared over all others"
+    else:
+        difference = float(np.abs(weight - expected).max()) if weight.shape == expected.shape else float("nan")
+        cause, text = "weights.bilinear", f"it begins with other weights (largest difference {difference:.3g})"
+    message = (f"{name}: expected initial weights that upsample bilinearly, the kernel on the channel diagonal and zero elsewhere; "
+               f"{text}. See segkit.upsampling.bilinear_weight.")  # fmt: skip
+    grading.lose("weights", cause=cause, message=message, measured={"layer": name}, share=share)
+
+
+def _judge_trunk(grading, trunk: dict, settings: dict, share: float) -> None:
+    zero = [name for name, values in trunk.items() if not np.any(values)]
+    broken = [name for name, values in trunk.items() if not np.isfinite(values).all()]
+    if zero or broken:
+        which = (zero or broken)[:4]
+        text = "all zero: no gradient passes, the trunk cannot learn" if zero else "not finite"
+        message = f"{', '.join(which)}: expected random (He) initial weights, but they are {text}. Zero belongs to score layers only."
+        grading.lose("weights", cause="weights.zero_trunk", message=message, measured={"layers": which}, share=share)
+        return
+    spreads = []
+    for name, values in trunk.items():
+        s = settings[name]
+        kernel = s["kernel_size"] if isinstance(s["kernel_size"], int) else s["kernel_size"][0]
+        spreads.append(float(values.std()) * (s["in_channels"] * kernel**2) ** 0.5)
+    if spreads and abs(np.median(spreads) - PYTORCH_DEFAULT) < 0.1:
+        grading.note(
+            "The trunk begins with PyTorch's default weights (no points lost). From scratch such a deep network hardly "
+            "trains: He initialisation (nn.init.kaiming_normal_) keeps the signal's size from layer to layer."
+        )
+
+
+def judge_shapes(network: Network) -> None:
+    """Size, number of classes, batches."""
+    grading = network.grading
+    _, accepts, reason = network.built()
+    if reason:
+        grading.lose("classes", cause="code.signature", message=reason)
+    try:
+        evidence = network.evidence()
+    except StudentError as error:
+        raise StudentError(f"{error}{blame(network)}", error.cause) from None
+    (_, _, height, width), found = evidence.images.shape, evidence.output.shape
+    if not evidence.batched:
+        text = "Expected an output for a batch of 2, but forward fails for it and works for single images."
+        grading.lose("batch", cause="shape.batch", message=text + " Do not write the batch size into the code.")
+    classes = network.probe_classes if accepts else 12
+    expected = f"(2, {classes}, {height}, {width})"
+    if len(found) == 3 or (len(found) == 4 and found[1] == 1 and not np.issubdtype(evidence.output.dtype, np.floating)):
+        text = f"Expected logits {expected}, but got {found} of {evidence.output.dtype}. Likely cause: argmax in forward."
+        grading.lose("size", cause="shape.argmax", message=text + " Return the scores; argmax belongs to the prediction.")
+        return
+    if len(found) != 4:
+        raise StudentError(f"Expected an output of shape {expected}, but got {found}.", "shape.size")
+    if found[0] != 2 and evidence.batched:
+        text = f"Expected 2 outputs for a batch of 2, but got an output of shape {found}."
+        grading.lose("batch", cause="shape.batch", message=text)
+    if found[1] != network.probe_classes and accepts:
+        text = (f"Expected {network.probe_classes} classes for n_class={network.probe_classes}, but got {found[1]}. "
+                "Likely cause: the number of classes is written into the code; use n_class.")  # fmt: skip
+        measured = {"expected": network.probe_classes, "found": found[1]}
+        grading.lose("classes", cause="shape.classes", message=text, measured=measured)
+    _judge_size(network, found[2:], (height, width))
+
+
+def _judge_size(network: Network, found: tuple, expected: tuple) -> None:
+    if tuple(found) == tuple(expected):
+        return
+    if tuple(found) == (expected[1], expected[0]):
+        why = "\nLikely cause: rows and columns exchanged in the crop."
+    elif found[0] > expected[0] + 8 and found[1] > expected[1] + 8:
+        why = "\nLikely cause: the output is not cropped to the size of the input."
+    else:
+        why = blame(network)
+    text = f"Expected an output of {expected[0]} x {expected[1]} pixels for an input of that size, but got {found[0]} x {found[1]}.{why}"
+    share = 0.5 * (found[0] != expected[0]) + 0.5 * (found[1] != expected[1])
+    measured = {"expected": list(expected), "found": list(found)}
+    network.grading.lose("size", cause="shape.size", message=text, measured=measured, share=share)
+
+
+CROP_WORDS = {"output": "the output", "pool4": "pool4's scores", "pool3": "pool3's scores"}
+
+
+def _crop_parts(network: Network, name: str) -> tuple[str, str]:
+    prefix = f"{name}_" if network.network == "fcn8s" else ""
+    return f"{prefix}rows", f"{prefix}columns"
+
+
+def judge_crops(network: Network) -> None:
+    """Each crop, rows and columns apart, against the rubric's absolute offsets."""
+    try:
+        found = network.measurement()
+    except StudentError as error:
+        raise StudentError(f"{error}{blame(network)}", error.cause) from None
+    for name, expected in expected_offsets(network.network, network.crops).items():
+        offset = found.offsets.get(name) if found else None
+        if offset is None:
+            _unmeasurable(network, name, found)
+        else:
+            _judge_offset(network, name, offset, expected)
+
+
+def _unmeasurable(network: Network, name: str, found) -> None:
+    if found is not None and name in found.silent:
+        text = f"{CROP_WORDS[name].capitalize()}: nothing of them arrives in the output, so their crop cannot be measured. Are they added?"
+    else:
+        text = f"The crop of {CROP_WORDS[name]} cannot be measured: the output is not the expected one at any offset.{blame(network)}"
+        text += f"\nSee the message of {network.network}.forward." if not blame(network) else ""
+    for part in _crop_parts(network, name):
+        network.grading.lose(part, cause="crop.unmeasurable", message=text, measured={"crop": name})
+        text = ""
+
+
+def _judge_offset(network: Network, name: str, offset: tuple[int, int], expected: tuple[int, int]) -> None:
+    if offset == expected:
+        return
+    dy, dx = expected[0] - offset[0], expected[1] - offset[1]
+    parts = _crop_parts(network, name)
+    what, verb = CROP_WORDS[name], "lies" if name == "output" else "lie"
+    text = (f"The crop of {what} begins at row {offset[0]}, column {offset[1]}; expected row {expected[0]}, column {expected[1]}. "
+            f"{what[0].upper()}{what[1:]} {verb} (dy, dx) = ({dy:+d}, {dx:+d}) {'pixels' if name == 'output' else 'cells'} off.")  # fmt: skip
+    cause = "crop.shift"
+    if name == "output" and offset == (0, 0):
+        cause, text = "crop.missing", text + "\nLikely cause: the output is not cropped at all, or from its corner."
+    elif network.network == "fcn8s" and offset == tuple(network.crops[{"pool4": "pool3", "pool3": "pool4"}.get(name, name)] for _ in "yx"):
+        text += "\nLikely cause: the offsets of pool3 and pool4 are exchanged."
+    elif dy and dx and abs(dy) == abs(dx) and abs(dy) == 1:
+        text += "\nLikely cause: the offset is off by one in both directions."
+    measured = {"crop": name, "what": what.removeprefix("the "), "dy": dy, "dx": dx, "expected": list(expected), "found": list(offset)}
+    for part, moved in zip(parts, (dy, dx), strict=True):
+        if moved:
+            network.grading.lose(part, cause=cause, message=text, measured=measured)
+            text = ""
+
+
+VIEW_WORDS = {
+    "softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoid", "argmax": "argmax", "relu": "ReLU",
+}  # fmt: skip
+
+
+def judge_values(network: Network) -> None:
+    """The same numbers as the reference under the same weights, once layers and crops are allowed for."""
+    grading = network.grading
+    try:
+        evidence, found = network.evidence(), network.measurement()
+    except StudentError as error:
+        raise StudentError(f"{error}{blame(network)}", error.cause) from None
+    if not np.isfinite(evidence.output.astype(np.float64)).all():
+        grading.lose("values", cause="forward.nan", message="Expected finite numbers, but the output holds NaN or infinity.")
+    elif found is None:
+        text = f"The values cannot be compared: with these layers no FCN can be put together.{blame(network)}"
+        grading.lose("values", cause="forward.values", message=text)
+    elif found.view != "logits":
+        word = VIEW_WORDS[found.view]
+        text = (f"Expected the logits, but got their {word}. Likely cause: {word} in forward. The loss (cross entropy) and argmax want "
+                "the raw scores.")  # fmt: skip
+        grading.lose("values", cause=f"forward.{found.view}" if found.view != "relu" else "forward.values", message=text)
+    elif found.silent:
+        text = f"Expected the sum of all paths, but nothing of {' and '.join(found.silent)} arrives in the output. Is the skip added?"
+        grading.lose("values", cause="forward.skip", message=text, measured={"skips": list(found.silent)})
+    elif not found.exact:
+        _explain_values(network, found)
+
+
+def _explain_values(network: Network, found) -> None:
+    first, second = network.dropout_free_pair()
+    if not np.array_equal(first, second):
+        text = ("Expected the same output twice in eval mode, but two calls differ. Likely cause: dropout (or other randomness) is active "
+                "at test time; use nn.Dropout2d modules, or F.dropout2d(..., training=self.training).")  # fmt: skip
+        network.grading.lose("values", cause="forward.dropout_eval", message=text)
+        return
+    shape = tuple(found.worst[2:]) if len(found.worst) == 4 else ()
+    where = f" (largest at row {shape[0]}, column {shape[1]})" if shape else ""
+    error = "they cannot be laid over each other" if found.error != found.error else f"they differ by {found.error:.2g} of their spread{where}"
+    text = (f"Expected the numbers of the reference under the same weights, but {error}."
+            f"{blame(network) or chr(10) + 'Likely cause: a ReLU left out, a layer skipped or used twice, or maps added in another place.'}")
+    network.grading.lose("values", cause="forward.values", message=text)
+
+
+def judge_dropout(network: Network, seed: int) -> None:
+    """Dropout with p = 0.5 after fc6 and fc7 in train mode, read off the output."""
+    if any(name not in network.match()[0].paths for name in ("fc6", "fc7", "score", "conv5_3")):
+        network.grading.lose("dropout", cause="dropout.missing", message=f"Dropout cannot be judged.{blame(network)}")
+        return
+    measurement = network.measurement()
+    if measurement is None or measurement.view != "logits":  # said by judge_values: there are no logits to read it off
+        network.grading.lose("dropout", cause="dropout.missing", message="")
+        return
+    found = read_dropout(network.dropout_output(seed))
+    if found.problem and read_dropout(network.dropout_output(seed + 1)).problem:  # one unlucky draw takes no points
+        network.grading.lose("dropout", cause=found.cause, message=found.problem, measured=found.measured)

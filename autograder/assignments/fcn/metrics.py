@@ -1,0 +1,212 @@
+"""Judge ``confusion_matrix`` and ``scores`` with an independent count."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autograder.checking import Grading
+from autograder.student import Student
+from segkit.reference import confusion_matrix, scores
+from segkit.subject import StudentError
+
+__all__ = ["judge_confusion_matrix", "judge_scores"]
+
+
+# ---------------------------------------------------------------------------------------------------- confusion matrix
+def _case(rng: np.random.Generator, n_class: int, shape: tuple[int, int], ignored: bool) -> tuple[NDArray, NDArray]:
+    """Prediction and ground truth that agree in about half of the pixels, unevenly over the classes."""
+    weights = rng.dirichlet(np.ones(n_class))
+    gt = rng.choice(n_class, shape, p=weights)
+    pred = np.where(rng.random(shape) < 0.5, gt, rng.integers(0, n_class, shape))
+    if ignored:
+        gt = np.where(rng.random(shape) < 0.2, 255, gt)
+    return pred, gt
+
+
+def _counts(student: Student, pred: NDArray, gt: NDArray, n_class: int) -> NDArray:
+    found = student.call("confusion_matrix", pred, gt, n_class)
+    if isinstance(found, list):
+        found = np.array(found)
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
+        kind = found.get("type") if isinstance(found, dict) else type(found).__name__
+        raise StudentError(f"confusion_matrix: expected an (n, n) array or tensor of counts, but got {kind}.", "hist.type")
+    if found.shape != (n_class, n_class):
+        text = f"confusion_matrix: expected shape {(n_class, n_class)} for n_class={n_class}, but got {found.shape}."
+        raise StudentError(text, "hist.shape")
+    return found.astype(np.float64)
+
+
+def _differing(found: NDArray, expected: NDArray) -> str:
+    """The counts that differ, in words."""
+    places = np.argwhere(found != expected)
+    row, column = map(int, places[0])
+    return (f"{len(places)} of {expected.size} counts differ; pixels of class {row} predicted as {column}: expected "
+            f"{expected[row, column]:g}, got {found[row, column]:g}")  # fmt: skip
+
+
+def judge_confusion_matrix(student: Student, grading: Grading) -> None:
+    """Counts and orientation, ignored pixels, integer dtypes and numbers of classes."""
+    rng = grading.own_rng("confusion_matrix")
+    shape = (int(rng.integers(31, 60)), int(rng.integers(31, 60)))
+    pred, gt = _case(rng, 5, shape, ignored=False)
+    expected = confusion_matrix(pred, gt, 5)
+    found = _counts(student, pred, gt, 5)
+    transposed = np.array_equal(found, expected.T)
+    if not np.array_equal(found, expected):
+        cause, why = ("hist.transposed", "Likely cause: rows and columns exchanged; rows are the ground truth.") if transposed else (
+            "hist.values", "")  # fmt: skip
+        text = f"confusion_matrix: {_differing(found, expected)}. {why}".strip()
+        grading.lose("counts", cause=cause, message=text, measured={"differ": int((found != expected).sum())})
+    _judge_ignored(student, grading, rng, shape, transposed)
+    _judge_dtypes(student, grading, rng, transposed)
+
+
+def _judge_ignored(student: Student, grading: Grading, rng, shape, transposed: bool) -> None:
+    pred, gt = _case(rng, 5, shape, ignored=True)
+    gt.reshape(-1)[rng.permutation(gt.size)[:6]] = [-1, 5, 6, 200, 254, -100]  # whatever is no class does not count
+    expected = confusion_matrix(pred, gt, 5)
+    expected = expected.T if transposed else expected
+    try:
+        found = _counts(student, pred, gt, 5)
+    except StudentError as error:
+        text = f"confusion_matrix fails where the ground truth holds ignored pixels (255 and others outside 0..n-1).\n{error}"
+        grading.lose("ignored", cause="hist.ignored", message=text)
+        return
+    if not np.array_equal(found, expected) and not any(fault[2] == "hist.values" for fault in grading.faults):
+        extra = int(found.sum() - expected.sum())
+        text = f"confusion_matrix with ignored pixels: {_differing(found, expected)}."
+        if extra > 0:
+            text += f" {extra} ignored pixels were counted. Likely cause: no mask for ground truth outside 0..n-1."
+        grading.lose("ignored", cause="hist.ignored", message=text, measured={"extra": extra})
+    elif not np.array_equal(found, expected):
+        grading.lose("ignored", cause="hist.ignored", message="")
+
+
+def _judge_dtypes(student: Student, grading: Grading, rng, transposed: bool) -> None:
+    """Narrow integers overflow in n * gt + pred: int8 from 12 classes on, uint8 from 17; one class is the smallest case."""
+    if any(fault[2] == "hist.values" for fault in grading.faults):
+        grading.lose("dtypes", cause="hist.values", message="")
+        return
+    for dtype, n_class in ((np.int8, 12), (np.uint8, 21), (np.int32, 64), (np.int16, 1), (np.int64, 64)):
+        pred, gt = _case(rng, n_class, (23, 29), ignored=False)
+        pred, gt = pred.astype(dtype), gt.astype(dtype)
+        expected = confusion_matrix(pred, gt, n_class)
+        expected = expected.T if transposed else expected
+        name = np.dtype(dtype).name
+        try:
+            found = _counts(student, pred, gt, n_class)
+        except StudentError as error:
+            text = f"confusion_matrix fails for {name} inputs and n_class={n_class}.\n{error}"
+            grading.lose("dtypes", cause="hist.overflow", message=text, measured={"dtype": name, "n_class": n_class})
+            return
+        if not np.array_equal(found, expected):
+            text = (f"confusion_matrix for {name} inputs and n_class={n_class}: {_differing(found, expected)}. "
+                    "Likely cause: n_class * gt + pred overflows; convert to int64 first.")  # fmt: skip
+            grading.lose("dtypes", cause="hist.overflow", message=text, measured={"dtype": name, "n_class": n_class})
+            return
+
+
+# -------------------------------------------------------------------------------------------------------------- scores
+def _three(found: Any) -> tuple[float, NDArray, float]:
+    if not isinstance(found, list) or len(found) != 3:
+        kind = f"{len(found)} results" if isinstance(found, list) else type(found).__name__
+        raise StudentError(f"scores: expected (pixel_accuracy, iou, mean_iou), but got {kind}.", "scores.type")
+    accuracy, iou, mean = (np.asarray(value, dtype=np.float64) if _numeric(value) else None for value in found)
+    if accuracy is None or iou is None or mean is None or accuracy.size != 1 or mean.size != 1:
+        raise StudentError("scores: expected a number, an (n,) array and a number; something else came back.", "scores.type")
+    return float(accuracy.reshape(())), iou, float(mean.reshape(()))
+
+
+def _numeric(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in value)
+    return isinstance(value, (int, float)) or (isinstance(value, np.ndarray) and value.dtype.kind in "iuf")
+
+
+def _hist(rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+    """A confusion matrix with some truth and many confusions, asymmetric, counts far beyond 16 bits."""
+    hist = rng.integers(0, 40_000, (n, n))
+    hist[np.arange(n), np.arange(n)] += rng.integers(50_000, 200_000, n)
+    return (hist * rng.integers(1, 9, (n, 1))).astype(np.int64)
+
+
+def _close(a: Any, b: Any) -> bool:
+    return bool(np.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True))
+
+
+def judge_scores(student: Student, grading: Grading) -> None:
+    """Pixel accuracy, IoU per class, NaN for absent classes, and the mean over the others."""
+    rng = grading.own_rng("scores")
+    n = int(rng.integers(5, 9))
+    hist = _hist(rng, n)
+    accuracy, iou, mean = scores(hist)
+    found_accuracy, found_iou, found_mean = _three(student.call("scores", hist))
+    if not _close(found_accuracy, accuracy):
+        recall = float(np.mean(np.diag(hist) / hist.sum(1)))
+        cause, why = ("accuracy.mean", " Likely cause: the mean over classes of the recall; pixel accuracy counts all pixels alike.") if (
+            _close(found_accuracy, recall)) else ("accuracy.values", "")  # fmt: skip
+        text = f"scores: pixel accuracy: expected the share of right pixels, {accuracy:.4f} here; got {found_accuracy:.4f}.{why}"
+        grading.lose("accuracy", cause=cause, message=text)
+    iou_right = found_iou.shape == iou.shape and _close(found_iou, iou)
+    if not iou_right:
+        cause, why = _why_iou(hist, found_iou)
+        text = f"scores: IoU per class: expected intersection over union.{why}"
+        grading.lose("iou", cause=cause, message=text)
+    if not _close(found_mean, mean):
+        own = float(np.mean(found_iou)) if found_iou.size else float("nan")
+        if iou_right or not _close(found_mean, own):  # the mean of a wrong IoU is not a second mistake
+            micro = float(np.diag(hist).sum() / (2 * hist.sum() - np.diag(hist).sum()))
+            cause, why = ("mean.micro", " Likely cause: one IoU over all classes together (micro average).") if (
+                _close(found_mean, micro)) else ("mean.values", "")  # fmt: skip
+            text = f"scores: mean IoU: expected the mean over the classes, {mean:.4f} here; got {found_mean:.4f}.{why}"
+            grading.lose("mean", cause=cause, message=text)
+    _judge_absent(student, grading, hist, iou_right)
+
+
+def _why_iou(hist: NDArray, found: NDArray) -> tuple[str, str]:
+    hit, truth, predicted = np.diag(hist), hist.sum(1), hist.sum(0)
+    known = {
+        "iou.recall": (hit / truth, "recall, the diagonal over the row sums"),
+        "iou.precision": (hit / predicted, "precision, the diagonal over the column sums"),
+        "iou.dice": (2 * hit / (truth + predicted), "Dice (F1): twice the intersection over the sum of both areas"),
+        "iou.values": (hit / (truth + predicted), "the intersection counted twice in the union; subtract it once"),
+    }
+    for cause, (values, words) in known.items():
+        if found.shape == values.shape and _close(found, values):
+            return cause, f" What came back is {words}."
+    if found.shape != hit.shape:
+        return "iou.values", f" Expected shape {hit.shape}, but got {found.shape}."
+    worst = int(np.nanargmax(np.abs(found - hit / (truth + predicted - hit)))) if np.isfinite(found).any() else 0
+    expected = hit[worst] / (truth[worst] + predicted[worst] - hit[worst])
+    return "iou.values", f" Class {worst}: expected {expected:.4f}, got {found[worst]:.4f}."
+
+
+def _judge_absent(student: Student, grading: Grading, hist: NDArray, iou_right: bool) -> None:
+    """A class that occurs neither in the truth nor in the prediction; and one that was only predicted."""
+    hist = hist.copy()
+    hist[2, :], hist[:, 2] = 0, 0
+    hist[1, :] = 0  # only ever predicted: its IoU is 0, not NaN
+    _, iou, mean = scores(hist)
+    try:
+        _, found_iou, found_mean = _three(student.call("scores", hist))
+    except StudentError as error:
+        text = f"scores fails when a class is absent from ground truth and prediction.\n{error}"
+        grading.lose("absent", cause="iou.absent", message=text)
+        return
+    if found_iou.shape != iou.shape:
+        grading.lose("absent", cause="iou.absent", message="")
+        return
+    if not np.isnan(found_iou[2]) or (iou_right and not _close(found_iou, iou)):
+        text = f"scores: a class absent from both must have IoU NaN; it got {found_iou[2]:.4g}."
+        if np.isnan(found_iou[2]):
+            text = f"scores: a class that was only predicted has IoU 0; it got {found_iou[1]:.4g}."
+        grading.lose("absent", cause="iou.absent", message=text)
+    rest = found_iou[np.arange(len(iou)) != 2]
+    own = float(np.nanmean(rest)) if np.isfinite(rest).any() else float("nan")
+    if not _close(found_mean, own) and not any(fault[0] == "mean" for fault in grading.faults):
+        cause = "iou.absent_mean"
+        if grading.faults and grading.faults[-1][0] == "absent":
+            return  # the same mistake, seen from its other side
+        text = f"scores: the mean must leave out absent classes: expected {own:.4f} from your own IoUs, got {found_mean:.4f}."
+        grading.lose("mean", cause=cause, message=text)

@@ -1,0 +1,195 @@
+"""Evidence on one of a student's networks, gathered once and used by the checks ``*.layers``, ``*.shapes``, ``*.crop`` and
+``*.forward``."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from autograder.assignments.fcn.offsets import Measurement, measure
+from autograder.assignments.fcn.probe import canonical, probe_images
+from autograder.assignments.fcn.shadow import Pieces, Shadow
+from autograder.checking import Grading
+from autograder.student import Student
+from segkit.layers import Layer, LayerMatch, compare_layers, expected_layers
+from segkit.subject import StudentError, WeightFile
+from segkit.upsampling import crop_offsets
+
+__all__ = ["CLASS_NAMES", "Evidence", "Network", "blame"]
+
+CLASS_NAMES = {"fcn32s": "FCN32s", "fcn8s": "FCN8s"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one forward call of the probe gave.
+
+    Attributes:
+        images: The probe images, (2, 3, H, W).
+        output: What the network returned.
+        batched: Whether the network took both images at once.
+    """
+
+    images: NDArray[np.float32]
+    output: NDArray
+    batched: bool = True
+
+
+class Network:
+    """A student's network under the probe.
+
+    Args:
+        student: The fixture.
+        grading: The fixture.
+        network: ``"fcn32s"`` or ``"fcn8s"``.
+    """
+
+    def __init__(self, student: Student, grading: Grading, network: str) -> None:
+        self.student, self.grading, self.network = student, grading, network
+        self.class_name = CLASS_NAMES[network]
+        self.settings = grading.rubric.settings
+        self.probe_classes: int = self.settings["probe_classes"]
+        self.crops = crop_offsets(self.settings["padding"])
+
+    # ------------------------------------------------------------------------------------------------ building
+    def built(self) -> tuple[str, bool, str]:
+        """Return (handle, whether n_class could be given, what was wrong with the signature)."""
+        return self.student.once(("built", self.network), self._build)
+
+    def _build(self) -> tuple[str, bool, str]:
+        try:
+            return self.student.build(self.class_name, n_class=self.probe_classes), True, ""
+        except StudentError as error:
+            if error.cause != "code.signature":
+                raise
+            reason = str(error)
+        try:  # the number of classes under another name, or not at all: one mistake, charged in *.shapes
+            return self.student.build(self.class_name, self.probe_classes), True, reason
+        except StudentError:
+            return self.student.build(self.class_name), False, reason
+
+    def layers(self) -> list[Layer]:
+        """The layers as found."""
+        return self.student.once(("layers", self.network), lambda: self.student.describe(self.built()[0]))
+
+    def match(self) -> tuple[LayerMatch, int]:
+        """Hold the layers against the specification; the second value is the number of classes they were built for.
+
+        A network that ignores ``n_class`` is compared as one of 12 classes: that is charged in ``*.shapes``.
+        """
+        found, padding = self.layers(), self.settings["padding"]
+        compare = functools.partial(compare_layers, found, aliases=self.grading.rubric.aliases)
+        asked = compare(expected_layers(self.network, self.probe_classes, padding))
+        fixed = compare(expected_layers(self.network, 12, padding))
+        return (fixed, 12) if len(fixed.faults) < len(asked.faults) else (asked, self.probe_classes)
+
+    def found_settings(self) -> dict[str, Mapping[str, Any]]:
+        """Specified layer name -> the hyper-parameters found (those of the specification for a layer that is missing)."""
+        match, n_class = self.match()
+        found = {layer.path: layer for layer in self.layers()}
+        expected = {layer.path: layer for layer in expected_layers(self.network, n_class, self.settings["padding"])}
+        return {name: found[match.paths[name]].settings if name in match.paths else spec.settings
+                for name, spec in expected.items()}  # fmt: skip
+
+    def forget(self) -> None:
+        """Free the worker's memory: half a gigabyte."""
+        handle = self.student.drop(("built", self.network))
+        if handle is not None:
+            self.student.forget(handle[0])
+
+    # ------------------------------------------------------------------------------------------------ running
+    def _load(self, drop: bool) -> str:
+        """Give the network the hidden weights; returns its handle."""
+        handle, match = self.built()[0], self.match()[0]
+        source, zero, keys = {}, [], set(self.student.shapes(handle))
+        for name, path in match.paths.items():
+            for kind in ("weight", "bias"):
+                key = f"{path}.{kind}"
+                if key not in keys:
+                    continue
+                wanted = canonical(self.network, name, kind, drop)
+                if drop and name == "conv5_3":
+                    zero.append(key)
+                elif drop and name == "fc6" and kind == "weight":
+                    continue  # nothing but zeros reaches it: its weights do not matter
+                elif wanted in self._index():
+                    source[key] = wanted
+                else:
+                    zero.append(key)  # a bias where none should be
+        self.student.load(handle, source, zero)
+        return handle
+
+    def _index(self) -> Mapping[str, Any]:
+        return self.grading.context.run.worker_settings().weight_index
+
+    def evidence(self) -> Evidence:
+        """Run the network on the probe images, once; a failure is remembered and raised again."""
+        kept = self.student.__dict__.setdefault("_evidence", {})
+        if self.network not in kept:
+            try:
+                kept[self.network] = self._run()
+            except StudentError as error:
+                kept[self.network] = error
+        if isinstance(kept[self.network], StudentError):
+            raise kept[self.network]
+        return kept[self.network]
+
+    def _run(self) -> Evidence:
+        images = probe_images(self.grading.seeds)
+        handle = self._load(drop=False)
+        try:
+            return Evidence(images, self.student.forward(handle, images))
+        except StudentError as error:
+            if error.cause not in ("code.raises", "forward.type"):
+                raise
+        # perhaps only batches of one work: that is one fault, and the rest can still be judged
+        singles = [self.student.forward(handle, images[n : n + 1]) for n in range(len(images))]
+        return Evidence(images, np.concatenate(singles), batched=False)
+
+    def dropout_output(self, seed: int) -> NDArray:
+        """Output in train mode under the weights of the dropout probe, for one image."""
+        handle = self._load(drop=True)
+        return self.student.forward(handle, probe_images(self.grading.seeds)[:1], train=True, seed=seed)
+
+    def dropout_free_pair(self) -> tuple[NDArray, NDArray]:
+        """The same image twice in eval mode, under two seeds of the worker's generator."""
+        handle, image = self._load(drop=False), probe_images(self.grading.seeds)[:1]
+        return self.student.forward(handle, image, seed=1), self.student.forward(handle, image, seed=2)
+
+    # ------------------------------------------------------------------------------------------------ judging
+    def shadow(self) -> tuple[Shadow, Pieces]:
+        """The network it should be, given its layers, and its score maps (computed once for the whole class)."""
+        context = self.grading.context
+        weights = WeightFile(context.weights_file, self._index())
+        shadow = Shadow(self.network, self.found_settings(), weights)
+        arrays = context.cache.once(shadow.key(), lambda: shadow.pieces(probe_images(self.grading.seeds)))
+        return shadow, Pieces(**{name: torch.from_numpy(value) for name, value in arrays.items()})
+
+    def measurement(self) -> Measurement | None:
+        """Crops and values of the output; None where the layers found fit no network at all."""
+        kept = self.student.__dict__.setdefault("_measurements", {})
+        if self.network not in kept:
+            evidence = self.evidence()
+            try:
+                shadow, pieces = self.shadow()
+            except (RuntimeError, ValueError):
+                kept[self.network] = None
+            else:
+                kept[self.network] = measure(evidence.output, shadow, pieces, self.crops)
+        return kept[self.network]
+
+
+def blame(network: Network) -> str:
+    """A sentence that names the layers at fault, for checks that fall with them; empty if the layers are right."""
+    try:
+        match, _ = network.match()
+    except StudentError:
+        return ""
+    faults = [str(fault) for fault in match.faults if fault.cause != "layer.name"]
+    if not faults:
+        return ""
+    return f"\nLikely cause: {faults[0]} (see {network.network}.layers)."

@@ -1,0 +1,207 @@
+"""Find out where a student's network crops, from its output alone: measured offsets, not guesses."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autograder.assignments.fcn.probe import PATHS
+from autograder.assignments.fcn.shadow import Pieces, Shadow, crop
+
+__all__ = ["TOLERANCE", "Measurement", "Offset", "expected_offsets", "measure"]
+
+TOLERANCE = 1e-3
+"""Largest difference, relative to the output's spread, that still counts as the same numbers."""
+
+Offset = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the output of a network says of its crops.
+
+    Attributes:
+        offsets: Crop name (``output``, ``pool4``, ``pool3``) -> (row, column) where it begins; absent if not measurable.
+        view: How the output shows the logits: ``"logits"``, or what forward did to them (``"softmax"``, ``"argmax"``, ...).
+        silent: Names of skips of which nothing arrives in the output.
+        error: Largest difference to the expected logits, relative to their spread; NaN if they could not be composed.
+        worst: (sample, class, row, column) of that difference.
+    """
+
+    offsets: Mapping[str, Offset]
+    view: str = "logits"
+    silent: tuple[str, ...] = ()
+    error: float = float("nan")
+    worst: tuple[int, ...] = field(default=())
+
+    @property
+    def exact(self) -> bool:
+        return self.error <= TOLERANCE
+
+
+def expected_offsets(network: str, crops: Mapping[str, int]) -> dict[str, Offset]:
+    """Offsets of the rubric by crop name."""
+    names = {"output": network} | ({"pool4": "pool4", "pool3": "pool3"} if network == "fcn8s" else {})
+    return {name: (crops[key], crops[key]) for name, key in names.items()}
+
+
+def _centred(x: Tensor) -> Tensor:
+    return x - x.mean(dim=1, keepdim=True)
+
+
+# what a student may have done to the logits: (how the output would look, the same for the reference)
+VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "logits": lambda x: x,
+    "softmax": lambda x: torch.softmax(x, dim=1),
+    "log_softmax": lambda x: torch.log_softmax(x, dim=1),
+    "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
+}
+
+
+def _error(found: Tensor, expected: Tensor) -> tuple[float, tuple[int, ...]]:
+    """Largest difference relative to the spread, and where, on the part that both have."""
+    rows, columns = min(found.shape[2], expected.shape[2]), min(found.shape[3], expected.shape[3])
+    channels = min(found.shape[1], expected.shape[1])
+    a, b = found[:, :channels, :rows, :columns], expected[:, :channels, :rows, :columns]
+    if not a.numel():
+        return float("nan"), ()
+    difference = (a - b).abs()
+    worst = int(difference.argmax())
+    where = tuple(int(i) for i in np.unravel_index(worst, difference.shape))
+    return float(difference.max() / b.std().clamp_min(1e-6)), where
+
+
+def _agreement(found: Tensor, expected: Tensor) -> float:
+    """Share of pixels in which a label map differs from the expected one."""
+    found = found[:, 0] if found.dim() == 4 else found
+    best = expected.argmax(dim=1)
+    rows, columns = min(found.shape[1], best.shape[1]), min(found.shape[2], best.shape[2])
+    return float((found[:, :rows, :columns] != best[:, :rows, :columns]).float().mean())
+
+
+def _search(residual: Callable[[Offset], float], rows: int, columns: int, first: Offset) -> tuple[Offset, float]:
+    """Try the expected offset, then all others."""
+    best, value = first, residual(first)
+    if value <= TOLERANCE:
+        return best, value
+    for row in range(rows + 1):
+        for column in range(columns + 1):
+            candidate = residual((row, column))
+            if candidate < value or value != value:
+                best, value = (row, column), candidate
+    return best, value
+
+
+def _output_offset(found: Tensor, full: Tensor, first: Offset) -> tuple[Offset, float]:
+    """Where a one-channel output was cut from the uncropped map."""
+    size = (min(found.shape[2], full.shape[2]), min(found.shape[3], full.shape[3]))
+    spread = full.std().clamp_min(1e-6)
+
+    def residual(offset: Offset) -> float:
+        window = crop(full, offset, size)
+        if not window.numel():
+            return float("inf")
+        return float((found[:, :, : window.shape[2], : window.shape[3]] - window).abs().max() / spread)
+
+    return _search(residual, full.shape[2] - size[0], full.shape[3] - size[1], first)
+
+
+def _measure_paths(found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset]) -> tuple[dict, list]:
+    """Measure each crop on the class that shows it alone."""
+    if shadow.network == "fcn32s":
+        full = shadow.upsample("transpose_conv", pieces.score)
+        offset, error = _output_offset(found[:, :3], full[:, :3], expected["output"])
+        return ({"output": offset} if error <= TOLERANCE else {}), []
+    up1 = shadow.upsample("upscore1", pieces.score[:, :1], 0)
+    up2 = shadow.upsample("upscore2", up1, 0)
+    output, error = _output_offset(found[:, :1], shadow.upsample("upscore3", up2, 0), expected["output"])
+    if error > TOLERANCE:
+        return {}, []
+    offsets, silent = {"output": output}, []
+    for name, target in (("pool4", up1), ("pool3", up2)):
+        channel = PATHS[f"score_{name[:4]}_{name[4:]}"]
+        own = found[:, channel : channel + 1]
+        if float(own.abs().max()) < 1e-6:
+            silent.append(name)
+            continue
+        offset, error = _skip_offset(own, name, channel, target, output, shadow, pieces, expected[name])
+        if error <= TOLERANCE:
+            offsets[name] = offset
+    return offsets, silent
+
+
+def _skip_offset(
+    own: Tensor, name: str, channel: int, target: Tensor, output: Offset, shadow: Shadow, pieces: Pieces, first: Offset
+) -> tuple[Offset, float]:
+    """Where a skip's score map was cut before it was added."""
+    full = getattr(pieces, name)[:, channel : channel + 1]
+    size, steps = target.shape[2:], ("upscore2", "upscore3") if name == "pool4" else ("upscore3",)
+    spread = own.std().clamp_min(1e-6)
+
+    def residual(offset: Offset) -> float:
+        x = crop(full, offset, size)
+        if x.shape[2:] != size:
+            return float("inf")
+        for step in steps:
+            x = shadow.upsample(step, x, channel)
+        x = crop(x, output, own.shape[2:])
+        return float((own[:, :, : x.shape[2], : x.shape[3]] - x).abs().max() / spread)
+
+    return _search(residual, full.shape[2] - size[0], full.shape[3] - size[1], first)
+
+
+def _composed(output: Tensor, shadow: Shadow, pieces: Pieces, offsets: Mapping[str, Offset]) -> Tensor | None:
+    size = tuple(output.shape[2:]) if output.dim() == 4 and output.shape[1] != 1 else tuple(output.shape[-2:])
+    return shadow.compose(pieces, offsets, size)
+
+
+def measure(output: np.ndarray, shadow: Shadow, pieces: Pieces, crops: Mapping[str, int]) -> Measurement:
+    """Measure the crops of a network, and how far its numbers are from the expected ones once the crops are allowed for.
+
+    Args:
+        output: What the network returned for the probe images.
+        shadow: The network it should be, given its layers.
+        pieces: The shadow's score maps.
+        crops: The rubric's offsets by name.
+    """
+    found = torch.from_numpy(np.ascontiguousarray(output))
+    expected = expected_offsets(shadow.network, crops)
+    reference = _composed(found, shadow, pieces, expected)
+    if found.dim() == 3 or not found.is_floating_point():
+        # a label map: only the rubric's offsets can be confirmed
+        ok = reference is not None and found.dim() >= 3 and _agreement(found, reference) < 0.002
+        return Measurement(expected if ok else {}, "argmax", (), 0.0 if ok else float("nan"))
+    if found.dim() != 4:
+        return Measurement({})
+    if reference is not None:
+        for view, apply in VIEWS.items():
+            error, worst = _error(found, apply(reference))
+            if error <= TOLERANCE:
+                return Measurement(expected, view, (), error, worst)
+    offsets, silent = _measure_paths(found, shadow, pieces, expected)
+    if "output" not in offsets:
+        moved = _through_views(found, shadow, pieces, expected)
+        if moved is not None:
+            return moved
+    allowed = {**expected, **offsets}
+    composed = _composed(found, shadow, pieces, allowed)
+    error, worst = (float("nan"), ()) if composed is None else _error(found, composed)
+    return Measurement(offsets, "logits", tuple(silent), error, worst)
+
+
+def _through_views(found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset]) -> Measurement | None:
+    """A softmax (or the like) and a moved output crop at once: search the output's offset under each view."""
+    full = shadow.compose(pieces, {**expected, "output": (0, 0)}, (10**6, 10**6))
+    if full is None:
+        return None
+    for view, apply in list(VIEWS.items())[1:]:
+        shown = apply(full)
+        if shown.shape[1] != found.shape[1]:
+            continue
+        offset, error = _output_offset(found, shown, expected["output"])
+        if error <= TOLERANCE:
+            return Measurement({**expected, "output": offset}, view, (), error)
+    return None

@@ -1,0 +1,87 @@
+"""What the assignment ``fcn`` needs once per run: the students' numbers, hidden weights, and the pictures of the gates."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from autograder.assignments.fcn.probe import probe_weights
+from autograder.rubric import Rubric
+from autograder.run import GateData
+from autograder.seeds import Seeds
+from segkit.facades import CLASSES, IMAGENET_MEAN, IMAGENET_STD, PALETTE, find_root, image_path, label_path, split_names
+from segkit.reference import read_label
+from segkit.upsampling import crop_offsets
+
+__all__ = ["COLOURS", "LEGEND", "assignment_file", "open_data", "write_weights"]
+
+COLOURS = [tuple(int(v) for v in PALETTE[index + 1]) for index in range(len(CLASSES))] + [(128, 128, 128)]
+LEGEND = [{"name": name, "color": list(colour)} for name, colour in zip(CLASSES, COLOURS, strict=False)]
+
+
+def assignment_file(rubric: Rubric) -> dict:
+    """Content of the students' ``assignment.json``."""
+    padding = rubric.settings["padding"]
+    return {
+        "assignment": rubric.assignment, "padding": padding, "crops": crop_offsets(padding),
+        "solution_cells": rubric.defines, "notebooks": list(rubric.notebooks), "checkpoints": list(rubric.checkpoints),
+        "checks": {name: check.points for name, check in rubric.checks.items()},
+    }  # fmt: skip
+
+
+def write_weights(path: Path, seeds: Seeds, rubric: Rubric) -> dict[str, tuple[int, list[int]]]:
+    """Write the hidden weights to one flat file of float32, and return its index."""
+    index, first = {}, 0
+    with path.open("wb") as file:
+        for name, tensor in probe_weights(seeds, rubric):
+            file.write(tensor.contiguous().numpy().tobytes())
+            index[name] = (first, list(tensor.shape))
+            first += tensor.numel()
+    path.chmod(0o444)
+    return index
+
+
+def _list(source: str | None, own: bool) -> tuple[Path, str, tuple[str, ...]]:
+    """Root, split and names of the pictures a gate is measured on."""
+    root = find_root(source)
+    if own:
+        names = tuple(sorted(path.stem for path in (root / "base").glob("*.png")))
+        return root, "own", names
+    if source == "sample":
+        return root, "sample", split_names("sample", "test")
+    if source is None and not (root / "base" / "cmp_b0001.jpg").is_file():
+        raise LookupError("no facades were found; give --data CMP_ROOT, or --data sample for the embedded sample")
+    split = "course" if (root / "extended").is_dir() else "base"
+    return root, split, split_names(split, "test")
+
+
+def open_data(source: str | None, rubric: Rubric, own: bool) -> GateData:
+    """Open the test list of a gate: the split that the folder allows, or the instructor's own pictures.
+
+    Raises:
+        LookupError, OSError, ValueError: If there is none, or pictures of it are missing.
+    """
+    root, split, names = _list(source, own)
+    missing = [n for n in names if not image_path(root, n).is_file() or not label_path(root, n).is_file()]
+    if missing or not names:
+        raise LookupError(
+            f"the test list of split {split} is incomplete below the data folder: {len(missing)} of {len(names)} pairs are "
+            f"missing ({', '.join(missing[:3])}); run `python -m segkit data verify`"
+        )
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode() + image_path(root, name).read_bytes() + label_path(root, name).read_bytes())
+
+    def load(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        photo = np.array(Image.open(image_path(root, name)).convert("RGB"))  # (H, W, 3)
+        scaled = (photo.astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+        label = read_label(label_path(root, name)).numpy()  # (H, W)
+        return photo, np.ascontiguousarray(scaled.transpose(2, 0, 1).astype(np.float32)), label
+
+    source_name = {"sample": "embedded sample", "own": "the instructor's own facades"}.get(split, "CMP Facade Database")
+    return GateData(source_name, split, names, load, digest.hexdigest())
+
+
+torch.set_num_threads(1)  # reference outputs must not depend on how many cores a judge has

@@ -1,0 +1,141 @@
+"""What a student's network must compute, given the layers it has: the reference with the student's own hyper-parameters.
+
+A wrong hyper-parameter is charged by ``*.layers``; crops and values are judged as if it were meant, so that one mistake
+costs once. With the right layers this is the reference network.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autograder.assignments.fcn.probe import canonical
+from segkit.subject import WeightFile
+
+__all__ = ["Pieces", "Shadow", "fitted"]
+
+BLOCKS = ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3))
+
+
+def fitted(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Cut or fill a tensor to a shape, as a worker does when a layer has another size than the specification."""
+    if tuple(values.shape) == tuple(shape):
+        return values
+    if values.dim() != len(shape):
+        return values.reshape(shape)
+    window = tuple(slice(0, min(a, b)) for a, b in zip(values.shape, shape, strict=True))
+    result = torch.zeros(shape)
+    result[window] = values[window]
+    return result
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Score maps before any crop: (2, n_class, h, w) float32 each; pool4 and pool3 only for FCN-8s."""
+
+    score: Tensor
+    pool4: Tensor | None = None
+    pool3: Tensor | None = None
+
+
+class Shadow:
+    """A network given by its layers' hyper-parameters.
+
+    Args:
+        network: ``"fcn32s"`` or ``"fcn8s"``.
+        settings: Specified layer name -> the hyper-parameters the student's layer has.
+        weights: The hidden weights.
+    """
+
+    def __init__(self, network: str, settings: Mapping[str, Mapping], weights: WeightFile) -> None:
+        self.network, self.settings, self.weights = network, settings, weights
+
+    def _pair(self, value) -> tuple[int, int]:
+        return (value, value) if isinstance(value, int) else tuple(value)
+
+    def _convolve(self, name: str, x: Tensor) -> Tensor:
+        s = self.settings[name]
+        kernel = self._pair(s["kernel_size"])
+        shape = (s["out_channels"], s["in_channels"] // s["groups"], *kernel)
+        weight = fitted(self.weights[canonical(self.network, name, "weight")], shape)
+        bias = fitted(self.weights[canonical(self.network, name, "bias")], shape[:1]) if s["bias"] else None
+        options = (self._pair(s["stride"]), self._pair(s["padding"]), self._pair(s["dilation"]), s["groups"])
+        return F.conv2d(x, weight, bias, *options)
+
+    def _pool(self, name: str, x: Tensor) -> Tensor:
+        s = self.settings[name]
+        pair = self._pair
+        options = (pair(s["kernel_size"]), pair(s["stride"]), pair(s["padding"]), pair(s["dilation"]), s["ceil_mode"])
+        return F.max_pool2d(x, *options)
+
+    def upsample(self, name: str, x: Tensor, channel: int | None = None) -> Tensor:
+        """Transposed convolution ``name``; of one channel alone where it is given (the probe keeps channels apart)."""
+        s = self.settings[name]
+        shape = (s["in_channels"], s["out_channels"] // s["groups"], *self._pair(s["kernel_size"]))
+        weight = fitted(self.weights[canonical(self.network, name, "weight")], shape)
+        if channel is not None:
+            weight = weight[channel : channel + 1, channel : channel + 1]
+        return F.conv_transpose2d(x, weight, None, self._pair(s["stride"]), self._pair(s["padding"]),
+                                  self._pair(s["output_padding"]))  # fmt: skip
+
+    def key(self) -> str:
+        """Hash of everything that the maps before the crops depend on."""
+        text = json.dumps({name: dict(s) for name, s in sorted(self.settings.items())}, sort_keys=True, default=str)
+        return f"pieces-{self.network}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+    @torch.no_grad()
+    def pieces(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Run trunk, head and score layers in eval mode.
+
+        Args:
+            images: ``(2, 3, H, W)``.
+
+        Returns:
+            ``score`` and, for FCN-8s, ``pool4`` and ``pool3``: score maps before any crop.
+        """
+        x, maps = torch.from_numpy(images), {}
+        for block, depth in BLOCKS:
+            for index in range(1, depth + 1):
+                x = F.relu(self._convolve(f"conv{block}_{index}", x))
+            x = maps[f"pool{block}"] = self._pool(f"pool{block}", x)
+        x = F.relu(self._convolve("fc7", F.relu(self._convolve("fc6", x))))
+        found = {"score": self._convolve("score", x)}
+        if self.network == "fcn8s":
+            found["pool4"] = self._convolve("score_pool_4", maps["pool4"])
+            found["pool3"] = self._convolve("score_pool_3", maps["pool3"])
+        return {name: value.numpy() for name, value in found.items()}
+
+    def compose(self, pieces: Pieces, offsets: Mapping[str, tuple[int, int]], size: tuple[int, int]) -> Tensor | None:
+        """Put the maps together with given crops.
+
+        Args:
+            pieces: The maps.
+            offsets: ``output`` and, for FCN-8s, ``pool4`` and ``pool3``: (row, column) where each crop begins.
+            size: Rows and columns of the output.
+
+        Returns:
+            The logits, smaller than ``size`` where the maps do not reach; None if the crops do not fit together.
+        """
+        if self.network == "fcn32s":
+            full = self.upsample("transpose_conv", pieces.score)
+            return crop(full, offsets["output"], size)
+        fused = self.upsample("upscore1", pieces.score)
+        fused = _add(fused, crop(pieces.pool4, offsets["pool4"], fused.shape[2:]))
+        fused = None if fused is None else self.upsample("upscore2", fused)
+        fused = None if fused is None else _add(fused, crop(pieces.pool3, offsets["pool3"], fused.shape[2:]))
+        return None if fused is None else crop(self.upsample("upscore3", fused), offsets["output"], size)
+
+
+def crop(x: Tensor, offset: tuple[int, int], size) -> Tensor:
+    """Cut a window; it is smaller where the map ends."""
+    return x[:, :, offset[0] : offset[0] + size[0], offset[1] : offset[1] + size[1]]
+
+
+def _add(a: Tensor, b: Tensor) -> Tensor | None:
+    return a + b if a.shape == b.shape else None

@@ -1,0 +1,84 @@
+"""Command line of the autograder. Commands are imported when they are named."""
+
+import importlib
+import sys
+import time
+from pathlib import Path
+
+import click
+
+__all__ = ["grade_command", "main"]
+
+COMMANDS = {
+    "release": ("autograder.release:release_command", "Build the student release, leak-checked."),
+    "grade": ("autograder.cli:grade_command", "Grade submissions: results, reports, class page."),
+    "collect": ("autograder.collect:collect_command", "Write clean copies of raw hand-ins for nbgrader."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a command's module only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name][0].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="segkit", message="autograder %(version)s")
+def main() -> None:
+    """Release assignments and grade submissions."""
+
+
+@click.command("grade")
+@click.argument("submissions", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Where results, reports and class pages go.")
+@click.option("--assignment", default="fcn", show_default=True, help="Name of the assignment, or its folder.")
+@click.option("--data", default=None, help="CMP_ROOT (holds base/), or 'sample' for the embedded sample.")
+@click.option("--gate-data", default=None, help="Your own labelled facades (a folder with base/), in place of the public test list.")
+@click.option("--checkpoints", default=None, type=click.Path(path_type=Path), help="Where checkpoints lie that were only named.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="How many submissions side by side.")
+@click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap or process.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
+@click.option("--only", multiple=True, metavar="CHECK", help="Grade this check only (may be repeated).")
+def grade_command(submissions, out, assignment, data, gate_data, checkpoints, jobs, require_isolation, device, only) -> None:
+    """Grade SUBMISSIONS (folders or zips).
+
+    Exit 0: all was graded, whatever the points; 1: something could not be graded; 2: bad usage.
+    """
+    from autograder.batch import elapsed, grade_many
+    from autograder.report import format_table
+    from autograder.rubric import RubricError
+    from autograder.run import Settings
+    from autograder.sandbox.isolation import IsolationError
+
+    missing = [str(path) for path in submissions if not path.exists()]
+    if missing:
+        raise click.UsageError(f"no such submission: {', '.join(missing[:5])}")
+    settings = Settings(
+        assignment, out.resolve(), data, gate_data, checkpoints, require_isolation, device=device, only=tuple(only)
+    )
+    started = time.monotonic()
+    try:
+        results = grade_many([path.resolve() for path in submissions], settings, jobs, click.echo)
+    except (RubricError, IsolationError) as error:
+        raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error}. Nothing that was written before is lost.") from error
+    except KeyboardInterrupt:
+        sys.exit(130)
+    click.echo(format_table(results))
+    click.echo(f"{len(results)} graded in {elapsed(started)}; class page: {out / 'index.html'}")
+    failed = [check["id"] for result in results for check in result["checks"] if check["status"] == "could_not_grade"]
+    if failed:
+        click.echo(f"{len(failed)} checks could not be graded: {', '.join(sorted(set(failed)))}; the reports say why.")
+        sys.exit(1)

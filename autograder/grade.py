@@ -1,0 +1,115 @@
+"""One submission -> its result."""
+
+import datetime
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import segkit
+from autograder.checking import Verdict, run_checks
+from autograder.pictures import write_pictures
+from autograder.run import Run
+from autograder.sandbox.client import GraderFault, RemoteSubject
+from autograder.student import Student
+from autograder.submission import Submission, SubmissionError, read_submission
+
+__all__ = ["Context", "grade_path", "grade_submission", "unreadable_result"]
+
+
+class Context:
+    """What checks find under ``grading.context``: the run, and the submission's checkpoints."""
+
+    def __init__(self, run: Run, submission: Submission, progress: Callable[..., None] | None = None) -> None:
+        self.run = run
+        self.rubric, self.seeds, self.cache = run.rubric, run.seeds, run.cache
+        self.data, self.data_problem, self.empty_ini = run.data, run.data_problem, run.empty_ini
+        self.weights_file = run.folder / "weights.bin"
+        self.submission_checkpoints = submission.checkpoints
+        self.device_name = "cpu"
+        self.predictions: dict[str, dict[str, Any]] = {}
+        self.picture_notes: dict[str, str] = {}
+        self.colours, self.legend = [], []
+        self.gate_progress = progress or (lambda *arguments: None)
+
+
+def _result(run: Run, name: str, verdicts: list[Verdict], **more: Any) -> dict[str, Any]:
+    data = run.data
+    return {
+        "schema": "segkit-result/1",
+        "assignment": run.rubric.assignment,
+        "submission": name,
+        "score": sum(v.points for v in verdicts if v.points is not None),
+        "max_score": run.rubric.max_score,
+        "needs_manual": sum(v.max_points for v in verdicts if v.status == "needs_manual"),
+        "isolation": run.isolation,
+        "kit_version": segkit.__version__,
+        "started": more["started"],
+        "seconds": round(more["seconds"], 2),
+        "seed": run.seeds.name,
+        "device": more["device"],
+        "data": {"source": data.source, "split": data.split, "images": len(data.names)} if data else None,
+        "submission_sha256": more["sha256"],
+        "notes": more["notes"],
+        "checks": [verdict.to_json() for verdict in verdicts],
+    }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def grade_submission(
+    run: Run, submission: Submission, pictures: Path | None = None, progress: Callable[..., None] | None = None,
+    gate_progress: Callable[..., None] | None = None,
+) -> dict[str, Any]:
+    """Grade a submission that was read.
+
+    Args:
+        run: The open run.
+        submission: From ``read_submission``.
+        pictures: Folder for pictures of predictions (``pictures.json`` and ``pictures/``), or None.
+        progress: Called with each check id.
+        gate_progress: Called with (check id, pictures done, of, seconds so far).
+
+    Returns:
+        The result, of schema ``segkit-result/1``.
+    """
+    started, clock = _now(), time.monotonic()
+    context = Context(run, submission, gate_progress)
+    files = {name: c.path for name, c in submission.checkpoints.items() if c.path is not None}
+    with RemoteSubject(run.worker_settings(), files) as subject:
+        student = Student(submission.workbook, subject, tuple(submission.checkpoints))
+        context.device_name = "cuda" if subject.settings.gpu else "cpu"
+        wanted = {n: c for n, c in run.rubric.checks.items() if not run.settings.only or n in run.settings.only}
+        verdicts = run_checks(student, context, run.assignment.checks, wanted, progress)
+    if pictures is not None and context.predictions:
+        write_pictures(pictures, context)
+    notes = list(dict.fromkeys([*submission.notes, *submission.workbook.notes, *student.notes]))
+    return _result(
+        run, submission.name, verdicts, started=started, seconds=time.monotonic() - clock, device=context.device_name,
+        sha256=submission.sha256, notes=notes,
+    )  # fmt: skip
+
+
+def unreadable_result(run: Run, name: str, message: str, cause: str, status: str = "could_not_grade") -> dict[str, Any]:
+    """Result of a submission that could not be read or graded at all."""
+    verdicts = [
+        Verdict(n, None, c.points, "needs_manual" if c.manual else status, None if c.manual else cause, message=message)
+        for n, c in run.rubric.checks.items()
+    ]
+    return _result(run, name, verdicts, started=_now(), seconds=0.0, device="cpu", sha256=None, notes=[message])
+
+
+def grade_path(run: Run, path: Path, name: str, out: Path | None = None, **progress: Any) -> dict[str, Any]:
+    """Read and grade a folder or zip; a submission or grader that fails altogether gives a result that says so."""
+    try:
+        submission = read_submission(path, name, run.rubric, run.settings.checkpoints)
+    except SubmissionError as error:
+        return unreadable_result(run, name, str(error), "submission.unreadable")
+    try:
+        return grade_submission(run, submission, out, **progress)
+    except (GraderFault, OSError) as error:
+        return unreadable_result(run, name, f"The grader failed, not the student: {error}", "grader.fault")
+    finally:
+        submission.close()

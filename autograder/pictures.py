@@ -1,0 +1,48 @@
+"""Pictures for the report: photo, label and prediction of some pictures of a gate's test list."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+__all__ = ["write_pictures"]
+
+PER_CHECK = 3
+
+
+def write_pictures(folder: Path, context: Any) -> None:
+    """Write ``pictures.json`` and ``pictures/``.
+
+    Args:
+        folder: The submission's result folder.
+        context: ``context.predictions`` maps check id -> {picture name: label map}, ``context.picture_notes`` check id ->
+            note, ``context.colours`` the colours of the classes (rows of RGB; the last one is "not labelled") and
+            ``context.legend`` their names.
+    """
+    target = folder / "pictures"
+    target.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for check, maps in context.predictions.items():
+        for name in list(maps)[:PER_CHECK]:
+            photo, _, label = context.data.load(name)
+            stem = f"{check}-{name}"
+            Image.fromarray(photo).save(target / f"{name}.jpg", quality=85)
+            _save_map(label, context.colours, target / f"{name}-label.png")
+            _save_map(maps[name], context.colours, target / f"{stem}.png")
+            entries.append({
+                "check": check, "name": name, "image": f"pictures/{name}.jpg", "label": f"pictures/{name}-label.png",
+                "prediction": f"pictures/{stem}.png", "note": context.picture_notes.get(check, ""),
+                "legend": context.legend,
+            })  # fmt: skip
+    (folder / "pictures.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
+
+
+def _save_map(label: Any, colours: Any, path: Path) -> None:
+    """Save a label map in the classes' colours; whatever is no class takes the last colour."""
+    last = len(colours) - 1
+    clipped = label.copy()
+    clipped[(label < 0) | (label > last)] = last
+    picture = Image.fromarray(clipped.astype("uint8"))
+    picture.putpalette([int(value) for colour in colours for value in colour])
+    picture.save(path, optimize=True)

@@ -1,0 +1,129 @@
+"""The rubric of an assignment: check ids, points, parts, thresholds, names of causes. One TOML file says it all."""
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["CheckRubric", "Rubric", "RubricError", "SolutionCell", "read_rubric", "round_down"]
+
+
+class RubricError(Exception):
+    """The rubric is missing, no TOML, or says something impossible."""
+
+
+@dataclass(frozen=True)
+class SolutionCell:
+    """A cell that a student completes: its grade id, the name it must define, and the notebook it was handed out in."""
+
+    grade_id: str
+    defines: str
+    notebook: str
+
+
+@dataclass(frozen=True)
+class CheckRubric:
+    """One check.
+
+    Attributes:
+        id: Check id, ``"fcn32s.crop"``.
+        title: What it establishes, for people.
+        points: Points at full marks.
+        parts: Name of each part -> its points; they add up to ``points``.
+        manual: Whether a person grades it.
+        settings: Everything else the rubric says of it (thresholds, sizes).
+    """
+
+    id: str
+    title: str
+    points: float
+    parts: Mapping[str, float]
+    manual: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """The whole rubric.
+
+    Attributes:
+        assignment: Its name.
+        title: For people.
+        checks: By id, in the order of the rubric.
+        cells: Solution cells in the order of the assignment.
+        notebooks: File names of the notebooks as handed out.
+        checkpoints: Names of the checkpoints a submission may hold.
+        causes: Stable cause code -> words for the class page; may use ``{dy}`` and the like from ``measured``.
+        aliases: Specified layer name -> other names that are accepted.
+        settings: Everything else (such as the padding).
+    """
+
+    assignment: str
+    title: str
+    checks: Mapping[str, CheckRubric]
+    cells: tuple[SolutionCell, ...]
+    notebooks: tuple[str, ...]
+    checkpoints: tuple[str, ...]
+    causes: Mapping[str, str]
+    aliases: Mapping[str, list[str]]
+    settings: Mapping[str, Any]
+
+    @property
+    def max_score(self) -> float:
+        return sum(check.points for check in self.checks.values())
+
+    @property
+    def defines(self) -> dict[str, str]:
+        """Grade id -> name, as ``segkit.notebooks.Workbook`` wants it."""
+        return {cell.grade_id: cell.defines for cell in self.cells}
+
+
+def round_down(points: float) -> float:
+    """Round down to half points; a hair below a half through float error counts as the half."""
+    return math.floor(points * 2 + 1e-6) / 2
+
+
+def _check(identifier: str, content: Mapping[str, Any], where: Path) -> CheckRubric:
+    known = {"title", "points", "parts", "manual"}
+    try:
+        points = float(content["points"])
+        parts = {str(name): float(value) for name, value in content.get("parts", {"all": points}).items()}
+        title = str(content["title"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RubricError(f"{where}: check {identifier!r} needs a title and points (a number): {error!r}") from error
+    if points <= 0 or abs(sum(parts.values()) - points) > 1e-9:
+        raise RubricError(
+            f"{where}: the parts of check {identifier!r} give {sum(parts.values()):g} points, expected {points:g}. "
+            "Make them add up."
+        )
+    settings = {name: value for name, value in content.items() if name not in known}
+    return CheckRubric(identifier, title, points, parts, bool(content.get("manual", False)), settings)
+
+
+def read_rubric(path: Path) -> Rubric:
+    """Read and validate a rubric.
+
+    Raises:
+        RubricError: If it cannot be used; the text says where and why.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RubricError(f"{path} cannot be opened: {error.strerror}. An assignment folder needs a rubric.toml.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RubricError(f"{path} is no TOML: {error}") from error
+    try:
+        checks = {name: _check(name, check, path) for name, check in content.pop("checks").items()}
+        cells = tuple(
+            SolutionCell(grade_id, str(cell["defines"]), str(cell["notebook"]))
+            for grade_id, cell in content.pop("solution_cells").items()
+        )
+        return Rubric(
+            assignment=str(content.pop("assignment")), title=str(content.pop("title")), checks=checks, cells=cells,
+            notebooks=tuple(content.pop("notebooks")), checkpoints=tuple(content.pop("checkpoints", ())),
+            causes=content.pop("causes", {}), aliases=content.pop("aliases", {}), settings=content,
+        )  # fmt: skip
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RubricError(f"{path} lacks or misuses the entry {error}. Compare with another assignment's rubric.") from error

@@ -1,0 +1,205 @@
+"""What one grading run shares between submissions: settings, the student edition, weights, cached reference outputs."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autograder.assignment import Assignment, open_assignment
+from autograder.rubric import Rubric
+from autograder.sandbox.client import WorkerSettings
+from autograder.sandbox.isolation import best_level
+from autograder.seeds import Seeds, course_secret
+from segkit.edition import write_edition
+
+__all__ = ["ArrayCache", "GateData", "Run", "Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is told. Plain values, so that it can be handed to other judge processes.
+
+    Attributes:
+        assignment: Name or folder.
+        out: Where results go.
+        data: CMP_ROOT, ``"sample"``, or None for the default.
+        gate_data: The instructor's own labelled facades in place of the public test list, or None.
+        checkpoints: Where named checkpoints lie, or None.
+        isolation: Weakest acceptable level, or None.
+        secret: The course's secret; None takes it from the environment or its file.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``, for the gates.
+        only: Ids of the checks to run; empty for all.
+        overrides: Rubric settings that replace those of the file.
+        seconds: Wall-clock limit of one answer of a worker.
+    """
+
+    assignment: str
+    out: Path
+    data: str | None = None
+    gate_data: str | None = None
+    checkpoints: Path | None = None
+    isolation: str | None = None
+    secret: str | None = None
+    device: str = "auto"
+    only: tuple[str, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 60.0
+
+
+@dataclass
+class GateData:
+    """Labelled pictures on which gates are measured; labels stay in the judge.
+
+    Attributes:
+        source: Where they come from, for the result (no path of this machine).
+        split: ``"course"``, ``"base"``, ``"sample"`` or ``"own"``.
+        names: Names of the pictures.
+        load: Name -> (picture (H, W, 3) uint8, network input (3, H, W) float32, label (H, W) int64 with 255 ignored).
+        digest: Hash of the names and files.
+    """
+
+    source: str
+    split: str
+    names: tuple[str, ...]
+    load: Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
+    digest: str
+
+
+class ArrayCache:
+    """Arrays by key, shared by the judges of a run: what is the same for the whole class is computed once.
+
+    Args:
+        folder: Where they are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, key: str) -> dict[str, np.ndarray] | None:
+        """Return the arrays of a key, or None."""
+        try:
+            with np.load(self.folder / f"{key}.npz", allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, EOFError, KeyError):
+            return None
+
+    def put(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep arrays under a key; whole or not at all."""
+        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(name, self.folder / f"{key}.npz")
+
+    def once(self, key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Return the arrays of a key, made where they are not there yet."""
+        found = self.get(key)
+        if found is None:
+            self.put(key, make())
+            found = self.get(key)
+        return found
+
+
+class Run:
+    """An open run. Made once by the parent (``Run.create``), opened again by each judge process (``Run.attach``).
+
+    Attributes:
+        settings: What it was told.
+        assignment: The assignment.
+        folder: Shared temporary folder: ``edition/``, ``cache/``, the weight file.
+        isolation: Level that workers get.
+        seeds: Seeds of the course.
+        cache: Shared arrays.
+        data: What the gates are measured on, or None.
+        data_problem: Why there is no data.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, owner: bool) -> None:
+        self.settings, self.folder, self._owner = settings, folder, owner
+        self.assignment: Assignment = open_assignment(settings.assignment, **settings.overrides)
+        self.isolation = best_level(settings.isolation)
+        self.seeds = Seeds(settings.secret or course_secret())
+        self.cache = ArrayCache(folder / "cache")
+        # predictions stay with the results: an interrupted run need not ask for them again
+        self.gate_cache = ArrayCache(settings.out / ".gates")
+        self.empty_ini = folder / "pytest.ini"
+        self.data: GateData | None = None
+        self.data_problem = ""
+        self._open_data()
+
+    @property
+    def rubric(self) -> Rubric:
+        return self.assignment.rubric
+
+    @classmethod
+    def create(cls, settings: Settings) -> "Run":
+        """Begin a run: write the student edition, the assignment's file and the weights."""
+        folder = Path(tempfile.mkdtemp(prefix="segkit-run-"))
+        try:
+            run = cls(settings, folder, owner=True)
+            edition = folder / "edition"
+            edition.mkdir()
+            write_edition(edition)
+            write_file = run.assignment.hook("assignment_file")
+            if write_file:
+                content = json.dumps(write_file(run.rubric))
+                (edition / "assignment.json").write_text(content, encoding="utf-8")
+            run.empty_ini.write_text("[pytest]\n", encoding="utf-8")
+            index = {}
+            write_weights = run.assignment.hook("write_weights")
+            if write_weights:
+                index = write_weights(folder / "weights.bin", run.seeds, run.rubric)
+            (folder / "weights.json").write_text(json.dumps(index), encoding="utf-8")
+            # workers run under another user: they must be able to read, and only to read
+            folder.chmod(0o755)
+            return run
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    @classmethod
+    def attach(cls, settings: Settings, folder: Path) -> "Run":
+        """Open a run that another process began."""
+        return cls(settings, folder, owner=False)
+
+    def _open_data(self) -> None:
+        open_data = self.assignment.hook("open_data")
+        if open_data is None:
+            return
+        try:
+            self.data = open_data(self.settings.gate_data or self.settings.data, self.rubric, bool(self.settings.gate_data))
+        except (OSError, ValueError, LookupError) as error:
+            self.data_problem = str(error)
+
+    def worker_settings(self) -> WorkerSettings:
+        """How this run's workers are started."""
+        index = json.loads((self.folder / "weights.json").read_text(encoding="utf-8"))
+        weights = self.folder / "weights.bin"
+        gpu = self.settings.device == "cuda" or (self.settings.device == "auto" and _gpu_is_there())
+        return WorkerSettings(
+            isolation=self.isolation, edition=self.folder / "edition", weights=weights if weights.is_file() else None,
+            weight_index=index, seconds=self.settings.seconds, gpu=gpu,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Remove the shared folder (only the process that began the run)."""
+        if self._owner:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _gpu_is_there() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,135 @@
+"""The fixture ``student``: a student's definitions, found in the submission, run in the worker when a check asks for them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from segkit.layers import Layer
+from segkit.notebooks import Definition, Program, Workbook
+from segkit.subject import StudentError, Subject
+
+__all__ = ["Student"]
+
+
+class Student:
+    """A student's work as checks see it: a Subject that finds its own definitions.
+
+    Args:
+        workbook: The submission's notebooks and scripts.
+        subject: Where the code runs.
+        checkpoints: Names of the checkpoints that the submission has.
+    """
+
+    def __init__(self, workbook: Workbook, subject: Subject, checkpoints: Sequence[str] = ()) -> None:
+        self.workbook, self.subject = workbook, subject
+        self.checkpoints = tuple(checkpoints)
+        self.notes: list[str] = []
+        self._generation: dict[str, int] = {}
+        self._kept: dict[tuple, tuple[int, Any]] = {}
+
+    # ------------------------------------------------------------------------------------------------ definitions
+    def definition(self, name: str) -> Definition:
+        """Find a definition.
+
+        Raises:
+            StudentError: If it is missing, or a function that is still a stub; the text names the cell.
+        """
+        found = self.workbook.find(name)
+        grade_id = next((g for g, defined in self.workbook.cells.items() if defined == name), None)
+        if found is None:
+            raise StudentError(self._missing(name, grade_id), self._missing_cause(grade_id))
+        return found
+
+    def _missing_cause(self, grade_id: str | None) -> str:
+        return "code.syntax" if grade_id and self.workbook.syntax_error_in(grade_id) else "code.missing"
+
+    def _missing(self, name: str, grade_id: str | None) -> str:
+        syntax = self.workbook.syntax_error_in(grade_id) if grade_id else None
+        if syntax:
+            return f"{name} cannot be read: syntax error in {syntax}"
+        cell = self.workbook.cell_of(grade_id) if grade_id else None
+        if cell is not None:
+            return f"{name}: expected its definition in {cell.label}, but that cell defines no {name}, and no other cell does."
+        others = self.workbook.syntax_errors()
+        hint = f" Cells that are no Python: {'; '.join(others[:3])}." if others else ""
+        return f"{name} was not found: the cell with grade id {grade_id or name!r} is missing, and no other cell defines it.{hint}"
+
+    def program(self, name: str) -> Program:
+        """Code of a definition and all it needs."""
+        program = self.workbook.program(self.definition(name))
+        self.notes += [note for note in program.notes if note not in self.notes]
+        return program
+
+    def owner(self, name: str) -> str | None:
+        """Class of which ``name`` is a method, or None for a function."""
+        return self.definition(name).owner
+
+    def _need(self, name: str) -> None:
+        if ":" in name or name in self._generation:
+            return
+        definition = self.definition(name)
+        if definition.unfinished and definition.statement.__class__.__name__ != "ClassDef":
+            raise StudentError(f"{name} in {definition.where} is not finished: it is still the stub.", "code.unfinished")
+        self.subject.define(self.program(name))
+        self._generation[name] = 1
+
+    @property
+    def generation(self) -> int:
+        """Counts the workers: objects of an earlier one are gone."""
+        return getattr(self.subject, "generation", 0)
+
+    def once(self, key: tuple, make) -> Any:
+        """Return ``make()``, computed once per worker: a network that several checks use is built once."""
+        if key in self._kept and self._kept[key][0] == self.generation:
+            return self._kept[key][1]
+        value = make()
+        self._kept[key] = (self.generation, value)
+        return value
+
+    def drop(self, key: tuple) -> Any:
+        """Forget what ``once`` kept; returns it if the worker still has it."""
+        generation, value = self._kept.pop(key, (None, None))
+        return value if generation == self.generation else None
+
+    # ------------------------------------------------------------------------------------------------ the subject
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        self._need(name)
+        return self.subject.call(name, *args, **kwargs)
+
+    def method(self, handle: str, name: str, *args: Any) -> Any:
+        return self.subject.method(handle, name, *args)
+
+    def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
+        self._need(name)
+        return self.subject.build(name, *args, meta=meta, **kwargs)
+
+    def carrier(self, layers: Sequence[Layer]) -> str:
+        return self.subject.carrier(layers)
+
+    def describe(self, handle: str) -> list[Layer]:
+        return self.subject.describe(handle)
+
+    def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
+        return self.subject.shapes(handle)
+
+    def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None:
+        self.subject.load(handle, source, zero)
+
+    def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]:
+        return self.subject.sample(handle, indices)
+
+    def change(self, handle: str, key: str, index: int, value: float) -> None:
+        self.subject.change(handle, key, index, value)
+
+    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0) -> NDArray:
+        return self.subject.forward(handle, x, train, seed)
+
+    def load_checkpoint(self, handle: str, file: str) -> None:
+        self.subject.load_checkpoint(handle, file)
+
+    def predict(self, handle: str, x: NDArray) -> NDArray:
+        return self.subject.predict(handle, x)
+
+    def forget(self, handle: str) -> None:
+        self.subject.forget(handle)
