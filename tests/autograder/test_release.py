@@ -20,6 +20,7 @@ from autograder.release.build import LeakError, build_release
 from autograder.release.checkpoints import publish_checkpoints
 from autograder.release.sources import ReleaseError, find_sources
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 FACTS = {"padding": 103, "checks": POINTS}
 
 
@@ -257,3 +258,35 @@ def test_damaged_model_is_not_published(tmp_path):
     (tmp_path / "fcn8s.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{broken")
     with pytest.raises(ReleaseError, match="Nothing was published"):
         publish_checkpoints(tmp_path, tmp_path / "out", "fcn")
+
+
+@pytest.mark.slow
+def test_real_assignment_is_released_and_works_in_an_empty_folder(tmp_path):
+    """The whole of it: release, unpack into a folder with spaces, hand in from there without this repository."""
+    done = CliRunner().invoke(release_command, ["fcn", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    with zipfile.ZipFile(tmp_path / "out" / "fcn.zip") as bundle:
+        bundle.extractall(tmp_path / "my course work")
+    folder = tmp_path / "my course work" / "fcn"
+    assert len(list(folder.glob("*.ipynb"))) == 5
+    code = (
+        "import sys; sys.meta_path[:] = [f for f in sys.meta_path if '__editable__' not in getattr(f, '__module__', '')];"
+        "sys.path.insert(0, '.'); sys.argv[:] = ['segkit', 'submit']; from segkit.cli import main; main()"
+    )
+    submit = subprocess.run([sys.executable, "-I", "-c", code], cwd=folder, capture_output=True, text=True)
+    assert submit.returncode == 1, submit.stdout + submit.stderr
+    unfinished = [line for line in submit.stdout.splitlines() if line.startswith("[--]")]
+    assert len(unfinished) == 18 and "[!!]" not in submit.stdout, submit.stdout
+    assert (folder / "submission.zip").is_file()
+
+
+def test_templates_of_the_real_release_can_be_filled(tmp_path):
+    import tomllib
+
+    sources = find_sources("fcn", REPOSITORY)
+    for path in sources.templates():
+        (tmp_path / path.name).write_text(building._filled(path, building._words(sources)))
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == sources.requirements()
+    assert all(">=" in line for line in project["dependencies"])
+    assert "1_data.ipynb" in (tmp_path / "START_HERE.md").read_text()
