@@ -12,7 +12,7 @@ _WHERE = {
     "Report": "report",
     "check_read_label": "labels",
     "check_confusion_matrix": "metrics",
-    "check_scores": "metrics",
+    "check_scores": "scoring",
     "check_layers": "structure",
     "check_shapes": "shapes",
     "check_values": "values",

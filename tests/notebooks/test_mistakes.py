@@ -153,3 +153,20 @@ def test_what_is_no_mistake_passes(notebooks, old, new):
     for kind in ("shapes", "layers", "values", "crop"):
         report = run_check(kind, network, "fcn32s")
         assert report, report.lines
+
+
+@pytest.mark.slow
+def test_checks_follow_a_course_with_another_padding(notebooks, tmp_path, monkeypatch):
+    """With padding 104 the output crop is 35; the published solution with 100 and 31 no longer fits."""
+    (tmp_path / "assignment.json").write_text(
+        '{"assignment": "fcn", "padding": 104, "crops": {"fcn32s": 23, "fcn16s": 31, "fcn8s": 35, "pool4": 5, "pool3": 9}}'
+    )
+    monkeypatch.chdir(tmp_path)
+    published = define(notebooks, "fcn8s", "FCN8s")
+    assert "conv1_1" in " ".join(run_check("layers", published, "fcn8s").lines)
+    assert not run_check("crop", published, "fcn8s")
+    source = solution(notebooks, "fcn8s").replace("padding=100", "padding=104")
+    namespace: dict = {}
+    exec(source.replace("31 : 31 + x.shape[2], 31 : 31 + x.shape[3]", "35 : 35 + x.shape[2], 35 : 35 + x.shape[3]"), namespace)
+    for kind in ("shapes", "layers", "values", "crop"):
+        assert run_check(kind, namespace["FCN8s"], "fcn8s")
