@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from autograder.rubric import Rubric
-from segkit.notebooks import Workbook, open_folder
+from segkit.notebooks import Workbook, open_folder, own_files
 
 __all__ = ["Checkpoint", "Submission", "SubmissionError", "file_sha256", "read_submission", "submission_names"]
 
@@ -199,10 +199,8 @@ def _checkpoints(folder: Path, rubric: Rubric, root: Path | None, notes: list[st
 
 def _hash(folder: Path, checkpoints: dict[str, Checkpoint]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".ipynb", ".py") and path.is_file() and not path.is_symlink() and path.stat().st_size < 2**27:
-            digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape") + b"\0")
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for name in own_files(folder):
+        digest.update(name.as_posix().encode("utf-8", "surrogateescape") + b"\0" + bytes.fromhex(file_sha256(folder / name)))
     for name, checkpoint in sorted(checkpoints.items()):
         digest.update(f"{name}\0{checkpoint.sha256}".encode())
     return digest.hexdigest()

@@ -1,20 +1,14 @@
 """Looks at a student's work as the grader will read it, and says in plain words what each check will find."""
 
 import json
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from segkit.assignment import find
-from segkit.notebooks import Document, DocumentError, Workbook, read_document
+from segkit.notebooks import Document, Workbook, open_folder, own_files
 
 __all__ = ["Item", "Work", "inspect_work", "own_files"]
-
-# Folders that came with the release or that tools leave behind; never searched for the student's work.
-FOREIGN = frozenset({"segkit", "autograder", "data", "checkpoints", "published", "site-packages", "build", "dist",
-                     "instructions", "runs", "runs_quick"})  # fmt: skip
-MAX_FILES = 200
 
 # What each check needs: solution cells by grade id, checkpoints as "checkpoint NAME", answers as "answer ID".
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -83,27 +77,6 @@ def assignment_facts(folder: Path) -> dict:
     return json.loads(find(folder).read_text(encoding="utf-8"))
 
 
-def own_files(folder: Path) -> list[Path]:
-    """List the notebooks and scripts that are the student's own, relative to ``folder``.
-
-    Environments and hidden folders are not entered: one of them holds more files than a whole class hands in.
-    """
-    found = []
-    for place, folders, files in os.walk(folder):
-        here = Path(place)
-        folders[:] = sorted(f for f in folders if _enter(here / f))
-        for name in sorted(files):
-            path = here / name
-            if path.suffix in (".ipynb", ".py") and not name.startswith(".") and not path.is_symlink() and path.is_file():
-                found.append(path.relative_to(folder))
-    return found[:MAX_FILES]
-
-
-def _enter(path: Path) -> bool:
-    foreign = path.name in FOREIGN or path.name.startswith((".", "__")) or path.is_symlink()
-    return not foreign and not (path / "pyvenv.cfg").exists()
-
-
 def inspect_work(folder: Path, facts: dict) -> Work:
     """Read all of a student's files and look for every solution cell and answer.
 
@@ -112,13 +85,8 @@ def inspect_work(folder: Path, facts: dict) -> Work:
         facts: Content of ``assignment.json``: ``solution_cells``, and perhaps ``notebooks``, the names they came with.
     """
     cells: dict[str, str] = facts.get("solution_cells", {})
-    documents, faults = [], []
-    for name in own_files(folder):
-        try:
-            documents.append(read_document(folder / name, name.as_posix(), frozenset(cells)))
-        except DocumentError as error:
-            faults.append(str(error))
-    workbook = Workbook(documents, cells, faults, tuple(facts.get("notebooks", ())))
+    workbook = open_folder(folder, cells, tuple(facts.get("notebooks", ())))
+    documents, faults = workbook.documents, workbook.errors
     items = {grade_id: _solution(workbook, grade_id, name) for grade_id, name in cells.items()}
     items |= {f"answer {a}": _answer(documents, a) for a in _answer_ids(facts, documents)}
     work = Work(workbook, items, list(faults), list(workbook.notes), dict(facts.get("checks", {})))

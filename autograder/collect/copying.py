@@ -10,7 +10,7 @@ from nbformat.notebooknode import NotebookNode
 
 from autograder.cells import grade_id_of, is_answer, is_test, make_cell, resolve_duplicates
 from autograder.collect.repair import Unreadable, repair
-from segkit.handin import FOREIGN
+from segkit.notebooks import FOREIGN
 
 __all__ = ["Collected", "collect_folder"]
 

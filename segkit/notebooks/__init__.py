@@ -4,12 +4,13 @@
 ``taking`` is what the later notebooks call to use the earlier ones.
 """
 
+from segkit.notebooks.files import FOREIGN, own_files
 from segkit.notebooks.reading import Cell, Document, DocumentError, read_document
 from segkit.notebooks.running import Unrunnable, execute, student_traceback
 from segkit.notebooks.slicing import Chunk, Definition, Program, Workbook
 from segkit.notebooks.taking import UnfinishedError, open_folder, take
 
 __all__ = [
-    "Cell", "Chunk", "Definition", "Document", "DocumentError", "Program", "UnfinishedError", "Unrunnable", "Workbook",
-    "execute", "open_folder", "read_document", "student_traceback", "take",
+    "FOREIGN", "Cell", "Chunk", "Definition", "Document", "DocumentError", "Program", "UnfinishedError", "Unrunnable", "Workbook",
+    "execute", "open_folder", "own_files", "read_document", "student_traceback", "take",
 ]  # fmt: skip

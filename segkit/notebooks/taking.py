@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from segkit.assignment import find
+from segkit.notebooks.files import MAX_FILES, own_files
 from segkit.notebooks.reading import DocumentError, read_document
 from segkit.notebooks.running import Unrunnable, execute
 from segkit.notebooks.slicing import Workbook
 
 __all__ = ["UnfinishedError", "ago", "open_folder", "solution_cells", "take"]
-
-# what a release brings along, beside what tools leave behind: never the student's work
-FOREIGN = {"segkit", "autograder", "data", "checkpoints", "site-packages", "build", "dist", "instructions"}
-MAX_FILES = 200
 
 
 class UnfinishedError(Exception):
@@ -43,19 +40,14 @@ def open_folder(
     """
     folder = Path(folder)
     cells = solution_cells(folder) if cells is None else cells
-    documents, errors = [], []
-    for path in sorted(folder.rglob("*"))[: 50 * MAX_FILES]:
-        relative = path.relative_to(folder)
-        foreign = any(part in FOREIGN or part.startswith((".", "__")) for part in relative.parts)
-        if foreign or path.is_symlink() or path.suffix not in (".ipynb", ".py") or not path.is_file():
-            continue
+    documents, errors, names = [], [], own_files(folder)
+    for name in names:
         try:
-            documents.append(read_document(path, relative.as_posix(), frozenset(cells)))
+            documents.append(read_document(folder / name, name.as_posix(), frozenset(cells)))
         except DocumentError as error:
             errors.append(str(error))
-        if len(documents) >= MAX_FILES:
-            errors.append(f"more than {MAX_FILES} notebooks and scripts: the rest was not read")
-            break
+    if len(names) == MAX_FILES:
+        errors.append(f"more than {MAX_FILES} notebooks and scripts: the rest was not read")
     return Workbook(documents, cells, errors, originals)
 
 
