@@ -86,7 +86,7 @@ class RemoteSubject:
         settings = self._write_settings(scratch)
         child_read, judge_write = os.pipe()
         judge_read, child_write = os.pipe()
-        readable = [self.settings.edition, HERE, settings, *self.checkpoints.values()]
+        readable = [self.settings.edition, HERE / "worker.py", HERE / "wire.py", settings, *self.checkpoints.values()]
         readable += [self.settings.weights] if self.settings.weights else []
         room = Room(scratch, readable, self.settings.gpu)
         self._log = tempfile.TemporaryFile()
@@ -100,7 +100,6 @@ class RemoteSubject:
             os.close(child_write)
         self._requests: BinaryIO = os.fdopen(judge_write, "wb")
         self._replies = _TimedReader(judge_read)
-        self.generation += 1
         self.device = self._hello()
         for program in self._programs.values():
             self._ask("define", program=program.to_json())
@@ -143,6 +142,7 @@ class RemoteSubject:
             self._replies.close()
             self._log.close()
             self._process = None
+            self.generation += 1  # now, not at the next start: whoever keeps a handle must see that it is gone
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
@@ -191,7 +191,8 @@ class RemoteSubject:
             code = None
         words = self._last_words()
         self._abandon()
-        if code is not None and (code < 0 or code in (137, 152, 153)):
+        # bubblewrap and shells report a death by signal as 128 + its number
+        if code is not None and (code < 0 or 128 < code < 160):
             number = -code if code < 0 else code - 128
             why = {9: "killed (out of memory?)", 24: "its CPU time was used up", 11: "a crash in native code"}
             return f"the process ended by signal {number}: {why.get(number, 'killed')}"

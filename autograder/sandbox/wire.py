@@ -105,7 +105,10 @@ def write_message(stream: BinaryIO, message: dict[str, Any]) -> None:
         OSError: If the other side is gone.
     """
     parts: list[bytes] = []
-    text = json.dumps(_pack(message, parts), ensure_ascii=True, allow_nan=False).encode("ascii")
+    try:
+        text = json.dumps(_pack(message, parts), ensure_ascii=True, allow_nan=False).encode("ascii")
+    except ValueError as error:  # an integer of thousands of digits
+        raise WireError(f"a value cannot be sent ({error})") from error
     total = sum(map(len, parts))
     if len(text) > MAX_JSON or total > MAX_ARRAYS:
         raise WireError(f"a message of {(len(text) + total) / 2**20:.0f} MiB is too large")

@@ -53,6 +53,15 @@ def import_folder(modules: dict[str, str], folder: Path) -> None:
         sys.path.append(str(folder))  # last: a torch.py of the student shadows nothing
 
 
+def forget_projects() -> None:
+    """Leave only Python's own folders to import from: an editable install would let in the project, reference and all."""
+    own = tuple({os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)} | {sys.prefix, sys.base_prefix})
+    sys.path[:] = [path for path in sys.path if path.startswith(own)]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__module__", "").startswith("_frozen_importlib")]
+    sys.path_hooks[:] = [hook for hook in sys.path_hooks if "editable" not in getattr(hook, "__module__", "")]
+    sys.path_importer_cache.clear()
+
+
 def make_subject(settings: dict[str, Any]):
     import torch
 
@@ -130,6 +139,7 @@ def serve(requests: Any, replies: Any, answer: dict[str, Callable[..., Any]]) ->
 def main() -> None:
     read, write, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     settings = json.loads(Path(path).read_text(encoding="utf-8"))
+    forget_projects()
     sys.path.insert(0, settings["edition"])
     sys.path.insert(0, str(Path(__file__).parent))
     os.chdir(settings["scratch"])

@@ -1,0 +1,24 @@
+"""What the tiny assignment needs once per run: hidden weights, and pictures whose dots are the bright pixels."""
+
+import numpy as np
+
+from autograder.run import GateData
+
+
+def write_weights(path, seeds, rubric):
+    weight = seeds.generator("weights").standard_normal((2, 3, 1, 1)).astype(np.float32)
+    path.write_bytes(weight.tobytes())
+    return {"conv.weight": (0, [2, 3, 1, 1])}
+
+
+def open_data(source, rubric, own):
+    if source is None:
+        raise LookupError("no pictures of dots were given")
+    names = tuple(f"dots_{number}" for number in range(4))
+
+    def load(name):
+        photo = np.random.default_rng(int(name[-1])).integers(0, 256, (6, 9, 3)).astype(np.uint8)
+        image = photo.astype(np.float32).transpose(2, 0, 1) / 255
+        return photo, np.ascontiguousarray(image), (image[0] > 0.5).astype(np.int64)
+
+    return GateData("drawn dots", "own" if own else str(source), names, load, "dots-1")
