@@ -107,7 +107,7 @@ def grade_many(
                 say(f"Gates on the CPU: about {seconds / 60:.1f} minutes per model for {len(run.data.names)} pictures.")
         results = _all(run, paths, names, jobs, say)
         ordered = [results[path] for path in paths if path in results]
-        write_summary(ordered, settings.out, check_ids=list(run.rubric.checks))
+        write_summary(ordered, settings.out, check_ids=list(run.wanted_checks))
         write_class_page(ordered, settings.out, titles=run.rubric.causes, checks=_titles(run.rubric))
     return ordered
 

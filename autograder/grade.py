@@ -40,7 +40,7 @@ def _result(run: Run, name: str, verdicts: list[Verdict], **more: Any) -> dict[s
         "assignment": run.rubric.assignment,
         "submission": name,
         "score": sum(v.points for v in verdicts if v.points is not None),
-        "max_score": run.rubric.max_score,
+        "max_score": sum(v.max_points for v in verdicts),
         "needs_manual": sum(v.max_points for v in verdicts if v.status == "needs_manual"),
         "isolation": run.isolation,
         "kit_version": segkit.__version__,
@@ -81,8 +81,7 @@ def grade_submission(
     with RemoteSubject(run.worker_settings(), files) as subject:
         student = Student(submission.workbook, subject, tuple(submission.checkpoints))
         context.device_name = "cuda" if subject.settings.gpu else "cpu"
-        wanted = {n: c for n, c in run.rubric.checks.items() if not run.settings.only or n in run.settings.only}
-        verdicts = run_checks(student, context, run.assignment.checks, wanted, progress)
+        verdicts = run_checks(student, context, run.assignment.checks, run.wanted_checks, progress)
     if pictures is not None and context.predictions:
         write_pictures(pictures, context)
     notes = list(dict.fromkeys([*submission.notes, *submission.workbook.notes, *student.notes]))
@@ -96,7 +95,7 @@ def unreadable_result(run: Run, name: str, message: str, cause: str, status: str
     """Result of a submission that could not be read or graded at all."""
     verdicts = [
         Verdict(n, None, c.points, "needs_manual" if c.manual else status, None if c.manual else cause, message=message)
-        for n, c in run.rubric.checks.items()
+        for n, c in run.wanted_checks.items()
     ]
     return _result(run, name, verdicts, started=_now(), seconds=0.0, device="cpu", sha256=None, notes=[message])
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from autograder.assignment import Assignment, open_assignment
-from autograder.rubric import Rubric
+from autograder.rubric import CheckRubric, Rubric
 from autograder.sandbox.client import WorkerSettings
 from autograder.sandbox.isolation import best_level
 from autograder.seeds import Seeds, course_secret
@@ -136,6 +136,11 @@ class Run:
     @property
     def rubric(self) -> Rubric:
         return self.assignment.rubric
+
+    @property
+    def wanted_checks(self) -> dict[str, CheckRubric]:
+        """The checks of this run, by id: all, or those that were asked for."""
+        return {name: c for name, c in self.rubric.checks.items() if not self.settings.only or name in self.settings.only}
 
     @classmethod
     def create(cls, settings: Settings) -> "Run":
