@@ -3,12 +3,14 @@
 import calendar
 import hashlib
 import json
+import lzma
 import os
 import re
 import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -22,6 +24,7 @@ __all__ = ["Checkpoint", "Submission", "SubmissionError", "file_sha256", "read_s
 MAX_FILES = 20_000
 MAX_UNPACKED = 4 * 2**30
 MAX_CHECKPOINT = 1200 * 2**20
+RESERVED = ("index.html", "summary.csv")
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
@@ -71,6 +74,11 @@ class Submission:
             self._temporary.cleanup()
 
 
+# what zipfile answers to damage, encryption and unknown compression
+UNPACKING_ERRORS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, NotImplementedError, RuntimeError, EOFError, ValueError, SubmissionError,
+)  # fmt: skip
+
 _HASHES: dict[tuple, str] = {}
 
 
@@ -86,14 +94,16 @@ def file_sha256(path: Path) -> str:
 
 def submission_names(paths: Iterable[Path], assignment: str) -> dict[Path, str]:
     """Give every submission its name: the base name, or the parent's where that is the assignment's name or collides."""
-    paths = list(paths)
+    paths = list(dict.fromkeys(paths))
     base = {path: path.name.removesuffix(".zip") for path in paths}
     names: dict[Path, str] = {}
     for path in paths:
-        collides = sum(base[other] == base[path] for other in paths) > 1
+        rivals = [other for other in paths if other != path and base[other] == base[path]]
+        # a rival beside it (alice and alice.zip) has the same parent, whose name would say nothing
+        collides = any(other.parent != path.parent for other in rivals)
         name = path.resolve().parent.name if base[path] == assignment or collides else base[path]
-        name = re.sub(r"[/\\\0]", "_", name) or "submission"
-        while name in names.values():  # still the same: two parents of one name
+        name = re.sub(r"[/\\\0]", "_", name).lstrip(".") or "submission"
+        while name in names.values() or name in RESERVED:  # still the same: two parents of one name
             name += "_2"
         names[path] = name
     return names
@@ -125,8 +135,11 @@ def _unpack(archive: Path, folder: Path) -> list[str]:
 
 
 def zip_time(member: zipfile.ZipInfo) -> float:
-    """Modification time of a zip's member, seconds since the epoch."""
-    return float(calendar.timegm((*member.date_time, 0, 0, 0)))
+    """Modification time of a zip's member, seconds since the epoch; 0 where the zip holds no date (month 0)."""
+    try:
+        return float(calendar.timegm((*member.date_time, 0, 0, 0)))
+    except ValueError:
+        return 0.0
 
 
 def _root(folder: Path, rubric: Rubric) -> Path:
@@ -227,7 +240,7 @@ def read_submission(path: Path, name: str, rubric: Rubric, checkpoints_root: Pat
         folder = Path(temporary.name)
         try:
             notes += _unpack(path, folder)
-        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, SubmissionError) as error:
+        except UNPACKING_ERRORS as error:
             temporary.cleanup()
             raise SubmissionError(
                 f"{path.name} cannot be unpacked ({error}). Expected a folder or an intact zip, such as `python -m segkit "
