@@ -142,6 +142,8 @@ def _judge_size(network: Network, found: tuple, expected: tuple) -> None:
 
 CROP_WORDS = {"output": "the output", "pool4": "pool4's scores", "pool3": "pool3's scores"}
 
+EXCHANGED = {"pool4": "pool3", "pool3": "pool4"}
+
 
 def _crop_parts(network: Network, name: str) -> tuple[str, str]:
     prefix = f"{name}_" if network.network == "fcn8s" else ""
@@ -184,7 +186,7 @@ def _judge_offset(network: Network, name: str, offset: tuple[int, int], expected
     cause = "crop.shift"
     if name == "output" and offset == (0, 0):
         cause, text = "crop.missing", text + "\nLikely cause: the output is not cropped at all, or from its corner."
-    elif network.network == "fcn8s" and offset == tuple(network.crops[{"pool4": "pool3", "pool3": "pool4"}.get(name, name)] for _ in "yx"):
+    elif name in EXCHANGED and offset == (network.crops[EXCHANGED[name]],) * 2:
         text += "\nLikely cause: the offsets of pool3 and pool4 are exchanged."
     elif dy and dx and abs(dy) == abs(dx) and abs(dy) == 1:
         text += "\nLikely cause: the offset is off by one in both directions."
