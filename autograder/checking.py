@@ -15,6 +15,7 @@ A plain ``assert`` will do too: its text is what the student reads. Points need 
 import contextlib
 import io
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -140,6 +141,7 @@ class CheckPlugin:
         self.verdicts: dict[str, Verdict] = {}
         self.gradings: dict[str, Grading] = {}
         self.collect_errors: list[str] = []
+        self.interrupted = False
         self.progress = progress or (lambda identifier: None)
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -153,6 +155,9 @@ class CheckPlugin:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.collect_errors.append(str(report.longrepr)[-1500:])
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo) -> None:
+        self.interrupted = issubclass(excinfo.type, KeyboardInterrupt)
 
     @pytest.fixture(name="student")
     def _student(self) -> Student:
@@ -198,6 +203,33 @@ def _identifier(item: pytest.Item) -> str | None:
     return str(mark.args[0]) if mark and mark.args else None
 
 
+@contextlib.contextmanager
+def _own_pytest() -> Iterator[None]:
+    """Keep other people's pytest plugins and options out of the judge."""
+    names = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
+        os.environ.update(kept)
+
+
+@contextlib.contextmanager
+def _own_modules(folder: Path) -> Iterator[None]:
+    """Import check files anew: pytest goes by their names, and another assignment's may be called the same."""
+    files = [path.relative_to(folder).with_suffix("").parts for path in folder.rglob("*.py")]
+    names = {".".join(parts[:length]) for parts in files for length in range(1, len(parts) + 1)}
+    kept = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    try:
+        yield
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(kept)
+
+
 def run_checks(
     student: Student, context: Any, folder: Path, checks: Mapping[str, CheckRubric], progress: Callable | None = None
 ) -> list[Verdict]:
@@ -217,12 +249,16 @@ def run_checks(
     plugin = CheckPlugin(student, context, automatic, progress)
     arguments = [
         str(folder), "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:logging",
-        "-c", str(context.empty_ini), "--rootdir", str(folder), "--import-mode=importlib", "--capture=no",
+        "-p", "no:faulthandler", "-p", "no:unraisableexception",  # the latter collects garbage ten times a run
+        "--continue-on-collection-errors", "-c", str(context.empty_ini), "--rootdir", str(folder), "--import-mode=importlib", "--capture=no",
     ]  # fmt: skip
-    # other people's pytest plugins have no place in a judge
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed):
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed), _own_pytest(),
+        _own_modules(folder),
+    ):  # fmt: skip
         code = int(pytest.main(arguments, plugins=[plugin]))
+    if plugin.interrupted:
+        raise KeyboardInterrupt  # somebody wants the run to end: what is missing is no verdict
     verdicts = []
     for name, entry in checks.items():
         if entry.manual:

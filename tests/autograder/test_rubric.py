@@ -1,0 +1,92 @@
+"""Rubrics: one file says all; what it must not say is refused with words."""
+
+from pathlib import Path
+
+import pytest
+from tiny import TINY
+
+from autograder.assignment import open_assignment
+from autograder.rubric import RubricError, read_rubric, round_down
+
+GOOD = (TINY / "rubric.toml").read_text()
+
+
+def rubric(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "rubric.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_rubric_of_fcn_is_that_of_the_course():
+    found = open_assignment("fcn").rubric
+    points = {name: check.points for name, check in found.checks.items()}
+    assert points == {
+        "read_label": 4, "confusion_matrix": 4, "scores": 4, "fcn32s.layers": 6, "fcn32s.shapes": 4, "fcn32s.crop": 4,
+        "fcn32s.forward": 4, "pretraining.copy": 6, "pretraining.miou": 6, "fcn8s.layers": 6, "fcn8s.shapes": 4,
+        "fcn8s.crop": 6, "fcn8s.forward": 6, "fcn8s.miou": 6, "question_1": 15, "question_2": 15,
+    }  # fmt: skip
+    assert list(points) == list(found.checks) and found.max_score == 100
+    assert [name for name, check in found.checks.items() if check.manual] == ["question_1", "question_2"]
+    assert found.defines == {
+        "read_label": "read_label", "confusion_matrix": "confusion_matrix", "scores": "scores", "fcn32s": "FCN32s",
+        "copy_vgg16": "copy_params_from_vgg16", "fcn8s": "FCN8s",
+    }  # fmt: skip
+    for gate in ("pretraining.miou", "fcn8s.miou"):
+        for split in ("course", "base", "own"):
+            assert found.checks[gate].settings[split] == {"full": 0.40, "zero": 0.30}
+
+
+def test_every_cause_that_the_checks_of_fcn_can_give_has_words():
+    import re
+
+    words = open_assignment("fcn").rubric.causes
+    folder = Path(open_assignment("fcn").folder)
+    used = set()
+    for path in [*folder.rglob("*.py"), *(folder.parents[1]).glob("*.py")]:
+        used |= set(re.findall(r"""["']((?:label|hist|iou|accuracy|mean|scores|weights|shape|crop|forward|dropout|copy|gate|checkpoint|grader)\.[a-z_0-9]+)["']""", path.read_text()))
+    used -= {"weights.bin", "weights.json"}
+    assert not used - set(words), "causes without words on the class page"
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("parts = { values = 3, dtype = 1 }", "parts = { values = 3 }", "give 3 points, expected 4"),
+    ("points = 4\n", "", "'double' needs a title and points"),
+    ("points = 4\n", 'points = "four"\n', "'double' needs a title and points"),
+    ("points = 4\n", "points = 0\n", "expected 0"),
+    ('title = "Every value is doubled"\n', "", "needs a title"),
+    ('assignment = "tiny"\n', "", "'assignment'"),
+    ("[solution_cells]", "[other_cells]", "solution_cells"),
+    ("points = 4", "points = = 4", "is no TOML"),
+    ('defines = "double", ', "", "'defines'"),
+])  # fmt: skip
+def test_a_faulty_rubric_is_refused_with_the_place(tmp_path, old, new, words):
+    assert GOOD.count(old) >= 1
+    with pytest.raises(RubricError, match="rubric.toml") as caught:
+        read_rubric(rubric(tmp_path, GOOD.replace(old, new, 1)))
+    assert words in str(caught.value)
+
+
+def test_a_missing_rubric_and_an_unknown_assignment_say_what_there_is(tmp_path):
+    with pytest.raises(RubricError, match="needs a rubric.toml"):
+        read_rubric(tmp_path / "rubric.toml")
+    with pytest.raises(RubricError, match="no assignment 'fnc'. Known: .*fcn"):
+        open_assignment("fnc")
+
+
+def test_settings_of_a_check_and_of_the_rubric_are_kept(tmp_path):
+    found = read_rubric(rubric(tmp_path, "threshold = 3\n" + GOOD))
+    assert found.settings == {"threshold": 3}
+    assert found.checks["net.accuracy"].settings == {"full": 0.9, "zero": 0.5}
+    assert found.checks["net.forward"].parts == {"all": 3.0}
+
+
+def test_overrides_replace_settings_of_one_run_only():
+    assert open_assignment("fcn", padding=103).rubric.settings["padding"] == 103
+    assert open_assignment("fcn").rubric.settings["padding"] == 100
+
+
+@pytest.mark.parametrize(("points", "expected"), [
+    (0, 0), (0.49, 0), (0.5, 0.5), (3.74, 3.5), (3.75, 3.5), (3.99, 3.5), (4, 4), (3.9999999, 4), (4 - 1e-9, 4), (0.1 + 0.2 + 0.2, 0.5),
+])  # fmt: skip
+def test_points_are_rounded_down_to_halves(points, expected):
+    assert round_down(points) == expected
