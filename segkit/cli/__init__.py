@@ -1,10 +1,12 @@
 """Command line of segkit. Command modules are imported when a command is named, so that ``--help`` is instant."""
 
 import importlib
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-__all__ = ["main"]
+__all__ = ["LazyGroup", "main"]
 
 # command -> (module:object, one line for the overview); the overview is shown without importing torch
 COMMANDS = {
@@ -16,23 +18,31 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A click group that knows its commands by name and imports a command's module only when it is used."""
+    """A click group that knows its commands by name and imports a command's module only when it is used.
+
+    Args:
+        table: Command -> ("module:object", one line for the overview).
+    """
+
+    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = dict(table)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.table)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
+        if name not in self.table:
             return None
-        module, attribute = COMMANDS[name][0].split(":")
+        module, attribute = self.table[name][0].split(":")
         return getattr(importlib.import_module(module), attribute)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in self.table.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="segkit", message="segkit %(version)s")
 def main() -> None:
     """Tools for the course on semantic segmentation with fully convolutional networks.

@@ -174,5 +174,6 @@ def _judge_aliasing(student: Student, grading: Grading, index: dict, copy: Copy)
     shared = [key for key, own_key in own.items() if found[own_key].size and found[own_key][0] == np.float32(1234.5)]
     if shared:
         text = (f"{len(shared)} tensors of the FCN are VGG's own memory ({', '.join(shared[:4])}): a change of VGG changes the FCN. "
-                "Likely cause: `a.data = b.data` or `a.weight = b.weight`; copy the values: `a.weight.copy_(b.weight)` under torch.no_grad().")
+                "Likely cause: `a.data = b.data` or `a.weight = b.weight`; copy the values instead: `a.weight.copy_(b.weight)` under "
+                "torch.no_grad().")
         grading.lose("aliasing", cause="copy.alias", message=text, measured={"shared": len(shared)}, share=1.0)

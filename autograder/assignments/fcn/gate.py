@@ -34,7 +34,8 @@ def judge(student: Student, grading: Grading) -> None:
     summary = f"mean IoU {mean:.4f}, pixel accuracy {accuracy:.4f} on {len(maps)} pictures of the test list ({data.split})"
     lost = gate_points_lost(mean, limits["full"], limits["zero"])
     if lost == 0:
-        grading.note(f"{summary[0].upper()}{summary[1:]}. Best class: {best[-1][1]} {best[-1][0]:.2f}; worst: {best[0][1]} {best[0][0]:.2f}.")
+        (low, worst), (high, good) = best[0], best[-1]
+        grading.note(f"{summary[0].upper()}{summary[1:]}. Best class: {good} {high:.2f}; worst: {worst} {low:.2f}.")
         return
     weakest = ", ".join(f"{name} {value:.2f}" for value, name in best[:3])
     text = (f"Expected mean IoU of at least {limits['full']:.2f} (some points from {limits['zero']:.2f} on), got {summary}. "
@@ -46,7 +47,8 @@ def _likely(hist: np.ndarray) -> str:
     """What a low score usually comes from, as far as the counts tell."""
     predicted = hist.sum(axis=0)
     if predicted.max() > 0.95 * predicted.sum():
-        return f"\nNearly everything was predicted as {CLASSES[int(predicted.argmax())]}: train longer, or check the learning rate and labels."
+        name = CLASSES[int(predicted.argmax())]
+        return f"\nNearly everything was predicted as {name}: train longer, or check the learning rate and labels."
     return "\nLikely cause: too few epochs, no pretrained trunk, or another normalisation of the pictures than in training."
 
 
