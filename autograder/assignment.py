@@ -19,8 +19,8 @@ class Assignment:
     """A folder that holds all that is particular to one assignment.
 
     ``prepare.py`` may define ``assignment_file(rubric) -> dict`` (content of the students' ``assignment.json``),
-    ``write_weights(folder, seeds, rubric) -> (path, index)`` (tensors that workers map) and
-    ``open_data(source, rubric) -> GateData`` (what the gates are measured on).
+    ``write_weights(path, seeds, rubric) -> index`` (tensors that workers map) and
+    ``open_data(source, rubric, own) -> GateData`` (what the gates are measured on; ``own``: the instructor's own pictures).
 
     Attributes:
         folder: The folder.

@@ -98,15 +98,16 @@ def grade_many(
     Returns:
         The results in the order of ``paths``.
     """
-    names = submission_names(paths, settings.assignment)
+    paths = list(dict.fromkeys(paths))
     settings.out.mkdir(parents=True, exist_ok=True)
     with Run.create(settings) as run:
+        names = submission_names(paths, run.assignment.name)
         if run.data is not None and settings.device != "cuda":
             seconds = estimate_gate_seconds(run)
             if seconds > 30:
                 say(f"Gates on the CPU: about {seconds / 60:.1f} minutes per model for {len(run.data.names)} pictures.")
         results = _all(run, paths, names, jobs, say)
-        ordered = [results[path] for path in paths if path in results]
+        ordered = [results[path] for path in paths]
         write_summary(ordered, settings.out, check_ids=list(run.wanted_checks))
         write_class_page(ordered, settings.out, titles=run.rubric.causes, checks=_titles(run.rubric))
     return ordered
@@ -116,40 +117,56 @@ def _all(run: Run, paths: Sequence[Path], names: dict[Path, str], jobs: int, say
     results: dict[Path, dict[str, Any]] = {}
     marks = run.folder / "marks"
     marks.mkdir()
-    workers = max(1, min(jobs, len(paths)))
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _attach, (run.settings, run.folder))
     bar = tqdm(total=len(paths), desc="grading", unit="submission", file=sys.stdout, disable=None)
+    try:
+        # a judge that dies takes those beside it along: each of them gets one more try, alone
+        for path in _side_by_side(run, paths, names, jobs, results, bar, say):
+            if _side_by_side(run, [path], names, 1, results, bar, say):
+                results[path] = _not_graded(run, names[path], "the judge process died, twice (out of memory?)", say)
+                bar.update()
+    except KeyboardInterrupt:
+        say(f"Interrupted: {len(results)} of {len(paths)} submissions are graded and written; run again for the rest.")
+        raise
+    finally:
+        bar.close()
+    return results
+
+
+def _side_by_side(
+    run: Run, paths: Sequence[Path], names: dict[Path, str], jobs: int, results: dict[Path, dict[str, Any]], bar: tqdm, say
+) -> list[Path]:
+    """Grade submissions in a pool of judges; returns those that have no result because a judge died."""
+    died, marks = [], run.folder / "marks"
+    pool = ProcessPoolExecutor(max(1, min(jobs, len(paths))), get_context("spawn"), _attach, (run.settings, run.folder))
     try:
         waiting = {pool.submit(_judge, path, names[path], marks): path for path in paths}
         while waiting:
             done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:
                 path = waiting.pop(future)
-                results[path] = _finished(run, future, names[path], say)
+                try:
+                    results[path] = future.result()
+                except BrokenProcessPool:
+                    died.append(path)
+                    continue
+                except Exception as error:  # whatever it was: the rest of the class is graded
+                    results[path] = _not_graded(run, names[path], f"{type(error).__name__}: {error}", say)
                 bar.update()
             bar.set_postfix_str(_doing(marks), refresh=True)
-    except KeyboardInterrupt:
-        say(f"Interrupted: {len(results)} of {len(paths)} submissions are graded and written; run again for the rest.")
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
     finally:
-        bar.close()
         pool.shutdown(wait=True, cancel_futures=True)
-    return results
+    return died
 
 
-def _finished(run: Run, future: Any, name: str, say) -> dict[str, Any]:
+def _not_graded(run: Run, name: str, reason: str, say) -> dict[str, Any]:
+    """The result of a submission at which the grader failed."""
+    say(f"{name}: could not be graded: {reason}")
+    result = unreadable_result(run, name, f"The grader failed, not the student: {reason}", "grader.fault")
     try:
-        return future.result()
-    except (BrokenProcessPool, OSError, ValueError) as error:
-        reason = "a judge process died (out of memory?)" if isinstance(error, BrokenProcessPool) else str(error)
-        say(f"{name}: could not be graded: {reason}")
-        result = unreadable_result(run, name, f"The grader failed, not the student: {reason}", "grader.fault")
-        try:
-            write_result(result, run.settings.out / name, run.rubric)
-        except OSError:
-            pass  # the disk is full: it was said above
-        return result
+        write_result(result, run.settings.out / name, run.rubric)
+    except OSError:
+        pass  # the disk is full: it was said above
+    return result
 
 
 def _doing(marks: Path) -> str:

@@ -250,7 +250,8 @@ def run_checks(
     arguments = [
         str(folder), "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:logging",
         "-p", "no:faulthandler", "-p", "no:unraisableexception",  # the latter collects garbage ten times a run
-        "--continue-on-collection-errors", "-c", str(context.empty_ini), "--rootdir", str(folder), "--import-mode=importlib", "--capture=no",
+        "--continue-on-collection-errors",
+        "-c", str(context.empty_ini), "--rootdir", str(folder), "--import-mode=importlib", "--capture=no",
     ]  # fmt: skip
     with (
         contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed), _own_pytest(),

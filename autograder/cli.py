@@ -14,6 +14,7 @@ COMMANDS = {
     "release": ("autograder.release:release_command", "Build the student release, leak-checked."),
     "grade": ("autograder.cli:grade_command", "Grade submissions: results, reports, class page."),
     "collect": ("autograder.collect:collect_command", "Write clean copies of raw hand-ins for nbgrader."),
+    "selftest": ("autograder.selftest:selftest_command", "Sit the grader's own exam: known submissions, known results."),
 }
 
 
@@ -44,6 +45,7 @@ def grade_command(submissions, out, assignment, data, gate_data, checkpoints, jo
     from autograder.rubric import RubricError
     from autograder.run import Settings
     from autograder.sandbox.isolation import IsolationError
+    from autograder.seeds import SecretError
 
     missing = [str(path) for path in submissions if not path.exists()]
     if missing:
@@ -54,7 +56,7 @@ def grade_command(submissions, out, assignment, data, gate_data, checkpoints, jo
     started = time.monotonic()
     try:
         results = grade_many([path.resolve() for path in submissions], settings, jobs, click.echo)
-    except (RubricError, IsolationError) as error:
+    except (RubricError, IsolationError, SecretError) as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error}. Nothing that was written before is lost.") from error

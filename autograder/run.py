@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from autograder.assignment import Assignment, open_assignment
-from autograder.rubric import CheckRubric, Rubric
+from autograder.rubric import CheckRubric, Rubric, RubricError
 from autograder.sandbox.client import WorkerSettings
 from autograder.sandbox.isolation import best_level
 from autograder.seeds import Seeds, course_secret
@@ -123,6 +123,10 @@ class Run:
     def __init__(self, settings: Settings, folder: Path, owner: bool) -> None:
         self.settings, self.folder, self._owner = settings, folder, owner
         self.assignment: Assignment = open_assignment(settings.assignment, **settings.overrides)
+        unknown = [name for name in settings.only if name not in self.rubric.checks]
+        if unknown:
+            known = ", ".join(self.rubric.checks)
+            raise RubricError(f"There is no check {', '.join(map(repr, unknown))} in {self.assignment.name}. Known: {known}.")
         self.isolation = best_level(settings.isolation)
         self.seeds = Seeds(settings.secret or course_secret())
         self.cache = ArrayCache(folder / "cache")

@@ -1,18 +1,24 @@
 """Seeds that no student knows, the same for the whole class and from run to run."""
 
+import contextlib
 import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["SECRET_FILE", "SECRET_VARIABLE", "Seeds", "course_secret"]
+__all__ = ["SECRET_FILE", "SECRET_VARIABLE", "SecretError", "Seeds", "course_secret"]
 
 SECRET_VARIABLE = "SEGKIT_COURSE_SECRET"
 SECRET_FILE = ".segkit-secret"
+
+
+class SecretError(Exception):
+    """The course's secret cannot be used."""
 
 
 def course_secret(folder: Path = Path(".")) -> str:
@@ -22,10 +28,17 @@ def course_secret(folder: Path = Path(".")) -> str:
         return from_environment
     path = folder / SECRET_FILE
     if not path.is_file():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=SECRET_FILE)  # readable by its owner only
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(secrets.token_hex(32) + "\n")
-    return path.read_text(encoding="utf-8").strip()
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)  # another run may have been faster: then its secret counts
+        os.unlink(name)
+    secret = path.read_text(encoding="utf-8").strip()
+    if len(secret) < 16:
+        found = f"expected a secret of at least 16 characters, but got {len(secret)}"
+        raise SecretError(f"{path}: {found}. Remove the file: a new one is made.")
+    return secret
 
 
 @dataclass(frozen=True)

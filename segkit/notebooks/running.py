@@ -74,13 +74,15 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
             statement = body[index]
             if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
                 for alias in statement.names:
-                    flags |= getattr(__future__, alias.name).compiler_flag
-            code = compile(ast.Module([statement], []), chunk.label, "exec", flags=flags, dont_inherit=True)
+                    flags |= getattr(getattr(__future__, alias.name, None), "compiler_flag", 0)
             try:
+                # some syntax errors (return outside of a function) show only here
+                code = compile(ast.Module([statement], []), chunk.label, "exec", flags=flags, dont_inherit=True)
                 exec(code, space)  # the one place where a student's top-level code runs
             except (Exception, SystemExit) as error:
                 failures.append(student_traceback(error, labels))
     if program.name not in space:
-        reason = failures[-1] if failures else f"{program.name} is not defined after running {program.where}"
+        # the last failure is that of the definition, those before may be why
+        reason = "\n".join(failures[-3:]) if failures else f"{program.name} is not defined after running {program.where}"
         raise Unrunnable(reason)
     return space

@@ -259,7 +259,8 @@ def test_an_endless_loop_is_ended_after_the_limit_and_named(edition, tmp_path):
 
 
 def test_code_that_dies_while_it_is_defined_leaves_the_other_definitions(edition, tmp_path):
-    notebook(tmp_path / "a.ipynb", cell("LIMIT = __import__('os')._exit(1)\ndef dies():\n    return LIMIT"), cell("def lives():\n    return 7"))
+    dies = cell("LIMIT = __import__('os')._exit(1)\ndef dies():\n    return LIMIT")
+    notebook(tmp_path / "a.ipynb", dies, cell("def lives():\n    return 7"))
     with RemoteSubject(WorkerSettings(best_level(), edition, seconds=20.0)) as subject:
         student = Student(open_folder(tmp_path, {}), subject)
         assert failure(student, "dies").cause == "code.died"

@@ -1,6 +1,7 @@
 """Submissions to the tiny assignment, for the tests of the machinery."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,14 @@ import torch
 from autograder.batch import grade_many
 from autograder.grade import grade_path
 from autograder.run import Run, Settings
+from autograder.sandbox.client import WorkerSettings
 from segkit.checkpoints import save_checkpoint
+from segkit.subject import LocalSubject, WeightFile
 
-__all__ = ["DOUBLE", "NET", "TINY", "cell", "grade", "notebook", "open_run", "settings", "weights", "write_submission"]
+__all__ = ["DOUBLE", "NET", "SECRET", "TINY", "InProcess", "cell", "grade", "grade_class", "notebook", "open_run", "settings",
+           "weights", "write_submission"]  # fmt: skip
 
+SECRET = "a fixed secret"
 TINY = Path(__file__).parent / "tiny_assignment"
 DOUBLE = "import numpy as np\n\ndef double(values):\n    return np.asarray(values) * 2\n"
 NET = """import torch
@@ -67,7 +72,7 @@ def write_submission(
 
 def settings(out: Path, **more: Any) -> Settings:
     """Settings of a run with a fixed secret."""
-    return Settings(str(TINY), out, **({"data": "drawn", "secret": "tests", "device": "cpu", "seconds": 20.0} | more))
+    return Settings(str(TINY), out, **({"data": "drawn", "secret": SECRET, "device": "cpu", "seconds": 20.0} | more))
 
 
 def open_run(out: Path, **more: Any) -> Run:
@@ -79,6 +84,22 @@ def grade(run: Run, folder: Path, name: str = "alice") -> dict[str, Any]:
     """Grade one submission; returns its result with the checks by id."""
     result = grade_path(run, folder, name)
     return result | {"checks": {check["id"]: check for check in result["checks"]}}
+
+
+class InProcess(LocalSubject):
+    """Stands in for a worker where a test is about the judge's side: no process is started."""
+
+    def __init__(self, settings: WorkerSettings, checkpoints: dict[str, Path]) -> None:
+        weights = WeightFile(settings.weights, settings.weight_index) if settings.weights else None
+        self._folder = tempfile.TemporaryDirectory()
+        super().__init__(Path(self._folder.name), weights, checkpoints)
+        self.settings, self.generation = settings, 0
+
+    def __enter__(self) -> "InProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
 
 
 def grade_class(paths: list[Path], out: Path, jobs: int = 1, **more: Any) -> tuple[list[dict[str, Any]], list[str]]:
