@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from autograder.sandbox.isolation import Room, end_process, launch
+from autograder.sandbox.isolation import IsolationError, Limits, Room, end_process, launch
 from autograder.sandbox.wire import WireError, read_message, write_message
 from segkit.layers import Layer
 from segkit.notebooks import Program
@@ -88,12 +88,12 @@ class RemoteSubject:
         judge_read, child_write = os.pipe()
         readable = [self.settings.edition, HERE / "worker.py", HERE / "wire.py", settings, *self.checkpoints.values()]
         readable += [self.settings.weights] if self.settings.weights else []
-        room = Room(scratch, readable, self.settings.gpu)
+        room = Room(scratch, readable, self.settings.gpu, self._limits())
         self._log = tempfile.TemporaryFile()
         command = [sys.executable, "-s", str(HERE / "worker.py"), str(child_read), str(child_write), str(settings)]
         try:
             self._process = launch(self.settings.isolation, room, command, (child_read, child_write), self._log.fileno())
-        except OSError as error:
+        except (OSError, IsolationError) as error:
             raise GraderFault(f"The worker cannot be started: {error}") from error
         finally:
             os.close(child_read)
@@ -104,6 +104,14 @@ class RemoteSubject:
         for program in self._programs.values():
             self._ask("define", program=program.to_json())
 
+    def _limits(self) -> Limits:
+        settings = self.settings
+        memory = 0 if settings.gpu else settings.memory_megabytes  # CUDA reserves addresses without bound
+        return Limits(
+            memory_megabytes=memory, file_megabytes=settings.file_megabytes, processes=settings.processes,
+            cpu_seconds=settings.cpu_seconds,
+        )  # fmt: skip
+
     def _write_settings(self, scratch: Path) -> Path:
         content = {
             "scratch": str(scratch), "edition": str(self.settings.edition), "threads": self.settings.threads,
@@ -111,9 +119,6 @@ class RemoteSubject:
             "weights": str(self.settings.weights) if self.settings.weights else None,
             "weight_index": {name: [first, list(shape)] for name, (first, shape) in self.settings.weight_index.items()},
             "checkpoints": {name: str(path) for name, path in self.checkpoints.items()}, "gpu": self.settings.gpu,
-            "memory_megabytes": 0 if self.settings.gpu else self.settings.memory_megabytes,
-            "file_megabytes": self.settings.file_megabytes, "processes": self.settings.processes,
-            "cpu_seconds": self.settings.cpu_seconds,
         }  # fmt: skip
         path = scratch / ".settings.json"
         path.write_text(json.dumps(content), encoding="utf-8")

@@ -1,97 +1,102 @@
-"""The walls around a worker, behind one interface: bubblewrap where it works, else a plain process with limits.
+"""The walls around a worker, behind one interface. The best that this machine has is used, and written in every result.
 
-Levels, from strong to weak: ``bubblewrap`` (own user, process, network and mount namespaces; a read-only view of Python, the
-student edition and nothing else), ``process`` (limits, a new session, an empty environment).
+Levels, from strong to weak:
+
+``bubblewrap``: own process, network and mount namespaces; a read-only view of Python, the student edition and nothing else.
+``landlock``: files and signals are held back by Landlock, sockets by a seccomp filter. Needs no privilege and no namespaces.
+``process``: no wall around files; signals, sockets and other processes' memory are held back by the seccomp filter, and a
+judge that runs as root hands the worker to an unused user.
+
+At every level: an empty environment, no inherited descriptors, limits, no way to gain rights, and a guard process
+(``door.py``) that ends the whole tree of processes. Where not even ``process`` can hold a worker off the judge, grading is
+refused: there a student's ``kill(-1)`` would end the judge.
 """
 
+import ctypes
 import functools
+import json
 import os
 import shutil
 import signal
-import site
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-__all__ = ["LEVELS", "IsolationError", "Room", "best_level", "end_process", "launch"]
+from autograder.sandbox.bubblewrap import DOOR, bubblewrap, styles
+from autograder.sandbox.view import Limits, Room, devices, environment, open_to_all, python_folders, visible
 
-LEVELS = ("bubblewrap", "process")
-UNUSED_ID = "65534"
+__all__ = ["LEVELS", "IsolationError", "Limits", "Room", "available", "best_level", "end_process", "launch"]
+
+LEVELS = ("bubblewrap", "landlock", "process")
+# unused by convention: systemd lends these to services, and looks first whether one is free, as we do
+UNUSED_USERS = range(61184, 65520)
+PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
+SIGNAL_SCOPES = 6  # version of Landlock that keeps signals inside
 
 
 class IsolationError(Exception):
     """The level that was asked for cannot be had on this machine."""
 
 
-@dataclass(frozen=True)
-class Room:
-    """What a worker may see.
-
-    Attributes:
-        scratch: The one folder it may write to.
-        readable: Files and folders it may read, beside Python itself.
-        gpu: Whether the GPU's device files are let in.
-    """
-
-    scratch: Path
-    readable: Sequence[Path] = field(default_factory=tuple)
-    gpu: bool = False
+# --------------------------------------------------------------------------------------------------------------- choosing
+@functools.cache
+def _landlock_version() -> int:
+    """Version of Landlock, asked in a process of its own; 0 if there is none."""
+    question = f"import sys; sys.path.insert(0, {str(DOOR)!r}); import landlock; print(landlock.abi())"
+    answer = subprocess.run([sys.executable, "-I", "-S", "-c", question], capture_output=True, text=True, timeout=60)
+    return int(answer.stdout) if answer.returncode == 0 and answer.stdout.strip().isdigit() else 0
 
 
-def environment(room: Room) -> dict[str, str]:
-    """The worker's whole environment."""
-    return {
-        "HOME": str(room.scratch), "TMPDIR": str(room.scratch), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8",
-        "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "PYTHONHASHSEED": "0", "MPLBACKEND": "Agg",
-        "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "SEGKIT_WORKER": "1",
-    }  # fmt: skip
-
-
-def python_folders() -> list[Path]:
-    """Folders without which this Python does not run: its prefix, the base it was made from, and site-packages."""
-    folders = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), *map(Path, site.getsitepackages())}
-    return sorted(folder for folder in folders if folder.is_dir())
-
-
-def _bubblewrap(room: Room) -> list[str]:
-    """Command line of bubblewrap for a room."""
-    command = [
-        "bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--uid", UNUSED_ID, "--gid", UNUSED_ID,
-        "--cap-drop", "ALL", "--hostname", "worker", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
-    ]  # fmt: skip
-    for folder in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives"):
-        if os.path.islink(folder):
-            command += ["--symlink", os.readlink(folder), folder]
-        elif os.path.exists(folder):
-            command += ["--ro-bind", folder, folder]
-    for path in [*python_folders(), *room.readable]:
-        command += ["--ro-bind", str(path), str(path)]
-    if room.gpu:
-        for device in sorted(Path("/dev").glob("nvidia*")):
-            command += ["--dev-bind", str(device), str(device)]
-        command += ["--ro-bind-try", "/sys", "/sys", "--ro-bind-try", "/usr/local/nvidia", "/usr/local/nvidia"]
-    command += ["--bind", str(room.scratch), str(room.scratch), "--chdir", str(room.scratch), "--clearenv"]
-    for name, value in environment(room).items():
-        command += ["--setenv", name, value]
-    return command
+def _try(level: str, style: str | None = None) -> str:
+    """Start Python behind a wall; returns what went wrong, or nothing."""
+    with tempfile.TemporaryDirectory(prefix="segkit-probe-") as scratch, tempfile.TemporaryFile() as errors:
+        command = [sys.executable, "-I", "-S", "-c", "open('proof', 'w').write('1')"]
+        try:
+            process = _start(level, style, Room(Path(scratch)), command, (), errors.fileno())
+            try:
+                code = process.wait(timeout=30)
+            finally:
+                end_process(process)
+        except (OSError, subprocess.TimeoutExpired, IsolationError) as error:
+            return str(error)
+        errors.seek(0)
+        words = errors.read().decode("utf-8", "replace").strip()[-300:]
+        return "" if code == 0 and Path(scratch, "proof").is_file() else words or f"exit code {code}"
 
 
 @functools.cache
-def _works(level: str) -> bool:
-    """Try a level on this machine."""
-    if not sys.platform.startswith("linux"):
-        return False
-    if level == "process":
-        return True
+def _style() -> tuple[str | None, str]:
+    """How bubblewrap works here (None: not at all), and why not."""
     if shutil.which("bwrap") is None:
-        return False
-    probe = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
-    try:
-        return subprocess.run(probe, capture_output=True, timeout=20).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+        return None, "bubblewrap is not installed"
+    troubles = []
+    for style in styles():
+        trouble = _try("bubblewrap", style)
+        if not trouble:
+            return style, ""
+        troubles.append(trouble)
+    return None, "; ".join(troubles)
+
+
+@functools.cache
+def trouble_with(level: str) -> str:
+    """Try a level on this machine; returns why it cannot be had, or nothing."""
+    if not sys.platform.startswith("linux"):
+        return f"this is {sys.platform}, not Linux"
+    if level == "bubblewrap":
+        return _style()[1]
+    if level == "landlock" and _landlock_version() == 0:
+        return "this kernel has no Landlock (Linux 5.13 or newer, with landlock among its security modules)"
+    return _try(level)
+
+
+def available(level: str) -> bool:
+    """Whether a level can be had on this machine."""
+    return level in LEVELS and not trouble_with(level)
 
 
 def best_level(demanded: str | None = None) -> str:
@@ -105,42 +110,192 @@ def best_level(demanded: str | None = None) -> str:
     """
     if demanded is not None and demanded not in LEVELS:
         raise IsolationError(f"Expected an isolation level among {', '.join(LEVELS)}, but got {demanded!r}.")
+    if not sys.platform.startswith("linux"):
+        raise IsolationError(
+            f"The autograder grades on Linux only, since it needs Linux to hold student code back; this is {sys.platform}. "
+            "Notebooks, segkit and the release work here. Grade in a Linux container, a virtual machine, WSL 2 or CI."
+        )
     accepted = LEVELS[: LEVELS.index(demanded) + 1] if demanded else LEVELS
     for level in accepted:
-        if _works(level):
+        if available(level):
             return level
-    if not sys.platform.startswith("linux"):
-        raise IsolationError(f"The autograder grades on Linux; this is {sys.platform}. Notebooks and segkit work here.")
+    reasons = "\n".join(f"  {level}: {trouble_with(level)}" for level in accepted)
     raise IsolationError(
-        f"Isolation level {demanded} cannot be had on this machine. Install bubblewrap (Debian, Ubuntu: apt install "
-        "bubblewrap) and allow user namespaces, or accept a weaker level."
+        f"Student code cannot be held back {'as strongly as demanded' if demanded else 'at all'} on this machine:\n{reasons}\n"
+        "Install bubblewrap (Debian, Ubuntu: apt install bubblewrap) and allow user namespaces, or use a kernel with "
+        "Landlock and seccomp" + (", or accept a weaker level." if demanded not in (None, LEVELS[-1]) else ".")
     )
 
 
+# --------------------------------------------------------------------------------------------------------------- starting
+def _users() -> dict[int, int]:
+    """How many processes and threads each user runs."""
+    counts: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                # not the folder's owner: that is root wherever a process closed its memory
+                status = dict(line.split(":", 1) for line in Path(f"/proc/{name}/status").read_text("utf-8", "replace").splitlines())
+                owner = int(status["Uid"].split()[0])
+                counts[owner] = counts.get(owner, 0) + int(status["Threads"])
+            except (OSError, KeyError, ValueError):
+                continue
+    return counts
+
+
+_taken: dict[int, int] = {}  # user -> process that was started for it
+_lock = threading.Lock()
+
+
+def _unused_user() -> int:
+    """A user id that nobody has and nobody runs under. Judges side by side begin to look at different places."""
+    import pwd
+
+    known = {entry.pw_uid for entry in pwd.getpwall()} | set(_users())
+    begin = (os.getpid() * 37 + len(_taken)) % len(UNUSED_USERS)
+    for step in range(len(UNUSED_USERS)):
+        user = UNUSED_USERS[(begin + step) % len(UNUSED_USERS)]
+        if user not in known and user not in _taken:
+            return user
+    raise IsolationError("no unused user id is left for a worker")
+
+
+def _capability(level: str, room: Room) -> int | None:
+    """The right to read that a worker of root needs, where Python or its files lie in a folder closed to others."""
+    if level == "bubblewrap":
+        return 2  # CAP_DAC_READ_SEARCH: the view holds nothing but what may be read
+    closed = [path for path in [*python_folders(), *room.readable] if not open_to_all(path)]
+    return 2 if closed else None
+
+
+def _enter_spec(level: str, style: str | None, room: Room, user: int | None) -> dict[str, Any]:
+    """What ``door.py enter`` is told."""
+    limits = room.limits
+    outside = level != "bubblewrap"
+    contained = user is not None or (level == "landlock" and _landlock_version() >= SIGNAL_SCOPES)
+    running = 0 if user is not None else _users().get(os.geteuid(), 0)
+    return {
+        "memory_megabytes": limits.memory_megabytes, "file_megabytes": limits.file_megabytes,
+        "open_files": limits.open_files, "cpu_seconds": limits.cpu_seconds,
+        # the kernel counts all processes of the user, also those that are none of the worker's
+        "process_limit": limits.processes + running,
+        "user": user, "capability": _capability(level, room) if user is not None else None, "guard": None,
+        "landlock": level == "landlock",
+        "readable": [str(path) for path in visible(room)] + _proc_files() if level == "landlock" else [],
+        "writable": [str(room.scratch)], "devices": [str(path) for path in devices(room)],
+        "filter": {"network": outside, "signals": outside and not contained, "attributes": outside},
+        # without the filter, only another user holds a plain process off the judge
+        "filter_needed": level == "landlock" or (level == "process" and user is None),
+    }  # fmt: skip
+
+
+def _proc_files() -> list[str]:
+    """What libraries read about the machine."""
+    return ["/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems", "/sys/devices/system"]
+
+
+def _start(
+    level: str, style: str | None, room: Room, command: Sequence[str], descriptors: Sequence[int], errors: int
+) -> subprocess.Popen:
+    """Start a command behind one kind of wall."""
+    room = Room(Path(os.path.realpath(room.scratch)), room.readable, room.gpu, room.limits)
+    limits = room.limits
+    with _lock:
+        user = _unused_user() if os.geteuid() == 0 and style != "user" else None
+        if user is not None:
+            _taken[user] = 0
+    guard: dict[str, Any] = {
+        "judge": os.getpid(), "scratch": str(room.scratch), "processes": limits.processes,
+        "memory_megabytes": limits.memory_megabytes, "disk_megabytes": limits.disk_megabytes,
+    }  # fmt: skip
+    enter = _enter_spec(level, style, room, user)
+    if level == "bubblewrap":
+        inside = [*bubblewrap(shutil.which("bwrap") or "bwrap", room, style or "user"), json.dumps(enter), *command]
+    else:
+        guard["enter"], inside = enter, list(command)
+    full = [sys.executable, "-I", "-S", str(DOOR / "door.py"), "guard", json.dumps(guard), *inside]
+    try:
+        if user is not None:
+            _hand_over(room.scratch, user)
+        process = subprocess.Popen(
+            full, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, pass_fds=tuple(descriptors),
+            env=environment(room), cwd=room.scratch, start_new_session=True, close_fds=True,
+        )  # fmt: skip
+    except BaseException:
+        _taken.pop(user, None)
+        raise
+    if user is not None:
+        _taken[user] = process.pid
+    return process
+
+
+def _hand_over(folder: Path, user: int) -> None:
+    """Give a folder with all that is in it to a user."""
+    os.chown(folder, user, user)
+    for above, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            os.chown(os.path.join(above, name), user, user, follow_symlinks=False)
+
+
 def launch(level: str, room: Room, command: Sequence[str], descriptors: Sequence[int], errors: int) -> subprocess.Popen:
-    """Start a command behind a wall.
+    """Start a command behind a wall. End it with ``end_process``, also when it ended by itself.
 
     Args:
         level: One of ``LEVELS``.
-        room: What it may see.
-        command: The command.
+        room: What it may see and use.
+        command: The command; its first word is a path.
         descriptors: File descriptors that it inherits.
         errors: File descriptor for its standard error.
+
+    Raises:
+        IsolationError: If the level cannot be had here.
+        OSError: If nothing can be started.
     """
-    full = [*_bubblewrap(room), "--", *command] if level == "bubblewrap" else list(command)
-    return subprocess.Popen(
-        full, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, pass_fds=tuple(descriptors),
-        env=environment(room), cwd=room.scratch, start_new_session=True, close_fds=True,
-    )  # fmt: skip
+    style, trouble = _style() if level == "bubblewrap" else (None, "")
+    if trouble:
+        raise IsolationError(f"Isolation level {level} cannot be had on this machine: {trouble}")
+    _close_memory()  # before the worker lives
+    try:
+        process = _start(level, style, room, command, descriptors, errors)
+    except BaseException:
+        _open_memory(None)
+        raise
+    _running.add(process.pid)
+    return process
 
 
 def end_process(process: subprocess.Popen) -> None:
-    """Kill a worker and everything in its session, and wait for it."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    """End a worker with all it started, and wait until all of that is gone."""
+    if process.poll() is None:
+        process.terminate()  # its guard kills whatever is left, and ends last
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=10)
+    for user in [user for user, number in _taken.items() if number == process.pid]:
+        _taken.pop(user, None)
+    _open_memory(process.pid)
+
+
+# --------------------------------------------------------------------------------------------------- the judge's own memory
+_running: set[int] = set()
+_was_dumpable = 1
+
+
+def _close_memory() -> None:
+    """While workers run, nobody of the same user may open ``/proc/JUDGE/mem`` or attach a debugger to the judge."""
+    global _was_dumpable
+    with _lock:
+        if not _running:
+            libc = ctypes.CDLL(None)
+            _was_dumpable = libc.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)
+            libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _open_memory(number: int | None) -> None:
+    """Forget a worker; after the last one the judge's memory is as before."""
+    with _lock:
+        _running.discard(number)
+        if not _running and _was_dumpable == 1:
+            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)

@@ -4,36 +4,12 @@ Started as a script with three arguments: the descriptors of the pipe (read, wri
 settings. It imports the student edition of segkit, torch, and the wire.
 """
 
-import ctypes
 import json
 import os
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-
-def limit(settings: dict[str, Any]) -> None:
-    """Set the limits of this process, before any student code is seen."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS: nothing started from here can gain rights
-    libc.prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL: the judge's end is the worker's end
-    megabytes = 2**20
-    limits = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: settings["file_megabytes"] * megabytes,
-        resource.RLIMIT_NOFILE: 256,
-        resource.RLIMIT_CPU: settings["cpu_seconds"],
-    }
-    if settings["memory_megabytes"]:
-        limits[resource.RLIMIT_DATA] = settings["memory_megabytes"] * megabytes
-    if os.geteuid() != 0:
-        limits[resource.RLIMIT_NPROC] = settings["processes"]
-    for what, value in limits.items():
-        _, hard = resource.getrlimit(what)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(what, (value, value))
 
 
 def quiet() -> None:
@@ -145,7 +121,6 @@ def main() -> None:
     os.chdir(settings["scratch"])
     subject = make_subject(settings)
     answer = operations(subject, settings)
-    limit(settings)
     quiet()
     with os.fdopen(read, "rb") as requests, os.fdopen(write, "wb") as replies:
         serve(requests, replies, answer)

@@ -1,0 +1,235 @@
+"""The way into a worker's room, and the guard before it. A script of its own: standard library only.
+
+``door.py guard SPEC COMMAND...`` starts a command, outlives it, and ends whatever it left behind. ``door.py enter SPEC
+COMMAND...`` puts limits and walls around itself and becomes the command. SPEC is JSON; its keys are those of
+``autograder.sandbox.isolation``.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import kernel  # noqa: E402
+import landlock  # noqa: E402
+import seccomp  # noqa: E402
+
+MEGABYTE = 2**20
+GLANCE = 0.25  # seconds between two looks at what the worker uses
+CANNOT_ENTER = 97
+
+
+# --------------------------------------------------------------------------------------------------------- into the room
+def set_limits(spec: dict[str, Any]) -> None:
+    """Set this process's limits; children inherit them."""
+    wanted = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: spec["file_megabytes"] * MEGABYTE,
+        resource.RLIMIT_NOFILE: spec["open_files"],
+        resource.RLIMIT_CPU: spec["cpu_seconds"],
+        resource.RLIMIT_NPROC: spec["process_limit"],
+    }
+    if spec["memory_megabytes"]:
+        wanted[resource.RLIMIT_DATA] = spec["memory_megabytes"] * MEGABYTE
+    for what, value in wanted.items():
+        _, hard = resource.getrlimit(what)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(what, (value, value))
+    try:  # where memory runs out, the kernel ends workers before it ends the judge
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("1000")
+    except OSError:
+        pass
+
+
+def enter(spec: dict[str, Any], command: list[str]) -> NoReturn:
+    """Put limits and walls around this process, and become the command."""
+    set_limits(spec)
+    if spec["user"] is not None:
+        kernel.become(spec["user"], spec["capability"])
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which would undo it
+    if spec["guard"] and os.getppid() != spec["guard"]:
+        os._exit(CANNOT_ENTER)
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    if spec["landlock"]:
+        own = f"/proc/{os.getpid()}"
+        landlock.restrict([*spec["readable"], own], spec["writable"], spec["devices"])
+    try:
+        seccomp.install(**spec["filter"])
+    except OSError:
+        if spec["filter_needed"]:
+            raise
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.execv(command[0], command)
+
+
+# --------------------------------------------------------------------------------------------------------- before the room
+def children(number: int) -> list[int]:
+    """Processes that a process started or inherited."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{number}/task"):
+            with open(f"/proc/{number}/task/{thread}/children", encoding="ascii") as file:
+                found += map(int, file.read().split())
+    except FileNotFoundError:
+        if not os.path.exists("/proc/self/task/self/children") and not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+            return [child for child, parent in parents() if parent == number]
+    except OSError:
+        pass
+    return found
+
+
+def parents() -> Iterator[tuple[int, int]]:
+    """(process, its parent) of all processes, for kernels without ``/proc/PID/task/TID/children``."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
+                    yield int(name), int(file.read().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+
+
+def descendants() -> list[int]:
+    """All processes below this one. It is a subreaper: those whose parents ended are below it as well."""
+    found, left = [], children(os.getpid())
+    while left:
+        number = left.pop()
+        found.append(number)
+        left += children(number)
+    return found
+
+
+def memory(numbers: list[int]) -> int:
+    """Resident private memory of processes, in MiB."""
+    pages = 0
+    for number in numbers:
+        try:
+            with open(f"/proc/{number}/statm", encoding="ascii") as file:
+                resident, shared = map(int, file.read().split()[1:3])
+                pages += resident - shared
+        except (OSError, ValueError):
+            continue
+    return pages * os.sysconf("SC_PAGESIZE") // MEGABYTE
+
+
+def disk(folder: str, enough: int) -> int:
+    """Space that a folder takes, in MiB; counting ends at ``enough``. Every file counts for a block at least."""
+    total, left = 0, [folder]
+    while left and total <= enough * MEGABYTE:
+        try:
+            with os.scandir(left.pop()) as entries:
+                for entry in entries:
+                    total += max(4096, entry.stat(follow_symlinks=False).st_blocks * 512)
+                    if total > enough * MEGABYTE:
+                        break
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(entry.path)
+        except OSError:
+            continue
+    return total // MEGABYTE
+
+
+def excess(spec: dict[str, Any]) -> str:
+    """What the worker's processes use beyond their limits together, or nothing."""
+    numbers = descendants()
+    if len(numbers) > spec["processes"]:
+        return f"{len(numbers)} processes, {spec['processes']} are allowed"
+    if spec["memory_megabytes"] and len(numbers) > 1 and (used := memory(numbers)) > spec["memory_megabytes"]:
+        return f"all processes together hold {used} MiB, {spec['memory_megabytes']} are allowed"
+    if (used := disk(spec["scratch"], spec["disk_megabytes"])) > spec["disk_megabytes"]:
+        return f"the files take more than {spec['disk_megabytes']} MiB"
+    return ""
+
+
+def reap(child: int) -> int | None:
+    """Collect ended processes; returns the exit code once the child is among them (128 + n for signal n)."""
+    code = None
+    while True:
+        try:
+            number, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return code if code is not None else CANNOT_ENTER
+        if number == 0:
+            return code
+        if number == child:
+            code = os.waitstatus_to_exitcode(status)
+            code = 128 - code if code < 0 else code
+
+
+def end_all() -> None:
+    """Kill everything below this process until nothing is left. No pause between rounds: a chain of forks must lose the race."""
+    while True:
+        for number in descendants():
+            try:
+                os.kill(number, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+
+
+def watch(spec: dict[str, Any], child: int) -> int:
+    """Wait until the child ends, the judge wants it to end, or it uses too much; returns the exit code."""
+    last_look = time.monotonic()
+    while True:
+        event = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, GLANCE)
+        if event is not None and event.si_signo == signal.SIGTERM:
+            return 128 + signal.SIGTERM
+        code = reap(child)
+        if code is not None:
+            return code
+        if time.monotonic() - last_look < GLANCE:
+            continue  # a stream of dying children must neither cost time nor keep the looks away
+        last_look = time.monotonic()
+        trouble = excess(spec)
+        if trouble:
+            sys.stderr.write(f"ended: {trouble}\n")
+            sys.stderr.flush()
+            return 128 + signal.SIGKILL
+
+
+def guard(spec: dict[str, Any], command: list[str]) -> NoReturn:
+    """Start a command, wait for it, and leave nothing of it behind."""
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # nobody of the same user reads or writes this process's memory
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != spec["judge"]:
+        os._exit(CANNOT_ENTER)  # the judge ended before its end could be noticed
+    me = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            if "enter" in spec:
+                enter(spec["enter"] | {"guard": me}, command)
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            os.execv(command[0], command)
+        except BaseException as error:
+            sys.stderr.write(f"the worker's room cannot be entered: {error}\n")
+            sys.stderr.flush()
+            os._exit(CANNOT_ENTER)
+    os.closerange(3, 1 << 16)  # the pipe belongs to the worker alone: its end must be seen by the judge
+    code = watch(spec, child)
+    end_all()
+    os._exit(code)
+
+
+def main() -> None:
+    do, spec, command = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3:]
+    {"guard": guard, "enter": enter}[do](spec, command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""System calls that Python has no function for. Runs inside the wall's door: standard library only."""
+
+import ctypes
+import os
+import struct
+
+__all__ = ["DAC_OVERRIDE", "DAC_READ_SEARCH", "become", "call", "has_capability", "prctl"]
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 3, 8
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_CAP_AMBIENT = 36, 38, 22, 47
+PR_CAP_AMBIENT_RAISE = 2
+DAC_OVERRIDE, DAC_READ_SEARCH = 1, 2
+CAPABILITY_VERSION = 0x20080522
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def call(number: int, *arguments: object) -> int:
+    """Make a system call by number.
+
+    Raises:
+        OSError: If the kernel refuses it.
+    """
+    _libc.syscall.restype = ctypes.c_long
+    converted = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    return _checked(_libc.syscall(ctypes.c_long(number), *converted), f"system call {number}")
+
+
+def prctl(option: int, *arguments: object) -> int:
+    """Call prctl(2).
+
+    Raises:
+        OSError: If the kernel refuses it.
+    """
+    values = [*arguments, *[0] * (4 - len(arguments))]
+    converted = [ctypes.c_ulong(value) if isinstance(value, int) else value for value in values]
+    return _checked(_libc.prctl(ctypes.c_int(option), *converted), f"prctl {option}")
+
+
+def has_capability(number: int) -> bool:
+    """Whether this process may use a capability."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
+        effective = next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), 0)
+    return bool(effective >> number & 1)
+
+
+def become(user: int, keep: int | None = None) -> None:
+    """Turn from root into a user without a name, without groups and without rights.
+
+    Args:
+        user: User and group id.
+        keep: One capability that is kept, also over an exec, or None. Where Python itself lies in a folder that only root
+            may enter, a worker needs the right to read it.
+    """
+    prctl(PR_SET_KEEPCAPS, int(keep is not None))
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    if keep is None:
+        return
+    mask = 1 << keep
+    header = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITY_VERSION, 0))
+    sets = ctypes.create_string_buffer(struct.pack("=6I", mask, mask, mask, 0, 0, 0))
+    _checked(_libc.capset(header, sets), "capset")
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, keep)

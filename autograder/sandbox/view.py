@@ -1,0 +1,106 @@
+"""What a worker may see of this machine: Python, the system's libraries, and what its room names."""
+
+import os
+import site
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Limits", "Room", "devices", "environment", "open_to_all", "python_folders", "visible"]
+
+PACKAGES = Path(__file__).resolve().parents[2]
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+GPU = ("/sys", "/usr/local/nvidia", "/proc/driver/nvidia", "/etc/nvidia")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a worker may use. Memory and disk count all of its processes together, the rest each process.
+
+    Attributes:
+        memory_megabytes: Private memory; 0 for no limit (CUDA reserves addresses without bound).
+        file_megabytes: Size of one file.
+        disk_megabytes: Size of all files in the scratch folder.
+        processes: Processes and threads.
+        open_files: Open files of one process.
+        cpu_seconds: CPU time of one process.
+    """
+
+    memory_megabytes: int = 3500
+    file_megabytes: int = 64
+    disk_megabytes: int = 512
+    processes: int = 256
+    open_files: int = 256
+    cpu_seconds: int = 3600
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a worker may see and use.
+
+    Attributes:
+        scratch: The one folder it may write to.
+        readable: Files and folders it may read, beside Python itself.
+        gpu: Whether the GPU's device files are let in.
+        limits: What it may use.
+    """
+
+    scratch: Path
+    readable: Sequence[Path] = field(default_factory=tuple)
+    gpu: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+def environment(room: Room) -> dict[str, str]:
+    """The worker's whole environment."""
+    return {
+        "HOME": str(room.scratch), "TMPDIR": str(room.scratch), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "PYTHONHASHSEED": "0", "MPLBACKEND": "Agg",
+        "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "SEGKIT_WORKER": "1",
+    }  # fmt: skip
+
+
+def python_folders() -> list[Path]:
+    """Folders without which this Python does not run: its prefix, the base it was made from, and site-packages."""
+    folders = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), *map(Path, site.getsitepackages())}
+    return sorted(folder for folder in folders if folder.is_dir())
+
+
+def hidden() -> list[Path]:
+    """What no worker sees although it may lie within a visible folder: the grader, and the full kit with its reference."""
+    if PACKAGES.name in ("site-packages", "dist-packages"):
+        return [PACKAGES / "segkit", PACKAGES / "autograder"]
+    return [PACKAGES]
+
+
+def without(path: Path, holes: Iterable[Path]) -> list[Path]:
+    """Cut holes into a folder: the folder itself if there are none in it, else its entries around them."""
+    holes = list(holes)
+    if path in holes:
+        return []
+    if not any(path in hole.parents for hole in holes):
+        return [path]
+    return [part for entry in sorted(path.iterdir()) for part in without(entry, holes)]
+
+
+def visible(room: Room) -> list[Path]:
+    """Files and folders that a worker may read; a folder within another that is named is left out."""
+    wanted = [Path(path) for path in (*SYSTEM, *(GPU if room.gpu else ())) if os.path.exists(path)]
+    wanted = [part for path in [*wanted, *python_folders()] for part in without(path, hidden())]
+    unique = dict.fromkeys([*wanted, *(Path(path) for path in room.readable)])
+    return [path for path in unique if path.is_symlink() or not any(above in unique for above in path.parents)]
+
+
+def devices(room: Room) -> list[Path]:
+    """Device files that a worker may use."""
+    names = [Path("/dev") / name for name in ("null", "zero", "full", "random", "urandom")]
+    return names + (sorted(Path("/dev").glob("nvidia*")) if room.gpu else [])
+
+
+def open_to_all(path: Path) -> bool:
+    """Whether a user without any right of its own can read a file or folder."""
+    path = Path(os.path.realpath(path))
+    if not all(above.stat().st_mode & 0o001 for above in path.parents):
+        return False
+    return path.stat().st_mode & 0o005 == 0o005 if path.is_dir() else bool(path.stat().st_mode & 0o004)
