@@ -119,11 +119,13 @@ def _all(run: Run, paths: Sequence[Path], names: dict[Path, str], jobs: int, say
     marks.mkdir()
     bar = tqdm(total=len(paths), desc="grading", unit="submission", file=sys.stdout, disable=None)
     try:
-        # a judge that dies takes those beside it along: each of them gets one more try, alone
-        for path in _side_by_side(run, paths, names, jobs, results, bar, say):
-            if _side_by_side(run, [path], names, 1, results, bar, say):
-                results[path] = _not_graded(run, names[path], "the judge process died, twice (out of memory?)", say)
+        left = _side_by_side(run, paths, names, jobs, results, bar, say)
+        while left:  # a judge died and took along those beside it: one after the other, the first left over is who it dies of
+            left = _side_by_side(run, left, names, 1, results, bar, say)
+            if left:
+                results[left[0]] = _not_graded(run, names[left[0]], "the judge process died, twice (out of memory?)", say)
                 bar.update()
+            left = left[1:]
     except KeyboardInterrupt:
         say(f"Interrupted: {len(results)} of {len(paths)} submissions are graded and written; run again for the rest.")
         raise
@@ -135,8 +137,8 @@ def _all(run: Run, paths: Sequence[Path], names: dict[Path, str], jobs: int, say
 def _side_by_side(
     run: Run, paths: Sequence[Path], names: dict[Path, str], jobs: int, results: dict[Path, dict[str, Any]], bar: tqdm, say
 ) -> list[Path]:
-    """Grade submissions in a pool of judges; returns those that have no result because a judge died."""
-    died, marks = [], run.folder / "marks"
+    """Grade submissions in a pool of judges; returns those that have no result because a judge died, in their order."""
+    marks = run.folder / "marks"
     pool = ProcessPoolExecutor(max(1, min(jobs, len(paths))), get_context("spawn"), _attach, (run.settings, run.folder))
     try:
         waiting = {pool.submit(_judge, path, names[path], marks): path for path in paths}
@@ -147,7 +149,6 @@ def _side_by_side(
                 try:
                     results[path] = future.result()
                 except BrokenProcessPool:
-                    died.append(path)
                     continue
                 except Exception as error:  # whatever it was: the rest of the class is graded
                     results[path] = _not_graded(run, names[path], f"{type(error).__name__}: {error}", say)
@@ -155,7 +156,7 @@ def _side_by_side(
             bar.set_postfix_str(_doing(marks), refresh=True)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return died
+    return [path for path in paths if path not in results]
 
 
 def _not_graded(run: Run, name: str, reason: str, say) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def write_submission(
 
 def settings(out: Path, **more: Any) -> Settings:
     """Settings of a run with a fixed secret."""
-    return Settings(str(TINY), out, **({"data": "drawn", "secret": SECRET, "device": "cpu", "seconds": 20.0} | more))
+    return Settings(out=out, **({"assignment": str(TINY), "data": "drawn", "secret": SECRET, "device": "cpu", "seconds": 20.0} | more))
 
 
 def open_run(out: Path, **more: Any) -> Run:
