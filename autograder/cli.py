@@ -14,6 +14,8 @@ COMMANDS = {
     "release": ("autograder.release:release_command", "Build the student release, leak-checked."),
     "grade": ("autograder.cli:grade_command", "Grade submissions: results, reports, class page."),
     "collect": ("autograder.collect:collect_command", "Write clean copies of raw hand-ins for nbgrader."),
+    "export": ("autograder.export.command:export_command", "Results for Gradescope, Classroom 50, JUnit, or as CSV."),
+    "gradescope-zip": ("autograder.export.gradescope_zip:gradescope_zip_command", "Pack the grader for Gradescope."),
     "selftest": ("autograder.selftest:selftest_command", "Sit the grader's own exam: known submissions, known results."),
 }
 
@@ -25,7 +27,7 @@ def main() -> None:
 
 
 @click.command("grade")
-@click.argument("submissions", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("submissions", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where results, reports and class pages go.")
 @click.option("--assignment", default="fcn", show_default=True, help="Name of the assignment, or its folder.")
 @click.option("--data", default=None, help="CMP_ROOT (holds base/), or 'sample' for the embedded sample.")
@@ -35,8 +37,14 @@ def main() -> None:
 @click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap or process.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
 @click.option("--only", multiple=True, metavar="CHECK", help="Grade this check only (may be repeated).")
-def grade_command(submissions, out, assignment, data, gate_data, checkpoints, jobs, require_isolation, device, only) -> None:
-    """Grade SUBMISSIONS (folders or zips).
+@click.option("--bulk", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Bulk download (zip) of Canvas, Moodle, Gradescope or nbgrader's exchange.")
+@click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for --bulk.")
+@click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.")
+def grade_command(
+    submissions, out, assignment, data, gate_data, checkpoints, jobs, require_isolation, device, only, bulk, roster, due
+) -> None:  # fmt: skip
+    """Grade SUBMISSIONS (folders or zips), or those in a bulk download.
 
     Exit 0: all was graded, whatever the points; 1: something could not be graded; 2: bad usage.
     """
@@ -50,6 +58,12 @@ def grade_command(submissions, out, assignment, data, gate_data, checkpoints, jo
     missing = [str(path) for path in submissions if not path.exists()]
     if missing:
         raise click.UsageError(f"no such submission: {', '.join(missing[:5])}")
+    if bulk:
+        from autograder.bulk.command import bulk_submissions
+
+        submissions = [*submissions, *bulk_submissions(bulk, out.resolve(), roster, due, assignment, click.echo)]
+    if not submissions:
+        raise click.UsageError("nothing to grade: give SUBMISSIONS (folders or zips), or --bulk EXPORT.zip")
     settings = Settings(
         assignment, out.resolve(), data, gate_data, checkpoints, require_isolation, device=device, only=tuple(only)
     )

@@ -1,0 +1,21 @@
+"""A graded class for other systems: each target is one file here, and one line of ``WRITERS``.
+
+A writer turns results into texts: ``writer(entries, options)`` yields ``(path below the output folder, text)``. It writes no file
+and reads none, so a new target is a function and a line. No writer ever says 0 for points that nobody has given yet
+(``needs_manual``, ``could_not_grade``): it leaves them out.
+"""
+
+from autograder.export.classroom50 import write_classroom50
+from autograder.export.entries import Entry, ExportError, Options, read_entries
+from autograder.export.gradescope import write_gradescope
+from autograder.export.junit import write_junit
+from autograder.export.nbgrader_csv import write_nbgrader_csv
+
+__all__ = ["WRITERS", "Entry", "ExportError", "Options", "read_entries"]
+
+WRITERS = {
+    "gradescope": write_gradescope,
+    "classroom50": write_classroom50,
+    "junit": write_junit,
+    "csv": write_nbgrader_csv,
+}

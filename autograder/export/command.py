@@ -1,0 +1,95 @@
+"""``python -m autograder export``: a graded folder for Gradescope, Classroom 50, JUnit readers, or as CSV."""
+
+import csv
+import sys
+from pathlib import Path
+
+import click
+
+__all__ = ["export_command"]
+
+TARGETS = ("gradescope", "classroom50", "junit", "csv")
+
+
+@click.command("export")
+@click.argument("graded", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--to", "target", required=True, type=click.Choice(TARGETS))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder, or a file where one is written. Default: GRADED/exports/TARGET.")
+@click.option("--visibility", default="visible", show_default=True, help="Gradescope: visible, after_due_date, after_published, hidden.")
+@click.option("--fact", "facts", multiple=True, metavar="NAME=VALUE",
+              help="Classroom 50: what its runner would say, such as commit=https://.../{owner}/commit/abc (may be repeated).")
+@click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for names and mail.")
+@click.option("--due", default="", help="CSV: when the work was due.")
+def export_command(graded, target, out, visibility, facts, roster, due) -> None:  # fmt: skip
+    """Write the results of GRADED (what `grade --out` wrote, or one folder in it) for another system.
+
+    Points that nobody has given yet (by hand, not gradable) are left out, never 0.
+    Exit 0: everything was exported; 1: a result could not be; 2: bad usage.
+    """
+    from autograder.export import WRITERS, ExportError, Options, read_entries
+    from autograder.export.classroom50 import environment_facts
+    from autograder.export.gradescope import VISIBILITIES
+    from autograder.roster import Roster, RosterError, read_roster
+
+    if visibility not in VISIBILITIES:
+        raise click.UsageError(f"--visibility: expected one of {', '.join(VISIBILITIES)}, found {visibility!r}.")
+    notices: list[str] = []
+    try:
+        options = Options(
+            facts=environment_facts() | _facts(facts), visibility=visibility, due=due, say=notices.append,
+            roster=read_roster(roster) if roster else Roster(), handed_in=_handed_in(graded),
+        )  # fmt: skip
+        entries = read_entries(graded, notices.append)
+        texts = list(WRITERS[target](entries, options))
+        written = _write(texts, out or graded / "exports" / target)
+    except (ExportError, RosterError) as error:
+        raise click.UsageError(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    for notice in notices:
+        click.echo(notice, err=True)
+    click.echo(f"{len(entries)} results, {len(written)} files for {target}" + (f": {written[0]}" if written else ""))
+    _say_open(entries)
+    sys.exit(1 if notices else 0)
+
+
+def _facts(pairs: tuple[str, ...]) -> dict[str, str]:
+    from autograder.export.classroom50 import FACTS
+
+    facts = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or name not in FACTS:
+            raise click.UsageError(f"--fact: expected NAME=VALUE with a name among {', '.join(FACTS)}; found {pair!r}.")
+        facts[name] = value
+    return facts
+
+
+def _handed_in(graded: Path) -> dict[str, str]:
+    """Submission name -> when it was handed in, where the hand-ins came from a bulk download."""
+    try:
+        with (graded / "handins.csv").open(encoding="utf-8", newline="") as file:
+            return {row["name"]: row["submitted"] for row in csv.DictReader(file) if row.get("submitted")}
+    except (OSError, KeyError, ValueError):
+        return {}
+
+
+def _write(texts: list, out: Path) -> list[Path]:
+    """Write the texts below a folder, or the only one as the file that ``out`` names."""
+    from autograder.report.rendering import write_page
+
+    if out.suffix in (".json", ".xml", ".csv") and not out.is_dir():
+        if len(texts) > 1:
+            raise click.UsageError(f"--out {out} is one file, but {len(texts)} are to be written; give a folder.")
+        return [write_page(out, text) for _, text in texts]
+    return [write_page(out / path, text) for path, text in texts]
+
+
+def _say_open(entries: list) -> None:
+    from autograder.export.entries import open_checks
+
+    for status, words in (("needs_manual", "waits for points by hand"), ("could_not_grade", "could not be graded")):
+        names = [e.folder for e in entries if any(c["status"] == status for c in open_checks(e.result))]
+        if names:
+            more = f" ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if status == "could_not_grade" else ""
+            click.echo(f"{len(names)} results hold something that {words}{more}; it was left out, not exported as 0.")

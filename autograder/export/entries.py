@@ -1,0 +1,107 @@
+"""What every target starts from: the results of a graded folder, and which of their points are known."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from autograder.report.labels import clean_text
+from autograder.result_schema import ResultSchemaError, validate
+from autograder.roster import Roster
+
+__all__ = ["Entry", "ExportError", "Options", "Writer", "given_checks", "open_checks", "open_words", "read_entries", "shown"]
+
+MAX_TEXT = 20_000
+
+
+class ExportError(Exception):
+    """A result cannot be exported; the text says which, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result.
+
+    Attributes:
+        folder: Name of its folder in the graded folder; safe as a file name, unlike the name in the result.
+        result: Content of its ``result.json``.
+    """
+
+    folder: str
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a writer is told beside the results.
+
+    Attributes:
+        facts: Values that only the other system knows (``{"classroom": ...}``); ``{owner}`` in them is filled in.
+        visibility: When students see Gradescope's tests.
+        roster: The class, for names and mail addresses.
+        due: When the work was due, ISO 8601, or empty.
+        handed_in: Submission name -> when it was handed in, ISO 8601.
+        say: Where notices go (such as a result that cannot be exported); the other results are exported all the same.
+    """
+
+    facts: Mapping[str, str] = field(default_factory=dict)
+    visibility: str = "visible"
+    roster: Roster = field(default_factory=Roster)
+    due: str = ""
+    handed_in: Mapping[str, str] = field(default_factory=dict)
+    say: Callable[[str], None] = lambda text: None
+
+
+Writer = Callable[[Iterable[Entry], Options], Iterator[tuple[PurePosixPath, str]]]
+
+
+def read_entries(graded: Path, say: Callable[[str], None]) -> list[Entry]:
+    """Read the results of a graded folder.
+
+    Args:
+        graded: What ``grade --out`` wrote, or the folder of one submission in it.
+        say: Where it goes what is wrong with a result that cannot be used.
+
+    Returns:
+        The valid results, in the order of their folders.
+
+    Raises:
+        ExportError: If there is no result at all.
+    """
+    files = [graded / "result.json"] if (graded / "result.json").is_file() else sorted(graded.glob("*/result.json"))
+    if not files:
+        raise ExportError(f"{graded}: expected results (NAME/result.json), found none. Run `python -m autograder grade` first.")
+    entries = []
+    for file in files:
+        try:
+            result = json.loads(file.read_text(encoding="utf-8"))
+            validate(result)
+        except (OSError, ValueError, RecursionError, ResultSchemaError) as error:
+            say(f"{file}: not exported: {error}")
+            continue
+        entries.append(Entry(file.resolve().parent.name, result))
+    return entries
+
+
+def given_checks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The checks whose points are known."""
+    return [check for check in result["checks"] if check["points"] is not None]
+
+
+def open_checks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The checks whose points nobody has given yet: by hand, or not gradable."""
+    return [check for check in result["checks"] if check["points"] is None]
+
+
+def open_words(check: Mapping[str, Any]) -> str:
+    """Why a check has no points, for students."""
+    if check["status"] == "needs_manual":
+        return f"up to {check['max_points']:g} points, given by hand"
+    return f"could not be graded: up to {check['max_points']:g} points are open, none is lost"
+
+
+def shown(text: str) -> str:
+    """A message as other systems may show it: no terminal codes, no characters that XML or a browser chokes on, not endless."""
+    text = clean_text(text).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}\n[cut at {MAX_TEXT} characters]"

@@ -1,0 +1,58 @@
+"""JUnit XML as pytest writes it (family ``xunit2``), one file per submission: for CI systems that draw tests.
+
+Points are properties of a test case. A check graded by hand is ``skipped``, one that could not be graded is an ``error``; neither
+has a property ``points``.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+from xml.etree import ElementTree
+
+from autograder.export.entries import Entry, Options, open_words, shown
+from autograder.report.labels import first_line
+
+__all__ = ["junit_xml", "write_junit"]
+
+
+def junit_xml(result: Mapping[str, Any]) -> str:
+    """Translate one result to a JUnit XML document."""
+    checks = result["checks"]
+    counts = {
+        "errors": sum(c["status"] == "could_not_grade" for c in checks),
+        "failures": sum(c["status"] in ("partial", "not_earned") for c in checks),
+        "skipped": sum(c["status"] == "needs_manual" for c in checks),
+        "tests": len(checks),
+    }
+    suites = ElementTree.Element("testsuites", name=shown(result["assignment"]))
+    suite = ElementTree.SubElement(
+        suites, "testsuite", name=shown(result["submission"]), **{name: str(count) for name, count in counts.items()},
+        time=f"{result['seconds']:.3f}", timestamp=result["started"], hostname="segkit",
+    )  # fmt: skip
+    for check in checks:
+        _case(suite, check, shown(result["assignment"]))
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
+
+
+def _case(suite: ElementTree.Element, check: Mapping[str, Any], assignment: str) -> None:
+    case = ElementTree.SubElement(
+        suite, "testcase", classname=assignment, name=check["id"], time=f"{check['seconds'] or 0:.3f}"
+    )
+    properties = ElementTree.SubElement(case, "properties")
+    for name, value in (("points", check["points"]), ("max_points", check["max_points"]), ("cause", check["cause"])):
+        if value is not None:
+            ElementTree.SubElement(properties, "property", name=name, value=f"{value:g}" if name != "cause" else value)
+    text = shown(check["message"])
+    if check["status"] == "needs_manual":
+        ElementTree.SubElement(case, "skipped", type="pytest.skip", message=open_words(check)).text = text
+    elif check["status"] == "could_not_grade":
+        ElementTree.SubElement(case, "error", message=open_words(check)).text = text
+    elif check["status"] != "earned":
+        head = f"{check['points']:g} of {check['max_points']:g} points. {first_line(text)}"
+        ElementTree.SubElement(case, "failure", message=head.strip()).text = text
+
+
+def write_junit(entries: Iterable[Entry], options: Options) -> Iterator[tuple[PurePosixPath, str]]:
+    """One ``junit.xml`` per submission."""
+    for entry in entries:
+        yield PurePosixPath(entry.folder, "junit.xml"), junit_xml(entry.result)

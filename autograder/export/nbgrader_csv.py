@@ -1,0 +1,66 @@
+"""A class as CSV with the columns of ``nbgrader export``, quoted and harmless in a spreadsheet.
+
+nbgrader counts an ungraded answer as 0. Here ``score`` and ``max_score`` are sums over the checks that have points, so that what
+is open (given by hand, not gradable) lowers neither; without any points both are empty.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+
+from autograder.export.entries import Entry, Options, given_checks, shown
+from autograder.roster import Student
+
+__all__ = ["COLUMNS", "nbgrader_csv", "write_nbgrader_csv"]
+
+COLUMNS = (
+    "assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email", "raw_score",
+    "late_submission_penalty", "score", "max_score",
+)  # fmt: skip
+
+# a spreadsheet takes a cell that begins so for a formula; the last ones only after it has stripped or widened them
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def nbgrader_csv(entries: Sequence[Entry], options: Options) -> str:
+    """One line per result, then one without points for each student of the roster who has none."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    seen = set()
+    for entry in entries:
+        name = entry.result["submission"]
+        student = options.roster.by_name(name)
+        seen.add(student.name if student else name)
+        writer.writerow(map(_cell, _row(entry, student, options)))
+    assignment = entries[0].result["assignment"] if entries else ""
+    for student in options.roster.students:
+        if student.name not in seen:
+            row = [assignment, options.due, "", student.name, student.last_name, student.first_name, student.email]
+            writer.writerow(map(_cell, [*row, "", "", "", ""]))
+    return text.getvalue()
+
+
+def _row(entry: Entry, student: Student | None, options: Options) -> list[str]:
+    result, given = entry.result, given_checks(entry.result)
+    score = f"{sum(check['points'] for check in given):g}" if given else ""
+    top = f"{sum(check['max_points'] for check in given):g}" if given else ""
+    person = [student.last_name, student.first_name, student.email] if student else ["", "", ""]
+    handed_in = options.handed_in.get(result["submission"], "")
+    # the kit takes nothing off for lateness: that is the instructor's decision, in nbgrader or in the spreadsheet
+    penalty = "0" if given else ""
+    return [result["assignment"], options.due, handed_in, result["submission"], *person, score, penalty, score, top]
+
+
+def _cell(value: str) -> str:
+    """One line of plain text that no spreadsheet runs."""
+    value = shown(value)
+    if value.lstrip(" \u00a0").startswith(FORMULA_STARTS):
+        value = f"'{value}"
+    return " ".join(value.splitlines()) if value.splitlines() else value
+
+
+def write_nbgrader_csv(entries: Iterable[Entry], options: Options) -> Iterator[tuple[PurePosixPath, str]]:
+    """``grades.csv`` of the whole class."""
+    yield PurePosixPath("grades.csv"), nbgrader_csv(list(entries), options)
