@@ -58,8 +58,24 @@ def judge_confusion_matrix(student: Student, grading: Grading) -> None:
             "hist.values", "")  # fmt: skip
         text = f"confusion_matrix: {_differing(found, expected)}. {why}".strip()
         grading.lose("counts", cause=cause, message=text, measured={"differ": int((found != expected).sum())})
+    else:
+        _judge_missing_classes(student, grading, pred, gt)
     _judge_ignored(student, grading, rng, shape, transposed)
     _judge_dtypes(student, grading, rng, transposed)
+
+
+def _judge_missing_classes(student: Student, grading: Grading, pred: NDArray, gt: NDArray) -> None:
+    """A picture in which the last classes do not occur: the table keeps its size."""
+    pred, gt = np.minimum(pred, 1), np.minimum(gt, 1)
+    try:
+        right = np.array_equal(_counts(student, pred, gt, 5), confusion_matrix(pred, gt, 5))
+        reason = ""
+    except StudentError as error:
+        right, reason = False, f"\n{error}"
+    if not right:
+        text = ("confusion_matrix: wrong where the last classes do not occur in a picture; expected (n_class, n_class) with rows of "
+                f"zeros for them. Likely cause: a missing minlength.{reason}")  # fmt: skip
+        grading.lose("counts", cause="hist.shape", message=text, share=0.5)
 
 
 def _judge_ignored(student: Student, grading: Grading, rng, shape, transposed: bool) -> None:
@@ -97,7 +113,8 @@ def _judge_dtypes(student: Student, grading: Grading, rng, transposed: bool) -> 
         try:
             found = _counts(student, pred, gt, n_class)
         except StudentError as error:
-            text = f"confusion_matrix fails for {name} inputs and n_class={n_class}.\n{error}"
+            why = "" if dtype is np.int64 else "Likely cause: n_class * gt + pred overflows; convert to int64 first.\n"
+            text = f"confusion_matrix fails for {name} inputs and n_class={n_class}. {why}{error}"
             grading.lose("dtypes", cause="hist.overflow", message=text, measured={"dtype": name, "n_class": n_class})
             return
         if not np.array_equal(found, expected):

@@ -1,0 +1,178 @@
+"""Entries of the exam: small changes to a correct submission, each with the exact result it must get.
+
+They lie in the assignment's folder ``corpus/``. TOML files hold changes of source text; ``damaged.py`` and ``attacks.py``
+hold functions for what is no change of text (``build(folder, notebooks)``, registered with ``@entry``).
+
+One entry in TOML::
+
+    [[mutants]]
+    name = "crop-one-row-late"            # unique within its kind
+    about = "wrong crop"                  # line of the specification that it belongs to
+    cell = "fcn32s"                       # grade id of the solution cell
+    change = [["19 : 19 + height", "20 : 20 + height"]]     # old text -> new text, wherever it stands in the cell
+    points = { "fcn32s.crop" = 2 }        # what the checks give that are lost in part or whole; all others stay full
+    cause = "crop.shift"                  # stable cause code of a lost check
+    says = "begins at row 20"             # words (or measured values) of its message
+
+In place of ``change``: ``source`` (a whole new cell). Beside it: ``also`` (grade id -> changes of further cells), ``above``
+(new cells right above), ``files`` (path -> text), ``note`` (words of the result's notes), ``unseen`` (why no visible check
+tells the student), ``checks`` (graded beyond, or in place of, those that the cell touches).
+"""
+
+import importlib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["KINDS", "Corpus", "CorpusError", "Entry", "entry_list", "read_corpus"]
+
+KINDS = ("mutants", "variants", "damaged", "attacks", "year", "generated", "leaks")
+TEXT_KINDS = ("mutants", "variants", "attacks", "year")
+
+
+class CorpusError(Exception):
+    """An entry cannot be used: a fault of the corpus, not of the grader."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One submission of the exam and the result it must get.
+
+    Attributes:
+        kind: One of ``KINDS``.
+        name: Unique within its kind.
+        about: What it stands for.
+        changes: Grade id -> (old, new) texts.
+        sources: Grade id -> whole new source.
+        above: Grade id -> sources of new cells right above that cell.
+        files: Path in the submission -> text.
+        build: Name of a function of the corpus that damages the submission, or an empty string.
+        checks: Ids of the checks it is graded in.
+        points: Check id -> points it must get; the others of ``checks`` must give all theirs.
+        cause: Cause code that a lost check must carry; empty for none.
+        says: Words that the messages of the lost checks must hold.
+        note: Words that the result's notes must hold.
+        unseen: Why no visible check tells the student, or an empty string.
+        overrides: Rubric settings that differ.
+        seconds: Wall-clock limit of one answer.
+        unreadable: Whether the submission as a whole cannot be read.
+    """
+
+    kind: str
+    name: str
+    about: str = ""
+    changes: Mapping[str, list] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    above: Mapping[str, list] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    build: str = ""
+    checks: tuple[str, ...] = ()
+    points: Mapping[str, float] = field(default_factory=dict)
+    cause: str = ""
+    says: tuple[str, ...] = ()
+    note: tuple[str, ...] = ()
+    unseen: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    unreadable: bool = False
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Grade ids of the cells it changes."""
+        return tuple(dict.fromkeys([*self.changes, *self.sources, *self.above]))
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The entries of an assignment.
+
+    Attributes:
+        folder: Where they lie.
+        touches: Grade id of a solution cell -> ids of the checks that it can touch.
+        entries: All of them but the generated ones.
+        equivalent: Changes that a tool makes and that change nothing: digest of the changed cell -> reason.
+    """
+
+    folder: Path
+    touches: Mapping[str, list[str]]
+    entries: tuple[Entry, ...]
+    equivalent: tuple[Mapping[str, str], ...] = ()
+
+    def of_kind(self, kind: str) -> list[Entry]:
+        return [entry for entry in self.entries if entry.kind == kind]
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _text_entry(kind: str, content: Mapping[str, Any], touches: Mapping[str, list[str]]) -> Entry:
+    """Read one entry of a TOML file."""
+    known = {"name", "about", "cell", "change", "source", "also", "above", "files", "checks", "points", "cause", "says", "note",
+             "unseen", "overrides", "seconds"}  # fmt: skip
+    unknown = set(content) - known
+    if unknown or "name" not in content:
+        raise CorpusError(f"{kind}, entry {content.get('name')!r}: unknown or missing keys {', '.join(sorted(unknown)) or 'name'}")
+    cell = content.get("cell")
+    changes = {cell: content["change"]} if "change" in content else {}
+    changes |= content.get("also", {})
+    sources = {cell: content["source"]} if "source" in content else {}
+    above = {cell: content["above"]} if "above" in content else {}
+    cells = dict.fromkeys([*changes, *sources, *above])
+    checks = content.get("checks") or [check for name in cells for check in touches[name]]
+    return Entry(
+        kind, content["name"], content.get("about", ""), changes, sources, above, content.get("files", {}), "", tuple(checks),
+        content.get("points", {}), content.get("cause", ""), _words(content.get("says", ())), _words(content.get("note", ())),
+        content.get("unseen", ""), content.get("overrides", {}), float(content.get("seconds", 0)),
+    )  # fmt: skip
+
+
+def entry_list(kind: str) -> tuple[list[Entry], Any]:
+    """Return a list of entries and the decorator that adds a building function to it, for the Python files of a corpus."""
+    entries: list[Entry] = []
+
+    def entry(checks: Iterable[str], about: str = "", says: Any = (), note: Any = (), **more: Any):
+        def add(function):
+            name = function.__name__.replace("_", "-")
+            where = f"{function.__module__}:{function.__name__}"
+            entries.append(
+                Entry(kind, name, about or (function.__doc__ or "").strip(), build=where, checks=tuple(checks), says=_words(says),
+                      note=_words(note), **more)
+            )  # fmt: skip
+            return function
+
+        return add
+
+    return entries, entry
+
+
+def read_corpus(folder: Path) -> Corpus:
+    """Read the entries of an assignment.
+
+    Args:
+        folder: The assignment's folder; the entries lie in ``corpus/`` below it.
+
+    Raises:
+        CorpusError: If there are none, or one of them cannot be used.
+    """
+    place = folder / "corpus"
+    if not (place / "corpus.toml").is_file():
+        raise CorpusError(f"{place}: expected a corpus (corpus.toml and the entries), but found none.")
+    try:
+        general = tomllib.loads((place / "corpus.toml").read_text(encoding="utf-8"))
+        entries: list[Entry] = []
+        for path in sorted(place.glob("*.toml")):
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+            entries += [_text_entry(kind, entry, general["touches"]) for kind in TEXT_KINDS for entry in content.get(kind, ())]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise CorpusError(f"{place}: {error!r}") from error
+    for path in sorted(place.glob("*.py")):
+        if path.stem != "__init__":
+            entries += importlib.import_module(f"autograder.assignments.{folder.name}.corpus.{path.stem}").ENTRIES
+    names = [(entry.kind, entry.name) for entry in entries]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise CorpusError(f"{place}: names given twice: {twice}")
+    return Corpus(place, general["touches"], tuple(entries), tuple(general.get("equivalent", ())))

@@ -1,0 +1,81 @@
+"""What a student sees before handing in: the visible checks of the notebooks, run on the submission of an entry.
+
+The check cells themselves are executed, on the definitions as ``segkit.notebooks.take`` would give them. This runs the code
+of the corpus in the judge's own process: it is for the mistakes of the corpus, never for its attacks.
+"""
+
+import ast
+import contextlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from segkit.notebooks import Unrunnable, execute, open_folder
+
+__all__ = ["check_cells", "first_complaint"]
+
+FAULT = "[!!]"
+
+
+def check_cells(notebooks: dict[str, dict[str, Any]], defined: str) -> list[str]:
+    """Sources of the check cells that need nothing but solutions: they import a check and call it on ``defined``."""
+    found = []
+    for notebook in notebooks.values():
+        for cell in notebook["cells"]:
+            grade_id = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
+            if cell["cell_type"] != "code" or not grade_id.startswith("check-"):
+                continue
+            tree = ast.parse(cell["source"])
+            names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+            if defined in names and "kit" not in names:
+                found.append(cell["source"])
+    return found
+
+
+def first_complaint(folder: Path, notebooks: dict[str, dict[str, Any]], defines: dict[str, str], cells: tuple[str, ...]) -> str:
+    """Run the visible checks of the changed cells until one complains.
+
+    Args:
+        folder: The submission, with the course's ``assignment.json`` in it.
+        notebooks: The course's notebooks.
+        defines: Grade id -> name, of the rubric.
+        cells: Grade ids of the changed cells.
+
+    Returns:
+        The line that the student reads, or an empty string if all checks are content.
+    """
+    here = os.getcwd()
+    os.chdir(folder)  # the checks look for assignment.json in the working folder
+    try:
+        workbook = open_folder(folder, dict(defines))
+        for grade_id in cells:
+            name = defines[grade_id]
+            for source in check_cells(notebooks, name):
+                line = _complaint(source, workbook, set(defines.values()))
+                if line:
+                    return line
+        return ""
+    finally:
+        os.chdir(here)
+
+
+def _complaint(source: str, workbook, known: set[str]) -> str:
+    """Run one check cell; its first fault, or an empty string."""
+    space: dict[str, Any] = {"__name__": "__main__"}
+    names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
+        for name in sorted(names & known):
+            definition = workbook.find(name)
+            if definition is None:
+                return f"NameError: {name} is not defined"
+            try:
+                space[name] = execute(workbook.program(definition))[name]
+            except Unrunnable as error:
+                return str(error)
+        try:
+            exec(compile(source, "check cell", "exec"), space)
+        except Exception as error:  # a check that breaks is a complaint too, if a poor one
+            return f"{type(error).__name__}: {error}"
+    return next((line for line in printed.getvalue().splitlines() if line.startswith(FAULT)), "")

@@ -1,0 +1,212 @@
+"""Sit the exam: grade every entry in parallel judges and hold each result against what it must be."""
+
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from autograder.grade import grade_path
+from autograder.run import Run, Settings
+from autograder.selftest.building import solved_notebooks, write_submission
+from autograder.selftest.entries import Entry
+from autograder.selftest.seen import first_complaint
+from autograder.selftest.traces import Traces
+
+__all__ = ["SECRET", "Outcome", "sit"]
+
+SECRET = "the grader's own exam"  # fixed: the exam must give the same verdict everywhere
+SEEN_KINDS = ("mutants",)
+
+
+@dataclass
+class Outcome:
+    """What became of one entry.
+
+    Attributes:
+        entry: The entry.
+        exact: Whether every check gave just the expected points.
+        caught: Whether any check lost points, of an entry that must lose some.
+        named: Whether cause and words are those expected; None where nothing was to be named.
+        false_alarm: Whether honest work lost points.
+        seen: Whether a visible check complains; None where that was not asked.
+        problem: What is not as it must be, in words; empty if all is well.
+        complaint: The line of the visible check.
+        verdicts: The graded checks.
+        notes: The result's notes.
+        seconds: How long it took.
+    """
+
+    entry: Entry
+    exact: bool = False
+    caught: bool = False
+    named: bool | None = None
+    false_alarm: bool = False
+    seen: bool | None = None
+    problem: str = ""
+    complaint: str = ""
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+# ------------------------------------------------------------------------------------------------- in a judge process
+_RUNS: dict[str, Run] = {}
+_BASES: dict[str, tuple[Settings, Path]] = {}
+
+
+def _attach(bases: dict[str, tuple[Settings, Path]]) -> None:
+    _BASES.update(bases)
+
+
+def _run_for(entry: Entry, seconds: float) -> Run:
+    """This judge's run for an entry's rubric, told to grade just the entry's checks."""
+    key = _key(entry.overrides)
+    if key not in _RUNS:
+        _RUNS[key] = Run.attach(*_BASES[key])
+    run = _RUNS[key]
+    limit = entry.seconds or seconds
+    run.settings = dataclasses.replace(_BASES[key][0], only=tuple(entry.checks), seconds=limit)
+    return run
+
+
+def _key(overrides: Mapping[str, Any]) -> str:
+    return json.dumps(dict(overrides), sort_keys=True)
+
+
+def sit_entry(entry: Entry, source: Path, with_seen: bool) -> Outcome:
+    """Grade one entry and judge the result."""
+    started = time.monotonic()
+    outcome = Outcome(entry)
+    try:
+        run = _run_for(entry, _BASES[_key(entry.overrides)][0].seconds)
+        with tempfile.TemporaryDirectory(prefix="segkit-exam-") as place:
+            _sit(outcome, run, Path(place), source, with_seen)
+    except Exception as error:  # a fault of corpus or grader: it is a surprise like any other
+        outcome.problem = f"{type(error).__name__}: {error}"
+        if os.environ.get("SEGKIT_DEBUG"):
+            outcome.problem += "\n" + traceback.format_exc()
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool) -> None:
+    entry, notebooks = outcome.entry, solved_notebooks(source)
+    path = write_submission(entry, notebooks, place / "work" / "exam")
+    traces = Traces(place)
+    with traces:
+        result = grade_path(run, path, entry.name)
+    outcome.verdicts, outcome.notes = result["checks"], result["notes"]
+    _judge(outcome, run, traces.found)
+    if with_seen and entry.kind in SEEN_KINDS:
+        (path / "assignment.json").write_bytes((run.folder / "edition" / "assignment.json").read_bytes())
+        outcome.complaint = first_complaint(path, notebooks, run.rubric.defines, entry.cells)
+        outcome.seen = bool(outcome.complaint)
+        if not outcome.seen and not entry.unseen:
+            _add(outcome, "no visible check complains, and the entry gives no reason why")
+
+
+def _add(outcome: Outcome, problem: str) -> None:
+    outcome.problem = f"{outcome.problem}; {problem}" if outcome.problem else problem
+
+
+def _judge(outcome: Outcome, run: Run, traces: Sequence[str]) -> None:
+    """Hold the verdicts against the entry."""
+    entry, rubric = outcome.entry, run.rubric
+    found = {verdict["id"]: verdict for verdict in outcome.verdicts}
+    wrong, lost = [], []
+    for check in entry.checks:
+        expected, verdict = entry.points.get(check, rubric.checks[check].points), found[check]
+        if entry.unreadable:
+            expected = None
+        if verdict["points"] != expected:
+            wrong.append(f"{check}: expected {_points(expected)} points, got {_points(verdict['points'])}"
+                         f" ({verdict['cause']}: {verdict['message'][:300]})")  # fmt: skip
+        if verdict["points"] is None or verdict["points"] < rubric.checks[check].points:
+            lost.append(verdict)
+    outcome.exact = not wrong
+    must_lose = bool(entry.points) or entry.unreadable
+    outcome.caught = bool(lost) and must_lose
+    outcome.false_alarm = any(
+        found[c]["points"] is None or found[c]["points"] < entry.points.get(c, rubric.checks[c].points) for c in entry.checks
+    ) and not entry.unreadable  # fmt: skip
+    for text in wrong:
+        _add(outcome, text)
+    _judge_words(outcome, lost)
+    for text in traces:
+        _add(outcome, text)
+
+
+def _judge_words(outcome: Outcome, lost: Sequence[dict[str, Any]]) -> None:
+    entry = outcome.entry
+    messages = "\n".join(verdict["message"] for verdict in lost or outcome.verdicts)
+    causes = {verdict["cause"] for verdict in lost}
+    missing = [word for word in entry.says if word not in messages]
+    wrong_cause = entry.cause and entry.cause not in causes
+    if entry.points or entry.unreadable:
+        outcome.named = not missing and not wrong_cause
+    if wrong_cause:
+        _add(outcome, f"expected the cause {entry.cause}, got {', '.join(sorted(map(str, causes)))}: {messages[:300]}")
+    if missing:
+        _add(outcome, f"the message lacks {missing}: {messages[:400]}")
+    notes = "\n".join(outcome.notes)
+    absent = [word for word in entry.note if word not in notes]
+    if absent:
+        _add(outcome, f"the notes lack {absent}: {notes[:300]}")
+
+
+def _points(value: float | None) -> str:
+    return "no" if value is None else f"{value:g}"
+
+
+# ----------------------------------------------------------------------------------------------- in the first process
+def sit(
+    entries: Iterable[Entry], settings: Settings, source: Path, jobs: int = 1, with_seen: bool = True,
+    tell: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Sit the exam.
+
+    Args:
+        entries: What to grade.
+        settings: Of the runs; ``only``, ``overrides`` and ``seconds`` are set by the entries.
+        source: Folder of the source notebooks.
+        jobs: How many judges side by side.
+        with_seen: Whether the visible checks are run too.
+        tell: Called with each outcome as it comes.
+
+    Returns:
+        The outcomes, in the order of the entries.
+    """
+    entries = list(entries)
+    outcomes: dict[int, Outcome] = {}
+    with ExitStack() as stack:
+        bases = {}
+        for key, overrides in {_key(entry.overrides): dict(entry.overrides) for entry in entries}.items():
+            run = stack.enter_context(Run.create(dataclasses.replace(settings, overrides=overrides)))
+            bases[key] = (run.settings, run.folder)
+        workers = max(1, min(jobs, len(entries)))
+        pool = stack.enter_context(ProcessPoolExecutor(workers, get_context("spawn"), _attach, (bases,)))
+        # the longest first, so that the last judge does not work alone
+        order = sorted(range(len(entries)), key=lambda number: -len(entries[number].checks))
+        waiting = {pool.submit(sit_entry, entries[number], source, with_seen): number for number in order}
+        bar = tqdm(as_completed(waiting), total=len(waiting), desc="exam", unit="entry", file=sys.stdout, disable=None)
+        for future in bar:
+            number = waiting[future]
+            try:
+                outcomes[number] = future.result()
+            except Exception as error:  # the judge process itself died: the worst of surprises
+                outcomes[number] = Outcome(entries[number], problem=f"the judge died: {type(error).__name__}: {error}")
+            if tell:
+                tell(outcomes[number])
+    return [outcomes[number] for number in range(len(entries))]

@@ -1,0 +1,61 @@
+"""The exam's outcome for people and for machines."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from autograder.selftest.entries import KINDS
+from autograder.selftest.sitting import Outcome
+
+__all__ = ["format_table", "to_json"]
+
+COLUMNS = ("kind", "entries", "as expected", "caught", "named", "false alarms", "seen before hand-in")
+
+
+def _count(outcomes: Sequence[Outcome], kind: str) -> dict[str, Any]:
+    own = [o for o in outcomes if o.entry.kind == kind]
+    losing = [o for o in own if o.entry.points or o.entry.unreadable]
+    named = [o for o in own if o.named is not None]
+    seen = [o for o in own if o.seen is not None]
+    return {
+        "kind": kind, "entries": len(own), "as expected": sum(not o.problem for o in own),
+        "caught": (sum(o.caught for o in losing), len(losing)), "named": (sum(bool(o.named) for o in named), len(named)),
+        "false alarms": sum(o.false_alarm for o in own), "seen before hand-in": (sum(bool(o.seen) for o in seen), len(seen)),
+    }  # fmt: skip
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, tuple):
+        done, of = value
+        return f"{done}/{of} ({100 * done / of:.0f} %)" if of else "-"
+    return str(value)
+
+
+def format_table(outcomes: Sequence[Outcome]) -> str:
+    """One row for each kind that was sat."""
+    kinds = [kind for kind in KINDS if any(o.entry.kind == kind for o in outcomes)]
+    rows = [COLUMNS, *(tuple(_cell(_count(outcomes, kind)[column]) for column in COLUMNS) for kind in kinds)]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(COLUMNS))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def to_json(outcomes: Sequence[Outcome], about: dict[str, Any]) -> dict[str, Any]:
+    """Everything, for machines.
+
+    Args:
+        outcomes: From ``sit``.
+        about: What the exam was sat with (assignment, kit version, hash).
+    """
+    kinds = [kind for kind in KINDS if any(o.entry.kind == kind for o in outcomes)]
+    entries = [
+        {
+            "kind": o.entry.kind, "name": o.entry.name, "about": o.entry.about, "ok": not o.problem, "problem": o.problem,
+            "exact": o.exact, "caught": o.caught, "named": o.named, "false_alarm": o.false_alarm, "seen": o.seen,
+            "complaint": o.complaint, "seconds": round(o.seconds, 1), "notes": o.notes,
+            "checks": [
+                {key: verdict[key] for key in ("id", "points", "status", "cause", "measured", "message")} for verdict in o.verdicts
+            ],
+        }
+        for o in outcomes
+    ]  # fmt: skip
+    return {"schema": "segkit-selftest/1", **about, "table": [_count(outcomes, kind) for kind in kinds], "entries": entries}
