@@ -164,8 +164,9 @@ def _capability(level: str, room: Room) -> int | None:
     """The right to read that a worker of root needs, where Python or its files lie in a folder closed to others."""
     if level == "bubblewrap":
         return 2  # CAP_DAC_READ_SEARCH: the view holds nothing but what may be read
-    closed = [path for path in [*python_folders(), *room.readable] if not open_to_all(path)]
-    return 2 if closed else None
+    needed = [*python_folders(), *room.readable]
+    reachable = all(above.stat().st_mode & 0o001 for above in room.scratch.parents)
+    return None if reachable and all(map(open_to_all, needed)) else 2
 
 
 def _enter_spec(level: str, style: str | None, room: Room, user: int | None) -> dict[str, Any]:
