@@ -1,0 +1,104 @@
+"""``python -m autograder.demo`` (``make demo``): from the notebooks to a graded class, in four steps."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from autograder.batch import elapsed, grade_many
+from autograder.demo.classroom import DemoError, make_class
+from autograder.demo.expectations import surprises
+from autograder.demo.fitting import Checkpoints, fit_checkpoints
+from autograder.demo.students import STUDENTS, Student
+from autograder.release.build import build_release
+from autograder.release.sources import ReleaseError, find_sources, rubric_facts
+from autograder.report import format_table
+from autograder.run import Settings
+
+__all__ = ["main", "run_demo"]
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "the demo's secret is no secret"  # fixed: everybody's demo asks the same questions
+
+
+def run_demo(out: Path, *, jobs: int = 2, fitted: Path | None = None, students: Sequence[Student] = STUDENTS) -> list[str]:
+    """Run the demo and print its table.
+
+    Args:
+        out: Receives the graded class. What the demo made on its way lies beside it, under names that begin alike.
+        jobs: How many submissions are graded side by side.
+        fitted: Folder with checkpoints of an earlier run, which are then not fitted again.
+        students: Who hands in.
+
+    Returns:
+        What came out otherwise than expected, one line each.
+    """
+    sources = find_sources("fcn", ROOT)
+    with _Step(1, "Student release, leak-checked"):
+        facts, checks = rubric_facts(sources.material)
+        built = build_release(sources, _beside(out, "release"), facts=facts, checks=checks, say=lambda text: print(f"  {text}"))
+    with _Step(2, "Checkpoints, fitted on the sample's facades"):
+        checkpoints = _known(fitted) if fitted else fit_checkpoints(_beside(out, "checkpoints"))
+    with _Step(3, f"{len(students)} students fill in the release, with one mistake each"):
+        paths = make_class(built.folder, sources.notebooks, checkpoints, _beside(out, "class"), students)
+    with _Step(4, "The class is graded"):
+        shutil.rmtree(out, ignore_errors=True)
+        settings = Settings("fcn", out, data="sample", secret=SECRET, device="cpu")
+        results = grade_many(paths, settings, jobs)
+    print(f"\n{format_table(results)}\n")
+    return surprises(students, results)
+
+
+def _beside(out: Path, what: str) -> Path:
+    return out.with_name(f"{out.name}-{what}")
+
+
+def _known(folder: Path) -> Checkpoints:
+    return Checkpoints(*(folder / f"{name}.safetensors" for name in Checkpoints.__dataclass_fields__))
+
+
+class _Step:
+    """Prints the headline of a step, and how long it took."""
+
+    def __init__(self, number: int, title: str) -> None:
+        self.title = f"[{number}/4] {title}"
+
+    def __enter__(self) -> None:
+        self.started = time.monotonic()
+        print(self.title, flush=True)
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            print(f"      {elapsed(self.started)}", flush=True)
+
+
+@click.command()
+@click.option("--out", default=ROOT / "build" / "demo", type=click.Path(path_type=Path), help="Where the graded class goes.")
+@click.option("--jobs", default=min(2, os.cpu_count() or 1), show_default=True, help="Submissions graded side by side.")
+@click.option("--fitted", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Checkpoints of an earlier demo (build/demo-checkpoints), in place of fitting them again.")
+def main(out: Path, jobs: int, fitted: Path | None) -> None:  # fmt: skip
+    """Build a release, make a class of students with one mistake each, fit checkpoints, and grade the class.
+
+    Exit 0: every grade is as expected; 1: one is not.
+    """
+    started = time.monotonic()
+    try:
+        unexpected = run_demo(out.resolve(), jobs=jobs, fitted=fitted)
+    except (DemoError, ReleaseError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    shown = out if not out.is_relative_to(Path.cwd()) else out.relative_to(Path.cwd())
+    print(f"Open {shown / 'index.html'}; every student has a folder with report.html and result.json, summary.csv has all.")
+    if unexpected:
+        print(f"\n{len(unexpected)} thing(s) came out otherwise than expected:")
+        print("\n".join(f"  {line}" for line in unexpected))
+        sys.exit(1)
+    print(f"All {len(STUDENTS)} submissions lost exactly what was expected. {elapsed(started)} in all.")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m autograder.demo")
