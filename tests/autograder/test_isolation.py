@@ -255,7 +255,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 judge = {os.getpid()}
 buffer = ctypes.create_string_buffer(16)
 vector = (ctypes.c_size_t * 2)(ctypes.addressof(buffer), 16)
-answer([attempt(open, f"/proc/{{judge}}/mem", "rb"), attempt(read, f"/proc/{{judge}}/environ"), attempt(os.readlink, f"/proc/{{judge}}/fd/0"),
+answer([attempt(open, f"/proc/{{judge}}/mem", "rb"), attempt(read, f"/proc/{{judge}}/environ"),
+        attempt(os.readlink, f"/proc/{{judge}}/fd/0"),
         attempt(resource.prlimit, judge, resource.RLIMIT_NOFILE), attempt(os.sched_setaffinity, judge, {{0}}),
         libc.ptrace(16, judge, 0, 0) and "refused", (libc.process_vm_readv(judge, vector, 1, vector, 1, 0) < 0) and "refused"])
 """  # fmt: skip
@@ -429,7 +430,7 @@ launch({level!r}, Room(Path({str(scratch)!r})), [sys.executable, "-I", "-S", "-c
 """
     judge = subprocess.Popen([sys.executable, "-c", code])
     try:
-        wait_until(lambda: len(relatives(scratch)) >= 3, 15)
+        wait_until(lambda: len(relatives(scratch)) >= 2, 15)  # the worker and its daemon; the guard shows itself to root only
     finally:
         judge.kill()
         judge.wait()
