@@ -58,6 +58,8 @@ def environment(room: Room) -> dict[str, str]:
         "HOME": str(room.scratch), "TMPDIR": str(room.scratch), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "PYTHONHASHSEED": "0", "MPLBACKEND": "Agg",
         "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "SEGKIT_WORKER": "1",
+        # every picture has a size of its own, and each new size is kept with 60 MB of scratch memory: keep few
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
     }  # fmt: skip
 
 
