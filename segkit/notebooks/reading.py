@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tokenize
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -108,8 +109,32 @@ def python_source(source: str) -> str:
         ast.parse(source)
         return source
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        lines = source.split("\n")
-        return "\n".join(MAGIC.match(line)[1] + "pass" if MAGIC.match(line) else line for line in lines)
+        return _without_magics(source.split("\n"))
+
+
+def _without_magics(lines: list[str]) -> str:
+    kept: list[str] = []
+    goes_on = False  # a magic ended in a backslash
+    for line in lines:
+        magic = MAGIC.match(line)
+        if goes_on or (magic and not _inside_statement(kept)):
+            kept.append("" if goes_on else magic[1] + "pass")
+            goes_on = line.rstrip().endswith("\\")
+        else:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _inside_statement(before: list[str]) -> bool:
+    """Whether a line that follows is in the middle of a bracket, a string or a continued line."""
+    try:
+        for _ in tokenize.generate_tokens(iter([f"{line}\n" for line in before]).__next__):
+            pass
+    except tokenize.TokenError as error:
+        return "multi-line" in str(error)
+    except (SyntaxError, ValueError):
+        return False
+    return False
 
 
 def _text(source: Any) -> str:

@@ -59,7 +59,10 @@ class Program:
         parts = [self.name]
         for chunk in self.chunks:
             body = ast.parse(chunk.source).body
-            parts += [ast.unparse(body[index]) for index in chunk.statements]
+            try:
+                parts += [ast.unparse(body[index]) for index in chunk.statements]
+            except RecursionError:  # an expression of a thousand terms: its text will do
+                parts.append(chunk.source)
         parts += [f"{path}\n{source}" for path, source in sorted(self.modules.items())]
         return hashlib.sha256("\n\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -263,6 +266,7 @@ class _Slicer:
         document, position = self.target
         self._choose(document, position)
         self._choose_changes(document, self.definition.owner or self.definition.name)
+        self._choose_future()
         others = [index for index in sorted(self.chosen) if index != document]
         chunks = [*self.extra]
         for index in [*others, document]:
@@ -273,6 +277,14 @@ class _Slicer:
                 chunks.append(Chunk(cells[number].label, cells[number].source, statements))
         name = self.definition.owner or self.definition.name
         return Program(name, self.definition.where, tuple(chunks), self._modules(), tuple(self.notes))
+
+    def _choose_future(self) -> None:
+        """``from __future__ import annotations`` holds for everything below it, though nobody uses its name."""
+        for document, chosen in self.chosen.items():
+            for number, cell in enumerate(self.workbook.documents[document].cells):
+                for index, statement in enumerate(cell.parsed[0]):
+                    if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+                        chosen.add((number, index))
 
     def _choose(self, document: int, position: Position) -> None:
         chosen = self.chosen.setdefault(document, set())

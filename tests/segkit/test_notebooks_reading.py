@@ -1,0 +1,136 @@
+"""Notebooks and scripts become cells of Python, however they were saved; line numbers stay those of the cell."""
+
+import ast
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from segkit.notebooks import DocumentError, own_files, read_document
+from segkit.notebooks import reading as module
+from segkit.notebooks.reading import decode, python_source
+
+
+def write(path: Path, *sources: object, **more: object) -> Path:
+    cells = [s if isinstance(s, dict) else {"cell_type": "code", "metadata": {}, "source": s} for s in sources]
+    path.write_text(json.dumps({"nbformat": 4, "metadata": {}, "cells": cells} | more), encoding="utf-8")
+    return path
+
+
+def test_cells_keep_their_number_grade_id_and_source(tmp_path):
+    path = write(tmp_path / "a.ipynb", {"cell_type": "markdown", "source": "# Title"}, "x = 1",
+                 {"cell_type": "code", "source": ["y = 2\n", "z = 3"], "metadata": {"nbgrader": {"grade_id": "answer"}}})  # fmt: skip
+    document = read_document(path)
+    assert [(c.number, c.grade_id, c.source) for c in document.cells] == [(2, None, "x = 1"), (3, "answer", "y = 2\nz = 3")]
+    assert document.cells[1].label == "a.ipynb, cell 3" and document.notes == []
+    assert document.modified == pytest.approx(path.stat().st_mtime)
+
+
+def test_answers_in_text_cells_are_kept_by_grade_id(tmp_path):
+    path = write(tmp_path / "a.ipynb", {"cell_type": "markdown", "source": "Because.", "metadata": {"nbgrader": {"grade_id": "question_1"}}})
+    assert read_document(path).markdown == {"question_1": "Because."}
+    assert read_document(path).grade_ids == {"question_1"}
+
+
+def test_a_script_is_one_cell(tmp_path):
+    (tmp_path / "nets.py").write_text("x = 1\n")
+    (cell,) = read_document(tmp_path / "nets.py").cells
+    assert cell.label == "nets.py" and cell.number == 0 and cell.source == "x = 1\n"
+
+
+@pytest.mark.parametrize("broken", [
+    {"cell_type": "code"}, {"cell_type": "code", "source": None}, {"cell_type": "code", "source": 7, "metadata": []}, {}, "text", 5, None,
+    {"cell_type": "code", "source": ["a", 3], "metadata": {"nbgrader": "x"}}, {"cell_type": "code", "source": "", "metadata": {"nbgrader": {"grade_id": 7}}},
+])  # fmt: skip
+def test_a_damaged_cell_leaves_the_others_readable(tmp_path, broken):
+    path = tmp_path / "a.ipynb"
+    path.write_text(json.dumps({"cells": [broken, {"cell_type": "code", "source": "x = 1"}]}))
+    assert read_document(path).cells[-1].source == "x = 1"
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (b"", "no readable notebook"), (b'{"cells": [', "cut off"), (b"[]", "JSON list"), (b"{}", "list of cells"), (b"\xff\xfe{", "notebook"),
+])  # fmt: skip
+def test_what_is_no_notebook_is_answered_with_the_file_and_what_to_do(tmp_path, content, words):
+    (tmp_path / "a.ipynb").write_bytes(content)
+    with pytest.raises(DocumentError, match="^a.ipynb") as caught:
+        read_document(tmp_path / "a.ipynb")
+    assert words in str(caught.value)
+
+
+def test_missing_and_oversized_files_are_answered(tmp_path, monkeypatch):
+    with pytest.raises(DocumentError, match="cannot be opened"):
+        read_document(tmp_path / "none.ipynb")
+    monkeypatch.setattr(module, "MAX_BYTES", 10)
+    with pytest.raises(DocumentError, match="Clear all outputs"):
+        read_document(write(tmp_path / "a.ipynb", "x = 1"))
+    monkeypatch.setattr(module, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(module, "MAX_CELLS", 2)
+    with pytest.raises(DocumentError, match="at most 2 cells, but got 3"):
+        read_document(write(tmp_path / "a.ipynb", "a", "b", "c"))
+
+
+@pytest.mark.parametrize(("content", "text"), [
+    ("größe".encode(), "größe"), ("größe".encode("utf-8-sig"), "größe"), ("größe".encode("utf-16"), "größe"), ("größe".encode("latin-1"), "größe"),
+    (b"\xfe\xff" + "größe".encode("utf-16-be"), "größe"), (b"a\r\nb\rc\n", "a\nb\nc\n"),
+])  # fmt: skip
+def test_text_is_decoded(content, text):
+    assert decode(content) == text
+
+
+# -------------------------------------------------------------------------------------------------------------- magics
+@pytest.mark.parametrize("line", [
+    "%matplotlib inline", "!pip install torch", "?nn.Conv2d", "nn.Conv2d?", "nn.Conv2d??", "files = !ls", "%time x = 2", "a, b = %sx ls",
+    "    %load_ext autoreload",
+])  # fmt: skip
+def test_a_magic_is_dropped_and_the_lines_keep_their_numbers(line):
+    indent = line[: len(line) - len(line.lstrip())]
+    source = f"if True:\n    x = 1\n{line}\ny = 3" if indent else f"x = 1\n{line}\ny = 3"
+    cleaned = python_source(source)
+    assert ast.parse(cleaned).body[-1].lineno == len(source.split("\n"))
+    assert cleaned.split("\n")[-1] == "y = 3"
+
+
+def test_a_magic_that_goes_on_in_the_next_line_is_dropped_whole():
+    assert ast.parse(python_source("!pip install torch \\\n    torchvision\nx = 1")).body[-1].lineno == 3
+
+
+@pytest.mark.parametrize("source", ["x = 7\\\n% 4", "x = (5\n% 3)", "a = b = 1\nx = a != b", "print('!ls')\ns = '''\n%x\n'''"])
+def test_python_that_looks_like_a_magic_is_left_alone(source):
+    assert python_source(source) == source
+
+
+def test_a_percent_in_a_continued_line_survives_a_magic_elsewhere():
+    cleaned = python_source("%matplotlib inline\nx = (5\n     % 3)")
+    assert ast.literal_eval("2") == eval(compile(ast.Expression(ast.parse(cleaned).body[-1].value), "x", "eval"))
+
+
+@pytest.mark.parametrize(("source", "expected"), [
+    ("%%bash\nrm -rf /", ""), ("%%html\n<b>", ""), ("%%time\nx = 1", "\nx = 1"), ("\n%%capture out\nx = 1", "\n\nx = 1"),
+])  # fmt: skip
+def test_cell_magics(source, expected):
+    assert python_source(source) == expected
+
+
+def test_a_syntax_error_names_cell_line_and_text(tmp_path):
+    (cell,) = read_document(write(tmp_path / "a.ipynb", "x = 1\ndef f(:\n  pass")).cells
+    statements, error = cell.parsed
+    assert statements == [] and error.startswith("a.ipynb, cell 1, line 2: ") and "def f(:" in error
+
+
+def test_source_that_breaks_the_parser_is_an_error_like_another(tmp_path):
+    for source in ("x = \0", "(" * 5000 + ")" * 5000, "x = " + "-" * 100_000 + "1"):
+        (cell,) = read_document(write(tmp_path / "a.ipynb", source)).cells
+        assert cell.parsed[0] == [] and cell.parsed[1].startswith("a.ipynb, cell 1")
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+def test_own_files_are_notebooks_and_scripts_that_are_the_students(tmp_path):
+    for name in ("b.ipynb", "a.py", "sub/c.ipynb", "segkit/x.py", "data/x.py", ".hidden/x.py", ".x.py", "env/lib/x.py", "notes.txt", "__pycache__/x.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+    (tmp_path / "link.py").symlink_to(tmp_path / "a.py")
+    os.mkfifo(tmp_path / "pipe.py")
+    assert [p.as_posix() for p in own_files(tmp_path)] == ["a.py", "b.ipynb", "sub/c.ipynb"]
