@@ -1,0 +1,56 @@
+# Everything runs in .venv/, which the first target that needs it makes. `make` alone says what there is.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# how many tests run side by side; each may hold a network of half a gigabyte and more
+JOBS ?= 2
+# more arguments for pytest, such as ARGS="-k crop"
+ARGS ?=
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.12 python3.11 python3.13 python3.14 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+endif
+
+.PHONY: help venv demo test lint lock clean
+
+help:
+	@echo 'make demo    a release, a class with one mistake each, trained checkpoints, and their grades (build/demo/)'
+	@echo 'make test    all tests; ARGS="-k crop" for some'
+	@echo 'make lint    ruff'
+	@echo 'make venv    the environment alone: .venv/ with the versions of requirements.lock (about 5 GB)'
+	@echo 'make lock    write the versions of .venv/ to requirements.lock'
+	@echo 'make clean   remove what was built; .venv/ stays'
+
+venv: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo 'No Python 3.11 or newer was found. Install one, or name it: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo '$(PYTHON) could make no environment. On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'Installing into $(VENV)/: about 5 GB, a few minutes.'
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python -m autograder.demo
+
+# one thread each: two test processes on two cores must not fight; files stay together, for what their tests share
+test: $(STAMP)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n $(JOBS) --dist loadfile --durations 15 $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/python -m ruff check .
+
+# the CUDA libraries come with torch; what exists on Unix only is marked so
+lock: $(STAMP)
+	@{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable \
+		| grep -viE '^(nvidia-|cuda-|triton==)|^#|@' \
+		| sed -E 's/^((pexpect|ptyprocess)==.*)$$/\1 ; sys_platform != "win32"/'; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache *.egg-info
+	find autograder segkit tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
