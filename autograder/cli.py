@@ -58,12 +58,12 @@ def grade_command(
     missing = [str(path) for path in submissions if not path.exists()]
     if missing:
         raise click.UsageError(f"no such submission: {', '.join(missing[:5])}")
+    if bool(submissions) == bool(bulk):
+        raise click.UsageError("expected something to grade: either SUBMISSIONS (folders or zips), or --bulk EXPORT.zip")
     if bulk:
         from autograder.bulk.command import bulk_submissions
 
-        submissions = [*submissions, *bulk_submissions(bulk, out.resolve(), roster, due, assignment, click.echo)]
-    if not submissions:
-        raise click.UsageError("nothing to grade: give SUBMISSIONS (folders or zips), or --bulk EXPORT.zip")
+        submissions = bulk_submissions(bulk, out.resolve(), roster, due, assignment, click.echo)
     settings = Settings(
         assignment, out.resolve(), data, gate_data, checkpoints, require_isolation, device=device, only=tuple(only)
     )

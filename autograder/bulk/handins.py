@@ -136,6 +136,8 @@ def _attempts(
             found = attempts.setdefault((attempt.who, attempt.label), attempt)
             found.members.append((member, groups["file"] + groups.get("suffix", ""), int(groups.get("number") or 0)))
             found.late |= attempt.late
+    for attempt in attempts.values() if system.stamp else ():
+        attempt.submitted = _stamp(bundle, attempt, system.stamp)
     notes = [f"a bulk download of {system.name}"]
     if skipped:
         notes.append(f"{len(skipped)} files were left out: {', '.join(skipped[:10])}{', ...' if len(skipped) > 10 else ''}")
@@ -207,7 +209,7 @@ def _hand_in(
     if older:
         notes.append(f"newest of {len(group)} submissions; not graded: {', '.join(attempt.label for attempt in older)}")
     files = _newest_files(newest, notes)
-    submitted = newest.submitted or _stamp(bundle, files)
+    submitted = newest.submitted
     path = _write(bundle, files, folder / name, notes)
     lateness = "late" if newest.late else ""
     if due and submitted and submitted > due:
@@ -232,9 +234,9 @@ def _is_zip(name: str) -> bool:
     return name.lower().endswith(".zip") and "/" not in name
 
 
-def _stamp(bundle: zipfile.ZipFile, files: Mapping[str, zipfile.ZipInfo]) -> datetime.datetime | None:
-    """The time in the ``timestamp.txt`` that nbgrader puts beside a submission."""
-    stamp = files.get("timestamp.txt")
+def _stamp(bundle: zipfile.ZipFile, attempt: _Attempt, name: str) -> datetime.datetime | None:
+    """The time that the system wrote into a file beside the submission."""
+    stamp = next((member for member, file, _ in attempt.members if file == name), None)
     return moment(bundle.read(stamp).decode("utf-8", "replace")) if stamp and stamp.file_size < 100 else None
 
 

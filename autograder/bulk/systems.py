@@ -27,12 +27,14 @@ class System:
             (rises with time), ``time``, ``late``, ``assignment``, ``text`` (typed into a web page: not graded).
         metadata: Name of a file in the zip that says who handed in what, or empty.
         reader: Reads that file: its text -> facts by ``attempt``.
+        stamp: Name of a file in each hand-in in which the system itself (not the student) says when it came, or empty.
     """
 
     name: str
     pattern: re.Pattern[str]
     metadata: str = ""
     reader: Callable[[str], dict[str, Facts]] | None = None
+    stamp: str = ""
 
 
 _ENTRY = re.compile(r"(?P<key>[^\s:#][^:]*):\s*$")
@@ -100,7 +102,7 @@ SYSTEMS = (
         r"(?:.*/)?(?P<attempt>(?P<student>[^/+]+)\+(?P<assignment>[^/+]+)\+(?P<time>\d{4}-\d\d-\d\d[^/+]*)(?:\+[^/]*)?)/(?P<file>.+)")),
     # submitted/alice/fcn/1_data.ipynb
     System("nbgrader's folder submitted", re.compile(
-        r"(?:.*/)?submitted/(?P<student>[^/]+)/(?P<assignment>[^/]+)/(?P<file>.+)")),
+        r"(?:.*/)?submitted/(?P<student>[^/]+)/(?P<assignment>[^/]+)/(?P<file>.+)"), stamp="timestamp.txt"),
     # assignment_7_export/submission_123456/1_data.ipynb, and one file that says who that is
     System("Gradescope", re.compile(r"(?:[^/]+/)?(?P<attempt>submission_(?P<number>\d+))/(?P<file>.+)"),
            "submission_metadata.yml", gradescope_facts),

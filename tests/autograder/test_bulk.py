@@ -198,6 +198,12 @@ def test_nbgraders_submitted_folder_with_its_timestamp(tmp_path, export):
     assert (handin.name, handin.submitted) == ("ada", "2026-03-14T22:10:05+00:00")
 
 
+def test_a_students_own_timestamp_is_not_believed(tmp_path, export):
+    archive = export({"doe_LATE_1_2_1_data.ipynb": "x", "doe_LATE_1_3_timestamp.txt": "2026-03-01 00:00:00 UTC"})
+    (handin,), _ = read_bulk(archive, tmp_path / "out", due="2026-03-14")
+    assert (handin.submitted, handin.lateness) == ("", "late")
+
+
 # --- who is who
 
 

@@ -14,7 +14,7 @@ from autograder.cli import main
 def test_grading_nothing_is_bad_usage(tmp_path):
     outcome = CliRunner().invoke(main, ["grade", "--out", str(tmp_path / "out")])
     assert outcome.exit_code == 2
-    assert "give SUBMISSIONS (folders or zips), or --bulk EXPORT.zip" in outcome.output
+    assert "either SUBMISSIONS (folders or zips), or --bulk EXPORT.zip" in outcome.output
 
 
 def test_a_bulk_download_that_cannot_be_used_is_bad_usage(tmp_path):
