@@ -1,5 +1,6 @@
 """``python -m autograder selftest``: sit the grader's own exam from the command line."""
 
+import itertools
 import json
 import sys
 import tempfile
@@ -62,8 +63,12 @@ def _tell(verbose: bool):
     """Show surprises as they come, and everything if that was asked for."""
     from tqdm import tqdm
 
+    count = itertools.count(1)
+
     def tell(outcome) -> None:
-        entry = outcome.entry
+        entry, number = outcome.entry, next(count)
+        if number % 10 == 0 and not sys.stdout.isatty():
+            click.echo(f"{number} entries")
         if outcome.problem:
             tqdm.write(f"SURPRISE  {entry.kind}/{entry.name}: {outcome.problem}", file=sys.stdout)
         elif verbose:
@@ -76,5 +81,6 @@ def _tell(verbose: bool):
                 tqdm.write(f"      note: {note}", file=sys.stdout)
             if outcome.complaint:
                 tqdm.write(f"      before hand-in: {outcome.complaint}", file=sys.stdout)
+        sys.stdout.flush()
 
     return tell
