@@ -1,0 +1,199 @@
+"""A student's work in this process: calls with plain values, networks without memory, errors at the student's own line."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from segkit.checkpoints import save_checkpoint
+from segkit.layers import Layer
+from segkit.notebooks import Chunk, Program
+from segkit.subject import LocalSubject, StudentError, WeightFile, plain
+
+
+class Net(nn.Module):
+    def __init__(self, n_class: int = 2) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, n_class, 1)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.drop(self.conv(x))
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> LocalSubject:
+    values = np.arange(1, 13, dtype=np.float32)
+    (tmp_path / "weights.bin").write_bytes(values.tobytes())
+    subject = LocalSubject(tmp_path, WeightFile(tmp_path / "weights.bin", {"w": (0, [2, 3, 1, 1]), "b": (6, [2]), "wide": (0, [4, 3, 1, 1])}))
+    subject.adopt("Net", Net)
+    return subject
+
+
+def define(subject: LocalSubject, source: str, name: str = "f") -> None:
+    subject.define(Program(name, "a.ipynb, cell 1", (Chunk("a.ipynb, cell 1", source, (0,)),)))
+
+
+# --------------------------------------------------------------------------------------------------------------- calls
+def test_arguments_are_copies_and_results_are_plain(subject):
+    define(subject, "def f(x):\n    x += 1\n    return x, 'text', None, True")
+    x = np.zeros(2)
+    found = subject.call("f", x)
+    assert found[0].tolist() == [1, 1] and found[1:] == ["text", None, True] and x.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("body", ["x.long().sum().item()", "x.dim()", "x.unsqueeze(0).size(0) + x.numel() - 1"])
+def test_a_function_that_wants_tensors_gets_tensors(subject, body):
+    define(subject, f"def f(x):\n    return {body}")
+    assert isinstance(subject.call("f", np.array([1, 0])), int)
+
+
+def test_bytes_arrive_as_the_path_of_a_file(subject):
+    define(subject, "def f(path):\n    return open(path, 'rb').read().decode() + type(path).__name__")
+    assert subject.call("f", b"content") == "contentstr"
+
+
+def test_the_generator_of_torch_is_left_as_it_was(subject):
+    define(subject, "def f():\n    import torch\n    torch.manual_seed(3)\n    return torch.rand(1)")
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    subject.call("f")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("value", "found"), [
+    (np.float32(2.5), 2.5), (np.int8(3), 3), (np.bool_(True), True), ((1, [2]), [1, [2]]), ({1: 2}, {"1": 2}), (1j, {"type": "complex"}),
+    (object, {"type": "type"}), (b"x", {"type": "bytes"}), (type("Five", (int,), {})(5), {"type": "Five"}),
+    (np.array(["a"]), {"type": "ndarray of <U1"}), (range(3), {"type": "range"}),
+])  # fmt: skip
+def test_plain_values(value, found):
+    assert plain(value) == found
+
+
+def test_tensors_become_arrays_of_their_own():
+    tensor = torch.ones(2, requires_grad=True)
+    assert isinstance(plain(tensor), np.ndarray) and plain(torch.ones(2, dtype=torch.bfloat16)).dtype == np.float32
+    assert plain([torch.ones(1).int()])[0].dtype == np.int32
+
+
+def test_endless_nesting_ends():
+    value: list = []
+    value.append(value)
+    assert "type" in str(plain(value))
+
+
+@pytest.mark.parametrize(("body", "cause", "words"), [
+    ("raise ValueError('no')", "code.raises", "a.ipynb, cell 1, line 2, in f:  raise ValueError('no')\nValueError: no"),
+    ("import sys; sys.exit()", "code.exit", "called sys.exit"), ("raise NotImplementedError", "code.unfinished", "not finished"),
+    ("raise MemoryError", "code.memory", "ran out of memory"), ("return f()", "code.raises", "RecursionError"),
+    ("raise type('Own', (BaseException,), {'__str__': lambda self: 1 / 0})", "code.raises", "cannot be shown"),
+    ("raise StopIteration", "code.raises", "StopIteration"), ("raise GeneratorExit", "code.raises", "GeneratorExit"),
+])  # fmt: skip
+def test_whatever_a_students_code_raises_is_a_student_error(subject, body, cause, words):
+    define(subject, f"def f():\n    {body}")
+    with pytest.raises(StudentError) as caught:
+        subject.call("f")
+    assert caught.value.cause == cause and words in str(caught.value)
+
+
+def test_an_unknown_name_is_missing_and_the_machine_is_out_of_reach(subject):
+    for name in ("nothing", "os:system", "builtins:eval", "subprocess:run"):
+        with pytest.raises(StudentError, match="is not defined") as caught:
+            subject.call(name, "true")
+        assert caught.value.cause == "code.missing"
+
+
+# ------------------------------------------------------------------------------------------------------------ networks
+def test_a_network_on_the_meta_device_takes_hidden_weights_and_gives_their_scores(subject):
+    handle = subject.build("Net", meta=True)
+    assert subject.shapes(handle) == {"conv.weight": (2, 3, 1, 1), "conv.bias": (2,)}
+    subject.load(handle, {"conv.weight": "w", "conv.bias": "b"})
+    x = np.ones((1, 3, 1, 2), np.float32)
+    assert subject.forward(handle, x)[0, :, 0, 0].tolist() == [6 + 7, 15 + 8]
+    assert subject.describe(handle)[0] == Layer("conv", "Conv2d", {
+        "in_channels": 3, "out_channels": 2, "kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1, "groups": 1, "bias": True})  # fmt: skip
+
+
+def test_two_networks_of_the_same_weights_share_nothing_that_is_written_to(subject):
+    one, two = subject.build("Net", meta=True), subject.build("Net", meta=True)
+    for handle in (one, two):
+        subject.load(handle, {"conv.weight": "w", "conv.bias": "b"})
+    subject.change(one, "conv.weight", 4, 100.0)
+    look = {"conv.weight": np.array([0, 4]), "conv.bias": None}
+    assert subject.sample(one, look)["conv.weight"].tolist() == [1, 100]
+    assert subject.sample(two, look)["conv.weight"].tolist() == [1, 5] and subject.sample(two, look)["conv.bias"].tolist() == [7, 8]
+
+
+def test_weights_of_another_size_are_cut_or_filled_with_zeros(subject):
+    wide, narrow = subject.build("Net", 4), subject.build("Net", 1)
+    subject.load(wide, {"conv.weight": "w"}, zero=["conv.bias"])
+    subject.load(narrow, {"conv.weight": "wide"})
+    assert subject.sample(wide, {"conv.weight": None})["conv.weight"].tolist() == [1, 2, 3, 4, 5, 6] + [0] * 6
+    assert subject.sample(narrow, {"conv.weight": None})["conv.weight"].tolist() == [1, 2, 3]
+    assert subject.sample(wide, {"conv.bias": None})["conv.bias"].tolist() == [0] * 4
+
+
+def test_dropout_follows_the_mode_and_the_seed(subject):
+    handle, x = subject.build("Net"), np.ones((1, 3, 8, 8), np.float32)
+    assert np.array_equal(subject.forward(handle, x, seed=1), subject.forward(handle, x, seed=2))
+    one, two = (subject.forward(handle, x, train=True, seed=s) for s in (1, 2))
+    assert not np.array_equal(one, two) and np.array_equal(one, subject.forward(handle, x, train=True, seed=1))
+
+
+@pytest.mark.parametrize(("result", "cause", "words"), [
+    ("None", "forward.type", "got NoneType"), ("(x, x)", "forward.type", "got tuple"), ("x.numpy()", "forward.type", "got ndarray"),
+    ("x.expand(20000, 3, 100, 100)", "shape.size", "expected an output of the image's size"), ("x.nothing", "code.raises", "nothing"),
+])  # fmt: skip
+def test_what_forward_must_not_return(subject, result, cause, words):
+    subject.adopt("f", type("f", (nn.Module,), {"forward": eval(f"lambda self, x: {result}")}))
+    handle = subject.build("f")
+    with pytest.raises(StudentError) as caught:
+        subject.forward(handle, np.ones((1, 3, 100, 100), np.float32))
+    assert caught.value.cause == cause and words in str(caught.value)
+
+
+@pytest.mark.parametrize(("cls", "cause", "words"), [
+    (type("A", (nn.Module,), {"__init__": lambda self, classes=3: None}), "code.signature", "Expected `def __init__(self, n_class=12)`"),
+    (lambda n_class: 5, "code.type", "expected an nn.Module, but got int"),
+    (type("B", (nn.Module,), {"__init__": lambda self, n_class: 1 / 0}), "code.raises", "ZeroDivisionError"),
+])  # fmt: skip
+def test_a_class_of_another_kind_is_named(subject, cls, cause, words):
+    subject.adopt("Other", cls)
+    with pytest.raises(StudentError) as caught:
+        subject.build("Other", n_class=5)
+    assert caught.value.cause == cause and words in str(caught.value)
+
+
+def test_a_carrier_has_just_the_layers_that_were_named(subject):
+    handle = subject.carrier(subject.describe(subject.build("Net")))
+    assert subject.shapes(handle) == {"conv.weight": (2, 3, 1, 1), "conv.bias": (2,)}
+
+
+# --------------------------------------------------------------------------------------------------------- checkpoints
+@pytest.mark.parametrize(("meta", "dtype"), [(True, None), (False, None), (True, torch.float16), (False, torch.bfloat16)])
+def test_a_checkpoint_is_loaded_and_predicts_label_maps(tmp_path, subject, meta, dtype):
+    state = {"conv.weight": torch.tensor([[1.0, 0, 0], [0, 1, 0]])[:, :, None, None], "conv.bias": torch.zeros(2)}
+    subject.checkpoints = {"net": save_checkpoint(tmp_path / "net.safetensors", state, dtype)}
+    handle = subject.build("Net", meta=meta)
+    subject.load_checkpoint(handle, "net")
+    x = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
+    found = subject.predict(handle, x)
+    assert found.dtype == np.uint8 and np.array_equal(found, (x[1] > x[0]).astype(np.uint8))
+
+
+def test_a_checkpoint_that_does_not_fit_is_the_students_fault(tmp_path, subject):
+    (tmp_path / "net.pth").write_bytes(io.BytesIO(b"rubbish").getvalue())
+    subject.checkpoints = {"net": tmp_path / "net.pth"}
+    with pytest.raises(StudentError) as caught:
+        subject.load_checkpoint(subject.build("Net"), "net")
+    assert caught.value.cause == "checkpoint.unreadable"
+
+
+def test_an_output_of_another_size_is_no_prediction(subject):
+    subject.adopt("Half", type("Half", (nn.Module,), {"forward": lambda self, x: x[..., ::2]}))
+    with pytest.raises(StudentError, match=r"expected logits of shape \(1, n_class, 4, 6\), but got \(1, 3, 4, 3\)") as caught:
+        subject.predict(subject.build("Half"), np.ones((3, 4, 6), np.float32))
+    assert caught.value.cause == "shape.size"
