@@ -196,6 +196,8 @@ class RemoteSubject:
             code = None
         words = self._last_words()
         self._abandon()
+        if code == 137 and "\nended: " in f"\n{words}":  # the guard's last words (see door.py)
+            return f"the process was ended: {words.rpartition('ended: ')[2][:200]}"
         # bubblewrap and shells report a death by signal as 128 + its number
         if code is not None and (code < 0 or 128 < code < 160):
             number = -code if code < 0 else code - 128
