@@ -227,7 +227,8 @@ class LocalSubject:
             raise RuntimeError("this subject has no weight file")
         model = self._model(handle)
         parameters = dict(nn.Module.named_parameters(model))
-        private = WeightFile(self.weights.path, self.weights.index)
+        on_meta = any(parameters[key].is_meta for key in source)
+        private = WeightFile(self.weights.path, self.weights.index) if on_meta else self.weights
         for key in zero:
             parameters[key].zero_()
         for key, name in source.items():

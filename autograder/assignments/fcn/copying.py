@@ -14,6 +14,7 @@ __all__ = ["SOURCES", "judge"]
 
 FUNCTION = "copy_params_from_vgg16"
 SAMPLES = 4096
+MARK = 1234.5
 
 # specified layer -> prefix of its parameters in torchvision's vgg16
 _FEATURES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
@@ -24,13 +25,23 @@ SOURCES |= {"fc6": "classifier.0", "fc7": "classifier.3"}
 
 @dataclass
 class Copy:
-    """One tried copy: the handles, what parameter of the model belongs to which source, and samples before and after."""
+    """What one tried copy left behind: samples by specified name (``fc6.weight``), nothing that needs the worker.
 
-    model: str
-    vgg: str
-    keys: dict[str, str]
+    Attributes:
+        before: The model's values before the copy; parameters that it lacks are absent.
+        after: The model's values after it.
+        source: VGG's values after it.
+        shared: Tensors of the model that are VGG's own memory.
+    """
+
     before: dict[str, NDArray]
     after: dict[str, NDArray]
+    source: dict[str, NDArray]
+    shared: list[str]
+
+    def wrong(self, expected: dict[str, NDArray]) -> list[str]:
+        """Tensors that do not hold VGG's values."""
+        return [key for key, values in expected.items() if not np.array_equal(self.after.get(key), values)]
 
 
 def _indices(grading: Grading, index: dict) -> dict[str, NDArray]:
@@ -66,22 +77,46 @@ def _carrier(student: Student, grading: Grading) -> tuple[str, dict[str, str]]:
     return student.carrier(layers), {layer.path: layer.path for layer in layers}
 
 
+def _in_vgg(key: str) -> str:
+    """Key of VGG's parameter that becomes the specified one: ``fc6.weight`` -> ``classifier.0.weight``."""
+    name, _, kind = key.partition(".")
+    return f"{SOURCES[name]}.{kind}"
+
+
 def _try(student: Student, grading: Grading, index: dict, make) -> Copy:
-    """Run the student's copy on a model and look at it before and after."""
+    """Run the student's copy on a model and look at it before and after; model and VGG (1.2 GB) are let go of at the end."""
     handle, paths = make(student, grading)
     vgg = _vgg(student)
-    wanted = _indices(grading, index)
-    keys = {key: f"{paths[key.partition('.')[0]]}.{key.partition('.')[2]}" for key in wanted if key.partition(".")[0] in paths}
-    present = set(student.shapes(handle))
-    keys = {key: own for key, own in keys.items() if own in present}
-    look = {own: wanted[key] for key, own in keys.items()}
-    before = student.sample(handle, look)
-    if student.owner(FUNCTION):
-        student.method(handle, FUNCTION, vgg)
-    else:
-        student.call(FUNCTION, handle, vgg)
-    after = student.sample(handle, look)
-    return Copy(handle, vgg, keys, before, after)
+    try:
+        where, present = _indices(grading, index), set(student.shapes(handle))
+        keys = {key: f"{paths[key.partition('.')[0]]}.{key.partition('.')[2]}" for key in where if key.partition(".")[0] in paths}
+        keys = {key: own for key, own in keys.items() if own in present}
+        before = _look(student, handle, keys, where)
+        if student.owner(FUNCTION):
+            student.method(handle, FUNCTION, vgg)
+        else:
+            student.call(FUNCTION, handle, vgg)
+        after, held = _look(student, handle, keys, where), set(student.shapes(vgg))
+        source = _look(student, vgg, {key: _in_vgg(key) for key in where if _in_vgg(key) in held}, where)
+        return Copy(before, after, source, _shared(student, handle, vgg, keys, {k: where[k] for k in source}))
+    finally:
+        for used in (handle, vgg):
+            student.forget(used)
+
+
+def _look(student: Student, handle: str, keys: dict[str, str], where: dict[str, NDArray]) -> dict[str, NDArray]:
+    """Sample parameters; ``keys``: specified name -> the parameter's own key."""
+    found = student.sample(handle, {own: where[key] for key, own in keys.items()})
+    return {key: found[own] for key, own in keys.items() if own in found}
+
+
+def _shared(student: Student, model: str, vgg: str, keys: dict[str, str], where: dict[str, NDArray]) -> list[str]:
+    """Change one value of each of VGG's tensors, and look which tensors of the model change with it."""
+    keys = {key: own for key, own in keys.items() if key in where}
+    for key in keys:
+        student.change(vgg, _in_vgg(key), int(where[key][0]), MARK)
+    found = _look(student, model, keys, {key: where[key][:1] for key in keys})
+    return [key for key, values in found.items() if values.size and values[0] == np.float32(MARK)]
 
 
 def _expected(grading: Grading, index: dict) -> dict[str, NDArray]:
@@ -89,48 +124,40 @@ def _expected(grading: Grading, index: dict) -> dict[str, NDArray]:
     return {key: weights[key].reshape(-1)[where].numpy() for key, where in _indices(grading, index).items()}
 
 
-def _wrong(copy: Copy, expected: dict[str, NDArray]) -> list[str]:
-    """Tensors that do not hold VGG's values."""
-    good = [key for key, own in copy.keys.items() if np.array_equal(copy.after.get(own), expected[key])]
-    return [key for key in expected if key not in good]
-
-
 def judge(student: Student, grading: Grading) -> None:
     """Try the copy on the student's FCN32s, and on a carrier where that fails; the better one counts."""
     index = grading.context.run.worker_settings().weight_index
-    expected = _expected(grading, index)
-    best, wrong, failure = None, list(expected), None
+    expected, copies, failure, own_failed = _expected(grading, index), [], None, False
     for make in (_own_model, _carrier):
         try:
-            copy = _try(student, grading, index, make)
+            copies.append(_try(student, grading, index, make))
         except StudentError as error:
-            failure = failure or error
             if error.cause in ("code.missing", "code.unfinished", "code.syntax") and FUNCTION in str(error):
                 raise
+            failure = failure or error
+            own_failed = own_failed or make is _own_model
             continue
-        missed = _wrong(copy, expected)
-        worse = copy
-        if best is None or len(missed) < len(wrong):
-            worse, best, wrong = best, copy, missed
-        for handle in (worse.model, worse.vgg) if worse else ():
-            student.forget(handle)
-        if not wrong:
+        if not copies[-1].wrong(expected):
             break
-    if best is None:
+    best = min(copies, key=lambda copy: len(copy.wrong(expected)), default=None)
+    if best is None or (own_failed and len(best.wrong(expected)) == len(expected)):
         raise failure
-    if len(wrong) == len(expected) and failure is not None and make is _carrier:
-        raise failure
-    _judge_values(grading, best, wrong, expected)
-    _judge_source(student, grading, index, best, expected)
-    _judge_aliasing(student, grading, index, best)
-    for handle in (best.model, best.vgg):
-        student.forget(handle)
+    _judge_values(grading, best, best.wrong(expected), expected)
+    changed = [_in_vgg(key) for key in expected if not np.array_equal(best.source.get(key), expected[key])]
+    if changed:
+        text = f"VGG-16 itself must stay as it is, but the copy changed {', '.join(changed[:4])}. Copy from VGG into the FCN."
+        grading.lose("source", cause="copy.source", message=text, measured={"changed": changed[:8]})
+    if best.shared:
+        text = (f"{len(best.shared)} tensors of the FCN are VGG's own memory ({', '.join(best.shared[:4])}): a change of VGG changes "
+                "the FCN. Likely cause: `a.data = b.data` or `a.weight = b.weight`; copy the values: `a.weight.copy_(b.weight)` under "
+                "torch.no_grad().")  # fmt: skip
+        grading.lose("aliasing", cause="copy.alias", message=text, measured={"shared": len(best.shared)})
 
 
 def _judge_values(grading: Grading, copy: Copy, wrong: list[str], expected: dict[str, NDArray]) -> None:
     if not wrong:
         return
-    unchanged = [key for key in wrong if key in copy.keys and np.array_equal(copy.before[copy.keys[key]], copy.after[copy.keys[key]])]
+    unchanged = [key for key in wrong if key in copy.after and np.array_equal(copy.before[key], copy.after[key], equal_nan=True)]
     biases = [key for key in expected if key.endswith(".bias")]
     share = len(wrong) / len(expected)
     measured = {"wrong": len(wrong), "of": len(expected), "tensors": wrong[:8]}
@@ -147,33 +174,3 @@ def _judge_values(grading: Grading, copy: Copy, wrong: list[str], expected: dict
         cause, why = "copy.values", " They changed, but do not hold VGG's values. Likely cause: layers paired wrongly."
     text = f"{len(wrong)} of {len(expected)} tensors do not hold VGG's values after the copy: {shown}.{why}"
     grading.lose("values", cause=cause, message=text, measured=measured, share=share)
-
-
-def _judge_source(student: Student, grading: Grading, index: dict, copy: Copy, expected: dict[str, NDArray]) -> None:
-    where = _indices(grading, index)
-    prefixes = {key: f"{SOURCES[key.partition('.')[0]]}.{key.partition('.')[2]}" for key in where}
-    held = set(student.shapes(copy.vgg))
-    found = student.sample(copy.vgg, {prefixes[key]: where[key] for key in where if prefixes[key] in held})
-    changed = [prefixes[key] for key in where if not np.array_equal(found.get(prefixes[key]), expected[key])]
-    if changed:
-        text = f"VGG-16 itself must stay as it is, but the copy changed {', '.join(changed[:4])}. Copy from VGG into the FCN."
-        grading.lose("source", cause="copy.source", message=text, measured={"changed": changed[:8]})
-
-
-def _judge_aliasing(student: Student, grading: Grading, index: dict, copy: Copy) -> None:
-    """Change one value of each of VGG's tensors, and look whether the FCN changes with it."""
-    where = _indices(grading, index)
-    held, own = set(student.shapes(copy.vgg)), {}
-    for key, own_key in copy.keys.items():
-        name, _, kind = key.partition(".")
-        source = f"{SOURCES[name]}.{kind}"
-        if source in held:
-            student.change(copy.vgg, source, int(where[key][0]), 1234.5)
-            own[key] = own_key
-    found = student.sample(copy.model, {own_key: where[key][:1] for key, own_key in own.items()})
-    shared = [key for key, own_key in own.items() if found[own_key].size and found[own_key][0] == np.float32(1234.5)]
-    if shared:
-        text = (f"{len(shared)} tensors of the FCN are VGG's own memory ({', '.join(shared[:4])}): a change of VGG changes the FCN. "
-                "Likely cause: `a.data = b.data` or `a.weight = b.weight`; copy the values instead: `a.weight.copy_(b.weight)` under "
-                "torch.no_grad().")
-        grading.lose("aliasing", cause="copy.alias", message=text, measured={"shared": len(shared)}, share=1.0)
