@@ -26,20 +26,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autograder.sandbox import users
 from autograder.sandbox.bubblewrap import DOOR, bubblewrap, styles
-from autograder.sandbox.view import Limits, Room, devices, environment, open_to_all, python_folders, visible
+from autograder.sandbox.view import IsolationError, Limits, Room, devices, environment, visible
 
 __all__ = ["LEVELS", "IsolationError", "Limits", "Room", "available", "best_level", "end_process", "launch"]
 
 LEVELS = ("bubblewrap", "landlock", "process")
-# unused by convention: systemd lends these to services, and looks first whether one is free, as we do
-UNUSED_USERS = range(61184, 65520)
 PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
 SIGNAL_SCOPES = 6  # version of Landlock that keeps signals inside
-
-
-class IsolationError(Exception):
-    """The level that was asked for cannot be had on this machine."""
 
 
 # --------------------------------------------------------------------------------------------------------------- choosing
@@ -128,59 +123,18 @@ def best_level(demanded: str | None = None) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------------- starting
-def _users() -> dict[int, int]:
-    """How many processes and threads each user runs."""
-    counts: dict[int, int] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                # not the folder's owner: that is root wherever a process closed its memory
-                status = dict(line.split(":", 1) for line in Path(f"/proc/{name}/status").read_text("utf-8", "replace").splitlines())
-                owner = int(status["Uid"].split()[0])
-                counts[owner] = counts.get(owner, 0) + int(status["Threads"])
-            except (OSError, KeyError, ValueError):
-                continue
-    return counts
-
-
-_taken: dict[int, int] = {}  # user -> process that was started for it
-_lock = threading.Lock()
-
-
-def _unused_user() -> int:
-    """A user id that nobody has and nobody runs under. Judges side by side begin to look at different places."""
-    import pwd
-
-    known = {entry.pw_uid for entry in pwd.getpwall()} | set(_users())
-    begin = (os.getpid() * 37 + len(_taken)) % len(UNUSED_USERS)
-    for step in range(len(UNUSED_USERS)):
-        user = UNUSED_USERS[(begin + step) % len(UNUSED_USERS)]
-        if user not in known and user not in _taken:
-            return user
-    raise IsolationError("no unused user id is left for a worker")
-
-
-def _capability(level: str, room: Room) -> int | None:
-    """The right to read that a worker of root needs, where Python or its files lie in a folder closed to others."""
-    if level == "bubblewrap":
-        return 2  # CAP_DAC_READ_SEARCH: the view holds nothing but what may be read
-    needed = [*python_folders(), *room.readable]
-    reachable = all(above.stat().st_mode & 0o001 for above in room.scratch.parents)
-    return None if reachable and all(map(open_to_all, needed)) else 2
-
-
-def _enter_spec(level: str, style: str | None, room: Room, user: int | None) -> dict[str, Any]:
+def _enter_spec(level: str, room: Room, user: int | None) -> dict[str, Any]:
     """What ``door.py enter`` is told."""
     limits = room.limits
     outside = level != "bubblewrap"
     contained = user is not None or (level == "landlock" and _landlock_version() >= SIGNAL_SCOPES)
-    running = 0 if user is not None else _users().get(os.geteuid(), 0)
+    running = 0 if user is not None else users.running().get(os.geteuid(), 0)
     return {
         "memory_megabytes": limits.memory_megabytes, "file_megabytes": limits.file_megabytes,
         "open_files": limits.open_files, "cpu_seconds": limits.cpu_seconds,
         # the kernel counts all processes of the user, also those that are none of the worker's
         "process_limit": limits.processes + running,
-        "user": user, "capability": _capability(level, room) if user is not None else None, "guard": None,
+        "user": user, "capability": users.reading_right(level, room) if user is not None else None, "guard": None,
         "landlock": level == "landlock",
         "readable": [str(path) for path in visible(room)] + _proc_files() if level == "landlock" else [],
         "writable": [str(room.scratch)], "devices": [str(path) for path in devices(room)],
@@ -201,41 +155,29 @@ def _start(
     """Start a command behind one kind of wall."""
     room = Room(Path(os.path.realpath(room.scratch)), room.readable, room.gpu, room.limits)
     limits = room.limits
-    with _lock:
-        user = _unused_user() if os.geteuid() == 0 and style != "user" else None
-        if user is not None:
-            _taken[user] = 0
+    user = users.lend() if style != "user" and users.can_lend_users() else None
     guard: dict[str, Any] = {
         "judge": os.getpid(), "scratch": str(room.scratch), "processes": limits.processes,
         "memory_megabytes": limits.memory_megabytes, "disk_megabytes": limits.disk_megabytes,
     }  # fmt: skip
-    enter = _enter_spec(level, style, room, user)
-    if level == "bubblewrap":
-        inside = [*bubblewrap(shutil.which("bwrap") or "bwrap", room, style or "user"), json.dumps(enter), *command]
-    else:
-        guard["enter"], inside = enter, list(command)
-    full = [sys.executable, "-I", "-S", str(DOOR / "door.py"), "guard", json.dumps(guard), *inside]
     try:
+        enter = _enter_spec(level, room, user)
+        if level == "bubblewrap":
+            inside = [*bubblewrap(shutil.which("bwrap") or "bwrap", room, style or "user"), json.dumps(enter), *command]
+        else:
+            guard["enter"], inside = enter, list(command)
+        full = [sys.executable, "-I", "-S", str(DOOR / "door.py"), "guard", json.dumps(guard), *inside]
         if user is not None:
-            _hand_over(room.scratch, user)
+            users.hand_over(room.scratch, user)
         process = subprocess.Popen(
             full, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, pass_fds=tuple(descriptors),
             env=environment(room), cwd=room.scratch, start_new_session=True, close_fds=True,
         )  # fmt: skip
     except BaseException:
-        _taken.pop(user, None)
+        users.take_back(user)
         raise
-    if user is not None:
-        _taken[user] = process.pid
+    process.user = user  # ``end_process`` takes it back
     return process
-
-
-def _hand_over(folder: Path, user: int) -> None:
-    """Give a folder with all that is in it to a user."""
-    os.chown(folder, user, user)
-    for above, folders, files in os.walk(folder):
-        for name in [*folders, *files]:
-            os.chown(os.path.join(above, name), user, user, follow_symlinks=False)
 
 
 def launch(level: str, room: Room, command: Sequence[str], descriptors: Sequence[int], errors: int) -> subprocess.Popen:
@@ -274,12 +216,12 @@ def end_process(process: subprocess.Popen) -> None:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=10)
-    for user in [user for user, number in _taken.items() if number == process.pid]:
-        _taken.pop(user, None)
+    users.take_back(getattr(process, "user", None))
     _open_memory(process.pid)
 
 
 # --------------------------------------------------------------------------------------------------- the judge's own memory
+_lock = threading.Lock()
 _running: set[int] = set()
 _was_dumpable = 1
 

@@ -4,12 +4,11 @@ import ctypes
 import os
 import struct
 
-__all__ = ["DAC_OVERRIDE", "DAC_READ_SEARCH", "become", "call", "has_capability", "prctl"]
+__all__ = ["become", "call", "prctl"]
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 3, 8
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_CAP_AMBIENT = 36, 38, 22, 47
 PR_CAP_AMBIENT_RAISE = 2
-DAC_OVERRIDE, DAC_READ_SEARCH = 1, 2
 CAPABILITY_VERSION = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -42,13 +41,6 @@ def prctl(option: int, *arguments: object) -> int:
     values = [*arguments, *[0] * (4 - len(arguments))]
     converted = [ctypes.c_ulong(value) if isinstance(value, int) else value for value in values]
     return _checked(_libc.prctl(ctypes.c_int(option), *converted), f"prctl {option}")
-
-
-def has_capability(number: int) -> bool:
-    """Whether this process may use a capability."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
-        effective = next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), 0)
-    return bool(effective >> number & 1)
 
 
 def become(user: int, keep: int | None = None) -> None:

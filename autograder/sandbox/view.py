@@ -7,11 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Limits", "Room", "devices", "environment", "open_to_all", "python_folders", "visible"]
+__all__ = ["IsolationError", "Limits", "Room", "devices", "environment", "open_to_all", "python_folders", "visible"]
 
 PACKAGES = Path(__file__).resolve().parents[2]
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
 GPU = ("/sys", "/usr/local/nvidia", "/proc/driver/nvidia", "/etc/nvidia")
+
+
+class IsolationError(Exception):
+    """The wall that was asked for cannot be had on this machine."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from autograder.sandbox import isolation, view
+from autograder.sandbox import isolation, users, view
 from autograder.sandbox.isolation import LEVELS, IsolationError, Limits, Room, available, best_level, end_process, launch
+from autograder.sandbox.users import can_lend_users
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the autograder grades on Linux")
 REPO = Path(__file__).resolve().parents[2]
@@ -297,9 +298,9 @@ answer({"user": os.getuid(), "groups": os.getgroups(), "rights": int(status["Cap
 """
     found = inside(level, scratch, code)
     assert found["rights"] == 0 and found["gain"] == "1" and found["filter"] == "2", found
-    assert found["setuid"] in ("PermissionError", "OSError") or (os.geteuid() and found["user"] == os.geteuid()), found
+    assert found["setuid"] in ("PermissionError", "OSError") or found["user"] == os.geteuid(), found
     assert {found[name] for name in ("unshare", "io_uring", "keyctl", "mount")} == {-1}
-    if os.geteuid() == 0:
+    if can_lend_users():
         assert found["user"] >= 60000 and 0 not in found["groups"]
 
 
@@ -310,7 +311,7 @@ def test_the_environment_holds_nothing_of_the_judges(level, scratch, monkeypatch
 
 
 def test_workers_side_by_side_have_users_of_their_own(level, scratch, outside):
-    if os.geteuid() != 0 or isolation._style() == ("user", "") and level == "bubblewrap":
+    if not can_lend_users() or isolation._style() == ("user", "") and level == "bubblewrap":
         pytest.skip("only a judge that runs as root can lend users")
     second = outside / "second"
     second.mkdir()
@@ -516,10 +517,24 @@ def test_refused_user_namespaces_are_noticed(monkeypatch, tmp_path):
 
 
 def test_a_plain_process_of_the_judges_own_user_needs_the_filter(scratch):
-    assert isolation._enter_spec("process", None, Room(scratch), None)["filter_needed"]
-    assert isolation._enter_spec("process", None, Room(scratch), None)["filter"]["signals"]
-    assert not isolation._enter_spec("process", None, Room(scratch), 61184)["filter_needed"]
-    assert isolation._enter_spec("landlock", None, Room(scratch), 61184)["filter_needed"]
+    assert isolation._enter_spec("process", Room(scratch), None)["filter_needed"]
+    assert isolation._enter_spec("process", Room(scratch), None)["filter"]["signals"]
+    assert not isolation._enter_spec("process", Room(scratch), 61184)["filter_needed"]
+    assert isolation._enter_spec("landlock", Room(scratch), 61184)["filter_needed"]
+
+
+def test_a_file_that_no_worker_could_read_is_refused_by_name(scratch, outside, monkeypatch):
+    (outside / "weights").write_text("")
+    (outside / "weights").chmod(0o600)
+    monkeypatch.setattr(users, "python_folders", lambda: [])
+    room = Room(scratch, (outside / "weights",))
+    for rights, level, expected in ((0b100, "process", 2), (0b110, "landlock", 2), (0b010, "landlock", 1)):
+        monkeypatch.setattr(users, "rights", lambda rights=rights: rights)
+        assert users.reading_right(level, room) == expected
+    with pytest.raises(IsolationError, match="cannot read .*weights: let all users read it"):
+        users.reading_right("process", room)
+    (outside / "weights").chmod(0o644)
+    assert users.reading_right("process", room) is None
 
 
 def test_gpu_devices_are_let_in_only_where_the_room_says_so(scratch, tmp_path, monkeypatch):
