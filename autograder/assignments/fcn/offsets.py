@@ -10,7 +10,7 @@ from torch import Tensor
 from autograder.assignments.fcn.probe import PATHS
 from autograder.assignments.fcn.shadow import Pieces, Shadow, crop
 
-__all__ = ["TOLERANCE", "Measurement", "Offset", "expected_offsets", "measure"]
+__all__ = ["TOLERANCE", "Measurement", "Offset", "expected_offsets", "measure", "measure_paths"]
 
 TOLERANCE = 1e-3
 """Largest difference, relative to the output's spread, that still counts as the same numbers."""
@@ -95,29 +95,50 @@ def _search(residual: Callable[[Offset], float], rows: int, columns: int, first:
     return best, value
 
 
-def _output_offset(found: Tensor, full: Tensor, first: Offset) -> tuple[Offset, float]:
+def _difference(found: Tensor, window: Tensor, scaled: bool) -> float:
+    """Largest difference on the part that both have; ``scaled``: up to a factor for each image."""
+    found = found[:, :, : window.shape[2], : window.shape[3]]
+    if scaled:
+        image = (1, 2, 3)
+        window = window * ((found * window).sum(image, True) / (window * window).sum(image, True).clamp_min(1e-12))
+    return float((found - window).abs().max())
+
+
+def _output_offset(found: Tensor, full: Tensor, first: Offset, scaled: bool = False) -> tuple[Offset, float]:
     """Where a one-channel output was cut from the uncropped map."""
     size = (min(found.shape[2], full.shape[2]), min(found.shape[3], full.shape[3]))
-    spread = full.std().clamp_min(1e-6)
+    spread = float((found if scaled else full).std().clamp_min(1e-6))
 
     def residual(offset: Offset) -> float:
         window = crop(full, offset, size)
-        if not window.numel():
-            return float("inf")
-        return float((found[:, :, : window.shape[2], : window.shape[3]] - window).abs().max() / spread)
+        return _difference(found, window, scaled) / spread if window.numel() else float("inf")
 
     return _search(residual, full.shape[2] - size[0], full.shape[3] - size[1], first)
 
 
-def _measure_paths(found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset]) -> tuple[dict, list]:
-    """Measure each crop on the class that shows it alone."""
+def measure_paths(
+    found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset], scaled: bool = False
+) -> tuple[dict[str, Offset], list[str]]:
+    """Measure each crop on the class that shows it alone.
+
+    Args:
+        found: The output.
+        shadow: The network it should be, given its layers.
+        pieces: The score maps before any crop.
+        expected: The rubric's offsets, tried first.
+        scaled: Whether the coarse scores may have got a factor for each image (dropout at test time).
+
+    Returns:
+        Offsets by crop name as far as they can be measured, and the skips of which nothing arrives.
+    """
     if shadow.network == "fcn32s":
         full = shadow.upsample("transpose_conv", pieces.score)
-        offset, error = _output_offset(found[:, :3], full[:, :3], expected["output"])
+        shown = slice(0, 1) if scaled else slice(0, 3)  # position weights use class 0 alone
+        offset, error = _output_offset(found[:, shown], full[:, shown], expected["output"], scaled)
         return ({"output": offset} if error <= TOLERANCE else {}), []
     up1 = shadow.upsample("upscore1", pieces.score[:, :1], 0)
     up2 = shadow.upsample("upscore2", up1, 0)
-    output, error = _output_offset(found[:, :1], shadow.upsample("upscore3", up2, 0), expected["output"])
+    output, error = _output_offset(found[:, :1], shadow.upsample("upscore3", up2, 0), expected["output"], scaled)
     if error > TOLERANCE:
         return {}, []
     offsets, silent = {"output": output}, []
@@ -181,7 +202,7 @@ def measure(output: np.ndarray, shadow: Shadow, pieces: Pieces, crops: Mapping[s
             error, worst = _error(found, apply(reference))
             if error <= TOLERANCE:
                 return Measurement(expected, view, (), error, worst)
-    offsets, silent = _measure_paths(found, shadow, pieces, expected)
+    offsets, silent = measure_paths(found, shadow, pieces, expected)
     if "output" not in offsets:
         moved = _through_views(found, shadow, pieces, expected)
         if moved is not None:

@@ -56,33 +56,35 @@ class Shadow:
     def __init__(self, network: str, settings: Mapping[str, Mapping], weights: WeightFile) -> None:
         self.network, self.settings, self.weights = network, settings, weights
 
-    def _pair(self, value) -> tuple[int, int]:
+    def pair(self, value) -> tuple[int, int]:
+        """Rows and columns of a hyper-parameter."""
         return (value, value) if isinstance(value, int) else tuple(value)
 
     def _convolve(self, name: str, x: Tensor) -> Tensor:
         s = self.settings[name]
-        kernel = self._pair(s["kernel_size"])
+        kernel = self.pair(s["kernel_size"])
         shape = (s["out_channels"], s["in_channels"] // s["groups"], *kernel)
         weight = fitted(self.weights[canonical(self.network, name, "weight")], shape)
         bias = fitted(self.weights[canonical(self.network, name, "bias")], shape[:1]) if s["bias"] else None
-        options = (self._pair(s["stride"]), self._pair(s["padding"]), self._pair(s["dilation"]), s["groups"])
+        options = (self.pair(s["stride"]), self.pair(s["padding"]), self.pair(s["dilation"]), s["groups"])
         return F.conv2d(x, weight, bias, *options)
 
-    def _pool(self, name: str, x: Tensor) -> Tensor:
+    def pool(self, name: str, x: Tensor) -> Tensor:
+        """Max pool ``name``."""
         s = self.settings[name]
-        pair = self._pair
+        pair = self.pair
         options = (pair(s["kernel_size"]), pair(s["stride"]), pair(s["padding"]), pair(s["dilation"]), s["ceil_mode"])
         return F.max_pool2d(x, *options)
 
     def upsample(self, name: str, x: Tensor, channel: int | None = None) -> Tensor:
         """Transposed convolution ``name``; of one channel alone where it is given (the probe keeps channels apart)."""
         s = self.settings[name]
-        shape = (s["in_channels"], s["out_channels"] // s["groups"], *self._pair(s["kernel_size"]))
+        shape = (s["in_channels"], s["out_channels"] // s["groups"], *self.pair(s["kernel_size"]))
         weight = fitted(self.weights[canonical(self.network, name, "weight")], shape)
         if channel is not None:
             weight = weight[channel : channel + 1, channel : channel + 1]
-        return F.conv_transpose2d(x, weight, None, self._pair(s["stride"]), self._pair(s["padding"]),
-                                  self._pair(s["output_padding"]))  # fmt: skip
+        return F.conv_transpose2d(x, weight, None, self.pair(s["stride"]), self.pair(s["padding"]),
+                                  self.pair(s["output_padding"]))  # fmt: skip
 
     def key(self) -> str:
         """Hash of everything that the maps before the crops depend on."""
@@ -103,7 +105,7 @@ class Shadow:
         for block, depth in BLOCKS:
             for index in range(1, depth + 1):
                 x = F.relu(self._convolve(f"conv{block}_{index}", x))
-            x = maps[f"pool{block}"] = self._pool(f"pool{block}", x)
+            x = maps[f"pool{block}"] = self.pool(f"pool{block}", x)
         x = F.relu(self._convolve("fc7", F.relu(self._convolve("fc6", x))))
         found = {"score": self._convolve("score", x)}
         if self.network == "fcn8s":

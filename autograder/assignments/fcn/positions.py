@@ -1,0 +1,105 @@
+"""Measure crops where the values are wrong: weights that carry nothing but positions through a network.
+
+Every convolution passes its first channel on, unchanged and centred; so a ReLU left out, a layer used twice or a dropout that
+is active at test time leaves no more than a factor for each image, and the crops still show. A wrong value then costs ``*.forward`` only.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autograder.assignments.fcn.offsets import Offset, measure_paths
+from autograder.assignments.fcn.probe import PATHS, canonical
+from autograder.assignments.fcn.shadow import BLOCKS, Pieces, Shadow
+from autograder.student import Student
+
+__all__ = ["position_offsets"]
+
+WIDE = 16
+"""Channels of fc6 and fc7 that repeat the signal: dropout does not take them all."""
+
+
+def _taps(name: str) -> list[tuple[int, int, float]]:
+    """(output channel, input channel, weight) of a layer's taps, all at the kernel's centre."""
+    if name == "fc6":
+        return [(channel, 0, 1.0) for channel in range(WIDE)]
+    if name == "fc7":
+        return [(channel, channel, 1.0) for channel in range(WIDE)]
+    if name == "score":
+        return [(PATHS[name], channel, 1 / WIDE) for channel in range(WIDE)]
+    return [(PATHS.get(name, 0), 0, 1.0)]
+
+
+def _load(student: Student, handle: str, shadow: Shadow, paths: dict[str, str]) -> None:
+    """Give a network the weights that carry positions; its upsampling keeps the probe's."""
+    shapes = student.shapes(handle)
+    up = {name for name in paths if name.startswith(("upscore", "transpose"))}
+    source = {f"{paths[name]}.weight": canonical(shadow.network, name, "weight") for name in up}
+    student.load(handle, source, [key for key in shapes if key not in source])
+    for name, path in paths.items():
+        shape = shapes.get(f"{path}.weight")
+        if name in up or shape is None:
+            continue
+        for output, inside, value in _taps(name):
+            index = np.ravel_multi_index((output, inside, shape[2] // 2, shape[3] // 2), shape)
+            student.change(handle, f"{path}.weight", int(index), value)
+
+
+def _centre(shadow: Shadow, name: str, x: Tensor) -> Tensor:
+    """Pass a map through a convolution that looks at its kernel's centre alone."""
+    s = shadow.settings[name]
+    height, width = shadow.pair(s["kernel_size"])
+    weight = torch.zeros(1, 1, height, width)
+    weight[0, 0, height // 2, width // 2] = 1
+    return F.conv2d(x, weight, None, shadow.pair(s["stride"]), shadow.pair(s["padding"]), shadow.pair(s["dilation"]))
+
+
+def _pieces(shadow: Shadow, images: NDArray[np.float32], n_class: int) -> Pieces:
+    """The score maps that these weights must give."""
+    x, maps = torch.from_numpy(images[:, :1]), {}
+    for block, depth in BLOCKS:
+        for index in range(1, depth + 1):
+            x = _centre(shadow, f"conv{block}_{index}", x)
+        x = maps[f"score_pool_{block}"] = shadow.pool(f"pool{block}", x)
+    maps["score"] = _centre(shadow, "fc7", _centre(shadow, "fc6", x))
+    found = {}
+    for name, piece in (("score", "score"), ("score_pool_4", "pool4"), ("score_pool_3", "pool3")):
+        if name in shadow.settings:
+            value = _centre(shadow, name, maps[name])
+            found[piece] = torch.zeros(len(value), n_class, *value.shape[2:])
+            found[piece][:, PATHS[name]] = value[:, 0]
+    return Pieces(**found)
+
+
+def position_offsets(
+    student: Student, handle: str, shadow: Shadow, paths: dict[str, str], images: NDArray[np.float32],
+    expected: dict[str, Offset], n_class: int,
+) -> tuple[dict[str, Offset], list[str]]:  # fmt: skip
+    """Measure the crops of a network whose values are not the expected ones.
+
+    Args:
+        student: The fixture.
+        handle: The network; its weights are overwritten.
+        shadow: The network it should be, given its layers.
+        paths: Specified layer name -> path of the student's layer; all must be there.
+        images: ``(N, 3, H, W)``.
+        expected: The rubric's offsets.
+        n_class: Number of classes of the probe.
+
+    Returns:
+        Offsets by crop name as far as they can be measured, and the skips of which nothing arrives.
+
+    Raises:
+        StudentError: If the forward call fails.
+        RuntimeError: If the layers do not fit together.
+    """
+    if any(name not in paths for name in shadow.settings):
+        return {}, []
+    images = np.abs(images)  # a ReLU passes it whole
+    _load(student, handle, shadow, paths)
+    found = torch.from_numpy(np.ascontiguousarray(student.forward(handle, images)))
+    if found.dim() != 4 or found.shape[1] != n_class or not found.is_floating_point():
+        return {}, []
+    return measure_paths(found, shadow, _pieces(shadow, images, n_class), expected, scaled=True)
