@@ -34,7 +34,7 @@ def main() -> None:
 @click.option("--gate-data", default=None, help="Your own labelled facades (a folder with base/), in place of the public test list.")
 @click.option("--checkpoints", default=None, type=click.Path(path_type=Path), help="Where checkpoints lie that were only named.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="How many submissions side by side.")
-@click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap or process.")
+@click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap, landlock or process.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
 @click.option("--only", multiple=True, metavar="CHECK", help="Grade this check only (may be repeated).")
 @click.option("--bulk", type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -18,7 +18,10 @@ from segkit.progress import bar
 from segkit.reference import FCN8s, FCN32s, read_label
 from segkit.upsampling import CropGeometry, bilinear_weight
 
-__all__ = ["Checkpoints", "Head", "Picture", "compute_features", "fit_checkpoints", "folded", "train", "training_pictures"]
+__all__ = [
+    "Checkpoints", "Head", "Picture", "compute_features", "feature_scale", "fit_checkpoints", "folded", "train",
+    "training_pictures",
+]  # fmt: skip
 
 SEED = 20
 PICTURES = 12  # of the sample's 24 training pictures, the smallest: enough for random features to be told apart
@@ -118,7 +121,7 @@ def compute_features(trunk: nn.Module, image: Tensor, label: Tensor) -> Picture:
     return Picture(maps, label[None])
 
 
-def _scale(pictures: list[Picture]) -> dict[str, Tensor]:
+def feature_scale(pictures: list[Picture]) -> dict[str, Tensor]:
     """Root mean square of each channel over the pictures, (1, C, 1, 1) by name; at least a tenth of their mean."""
     scale = {}
     for name in SKIPS.values():
@@ -176,7 +179,7 @@ def fit_checkpoints(folder: Path, show: bool = True) -> Checkpoints:
     trunk = {name: value for name, value in network.state_dict().items() if name.startswith(("conv", "fc"))}
     epochs = bar(total=EPOCHS_LOW + EPOCHS_32S + EPOCHS_8S, show=show, desc="  fitting", unit="epoch")
 
-    head = Head(network, _scale(pictures))
+    head = Head(network, feature_scale(pictures))
     train(head, pictures, EPOCHS_LOW, RATE_LOW, epochs.update)
     save_checkpoint(files.fcn32s_low, trunk | folded(head), torch.float16)
     train(head, pictures, EPOCHS_32S, RATE_32S, epochs.update)

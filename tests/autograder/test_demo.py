@@ -237,7 +237,7 @@ def test_a_head_on_features_computes_what_the_network_computes_on_the_picture(ki
     torch.manual_seed(0)
     network = kind().eval()
     features = compute_features(network, *picture)
-    head = Head(network, fitting._scale([features]))
+    head = Head(network, fitting.feature_scale([features]))
     with torch.no_grad():
         for layer in head.layers.values():
             for parameter in layer.parameters():
