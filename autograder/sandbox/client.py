@@ -73,6 +73,7 @@ class RemoteSubject:
         self.settings = settings
         self.checkpoints = {name: Path(path).resolve() for name, path in (checkpoints or {}).items()}
         self.generation = 0
+        self._number = 0
         self.device = "cpu"
         self._process: Any = None
         self._programs: dict[str, Program] = {}
@@ -161,8 +162,10 @@ class RemoteSubject:
     # ------------------------------------------------------------------------------------------------ questions
     def _exchange(self, do: str, arguments: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Send one request and wait for its reply; a worker that fails to give one is ended."""
+        self._number += 1
         try:
-            sending = threading.Thread(target=self._send, args=({"do": do, "with": arguments},), daemon=True)
+            request = {"do": do, "with": arguments, "number": self._number}
+            sending = threading.Thread(target=self._send, args=(request,), daemon=True)
             sending.start()  # a worker that stops reading must not hang the judge
             self._replies.deadline = time.monotonic() + seconds
             reply = read_message(self._replies)
@@ -178,6 +181,9 @@ class RemoteSubject:
         if type(reply.get("ok")) is not bool:
             self._abandon()
             raise StudentError("the worker's answer has an unknown form", "code.garbage")
+        if reply.get("number") != self._number:  # a second answer to an earlier question
+            self._abandon()
+            raise StudentError("more than one process answers: does the code call os.fork() and go on in both?", "code.garbage")
         return reply
 
     def _send(self, request: dict[str, Any]) -> None:

@@ -114,10 +114,11 @@ def serve(requests: Any, replies: Any, answer: dict[str, Callable[..., Any]]) ->
             reply = {"ok": False, "fault": "student", "cause": error.cause, "message": str(error)[:8000]}
         except Exception as error:
             reply = {"ok": False, "fault": "grader", "message": f"{type(error).__name__}: {error}"[:8000]}
+        number = {"number": request.get("number")}
         try:
-            write_message(replies, reply)
+            write_message(replies, reply | number)
         except WireError as error:
-            write_message(replies, {"ok": False, "fault": "student", "cause": "code.type", "message": str(error)})
+            write_message(replies, number | {"ok": False, "fault": "student", "cause": "code.type", "message": str(error)})
 
 
 def main() -> None:

@@ -23,8 +23,9 @@ USUAL = ("mutants", "variants", "damaged", "attacks", "year")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="How many judges side by side.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything to this file.")
 @click.option("--no-seen", is_flag=True, help="Leave out the visible checks (column 'seen before hand-in').")
+@click.option("--every", default=1, show_default=True, type=click.IntRange(1), help="Of the generated mutants one of so many.")
 @click.option("--verbose", is_flag=True, help="Show the messages of every entry.")
-def selftest_command(assignment, everything, kinds, only, jobs, json_file, no_seen, verbose) -> None:
+def selftest_command(assignment, everything, kinds, only, jobs, json_file, no_seen, every, verbose) -> None:
     """Grade the corpus of ASSIGNMENT: every entry must get exactly its expected result. Exit 1 on any surprise."""
     import segkit
     from autograder.assignment import open_assignment
@@ -42,11 +43,13 @@ def selftest_command(assignment, everything, kinds, only, jobs, json_file, no_se
     started, source = time.monotonic(), REPOSITORY / "notebooks" / assignment
     try:
         folder = open_assignment(assignment).folder
-        entries = choose(folder, source, kinds or (KINDS if everything else USUAL), only)
+        entries = choose(folder, source, kinds or (KINDS if everything else USUAL), only, every)
         if not entries:
             raise click.UsageError("no entry of the corpus fits")
         with tempfile.TemporaryDirectory(prefix="segkit-exam-out-") as out:
-            settings = Settings(assignment, Path(out), secret=SECRET, device="cpu", seconds=120.0)
+            # attacks are let loose behind the strongest wall only
+            wall = "bubblewrap" if any(entry.kind == "attacks" for entry in entries) else None
+            settings = Settings(assignment, Path(out), isolation=wall, secret=SECRET, device="cpu", seconds=120.0)
             outcomes = sit(entries, settings, source, jobs, not no_seen, _tell(verbose))
     except (RubricError, CorpusError, IsolationError) as error:
         raise click.UsageError(str(error)) from error

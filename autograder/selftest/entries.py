@@ -58,6 +58,7 @@ class Entry:
         overrides: Rubric settings that differ.
         seconds: Wall-clock limit of one answer.
         unreadable: Whether the submission as a whole cannot be read.
+        equivalent: Of a generated mutant: why it may keep its points, or an empty string.
     """
 
     kind: str
@@ -77,6 +78,7 @@ class Entry:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     unreadable: bool = False
+    equivalent: str = ""
 
     @property
     def cells(self) -> tuple[str, ...]:

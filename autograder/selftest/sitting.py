@@ -106,6 +106,9 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool)
     path = write_submission(entry, notebooks, place / "work" / "exam")
     traces = Traces(place)
     with traces:
+        if entry.kind == "generated":
+            _hunt(outcome, run, path)
+            return
         result = grade_path(run, path, entry.name)
     outcome.verdicts, outcome.notes = result["checks"], result["notes"]
     _judge(outcome, run, traces.found)
@@ -115,6 +118,28 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool)
         outcome.seen = bool(outcome.complaint)
         if not outcome.seen and not entry.unseen:
             _add(outcome, "no visible check complains, and the entry gives no reason why")
+
+
+def _hunt(outcome: Outcome, run: Run, path: Path) -> None:
+    """Grade a generated mutant check by check until one takes points away; one that keeps all has survived."""
+    entry = outcome.entry
+    stages = [entry.checks[:1], entry.checks[1:]] if len(entry.checks) > 1 else [entry.checks]
+    for checks in stages:
+        run.settings = dataclasses.replace(run.settings, only=tuple(checks))
+        verdicts = grade_path(run, path, entry.name)["checks"]
+        outcome.verdicts += verdicts
+        ungraded = [v["id"] for v in verdicts if v["points"] is None]
+        if ungraded:
+            _add(outcome, f"could not be graded: {', '.join(ungraded)}: {verdicts[0]['message'][:300]}")
+            return
+        if any(v["points"] < v["max_points"] for v in verdicts):
+            outcome.caught = True
+            break
+    outcome.exact = outcome.caught or bool(entry.equivalent)
+    if not outcome.exact:
+        _add(outcome, f"survived: {entry.about}")
+    elif outcome.caught and entry.equivalent:
+        _add(outcome, f"is listed as equivalent, but lost points: {entry.about}")
 
 
 def _add(outcome: Outcome, problem: str) -> None:

@@ -13,7 +13,7 @@ COLUMNS = ("kind", "entries", "as expected", "caught", "named", "false alarms", 
 
 def _count(outcomes: Sequence[Outcome], kind: str) -> dict[str, Any]:
     own = [o for o in outcomes if o.entry.kind == kind]
-    losing = [o for o in own if o.entry.points or o.entry.unreadable]
+    losing = [o for o in own if o.entry.points or o.entry.unreadable or (kind == "generated" and not o.entry.equivalent)]
     named = [o for o in own if o.named is not None]
     seen = [o for o in own if o.seen is not None]
     return {

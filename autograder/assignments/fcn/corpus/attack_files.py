@@ -1,0 +1,142 @@
+"""Attacks by the files of a submission: links, pipes, zips, notebooks of a strange size. Nothing of them leaves the entry's folder."""
+
+import json
+import os
+import stat
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from autograder.selftest.building import solution_cell
+from autograder.selftest.entries import entry_list
+
+Notebooks = dict[str, dict[str, Any]]
+
+DATA = ("read_label", "confusion_matrix", "scores")
+ENTRIES, attack = entry_list("attacks")
+
+
+def _code(source: str) -> dict:
+    return {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source": source}
+
+
+def _pack(folder: Path, add) -> Path:
+    """Zip the submission, with something added."""
+    archive = folder.parent / "exam.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for path in sorted(folder.rglob("*.ipynb")):
+            bundle.write(path, str(path.relative_to(folder)))
+        add(bundle)
+    return archive
+
+
+@attack(DATA, about="E: zip-slip", note="lies outside of the folder: left out")
+def e_zip_slip(folder: Path, notebooks: Notebooks):
+    def add(bundle: zipfile.ZipFile) -> None:
+        for name in ("../evil.py", "../../evil.py", "/tmp/segkit-exam-evil.py", "a/../../../evil.py"):
+            bundle.writestr(name, "evil = 1")
+
+    return lambda folder: _pack(folder, add)
+
+
+@attack(DATA, about="E: symlink in a zip", note="is a link or lies outside of the folder: left out")
+def e_symlink_in_a_zip(folder: Path, notebooks: Notebooks):
+    def add(bundle: zipfile.ZipFile) -> None:
+        for name, target in (("passwd.py", "/etc/passwd"), ("checkpoints/fcn32s.safetensors", "/dev/zero")):
+            member = zipfile.ZipInfo(name)
+            member.external_attr = (stat.S_IFLNK | 0o777) << 16
+            bundle.writestr(member, target)
+
+    return lambda folder: _pack(folder, add)
+
+
+@attack(DATA, about="E: bomb in a zip", unreadable=True, cause="submission.unreadable", says="at most 4 GiB unpacked")
+def e_zip_bomb(folder: Path, notebooks: Notebooks):
+    def pack(folder: Path) -> Path:
+        archive = _pack(folder, lambda bundle: bundle.writestr("zeros.bin", b"\0" * 2**24))
+        # the size that the zip claims: 4 GiB and more, in the directory and in the file's own header
+        content = archive.read_bytes()
+        real, claimed = (2**24).to_bytes(4, "little"), (2**32 - 2).to_bytes(4, "little")
+        content = content.replace(real, claimed)
+        archive.write_bytes(content)
+        with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as bundle:
+            bundle.writestr("more.bin", b"\0" * 2**24)
+        return archive
+
+    return pack
+
+
+@attack(DATA, about="E: a hundred thousand files in a zip", unreadable=True, cause="submission.unreadable", says="at most 20000 files")
+def e_zip_of_many_files(folder: Path, notebooks: Notebooks):
+    def add(bundle: zipfile.ZipFile) -> None:
+        for number in range(20_100):
+            bundle.writestr(f"f/{number}", "")
+
+    return lambda folder: _pack(folder, add)
+
+
+@attack(DATA, about="D: symlinks and FIFOs in place of files")
+def d_symlinks_and_fifos(folder: Path, notebooks: Notebooks) -> None:
+    (folder / "passwd.py").symlink_to("/etc/passwd")
+    (folder / "loop").symlink_to(folder)
+    (folder / "other.ipynb").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe.ipynb")
+    os.mkfifo(folder / "pipe.py")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "fcn32s.safetensors").symlink_to("/dev/zero")
+    os.mkfifo(folder / "checkpoints.json")
+
+
+@attack(DATA, about="D: a notebook that is a link to another student's", points=dict.fromkeys(DATA, 0), says="was not found")
+def d_notebook_is_a_link(folder: Path, notebooks: Notebooks) -> None:
+    other = folder.parent / "other"
+    other.mkdir()
+    (other / "1_data.ipynb").write_text(json.dumps(notebooks.pop("1_data.ipynb")), encoding="utf-8")
+    (folder / "1_data.ipynb").symlink_to(other / "1_data.ipynb")
+
+
+@attack(DATA, about="E: deep JSON", note="deep.ipynb: no readable notebook")
+def e_deep_json(folder: Path, notebooks: Notebooks) -> None:
+    (folder / "deep.ipynb").write_text("[" * 200_000 + "]" * 200_000, encoding="utf-8")
+    (folder / "checkpoints.json").write_text('{"a":' * 100_000 + "1" + "}" * 100_000, encoding="utf-8")
+
+
+@attack(DATA, about="E: a million cells", note="expected at most 5000 cells")
+def e_many_cells(folder: Path, notebooks: Notebooks) -> None:
+    text = '{"nbformat": 4, "metadata": {}, "cells": [' + ",".join(["{}"] * 1_000_000) + "]}"
+    (folder / "many.ipynb").write_text(text, encoding="utf-8")
+
+
+@attack(DATA, about="E: giant outputs", note="expected at most 64 MiB")
+def e_giant_outputs(folder: Path, notebooks: Notebooks) -> None:
+    with (folder / "giant.ipynb").open("wb") as file:
+        file.truncate(70 * 2**20)
+
+
+@attack(DATA, about="E: bad UTF-8, zero bytes, names of controls")
+def e_bad_bytes(folder: Path, notebooks: Notebooks) -> None:
+    (folder / "zero\x01byte\n.py").write_bytes(b"\0\xff\xfe" * 100)
+    (folder / os.fsdecode(b"\xff\xfe.py")).write_bytes(b"x = 1\n")
+    (folder / "=cmd|' C calc'!A0.py").write_text("x = 1\n", encoding="utf-8")
+
+
+@attack(DATA, about="E: source that explodes the parser")
+def e_source_that_explodes(folder: Path, notebooks: Notebooks) -> None:
+    cells = notebooks["1_data.ipynb"]["cells"]
+    cells.insert(0, _code("(" * 100_000 + ")" * 100_000))
+    cells.insert(0, _code("x = " + "-" * 200_000 + "1"))
+    cells.insert(0, _code("y = " + "1+" * 50_000 + "1"))
+
+
+@attack(DATA, about="D: definitions by side effects of other cells", points={"scores": 0}, says="SystemExit")
+def d_exit_in_a_decorator(folder: Path, notebooks: Notebooks) -> None:
+    notebook, position = solution_cell(notebooks, "scores")
+    cell = notebook["cells"][position]
+    cell["source"] = "def leave(function):\n    raise SystemExit(0)\n\n@leave\n" + cell["source"]
+
+
+@attack(DATA, about="D: code in cells that no definition needs is never run")
+def d_code_beside_the_definitions(folder: Path, notebooks: Notebooks) -> None:
+    evil = "import os\nos._exit(0)\nopen('/tmp/segkit-exam-evil', 'w').write('x')\nraise SystemExit"
+    notebooks["1_data.ipynb"]["cells"].insert(0, _code(evil))
+    notebooks["1_data.ipynb"]["cells"].append(_code("import sys\nsys.exit(0)"))
