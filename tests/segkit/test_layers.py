@@ -23,7 +23,8 @@ def test_the_tables_are_those_of_the_specification():
         assert len(convolutions) == count - 5, network
     table = {layer.path: layer.settings for layer in expected_layers("fcn8s", 7, 103)}
     assert table["conv1_1"]["padding"] == 103 and table["conv5_3"]["padding"] == 1
-    assert (table["fc6"]["in_channels"], table["fc6"]["out_channels"], table["fc6"]["kernel_size"], table["fc6"]["padding"]) == (512, 4096, 7, 0)
+    assert (table["fc6"]["in_channels"], table["fc6"]["out_channels"], table["fc6"]["kernel_size"], table["fc6"]["padding"]) == (512,
+        4096, 7, 0)
     assert (table["upscore3"]["kernel_size"], table["upscore3"]["stride"], table["upscore3"]["bias"]) == (16, 8, False)
     assert table["pool5"] == {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1, "ceil_mode": True}
     assert table["score_pool_3"]["in_channels"] == 256 and table["score"]["out_channels"] == 7
@@ -65,7 +66,8 @@ def test_the_specification_has_no_fault_with_itself_nested_or_not():
 
 @pytest.mark.parametrize(("name", "setting", "value"), [
     ("conv1_1", "padding", 1), ("pool3", "ceil_mode", False), ("fc6", "kernel_size", 5), ("upscore3", "bias", True),
-    ("upscore1", "stride", 4), ("score", "out_channels", 21), ("conv4_1", "dilation", 2), ("fc7", "groups", 2), ("upscore2", "output_padding", 1),
+    ("upscore1", "stride", 4), ("score", "out_channels", 21), ("conv4_1", "dilation", 2), ("fc7", "groups", 2), ("upscore2",
+     "output_padding", 1),
 ])  # fmt: skip
 def test_one_wrong_setting_is_one_fault(name, setting, value):
     (fault,) = compare_layers(altered(name, **{setting: value}), SPEC).faults

@@ -28,7 +28,8 @@ def test_cells_keep_their_number_grade_id_and_source(tmp_path):
 
 
 def test_answers_in_text_cells_are_kept_by_grade_id(tmp_path):
-    path = write(tmp_path / "a.ipynb", {"cell_type": "markdown", "source": "Because.", "metadata": {"nbgrader": {"grade_id": "question_1"}}})
+    path = write(tmp_path / "a.ipynb", {"cell_type": "markdown", "source": "Because.",
+        "metadata": {"nbgrader": {"grade_id": "question_1"}}})
     assert read_document(path).markdown == {"question_1": "Because."}
     assert read_document(path).grade_ids == {"question_1"}
 
@@ -41,7 +42,8 @@ def test_a_script_is_one_cell(tmp_path):
 
 @pytest.mark.parametrize("broken", [
     {"cell_type": "code"}, {"cell_type": "code", "source": None}, {"cell_type": "code", "source": 7, "metadata": []}, {}, "text", 5, None,
-    {"cell_type": "code", "source": ["a", 3], "metadata": {"nbgrader": "x"}}, {"cell_type": "code", "source": "", "metadata": {"nbgrader": {"grade_id": 7}}},
+    {"cell_type": "code", "source": ["a", 3], "metadata": {"nbgrader": "x"}}, {"cell_type": "code", "source": "",
+        "metadata": {"nbgrader": {"grade_id": 7}}},
 ])  # fmt: skip
 def test_a_damaged_cell_leaves_the_others_readable(tmp_path, broken):
     path = tmp_path / "a.ipynb"
@@ -72,7 +74,8 @@ def test_missing_and_oversized_files_are_answered(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("content", "text"), [
-    ("größe".encode(), "größe"), ("größe".encode("utf-8-sig"), "größe"), ("größe".encode("utf-16"), "größe"), ("größe".encode("latin-1"), "größe"),
+    ("größe".encode(), "größe"), ("größe".encode("utf-8-sig"), "größe"), ("größe".encode("utf-16"), "größe"), ("größe".encode("latin-1"),
+     "größe"),
     (b"\xfe\xff" + "größe".encode("utf-16-be"), "größe"), (b"a\r\nb\rc\n", "a\nb\nc\n"),
 ])  # fmt: skip
 def test_text_is_decoded(content, text):
@@ -127,7 +130,8 @@ def test_source_that_breaks_the_parser_is_an_error_like_another(tmp_path):
 
 # --------------------------------------------------------------------------------------------------------------- files
 def test_own_files_are_notebooks_and_scripts_that_are_the_students(tmp_path):
-    for name in ("b.ipynb", "a.py", "sub/c.ipynb", "segkit/x.py", "data/x.py", ".hidden/x.py", ".x.py", "env/lib/x.py", "notes.txt", "__pycache__/x.py"):
+    for name in ("b.ipynb", "a.py", "sub/c.ipynb", "segkit/x.py", "data/x.py", ".hidden/x.py", ".x.py", "env/lib/x.py", "notes.txt",
+        "__pycache__/x.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     (tmp_path / "env" / "pyvenv.cfg").touch()

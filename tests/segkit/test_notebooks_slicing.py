@@ -55,7 +55,8 @@ BOOM = "raise RuntimeError('this cell must not run')"
     ["import functools", "def add(a, b):\n    return a + b", "answer = functools.partial(add, 40, 2)"],
     ["table = {}", "table['x'] = 42", "def answer():\n    return table['x']"],
     ["N = 40", "N += 2", "def answer():\n    return N"],
-    ["try:\n    import no_such_module as fast\nexcept ImportError:\n    fast = None", "def answer():\n    return 42 if fast is None else 0"],
+    ["try:\n    import no_such_module as fast\nexcept ImportError:\n    fast = None",
+        "def answer():\n    return 42 if fast is None else 0"],
     ["if True:\n    value = 42\nelse:\n    value = 0", "def answer():\n    return value"],
     ["x = 1", "def answer(n=5):\n    return 42 if n == 0 else answer(n - 1)"],  # calls itself
     ["from __future__ import annotations", "def answer(x: NoSuchType = 3) -> AlsoNot:\n    return 42"],
@@ -69,7 +70,8 @@ def test_what_a_definition_uses_comes_along_and_nothing_else_runs(cells):
 
 
 def test_training_displays_and_checks_are_not_run():
-    used = program(book("import math\nimport os", "model = os.no_such_thing()", "history = train(model)", "def answer():\n    return math.pi",
+    used = program(book("import math\nimport os", "model = os.no_such_thing()", "history = train(model)",
+        "def answer():\n    return math.pi",
                         "assert answer() == 3", "answer()", "print(answer())", "while True:\n    pass"), "answer")  # fmt: skip
     assert [(c.label, c.statements) for c in used.chunks] == [("a.ipynb, cell 1", (0,)), ("a.ipynb, cell 4", (0,))]
 
@@ -86,7 +88,8 @@ def test_a_class_over_several_cells_has_its_later_methods():
 
 
 def test_a_subclass_of_the_same_name_extends_the_earlier_one():
-    workbook = book("class Net:\n    def one(self):\n        return 40", "class Net(Net):\n    def two(self):\n        return self.one() + 2")
+    workbook = book("class Net:\n    def one(self):\n        return 40", "class Net(Net):\n    def two(self):\n        return "
+        "self.one() + 2")
     assert run(workbook, "Net")().two() == 42
 
 
@@ -114,7 +117,8 @@ def test_definitions_of_another_notebook_are_used():
 
 
 def test_work_that_was_taken_is_followed_to_its_notebook():
-    workbook = books(one=["def helper():\n    return 21"], two=["from segkit.notebooks import take", "mine = take('helper')", "def answer():\n    return 2 * mine()"])
+    workbook = books(one=["def helper():\n    return 21"], two=["from segkit.notebooks import take", "mine = take('helper')",
+        "def answer():\n    return 2 * mine()"])
     assert run(workbook)() == 42
     assert workbook.find("mine") is None or workbook.find("helper").document.name == "one.ipynb"
 
@@ -147,7 +151,8 @@ def test_a_finished_definition_elsewhere_counts_before_the_stub():
 
 
 def test_a_function_counts_before_a_method_of_the_name():
-    workbook = book("class Net:\n    def answer(self):\n        return 1", "def answer():\n    return 42", "class Late:\n    def answer(self):\n        return 2")
+    workbook = book("class Net:\n    def answer(self):\n        return 1", "def answer():\n    return 42",
+        "class Late:\n    def answer(self):\n        return 2")
     assert workbook.find("answer").owner is None and run(workbook)() == 42
 
 

@@ -28,7 +28,8 @@ class Net(nn.Module):
 def subject(tmp_path: Path) -> LocalSubject:
     values = np.arange(1, 13, dtype=np.float32)
     (tmp_path / "weights.bin").write_bytes(values.tobytes())
-    subject = LocalSubject(tmp_path, WeightFile(tmp_path / "weights.bin", {"w": (0, [2, 3, 1, 1]), "b": (6, [2]), "wide": (0, [4, 3, 1, 1])}))
+    subject = LocalSubject(tmp_path, WeightFile(tmp_path / "weights.bin", {"w": (0, [2, 3, 1, 1]), "b": (6, [2]), "wide": (0, [4, 3, 1,
+        1])}))
     subject.adopt("Net", Net)
     return subject
 
@@ -114,7 +115,8 @@ def test_a_network_on_the_meta_device_takes_hidden_weights_and_gives_their_score
     x = np.ones((1, 3, 1, 2), np.float32)
     assert subject.forward(handle, x)[0, :, 0, 0].tolist() == [6 + 7, 15 + 8]
     assert subject.describe(handle)[0] == Layer("conv", "Conv2d", {
-        "in_channels": 3, "out_channels": 2, "kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1, "groups": 1, "bias": True})  # fmt: skip
+        "in_channels": 3, "out_channels": 2, "kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1, "groups": 1,
+         "bias": True})  # fmt: skip
 
 
 def test_two_networks_of_the_same_weights_share_nothing_that_is_written_to(subject):

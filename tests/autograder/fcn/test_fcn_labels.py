@@ -3,7 +3,7 @@
 import pytest
 from course_code import RUBRIC, judged, solution
 
-HEAD = "import numpy as np\nimport torch\nfrom PIL import Image\nimport torchvision.transforms.functional as TF\n\ndef read_label(path):\n    "
+HEAD = "import numpy as np\nimport torch\nfrom PIL import Image\nimport torchvision.transforms.functional as TF\n\ndef read_label(path):\n    "  # noqa: E501
 IDS = "ids = np.array(Image.open(path)).astype(np.int64)\n    "
 TAIL = "label = ids - 1\n    label[ids == 0] = 255\n    return "
 PROSE = "[11, 0, 4, 5, 2, 6, 8, 7, 10, 1, 3, 9]"  # background, facade, ... in the order of the web page's list
@@ -16,10 +16,13 @@ MISTAKES = {
     "wraps to 255 in uint8, then stays there": ("return torch.from_numpy(np.array(Image.open(path)) - 1)", 3.5, "label.dtype"),
     "unknown is class 0": (f"{IDS}return torch.from_numpy(np.maximum(ids - 1, 0))", 3, "label.ignored"),
     "unknown is -1": (f"{IDS}return torch.from_numpy(ids - 1)", 3, "label.ignored"),
-    'convert("L")': (f'ids = np.array(Image.open(path).convert("L")).astype(np.int64)\n    {TAIL}torch.from_numpy(label)', 1.5, "label.grey"),
-    "red of RGB": (f'ids = np.array(Image.open(path).convert("RGB"))[..., 0].astype(np.int64)\n    {TAIL}torch.from_numpy(label)', 1.5, "label.grey"),
+    'convert("L")': (f'ids = np.array(Image.open(path).convert("L")).astype(np.int64)\n    {TAIL}torch.from_numpy(label)', 1.5,
+     "label.grey"),
+    "red of RGB": (f'ids = np.array(Image.open(path).convert("RGB"))[..., 0].astype(np.int64)\n    {TAIL}torch.from_numpy(label)', 1.5,
+     "label.grey"),
     "ToTensor and long": ("return TF.to_tensor(Image.open(path))[0].long()", 0.5, "label.zeros"),
-    "resized bilinearly": (f"picture = Image.open(path)\n    ids = np.array(picture.convert('L').resize(picture.size, 2)).astype(np.int64)\n    "
+    "resized bilinearly": (f"picture = Image.open(path)\n    ids = np.array(picture.convert('L').resize(picture.size, "
+        f"2)).astype(np.int64)\n    "
                            f"{TAIL}torch.from_numpy(label)", 1.5, "label.grey"),
     "int32": (f"{IDS}{TAIL}torch.from_numpy(label).int()", 3.5, "label.dtype"),
     "float": (f"{IDS}{TAIL}torch.from_numpy(label).float()", 3.5, "label.dtype"),
@@ -53,7 +56,7 @@ def test_the_message_says_expected_got_and_the_likely_cause(tmp_path):
     "ids = (TF.to_tensor(Image.open(path)) * 255).round().long()[0]\n    " + TAIL + "label",
     "ids = TF.pil_to_tensor(Image.open(path))[0].long()\n    " + TAIL + "label",
     "label = torch.from_numpy(np.array(Image.open(path)) - np.uint8(1)).long()\n    return label",  # 0 - 1 is 255 in uint8
-    "import torchvision\n    ids = torch.tensor(list(Image.open(path).getdata())).view(*Image.open(path).size[::-1])\n    " + TAIL + "label",
+    "import torchvision\n    ids = torch.tensor(list(Image.open(path).getdata())).view(*Image.open(path).size[::-1])\n    " + TAIL + "label",  # noqa: E501
 ])  # fmt: skip
 def test_other_ways_to_the_same_labels_keep_all_points(body, tmp_path):
     found = judged("read_label", HEAD + body, tmp_path)

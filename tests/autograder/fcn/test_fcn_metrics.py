@@ -12,23 +12,28 @@ LOOP = """hist = np.zeros((n_class, n_class), dtype=np.int64)
     return hist"""
 
 HIST_MISTAKES = {
-    "transposed": (changed("confusion_matrix", ("truth[is_known] * n_class + predicted[is_known]", "predicted[is_known] * n_class + truth[is_known]")),
+    "transposed": (changed("confusion_matrix", ("truth[is_known] * n_class + predicted[is_known]",
+     "predicted[is_known] * n_class + truth[is_known]")),
                    2, "hist.transposed"),
     "no mask": (changed("confusion_matrix", ("(truth >= 0) & (truth < n_class)", "truth > -10**9"),
-                        ("return np.bincount(cell_numbers, minlength=n_class**2)", "return np.bincount(cell_numbers.clip(0, n_class**2 - 1), minlength=n_class**2)")),
+                        ("return np.bincount(cell_numbers, minlength=n_class**2)",
+                         "return np.bincount(cell_numbers.clip(0, n_class**2 - 1), minlength=n_class**2)")),
                 3, "hist.ignored"),
     "no mask, raises": (changed("confusion_matrix", ("(truth >= 0) & (truth < n_class)", "truth > -10**9")), 3, "hist.ignored"),
     "masks 255 alone": (changed("confusion_matrix", ("(truth >= 0) & (truth < n_class)", "truth != 255"),
                                 ("cell_numbers, minlength", "cell_numbers.clip(0, n_class**2 - 1), minlength")), 3, "hist.ignored"),
     "narrow": (changed("confusion_matrix", (".astype(np.int64)", "")), 3, "hist.overflow"),
     "class 0 ignored": (changed("confusion_matrix", ("truth >= 0", "truth > 0")), 0, "hist.values"),
-    "only the diagonal": (changed("confusion_matrix", ("(n_class, n_class)", "(n_class, n_class) * np.eye(n_class, dtype=int)")), 0, "hist.values"),
+    "only the diagonal": (changed("confusion_matrix", ("(n_class, n_class)", "(n_class, n_class) * np.eye(n_class, dtype=int)")), 0,
+     "hist.values"),
     "normalised": (changed("confusion_matrix", ("(n_class, n_class)", "(n_class, n_class) / truth.size")), 0, "hist.values"),
-    "one class more": (changed("confusion_matrix", ("n_class**2", "(n_class + 1) ** 2"), ("n_class, n_class)", "n_class + 1, n_class + 1)")), 0, "hist.shape"),
+    "one class more": (changed("confusion_matrix", ("n_class**2", "(n_class + 1) ** 2"), ("n_class, n_class)",
+     "n_class + 1, n_class + 1)")), 0, "hist.shape"),
     "flat": (changed("confusion_matrix", (".reshape(n_class, n_class)", "")), 0, "hist.shape"),
     "a dictionary": (HIST + "return {(0, 0): 1}", 0, "hist.type"),
     "nothing": (HIST + "pass", 0, "hist.type"),
-    "12 in the code": (changed("confusion_matrix", ("* n_class +", "* 12 +"), ("n_class**2)", "n_class**2)[: n_class**2]")), 0, "hist.values"),
+    "12 in the code": (changed("confusion_matrix", ("* n_class +", "* 12 +"), ("n_class**2)", "n_class**2)[: n_class**2]")), 0,
+     "hist.values"),
 }  # fmt: skip
 
 
@@ -63,14 +68,17 @@ SCORE_MISTAKES = {
     "precision": (changed("scores", (UNION, "table.sum(axis=0)")), 2.5, "iou.precision"),
     "dice": (changed("scores", (UNION, "(table.sum(axis=1) + table.sum(axis=0)) / 2")), 2.5, "iou.dice"),
     "intersection counted twice": (changed("scores", (UNION, "table.sum(axis=1) + table.sum(axis=0)")), 2.5, "iou.values"),
-    "absent is 0": (changed("scores", ("np.full(len(table), np.nan)", "np.zeros(len(table))"), ("np.nanmean(iou)", "np.mean(iou)")), 3.5, "iou.absent"),
+    "absent is 0": (changed("scores", ("np.full(len(table), np.nan)", "np.zeros(len(table))"), ("np.nanmean(iou)", "np.mean(iou)")), 3.5,
+     "iou.absent"),
     "absent is 1": (changed("scores", ("np.full(len(table), np.nan)", "np.ones(len(table))")), 3.5, "iou.absent"),
     "absent counts in the mean": (changed("scores", ("np.nanmean(iou)", "np.nan_to_num(iou).mean()")), 3, "iou.absent_mean"),
     "NaN mean": (changed("scores", ("np.nanmean(iou)", "iou.mean()")), 3, "iou.absent_mean"),
-    "mean accuracy": (changed("scores", ("intersection.sum() / table.sum()", "np.nanmean(intersection / table.sum(axis=1))")), 3, "accuracy.mean"),
+    "mean accuracy": (changed("scores", ("intersection.sum() / table.sum()", "np.nanmean(intersection / table.sum(axis=1))")), 3,
+     "accuracy.mean"),
     "accuracy in percent": (changed("scores", ("float(pixel_accuracy)", "100 * float(pixel_accuracy)")), 3, "accuracy.values"),
     "micro": (changed("scores", ("float(np.nanmean(iou))", "float(intersection.sum() / union_of_both.sum())")), 3, "mean.micro"),
-    "IoU and mean in percent": (changed("scores", ("return float(pixel_accuracy), iou", "iou = 100 * iou\n    return float(pixel_accuracy), iou")), 2.5, "iou.values"),
+    "IoU and mean in percent": (changed("scores", ("return float(pixel_accuracy), iou",
+     "iou = 100 * iou\n    return float(pixel_accuracy), iou")), 2.5, "iou.values"),
     "two results": (changed("scores", ("return float(pixel_accuracy), iou, ", "return float(pixel_accuracy), ")), 0, "scores.type"),
     "a dictionary": (SCORES + "return {'accuracy': 1, 'iou': [1], 'mean': 1}", 0, "scores.type"),
     "nothing": (SCORES + "pass", 0, "scores.type"),
@@ -87,7 +95,8 @@ def test_a_mistake_in_the_scores_is_named_and_costs_its_part(name, tmp_path):
 
 @pytest.mark.parametrize("source", [
     "import numpy as np\n" + solution("scores"),
-    SCORES + "hit = np.diag(hist)\n    iou = hit / (hist.sum(0) + hist.sum(1) - hit)\n    return hit.sum() / hist.sum(), iou, np.nanmean(iou)",
+    SCORES + "hit = np.diag(hist)\n    iou = hit / (hist.sum(0) + hist.sum(1) - hit)\n    return hit.sum() / hist.sum(), iou, "
+        "np.nanmean(iou)",
     SCORES + "hist = torch.as_tensor(hist).double()\n    hit = hist.diag()\n    iou = hit / (hist.sum(0) + hist.sum(1) - hit)\n    "
              "return hit.sum() / hist.sum(), iou, iou.nanmean()",
     SCORES + "hit = hist.diag().float()\n    iou = hit / (hist.sum(dim=0) + hist.sum(dim=1) - hit)\n    "

@@ -1,6 +1,7 @@
 """Checks of the tiny assignment."""
 
 import numpy as np
+
 from autograder.checking import check
 from autograder.gates import gate_points_lost, predictions
 from segkit.subject import WeightFile
