@@ -34,6 +34,7 @@ def selftest_command(assignment, everything, kinds, only, jobs, json_file, no_se
     from autograder.sandbox.isolation import IsolationError
     from autograder.selftest.entries import KINDS, CorpusError
     from autograder.selftest.exam import choose
+    from autograder.selftest.leaks import sit_leaks
     from autograder.selftest.sitting import SECRET, sit
     from autograder.selftest.table import format_table, to_json
 
@@ -50,7 +51,10 @@ def selftest_command(assignment, everything, kinds, only, jobs, json_file, no_se
             # attacks are let loose behind the strongest wall only
             wall = "bubblewrap" if any(entry.kind == "attacks" for entry in entries) else None
             settings = Settings(assignment, Path(out), isolation=wall, secret=SECRET, device="cpu", seconds=120.0)
-            outcomes = sit(entries, settings, source, jobs, not no_seen, _tell(verbose))
+            tell = _tell(verbose)
+            outcomes = sit([e for e in entries if e.kind != "leaks"], settings, source, jobs, not no_seen, tell)
+        planted = [entry for entry in entries if entry.kind == "leaks"]
+        outcomes += sit_leaks(planted, assignment, REPOSITORY, tell) if planted else []
     except (RubricError, CorpusError, IsolationError) as error:
         raise click.UsageError(str(error)) from error
     if json_file:

@@ -140,7 +140,7 @@ def entry_list(kind: str) -> tuple[list[Entry], Any]:
             name = function.__name__.replace("_", "-")
             where = f"{function.__module__}:{function.__name__}"
             entries.append(
-                Entry(kind, name, about or (function.__doc__ or "").strip(), build=where, checks=tuple(checks), says=_words(says),
+                Entry(kind, name, about or (function.__doc__ or name.replace("-", " ")).strip(), build=where, checks=tuple(checks), says=_words(says),
                       note=_words(note), **more)
             )  # fmt: skip
             return function

@@ -8,6 +8,7 @@ import ast
 import contextlib
 import io
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,32 @@ __all__ = ["check_cells", "first_complaint"]
 FAULT = "[!!]"
 
 
-def check_cells(notebooks: dict[str, dict[str, Any]], defined: str) -> list[str]:
-    """Sources of the check cells that need nothing but solutions: they import a check and call it on ``defined``."""
-    found = []
+def check_cells(notebooks: dict[str, dict[str, Any]], defined: str, lost: Collection[str] = ()) -> list[str]:
+    """Sources of the check cells that need nothing but solutions: they import a check and call it on ``defined``.
+
+    Args:
+        notebooks: The course's notebooks.
+        defined: Name that a check must be called on.
+        lost: Ids of checks; the visible checks right above their graded cells come first, being the likeliest to complain.
+    """
+    found: dict[str, bool] = {}
     for notebook in notebooks.values():
+        above = ""
         for cell in notebook["cells"]:
-            grade_id = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
-            if cell["cell_type"] != "code" or not grade_id.startswith("check-"):
-                continue
-            tree = ast.parse(cell["source"])
-            names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
-            if defined in names and "kit" not in names:
-                found.append(cell["source"])
-    return found
+            nbgrader = cell["metadata"].get("nbgrader", {})
+            grade_id = nbgrader.get("grade_id", "")
+            if cell["cell_type"] == "code" and grade_id.startswith("check-"):
+                names = [node.id for node in ast.walk(ast.parse(cell["source"])) if isinstance(node, ast.Name)]
+                above = cell["source"] if defined in names and "kit" not in names else ""
+                found |= {above: False} if above else {}
+            elif nbgrader.get("grade") and above and grade_id in {name.replace(".", "-") for name in lost}:
+                found[above] = True
+    return sorted(found, key=lambda source: not found[source])
 
 
-def first_complaint(folder: Path, notebooks: dict[str, dict[str, Any]], defines: dict[str, str], cells: tuple[str, ...]) -> str:
+def first_complaint(
+    folder: Path, notebooks: dict[str, dict[str, Any]], defines: dict[str, str], cells: Collection[str], lost: Collection[str] = ()
+) -> str:
     """Run the visible checks of the changed cells until one complains.
 
     Args:
@@ -41,6 +52,7 @@ def first_complaint(folder: Path, notebooks: dict[str, dict[str, Any]], defines:
         notebooks: The course's notebooks.
         defines: Grade id -> name, of the rubric.
         cells: Grade ids of the changed cells.
+        lost: Ids of the checks that it lost points in.
 
     Returns:
         The line that the student reads, or an empty string if all checks are content.
@@ -51,7 +63,7 @@ def first_complaint(folder: Path, notebooks: dict[str, dict[str, Any]], defines:
         workbook = open_folder(folder, dict(defines))
         for grade_id in cells:
             name = defines[grade_id]
-            for source in check_cells(notebooks, name):
+            for source in check_cells(notebooks, name, lost):
                 line = _complaint(source, workbook, set(defines.values()))
                 if line:
                     return line

@@ -114,7 +114,8 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool)
     _judge(outcome, run, traces.found)
     if with_seen and entry.kind in SEEN_KINDS:
         (path / "assignment.json").write_bytes((run.folder / "edition" / "assignment.json").read_bytes())
-        outcome.complaint = first_complaint(path, notebooks, run.rubric.defines, entry.cells)
+        lost = [v["id"] for v in outcome.verdicts if v["points"] is not None and v["points"] < v["max_points"]]
+        outcome.complaint = first_complaint(path, notebooks, run.rubric.defines, entry.cells, lost)
         outcome.seen = bool(outcome.complaint)
         if not outcome.seen and not entry.unseen:
             _add(outcome, "no visible check complains, and the entry gives no reason why")
@@ -215,6 +216,8 @@ def sit(
     """
     entries = list(entries)
     outcomes: dict[int, Outcome] = {}
+    if not entries:
+        return []
     with ExitStack() as stack:
         bases = {}
         for key, overrides in {_key(entry.overrides): dict(entry.overrides) for entry in entries}.items():

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from autograder.selftest.entries import KINDS
+from autograder.selftest.entries import KINDS, Entry
 from autograder.selftest.sitting import Outcome
 
 __all__ = ["format_table", "to_json"]
@@ -11,9 +11,14 @@ __all__ = ["format_table", "to_json"]
 COLUMNS = ("kind", "entries", "as expected", "caught", "named", "false alarms", "seen before hand-in")
 
 
+def _may_not_pass(entry: Entry) -> bool:
+    """Generated mutants and planted leaks must be caught, whatever they lose."""
+    return (entry.kind == "generated" and not entry.equivalent) or (entry.kind == "leaks" and bool(entry.build))
+
+
 def _count(outcomes: Sequence[Outcome], kind: str) -> dict[str, Any]:
     own = [o for o in outcomes if o.entry.kind == kind]
-    losing = [o for o in own if o.entry.points or o.entry.unreadable or (kind == "generated" and not o.entry.equivalent)]
+    losing = [o for o in own if o.entry.points or o.entry.unreadable or _may_not_pass(o.entry)]
     named = [o for o in own if o.named is not None]
     seen = [o for o in own if o.seen is not None]
     return {
