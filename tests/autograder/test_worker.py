@@ -177,7 +177,8 @@ def test_the_environment_is_empty(student, monkeypatch):
     assert not set(found) & {"SEGKIT_COURSE_SECRET", "GITHUB_TOKEN", "USER", "LOGNAME", "VIRTUAL_ENV", "PYTHONPATH", "SSH_AUTH_SOCK"}
     assert set(found) <= {"HOME", "TMPDIR", "PATH", "LANG", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PYTHONHASHSEED",
                           "MPLBACKEND", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "SEGKIT_WORKER", "PWD",
-                          "LC_CTYPE", "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR"}  # fmt: skip
+                          "LC_CTYPE", "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK",
+                           "TORCHINDUCTOR_CACHE_DIR"}  # fmt: skip
 
 
 def test_no_descriptor_of_the_judge_is_inherited(student):
