@@ -1,10 +1,14 @@
 """Fixtures shared by all tests: where the real data is, and how many threads a test may use."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+# nbgrader calls alembic by name: an environment that is not activated must do as well
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 @pytest.fixture(scope="session", autouse=True)
