@@ -139,10 +139,9 @@ def entry_list(kind: str) -> tuple[list[Entry], Any]:
         def add(function):
             name = function.__name__.replace("_", "-")
             where = f"{function.__module__}:{function.__name__}"
-            entries.append(
-                Entry(kind, name, about or (function.__doc__ or name.replace("-", " ")).strip(), build=where, checks=tuple(checks), says=_words(says),
-                      note=_words(note), **more)
-            )  # fmt: skip
+            what = about or (function.__doc__ or name.replace("-", " ")).strip()
+            words = {"says": _words(says), "note": _words(note)}
+            entries.append(Entry(kind, name, what, build=where, checks=tuple(checks), **words, **more))
             return function
 
         return add

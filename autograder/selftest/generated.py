@@ -5,7 +5,6 @@ statement deleted, a call of one argument replaced by that argument, a keyword a
 """
 
 import ast
-import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,11 +35,13 @@ class Change:
     source: str
 
 
+@dataclass(frozen=True)
 class _Site:
-    """A place in a tree that can be changed, and how: ``apply`` changes a copy of the tree."""
+    """A place in a tree that can be changed: its path, the change in words, and what is put there."""
 
-    def __init__(self, path: tuple, what: str, apply) -> None:
-        self.path, self.what, self.apply = path, what, apply
+    path: tuple
+    what: str
+    value: ast.AST
 
 
 def _at(tree: ast.AST, path: tuple):
@@ -66,25 +67,23 @@ def _is_docstring(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _set(path: tuple, value):
-    """A change that puts something in the place of a node."""
-
-    def apply(tree: ast.AST) -> None:
-        parent, last = _at(tree, path[:-1]), path[-1]
-        if isinstance(last, int):
-            parent[last] = value
-        else:
-            setattr(parent, last, value)
-
-    return apply
+def _put(tree: ast.AST, path: tuple, value: ast.AST) -> ast.AST:
+    """Put something in the place of a node; returns what stood there."""
+    parent, last = _at(tree, path[:-1]), path[-1]
+    before = parent[last] if isinstance(last, int) else getattr(parent, last)
+    if isinstance(last, int):
+        parent[last] = value
+    else:
+        setattr(parent, last, value)
+    return before
 
 
 def _constants(path: tuple, node: ast.Constant) -> Iterator[_Site]:
     if isinstance(node.value, bool):
-        yield _Site(path, f"{node.value} -> {not node.value}", _set(path, ast.Constant(not node.value)))
+        yield _Site(path, f"{node.value} -> {not node.value}", ast.Constant(not node.value))
     elif isinstance(node.value, (int, float)):
         for step in (1, -1):
-            yield _Site(path, f"{node.value} -> {node.value + step}", _set(path, ast.Constant(node.value + step)))
+            yield _Site(path, f"{node.value} -> {node.value + step}", ast.Constant(node.value + step))
 
 
 def _calls(path: tuple, node: ast.Call) -> Iterator[_Site]:
@@ -94,35 +93,34 @@ def _calls(path: tuple, node: ast.Call) -> Iterator[_Site]:
         if ast.dump(args[index]) != ast.dump(args[index + 1]):
             args[index], args[index + 1] = args[index + 1], args[index]
             changed = ast.Call(node.func, args, node.keywords)
-            yield _Site(path, f"{text} -> {ast.unparse(changed)}", _set(path, changed))
+            yield _Site(path, f"{text} -> {ast.unparse(changed)}", changed)
     for index, keyword in enumerate(node.keywords):
         changed = ast.Call(node.func, node.args, [k for n, k in enumerate(node.keywords) if n != index])
-        yield _Site(path, f"{keyword.arg}={ast.unparse(keyword.value)} left out", _set(path, changed))
+        yield _Site(path, f"{keyword.arg}={ast.unparse(keyword.value)} left out", changed)
     if len(node.args) == 1 and not node.keywords:
-        yield _Site(path, f"{text} -> {ast.unparse(node.args[0])}", _set(path, node.args[0]))
+        yield _Site(path, f"{text} -> {ast.unparse(node.args[0])}", node.args[0])
     if isinstance(node.func, ast.Attribute) and not isinstance(node.func.value, ast.Name):
-        yield _Site(path, f"{text} -> {ast.unparse(node.func.value)}", _set(path, node.func.value))
+        yield _Site(path, f"{text} -> {ast.unparse(node.func.value)}", node.func.value)
 
 
 def _operators(path: tuple, node: ast.AST) -> Iterator[_Site]:
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
         changed = ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
-        yield _Site(path, f"{ast.unparse(node)} -> {ast.unparse(changed)}", _set(path, changed))
+        yield _Site(path, f"{ast.unparse(node)} -> {ast.unparse(changed)}", changed)
     if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
-        yield _Site(path, f"{ast.unparse(node)} -> =", _set(path, ast.Assign([node.target], node.value, lineno=0)))
+        yield _Site(path, f"{ast.unparse(node)} -> =", ast.Assign([node.target], node.value, lineno=0))
     if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
         for operator in COMPARISONS[type(node.ops[0])]:
             changed = ast.Compare(node.left, [operator()], node.comparators)
-            yield _Site(path, f"{ast.unparse(node)} -> {ast.unparse(changed)}", _set(path, changed))
+            yield _Site(path, f"{ast.unparse(node)} -> {ast.unparse(changed)}", changed)
     if isinstance(node, ast.If):
-        yield _Site((*path, "test"), f"if {ast.unparse(node.test)} -> if not",
-                    _set((*path, "test"), ast.UnaryOp(ast.Not(), node.test)))  # fmt: skip
+        yield _Site((*path, "test"), f"if {ast.unparse(node.test)} -> if not", ast.UnaryOp(ast.Not(), node.test))  # fmt: skip
 
 
 def _deletions(path: tuple, node: ast.AST) -> Iterator[_Site]:
     removable = (ast.Assign, ast.AugAssign, ast.Return, ast.Expr, ast.For, ast.If)
     if path and isinstance(path[-1], int) and isinstance(node, removable) and len(path) > 2:
-        yield _Site(path, f"deleted: {ast.unparse(node).splitlines()[0]}", _set(path, ast.Pass()))
+        yield _Site(path, f"deleted: {ast.unparse(node).splitlines()[0]}", ast.Pass())
 
 
 def _sites(tree: ast.Module) -> Iterator[_Site]:
@@ -143,10 +141,10 @@ def changes_of(source: str) -> list[Change]:
     """
     tree = ast.parse(source)
     found, seen = [], {ast.unparse(tree)}
-    for site in _sites(tree):
-        changed = copy.deepcopy(tree)
-        site.apply(changed)
-        text = ast.unparse(ast.fix_missing_locations(changed))
+    for site in list(_sites(tree)):
+        before = _put(tree, site.path, site.value)
+        text = ast.unparse(tree)
+        _put(tree, site.path, before)
         if text not in seen:
             seen.add(text)
             line = getattr(_line_of(tree, site.path), "lineno", 0)

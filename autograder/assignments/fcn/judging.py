@@ -104,8 +104,9 @@ def judge_shapes(network: Network) -> None:
         raise StudentError(f"{error}{blame(network)}", error.cause) from None
     (_, _, height, width), found = evidence.images.shape, evidence.output.shape
     if not evidence.batched:
-        text = "Expected an output for a batch of 2, but forward fails for it and works for single images."
-        grading.lose("batch", cause="shape.batch", message=text + " Do not write the batch size into the code.")
+        text = ("Expected 2 outputs for a batch of 2, but forward fails for it (or gives another number) and works for single "
+                "images. Do not write the batch size into the code.")  # fmt: skip
+        grading.lose("batch", cause="shape.batch", message=text)
     classes = network.probe_classes if accepts else 12
     expected = f"(2, {classes}, {height}, {width})"
     if len(found) == 3 or (len(found) == 4 and found[1] == 1 and not np.issubdtype(evidence.output.dtype, np.floating)):

@@ -1,0 +1,271 @@
+"""The grader's own exam: does it fit the notebooks, tell a surprise, and find what an attack leaves behind?"""
+
+import ast
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from autograder.assignment import open_assignment
+from autograder.run import Settings
+from autograder.selftest import sitting
+from autograder.selftest.building import solution_cell, solved_notebooks, write_submission
+from autograder.selftest.command import selftest_command
+from autograder.selftest.entries import CorpusError, Entry, read_corpus
+from autograder.selftest.exam import choose
+from autograder.selftest.generated import changes_of, generate
+from autograder.selftest.seen import check_cells
+from autograder.selftest.sitting import SECRET, Outcome, sit
+from autograder.selftest.table import format_table, to_json
+from autograder.selftest.traces import Traces
+
+REPO = Path(__file__).resolve().parents[2]
+SOURCE = REPO / "notebooks" / "fcn"
+FOLDER = open_assignment("fcn").folder
+CORPUS = read_corpus(FOLDER)
+TEXTS = [entry for entry in CORPUS.entries if not entry.build]
+
+
+@pytest.fixture(scope="module")
+def notebooks():
+    return solved_notebooks(SOURCE)
+
+
+# ------------------------------------------------------------------------------------------------------ the corpus
+@pytest.mark.parametrize(("kind", "least"), [("mutants", 70), ("variants", 30), ("attacks", 50), ("damaged", 30), ("leaks", 25)])
+def test_there_are_enough_entries(kind, least):
+    assert len(CORPUS.of_kind(kind)) >= least
+
+
+def test_there_are_enough_generated_mutants():
+    assert len(generate(CORPUS, SOURCE)) >= 300
+
+
+def test_entries_fit_the_notebooks(notebooks, tmp_path):
+    """Does every text that an entry changes still stand in its solution cell?"""
+    stale = []
+    for number, entry in enumerate(TEXTS):
+        try:
+            write_submission(entry, notebooks, tmp_path / str(number))
+        except CorpusError as error:
+            stale.append(str(error))
+    assert stale == []
+
+
+def test_expectations_fit_the_rubric():
+    rubric = open_assignment("fcn").rubric
+    for entry in CORPUS.entries:
+        assert set(entry.checks) <= set(rubric.checks) and set(entry.points) <= set(entry.checks), entry.name
+        for check, points in entry.points.items():
+            assert 0 <= points < rubric.checks[check].points and points * 2 == int(points * 2), entry.name
+        assert not entry.cause or entry.cause in rubric.causes, entry.name
+        if entry.kind == "mutants":
+            assert entry.points and (entry.cause or entry.says), f"{entry.name}: a mistake must be lost and named"
+        if entry.kind == "variants":
+            assert not entry.points, f"{entry.name}: honest work loses nothing"
+
+
+MISTAKES = (
+    "prose class order", "ids not shifted", "0 wrapping to 255 by luck", 'convert("L")', "resized bilinearly", "all zeros",
+    "no mask for ignored pixels", "IoU as recall", "absent class counted 0", "only the last batch", "micro for macro",
+    "padding 100 missing", "ceil_mode missing", "missing crop", "wrong crop", "rows/columns mixed", "offsets exchanged",
+    "bias left on in a transposed convolution", "on all channel pairs", "zero-initialised trunk", "softmax in forward",
+    "argmax in forward", "wrong kernel in fc6", "dropout at test time", "aliasing", "wrong axis order", "without biases", "fc7 left out",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_every_known_mistake_has_a_mutant(mistake):
+    assert any(mistake in entry.about for entry in CORPUS.of_kind("mutants"))
+
+
+def test_every_equivalent_change_is_still_made():
+    made = generate(CORPUS, SOURCE)
+    for known in CORPUS.equivalent:
+        assert known["reason"]
+        assert any(e.equivalent == known["reason"] and e.name.startswith(known["cell"]) for e in made), known
+
+
+def test_misspelt_entry_is_refused(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "corpus.toml").write_text('[touches]\nscores = ["scores"]\n')
+    (tmp_path / "corpus" / "a.toml").write_text('[[mutants]]\nname = "x"\ncell = "scores"\nchanges = []\n')
+    with pytest.raises(CorpusError, match="entry 'x': unknown or missing keys changes"):
+        read_corpus(tmp_path)
+
+
+def test_entry_that_fits_no_more_is_refused(notebooks, tmp_path):
+    entry = Entry("mutants", "gone", changes={"scores": [["no such text", "x"]]})
+    with pytest.raises(CorpusError, match="gone: the cell scores does not hold 'no such text'"):
+        write_submission(entry, notebooks, tmp_path)
+
+
+def test_solutions_lose_their_markers_and_nothing_else(notebooks):
+    notebook, position = solution_cell(notebooks, "scores")
+    assert "SOLUTION" not in notebook["cells"][position]["source"]
+    assert "np.nanmean" in notebook["cells"][position]["source"]
+
+
+# ------------------------------------------------------------------------------------------------ generated mutants
+def test_changes_are_those_of_the_first_order():
+    source = textwrap.dedent('''
+        def f(a, b):
+            """Adds 7."""
+            c = a + 2
+            return g(a, c, deep=True) if a < b else c
+    ''')
+    words = [change.what.partition(": ")[2] for change in changes_of(source)]
+    assert "2 -> 3" in words and "2 -> 1" in words and "a + 2 -> a - 2" in words and "True -> False" in words
+    assert "deleted: c = a + 2" in words and "a < b -> a <= b" in words and "deep=True left out" in words
+    assert "g(a, c, deep=True) -> g(c, a, deep=True)" in words
+    assert not any("7" in word for word in words), "a docstring is no code"
+
+
+def test_changes_differ_from_each_other_and_from_the_cell(notebooks):
+    notebook, position = solution_cell(notebooks, "confusion_matrix")
+    source = notebook["cells"][position]["source"]
+    texts = [ast.unparse(ast.parse(change.source)) for change in changes_of(source)]
+    assert len(set(texts)) == len(texts) > 20 and ast.unparse(ast.parse(source)) not in texts
+
+
+# --------------------------------------------------------------------------------------------------- what is judged
+def outcome_of(entry: Entry, **verdicts: dict) -> Outcome:
+    checks = {"a": SimpleNamespace(points=4.0), "b": SimpleNamespace(points=6.0)}
+    run = SimpleNamespace(rubric=SimpleNamespace(checks=checks))
+    found = [{"id": name, "cause": None, "message": "", "status": "", "measured": None, **verdict} for name, verdict in verdicts.items()]
+    outcome = Outcome(entry, verdicts=found, notes=["n was repaired"])
+    sitting._judge(outcome, run, [])
+    return outcome
+
+
+MUTANT = Entry("mutants", "m", checks=("a", "b"), points={"a": 2}, cause="x.y", says=("row 20",))
+
+
+def test_expected_result_is_no_surprise():
+    outcome = outcome_of(MUTANT, a={"points": 2, "cause": "x.y", "message": "begins at row 20"}, b={"points": 6})
+    assert outcome.exact and outcome.caught and outcome.named and not outcome.problem
+
+
+@pytest.mark.parametrize(
+    ("verdict", "other", "words"),
+    [
+        ({"points": 4}, 6, "a: expected 2 points, got 4"),
+        ({"points": 1, "cause": "x.y", "message": "row 20"}, 6, "a: expected 2 points, got 1"),
+        ({"points": 2, "cause": "x.y", "message": "row 20"}, 5, "b: expected 6 points, got 5"),
+        ({"points": 2, "cause": "x.z", "message": "row 20"}, 6, "expected the cause x.y, got x.z"),
+        ({"points": 2, "cause": "x.y", "message": "row 21"}, 6, "the message lacks ['row 20']"),
+        ({"points": None, "cause": "grader.fault", "message": "row 20"}, 6, "got no"),
+    ],
+)
+def test_every_deviation_is_a_surprise(verdict, other, words):
+    assert words in outcome_of(MUTANT, a=verdict, b={"points": other}).problem
+
+
+def test_honest_work_that_loses_points_is_a_false_alarm():
+    outcome = outcome_of(Entry("variants", "v", checks=("a",), note=("was dropped",)), a={"points": 3.5})
+    assert outcome.false_alarm and "the notes lack ['was dropped']" in outcome.problem
+
+
+def test_table_counts_by_kind():
+    good = outcome_of(MUTANT, a={"points": 2, "cause": "x.y", "message": "row 20"}, b={"points": 6})
+    bad = outcome_of(MUTANT, a={"points": 4}, b={"points": 6})
+    table = format_table([good, bad, dataclasses.replace(good, seen=True)])
+    row = table.splitlines()[2].split()
+    assert row[:3] == ["mutants", "3", "2"] and "2/3" in row and "1/1" in row
+    assert to_json([good], {})["table"][0]["caught"] == (1, 1)
+
+
+def test_a_surprise_ends_the_command_with_1(monkeypatch):
+    monkeypatch.setattr(sitting, "sit", lambda entries, *more: [Outcome(entry, problem="odd") for entry in entries])
+    done = CliRunner().invoke(selftest_command, ["fcn", "--kind", "mutants", "--only", "iou-recall"])
+    assert done.exit_code == 1 and "2 surprises" in done.output
+    monkeypatch.setattr(sitting, "sit", lambda entries, *more: [Outcome(entry) for entry in entries])
+    assert CliRunner().invoke(selftest_command, ["fcn", "--kind", "mutants", "--only", "iou-recall"]).exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", [["--kind", "mutant"], ["--only", "no such entry"], ["another"]])
+def test_bad_usage_ends_with_2(arguments):
+    assert CliRunner().invoke(selftest_command, arguments).exit_code == 2
+
+
+# ------------------------------------------------------------------------------------------------------------ traces
+@pytest.fixture
+def place(tmp_path) -> Path:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "a.ipynb").write_text("{}")
+    return tmp_path
+
+
+def test_tidy_work_leaves_no_trace(place):
+    with Traces(place) as traces, tempfile.TemporaryDirectory() as scratch:
+        assert Path(scratch).parent == place / "scratch"
+    assert traces.found == []
+
+
+def test_traces_are_found(place):
+    with Traces(place) as traces:
+        (place / "scratch" / "left").mkdir()
+        (place / "work" / "a.ipynb").write_text("{ }")
+        sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=os.environ | {"HOME": str(place)})
+    sleeper.kill()
+    sleeper.wait()
+    text = " ".join(traces.found)
+    assert "left behind in the scratch folder: left" in text and "the submission was changed" in text
+    assert f"processes left behind: {sleeper.pid} " in text
+
+
+# ---------------------------------------------------------------------------------------------------- visible checks
+def test_visible_checks_of_a_solution_are_found_the_likeliest_first(notebooks):
+    cells = check_cells(notebooks, "FCN8s", ["fcn8s.crop"])
+    assert "check_alignment" in cells[0] and len(cells) == 3 + 1
+    assert not any(re.search(r"\bkit\b", cell) for cell in cells), "a check that needs the course's data cannot be run alone"
+
+
+# ---------------------------------------------------------------------------------------------------- a fixed sample
+def grade(entries, tmp_path, **more) -> list[Outcome]:
+    settings = Settings("fcn", tmp_path, secret=SECRET, device="cpu")
+    return sit(entries, settings, SOURCE, jobs=1, **more)
+
+
+SAMPLE = [
+    ("mutants", ["label-convert-l-clipped", "hist-minlength-forgotten", "iou-recall-spelled-out", "absent-class-by-epsilon",
+                 "mean-micro", "label-colours-looked-up"]),
+    ("variants", ["label-looped", "hist-nested-lists", "scores-torch"]),
+    ("damaged", ["colab-round-trip", "notebook-format-3", "duplicated-solution-cell", "zip-cut-off"]),
+    ("attacks", ["a-os-exit-zero", "c-equal-to-everything", "d-fork-and-answer-twice", "e-zip-slip", "d-daemon"]),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_fixed_sample_of_the_exam_is_passed(tmp_path):
+    entries = [entry for kind, names in SAMPLE for entry in CORPUS.of_kind(kind) if entry.name in names]
+    assert len(entries) == sum(len(names) for _, names in SAMPLE)
+    assert [f"{o.entry.name}: {o.problem}" for o in grade(entries, tmp_path) if o.problem] == []
+
+
+@pytest.mark.slow
+def test_exam_tells_when_the_grader_is_not_as_the_corpus_says(tmp_path):
+    """A corpus that expects too little, a survivor, and an honest entry that loses points: all three are surprises."""
+    mutant = next(entry for entry in CORPUS.of_kind("mutants") if entry.name == "iou-recall")
+    lenient = dataclasses.replace(mutant, points={"scores": 3})
+    honest = dataclasses.replace(mutant, kind="variants", points={}, cause="", says=())
+    survivor = Entry("generated", "same", "line 1: nothing", changes={"scores": [["iou", "iou_"]]}, checks=("scores",))
+    problems = [outcome.problem for outcome in grade([lenient, honest, survivor], tmp_path, with_seen=False)]
+    assert "expected 3 points, got 2.5" in problems[0]
+    assert "expected 4 points, got 2.5" in problems[1]
+    assert problems[2] == "survived: line 1: nothing"
+
+
+@pytest.mark.slow
+def test_generated_mutants_of_a_cell_do_not_survive(tmp_path):
+    entries = [e for e in choose(FOLDER, SOURCE, ["generated"], ["read_label-00", "scores-02"])]
+    outcomes = grade(entries, tmp_path)
+    assert len(outcomes) >= 15 and [o.problem for o in outcomes if o.problem] == []
