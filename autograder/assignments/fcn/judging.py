@@ -98,6 +98,7 @@ def judge_shapes(network: Network) -> None:
     _, accepts, reason = network.built()
     if reason:
         grading.lose("classes", cause="code.signature", message=reason)
+    _judge_usual_classes(network)
     try:
         evidence = network.evidence()
     except StudentError as error:
@@ -124,6 +125,15 @@ def judge_shapes(network: Network) -> None:
         measured = {"expected": network.probe_classes, "found": found[1]}
         grading.lose("classes", cause="shape.classes", message=text, measured=measured)
     _judge_size(network, found[2:], (height, width))
+
+
+def _judge_usual_classes(network: Network) -> None:
+    """``FCN32s()`` has the 12 classes of the facades."""
+    found = network.usual_classes()
+    if found not in (None, 12) and not network.grading.faults:
+        text = (f"Expected 12 classes where n_class is not given, but {network.class_name}() has {found}. "
+                "The signature is __init__(self, n_class=12).")  # fmt: skip
+        network.grading.lose("classes", cause="shape.classes", message=text, measured={"expected": 12, "found": found})
 
 
 def _judge_size(network: Network, found: tuple, expected: tuple) -> None:

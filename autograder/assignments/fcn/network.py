@@ -73,6 +73,17 @@ class Network:
         except StudentError:
             return self.student.build(self.class_name), False, reason
 
+    def usual_classes(self) -> int | None:
+        """Classes of the network where ``n_class`` is left out; None where that cannot be seen cheaply."""
+        path = self.match()[0].paths.get("score")
+        try:  # on the meta device: nothing is drawn, nothing filled
+            handle = self.student.build(self.class_name, meta=True)
+            layers = {layer.path: layer for layer in self.student.describe(handle)}
+            self.student.forget(handle)
+        except StudentError:
+            return None  # a constructor that reads values cannot be built there
+        return layers[path].settings.get("out_channels") if path in layers else None
+
     def layers(self) -> list[Layer]:
         """The layers as found."""
         return self.student.once(("layers", self.network), lambda: self.student.describe(self.built()[0]))

@@ -236,7 +236,8 @@ def notebook_format_3(folder: Path, notebooks: Notebooks) -> None:
     cells = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
-            cells.append({"cell_type": "code", "input": cell["source"], "language": "python", "outputs": [], "metadata": cell["metadata"]})
+            old = {"input": cell["source"], "language": "python", "outputs": [], "metadata": cell["metadata"]}
+            cells.append({"cell_type": "code", **old})
         else:
             cells.append({"cell_type": "markdown", "source": cell["source"], "metadata": cell["metadata"]})
     notebooks[FILE] = {"metadata": {"name": ""}, "nbformat": 3, "nbformat_minor": 0, "worksheets": [{"cells": cells, "metadata": {}}]}
