@@ -148,6 +148,8 @@ def measure_paths(
     Returns:
         Offsets by crop name as far as they can be measured, and the skips of which nothing arrives.
     """
+    if scaled and float(found[:, :1].abs().max()) < 1e-6:
+        return {}, []  # nothing of the coarse scores arrives: zeros would fit everywhere
     if shadow.network == "fcn32s":
         full = shadow.upsample("transpose_conv", pieces.score)
         shown = slice(0, 1) if scaled else slice(0, 3)  # position weights use class 0 alone
