@@ -192,8 +192,9 @@ def _judge_offset(network: Network, name: str, offset: tuple[int, int], expected
     dy, dx = expected[0] - offset[0], expected[1] - offset[1]
     parts = _crop_parts(network, name)
     what, verb = CROP_WORDS[name], "lies" if name == "output" else "lie"
+    unit = "pixels" if name == "output" else "cells"
     text = (f"The crop of {what} begins at row {offset[0]}, column {offset[1]}; expected row {expected[0]}, column {expected[1]}. "
-            f"{what[0].upper()}{what[1:]} {verb} (dy, dx) = ({dy:+d}, {dx:+d}) {'pixels' if name == 'output' else 'cells'} off.")  # fmt: skip
+            f"{what[0].upper()}{what[1:]} {verb} (dy, dx) = ({dy:+d}, {dx:+d}) {unit} off.")  # fmt: skip
     cause = "crop.shift"
     if name == "output" and offset == (0, 0):
         cause, text = "crop.missing", text + "\nLikely cause: the output is not cropped at all, or from its corner."
@@ -246,9 +247,10 @@ def _explain_values(network: Network, found) -> None:
         return
     shape = tuple(found.worst[2:]) if len(found.worst) == 4 else ()
     where = f" (largest at row {shape[0]}, column {shape[1]})" if shape else ""
-    error = "they cannot be laid over each other" if found.error != found.error else f"they differ by {found.error:.2g} of their spread{where}"
-    text = (f"Expected the numbers of the reference under the same weights, but {error}."
-            f"{blame(network) or chr(10) + 'Likely cause: a ReLU left out, a layer skipped or used twice, or maps added in another place.'}")
+    error = f"they differ by {found.error:.2g} of their spread{where}"
+    error = "they cannot be laid over each other" if np.isnan(found.error) else error
+    usual = "\nLikely cause: a ReLU left out, a layer skipped or used twice, or maps added in another place."
+    text = f"Expected the numbers of the reference under the same weights, but {error}.{blame(network) or usual}"
     network.grading.lose("values", cause="forward.values", message=text)
 
 

@@ -51,7 +51,8 @@ def deleted_everything_but_solutions(folder: Path, notebooks: Notebooks) -> None
     _cells(notebooks)[:] = [c for c in _cells(notebooks) if _nbgrader(c).get("solution")]
 
 
-@damaged(DATA, points={"read_label": 0}, cause="code.missing", says=["read_label was not found", "the cell with grade id 'read_label' is missing"],
+@damaged(DATA, points={"read_label": 0}, cause="code.missing",
+         says=["read_label was not found", "the cell with grade id 'read_label' is missing"],
          note="no cell with the grade id read_label")  # fmt: skip
 def deleted_solution_cell(folder: Path, notebooks: Notebooks) -> None:
     """A solution cell is deleted: its check is lost, and no other."""
