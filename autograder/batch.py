@@ -153,6 +153,9 @@ def _side_by_side(
                 except Exception as error:  # whatever it was: the rest of the class is graded
                     results[path] = _not_graded(run, names[path], f"{type(error).__name__}: {error}", say)
                 bar.update()
+                if bar.disable:  # no terminal: a line each, so that a log shows progress too
+                    seconds = results[path]["seconds"]
+                    say(f"  {len(results)}: {names[path]}: {results[path]['score']:g} points, {seconds:.0f} s")
             bar.set_postfix_str(_doing(marks), refresh=True)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
