@@ -132,7 +132,9 @@ def test_an_interrupted_run_keeps_what_was_graded_and_goes_on_from_there(tmp_pat
     command = [sys.executable, "-m", "autograder", "grade", first, second, "--out", tmp_path / "out", "--assignment", TINY,
                "--data", "drawn"]  # fmt: skip
     process = subprocess.Popen([str(part) for part in command], cwd=REPO, env=os.environ | {SECRET_VARIABLE: SECRET},
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                               # a suite that runs in the background hands down "ignore Ctrl-C"
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     deadline = time.monotonic() + 60
     while not (tmp_path / "out" / "a" / "result.json").is_file() and time.monotonic() < deadline:
         time.sleep(0.2)
