@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -186,14 +187,18 @@ class Run:
         except (OSError, ValueError, LookupError) as error:
             self.data_problem = str(error)
 
+    @cached_property
+    def weight_index(self) -> dict[str, tuple[int, list[int]]]:
+        """Index of the weight file, once the run has been created: name -> (first element, shape)."""
+        return json.loads((self.folder / "weights.json").read_text(encoding="utf-8"))
+
     def worker_settings(self) -> WorkerSettings:
         """How this run's workers are started."""
-        index = json.loads((self.folder / "weights.json").read_text(encoding="utf-8"))
         weights = self.folder / "weights.bin"
         gpu = self.settings.device == "cuda" or (self.settings.device == "auto" and _gpu_is_there())
         return WorkerSettings(
             isolation=self.isolation, edition=self.folder / "edition", weights=weights if weights.is_file() else None,
-            weight_index=index, seconds=self.settings.seconds, gpu=gpu,
+            weight_index=self.weight_index, seconds=self.settings.seconds, gpu=gpu,
         )  # fmt: skip
 
     def close(self) -> None:

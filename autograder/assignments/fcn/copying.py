@@ -126,7 +126,7 @@ def _expected(grading: Grading, index: dict) -> dict[str, NDArray]:
 
 def judge(student: Student, grading: Grading) -> None:
     """Try the copy on the student's FCN32s, and on a carrier where that fails; the better one counts."""
-    index = grading.context.run.worker_settings().weight_index
+    index = grading.context.run.weight_index
     expected, copies, failure, own_failed = _expected(grading, index), [], None, False
     for make in (_own_model, _carrier):
         try:

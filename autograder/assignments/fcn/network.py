@@ -134,7 +134,7 @@ class Network:
         return handle
 
     def _index(self) -> Mapping[str, Any]:
-        return self.grading.context.run.worker_settings().weight_index
+        return self.grading.context.run.weight_index
 
     def evidence(self) -> Evidence:
         """Run the network on the probe images, once; a failure is remembered and raised again."""
