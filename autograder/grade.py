@@ -78,9 +78,10 @@ def grade_submission(
     started, clock = _now(), time.monotonic()
     context = Context(run, submission, gate_progress)
     files = {name: c.path for name, c in submission.checkpoints.items() if c.path is not None}
-    with RemoteSubject(run.worker_settings(), files) as subject:
-        student = Student(submission.workbook, subject, tuple(submission.checkpoints))
-        context.device_name = "cuda" if subject.settings.gpu else "cpu"
+    gate = run.gate_settings()
+    context.device_name = "cuda" if gate.gpu else "cpu"
+    with RemoteSubject(run.worker_settings()) as subject:
+        student = Student(submission.workbook, subject, tuple(submission.checkpoints), lambda: RemoteSubject(gate, files))
         verdicts = run_checks(student, context, run.assignment.checks, run.wanted_checks, progress)
     if pictures is not None and context.predictions:
         write_pictures(pictures, context)

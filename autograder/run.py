@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 
 from autograder.assignment import Assignment, open_assignment
 from autograder.rubric import CheckRubric, Rubric, RubricError
-from autograder.sandbox.client import WorkerSettings
+from autograder.sandbox.client import WorkerSettings, make_zygote
+from autograder.sandbox.forking import Zygote
 from autograder.sandbox.isolation import best_level
 from autograder.seeds import Seeds, course_secret
 from segkit.edition import write_edition
@@ -123,6 +124,7 @@ class Run:
 
     def __init__(self, settings: Settings, folder: Path, owner: bool) -> None:
         self.settings, self.folder, self._owner = settings, folder, owner
+        self._zygote: Zygote | None = None
         self.assignment: Assignment = open_assignment(settings.assignment, **settings.overrides)
         unknown = [name for name in settings.only if name not in self.rubric.checks]
         if unknown:
@@ -193,16 +195,25 @@ class Run:
         return json.loads((self.folder / "weights.json").read_text(encoding="utf-8"))
 
     def worker_settings(self) -> WorkerSettings:
-        """How this run's workers are started."""
+        """How this run's workers are started: forked from a process of this judge that has imported torch."""
         weights = self.folder / "weights.bin"
-        gpu = self.settings.device == "cuda" or (self.settings.device == "auto" and _gpu_is_there())
-        return WorkerSettings(
+        settings = WorkerSettings(
             isolation=self.isolation, edition=self.folder / "edition", weights=weights if weights.is_file() else None,
-            weight_index=self.weight_index, seconds=self.settings.seconds, gpu=gpu,
+            weight_index=self.weight_index, seconds=self.settings.seconds,
         )  # fmt: skip
+        if self._zygote is None:
+            self._zygote = make_zygote(settings, Path(tempfile.mkdtemp(prefix="workers-", dir=self.folder)))
+        return replace(settings, zygote=self._zygote)
+
+    def gate_settings(self) -> WorkerSettings:
+        """How workers of gates are started: anew, with the GPU where there is one to be used."""
+        gpu = self.settings.device == "cuda" or (self.settings.device == "auto" and _gpu_is_there())
+        return replace(self.worker_settings(), zygote=None, gpu=gpu)
 
     def close(self) -> None:
-        """Remove the shared folder (only the process that began the run)."""
+        """End what workers are forked from, and remove the shared folder (only the process that began the run)."""
+        if self._zygote is not None:
+            self._zygote.close()
         if self._owner:
             shutil.rmtree(self.folder, ignore_errors=True)
 

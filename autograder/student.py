@@ -1,6 +1,7 @@
 """The fixture ``student``: a student's definitions, found in the submission, run in the worker when a check asks for them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from numpy.typing import NDArray
@@ -19,11 +20,15 @@ class Student:
         workbook: The submission's notebooks and scripts.
         subject: Where the code runs.
         checkpoints: Names of the checkpoints that the submission has.
+        open_gate: Opens a subject whose worker may read the checkpoints and use the GPU, as a context.
     """
 
-    def __init__(self, workbook: Workbook, subject: Subject, checkpoints: Sequence[str] = ()) -> None:
+    def __init__(
+        self, workbook: Workbook, subject: Subject, checkpoints: Sequence[str] = (),
+        open_gate: Callable[[], AbstractContextManager[Subject]] | None = None,
+    ) -> None:  # fmt: skip
         self.workbook, self.subject = workbook, subject
-        self.checkpoints = tuple(checkpoints)
+        self.checkpoints, self._open_gate = tuple(checkpoints), open_gate
         self.notes: list[str] = []
         self._generation: dict[str, int] = {}
         self._kept: dict[tuple, tuple[int, Any]] = {}
@@ -91,6 +96,18 @@ class Student:
         """Forget what ``once`` kept; returns it if the worker still has it."""
         generation, value = self._kept.pop(key, (None, None))
         return value if generation == self.generation else None
+
+    @contextmanager
+    def at_the_gate(self) -> Iterator["Student"]:
+        """The same work in a worker of its own, which alone may read the checkpoints and use the GPU. It ends with the context."""
+        if self._open_gate is None:
+            yield self
+            return
+        self.subject.close()  # its networks would stand beside those of the gate; the next question gets a fresh worker
+        with self._open_gate() as subject:
+            other = Student(self.workbook, subject, self.checkpoints)
+            other.notes = self.notes
+            yield other
 
     # ------------------------------------------------------------------------------------------------ the subject
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import sys
 import tempfile
 import threading
@@ -15,15 +16,17 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from autograder.sandbox.forking import Zygote
 from autograder.sandbox.isolation import IsolationError, Limits, Room, end_process, launch
 from autograder.sandbox.wire import WireError, read_message, write_message
 from segkit.layers import Layer
 from segkit.notebooks import Program
 from segkit.subject import StudentError
 
-__all__ = ["GraderFault", "RemoteSubject", "WorkerSettings"]
+__all__ = ["GraderFault", "RemoteSubject", "WorkerSettings", "make_zygote"]
 
 HERE = Path(__file__).resolve().parent
+SETTINGS_FILE = ".settings.json"
 
 
 class GraderFault(Exception):
@@ -42,6 +45,7 @@ class WorkerSettings:
         seconds: Wall-clock limit of one answer, in seconds.
         memory_megabytes: Limit of a worker's private memory; 0 for none.
         gpu: Whether predictions may run on the GPU.
+        zygote: What workers are forked from; None starts each anew.
     """
 
     isolation: str
@@ -56,6 +60,22 @@ class WorkerSettings:
     threads: int = 1
     predict_threads: int = 2
     gpu: bool = False
+    zygote: Zygote | None = None
+
+    def readable(self) -> list[Path]:
+        """Files and folders that every worker may read."""
+        files = [self.edition, HERE / "worker.py", HERE / "wire.py"]
+        return files if self.weights is None else [*files, self.weights]
+
+
+def make_zygote(settings: WorkerSettings, nest: Path) -> Zygote:
+    """Make the process that such workers are forked from.
+
+    Args:
+        settings: Settings of the workers.
+        nest: Empty folder for their scratch folders.
+    """
+    return Zygote(settings.isolation, settings.readable(), HERE / "worker.py", (str(settings.edition),), nest)
 
 
 class RemoteSubject:
@@ -77,23 +97,26 @@ class RemoteSubject:
         self.device = "cpu"
         self._process: Any = None
         self._programs: dict[str, Program] = {}
-        self._scratch: tempfile.TemporaryDirectory | None = None
+        self._scratch: Path | None = None
 
     # ------------------------------------------------------------------------------------------------ the process
     def _start(self) -> None:
         self.close()
-        self._scratch = tempfile.TemporaryDirectory(prefix="segkit-worker-")
-        scratch = Path(self._scratch.name)
-        settings = self._write_settings(scratch)
+        zygote = self._zygote()
+        self._scratch = zygote.make_scratch() if zygote else Path(tempfile.mkdtemp(prefix="segkit-worker-"))
+        inside = zygote.inside(self._scratch) if zygote else self._scratch
+        self._write_settings(self._scratch, inside)
         child_read, judge_write = os.pipe()
         judge_read, child_write = os.pipe()
-        readable = [self.settings.edition, HERE / "worker.py", HERE / "wire.py", settings, *self.checkpoints.values()]
-        readable += [self.settings.weights] if self.settings.weights else []
-        room = Room(scratch, readable, self.settings.gpu, self._limits())
+        room = Room(self._scratch, [*self.settings.readable(), *self.checkpoints.values()], self.settings.gpu, self._limits())
         self._log = tempfile.TemporaryFile()
-        command = [sys.executable, "-s", str(HERE / "worker.py"), str(child_read), str(child_write), str(settings)]
+        script = [str(HERE / "worker.py"), str(child_read), str(child_write), str(inside / SETTINGS_FILE)]
         try:
-            self._process = launch(self.settings.isolation, room, command, (child_read, child_write), self._log.fileno())
+            if zygote:
+                self._process = zygote.launch(room, script, (child_read, child_write), self._log.fileno())
+            else:
+                command = [sys.executable, "-s", *script]
+                self._process = launch(self.settings.isolation, room, command, (child_read, child_write), self._log.fileno())
         except (OSError, IsolationError) as error:
             raise GraderFault(f"The worker cannot be started: {error}") from error
         finally:
@@ -105,6 +128,11 @@ class RemoteSubject:
         for program in self._programs.values():
             self._ask("define", program=program.to_json())
 
+    def _zygote(self) -> Zygote | None:
+        """What the worker can be forked from: only where it needs nothing that other workers do not have."""
+        zygote = self.settings.zygote
+        return zygote if zygote and not self.settings.gpu and not self.checkpoints and zygote.works() else None
+
     def _limits(self) -> Limits:
         settings = self.settings
         memory = 0 if settings.gpu else settings.memory_megabytes  # CUDA reserves addresses without bound
@@ -113,17 +141,15 @@ class RemoteSubject:
             cpu_seconds=settings.cpu_seconds,
         )  # fmt: skip
 
-    def _write_settings(self, scratch: Path) -> Path:
+    def _write_settings(self, scratch: Path, inside: Path) -> None:
         content = {
-            "scratch": str(scratch), "edition": str(self.settings.edition), "threads": self.settings.threads,
+            "scratch": str(inside), "edition": str(self.settings.edition), "threads": self.settings.threads,
             "predict_threads": self.settings.predict_threads,
             "weights": str(self.settings.weights) if self.settings.weights else None,
             "weight_index": {name: [first, list(shape)] for name, (first, shape) in self.settings.weight_index.items()},
             "checkpoints": {name: str(path) for name, path in self.checkpoints.items()}, "gpu": self.settings.gpu,
         }  # fmt: skip
-        path = scratch / ".settings.json"
-        path.write_text(json.dumps(content), encoding="utf-8")
-        return path
+        (scratch / SETTINGS_FILE).write_text(json.dumps(content), encoding="utf-8")
 
     def _hello(self) -> str:
         try:
@@ -150,7 +176,7 @@ class RemoteSubject:
             self._process = None
             self.generation += 1  # now, not at the next start: whoever keeps a handle must see that it is gone
         if self._scratch is not None:
-            self._scratch.cleanup()
+            shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
 
     def __enter__(self) -> "RemoteSubject":

@@ -48,8 +48,8 @@ def set_limits(spec: dict[str, Any]) -> None:
         pass
 
 
-def enter(spec: dict[str, Any], command: list[str]) -> NoReturn:
-    """Put limits and walls around this process, and become the command."""
+def confine(spec: dict[str, Any]) -> None:
+    """Put limits and walls around this process."""
     set_limits(spec)
     if spec["user"] is not None:
         kernel.become(spec["user"], spec["capability"])
@@ -66,6 +66,11 @@ def enter(spec: dict[str, Any], command: list[str]) -> NoReturn:
         if spec["filter_needed"]:
             raise
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def enter(spec: dict[str, Any], command: list[str]) -> NoReturn:
+    """Put limits and walls around this process, and become the command."""
+    confine(spec)
     os.execv(command[0], command)
 
 
@@ -96,9 +101,9 @@ def parents() -> Iterator[tuple[int, int]]:
                 continue
 
 
-def descendants() -> list[int]:
-    """All processes below this one. It is a subreaper: those whose parents ended are below it as well."""
-    found, left = [], children(os.getpid())
+def descendants(number: int | None = None) -> list[int]:
+    """All processes below one (this one). It is a subreaper: those whose parents ended are below it as well."""
+    found, left = [], children(number or os.getpid())
     while left:
         number = left.pop()
         found.append(number)
@@ -136,9 +141,8 @@ def disk(folder: str, enough: int) -> int:
     return total // MEGABYTE
 
 
-def excess(spec: dict[str, Any]) -> str:
+def excess(spec: dict[str, Any], numbers: list[int]) -> str:
     """What the worker's processes use beyond their limits together, or nothing."""
-    numbers = descendants()
     if len(numbers) > spec["processes"]:
         return f"{len(numbers)} processes, {spec['processes']} are allowed"
     if spec["memory_megabytes"] and len(numbers) > 1 and (used := memory(numbers)) > spec["memory_megabytes"]:
@@ -191,7 +195,7 @@ def watch(spec: dict[str, Any], child: int) -> int:
         if time.monotonic() - last_look < GLANCE:
             continue  # a stream of dying children must neither cost time nor keep the looks away
         last_look = time.monotonic()
-        trouble = excess(spec)
+        trouble = excess(spec, descendants())
         if trouble:
             sys.stderr.write(f"ended: {trouble}\n")
             sys.stderr.flush()

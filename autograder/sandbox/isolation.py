@@ -12,7 +12,9 @@ At every level: an empty environment, no inherited descriptors, limits, no way t
 refused: there a student's ``kill(-1)`` would end the judge.
 """
 
+import contextlib
 import ctypes
+import dataclasses
 import functools
 import json
 import os
@@ -22,15 +24,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from autograder.sandbox import users
-from autograder.sandbox.bubblewrap import DOOR, bubblewrap, styles
+from autograder.sandbox.bubblewrap import DOOR, bubblewrap, bubblewrap_for_zygote, styles
 from autograder.sandbox.view import IsolationError, Limits, Room, devices, environment, visible
 
-__all__ = ["LEVELS", "IsolationError", "Limits", "Room", "available", "best_level", "end_process", "launch"]
+__all__ = [
+    "LEVELS", "IsolationError", "Limits", "Room", "available", "best_level", "end_process", "forked_order", "launch", "launch_zygote",
+    "mark_running",
+]  # fmt: skip
 
 LEVELS = ("bubblewrap", "landlock", "process")
 PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
@@ -153,31 +158,99 @@ def _start(
     level: str, style: str | None, room: Room, command: Sequence[str], descriptors: Sequence[int], errors: int
 ) -> subprocess.Popen:
     """Start a command behind one kind of wall."""
-    room = Room(Path(os.path.realpath(room.scratch)), room.readable, room.gpu, room.limits)
-    limits = room.limits
+    room = _real(room)
     user = users.lend() if style != "user" and users.can_lend_users() else None
-    guard: dict[str, Any] = {
-        "judge": os.getpid(), "scratch": str(room.scratch), "processes": limits.processes,
-        "memory_megabytes": limits.memory_megabytes, "disk_megabytes": limits.disk_megabytes,
-    }  # fmt: skip
     try:
-        enter = _enter_spec(level, room, user)
+        guard, enter = _guard_spec(room), _enter_spec(level, room, user)
         if level == "bubblewrap":
             inside = [*bubblewrap(shutil.which("bwrap") or "bwrap", room, style or "user"), json.dumps(enter), *command]
         else:
             guard["enter"], inside = enter, list(command)
-        full = [sys.executable, "-I", "-S", str(DOOR / "door.py"), "guard", json.dumps(guard), *inside]
         if user is not None:
             users.hand_over(room.scratch, user)
-        process = subprocess.Popen(
-            full, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, pass_fds=tuple(descriptors),
-            env=environment(room), cwd=room.scratch, start_new_session=True, close_fds=True,
-        )  # fmt: skip
+        process = _open(guard, inside, room, descriptors, errors)
     except BaseException:
         users.take_back(user)
         raise
     process.user = user  # ``end_process`` takes it back
     return process
+
+
+def _real(room: Room) -> Room:
+    return dataclasses.replace(room, scratch=Path(os.path.realpath(room.scratch)))
+
+
+def _guard_spec(room: Room) -> dict[str, Any]:
+    """What the guard before a worker is told."""
+    limits = room.limits
+    return {
+        "judge": os.getpid(), "scratch": str(room.scratch), "processes": limits.processes,
+        "memory_megabytes": limits.memory_megabytes, "disk_megabytes": limits.disk_megabytes,
+    }  # fmt: skip
+
+
+def _open(guard: dict[str, Any], inside: Sequence[str], room: Room, descriptors: Sequence[int], errors: int) -> subprocess.Popen:
+    """Start a guard before a command."""
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(DOOR / "door.py"), "guard", json.dumps(guard), *inside], stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=errors, pass_fds=tuple(descriptors), env=environment(room), cwd=room.scratch,
+        start_new_session=True, close_fds=True,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------------- forking
+UNBOUNDED = Limits(memory_megabytes=0, disk_megabytes=2**20, processes=2**16)
+
+
+def launch_zygote(level: str, room: Room, preparation: str, descriptor: int, errors: int) -> subprocess.Popen:
+    """Start a process that forks workers behind a wall (see ``zygote.py``). It runs no student's code: each worker that it
+    forks has a guard and limits of its own. End it with ``end_process``.
+
+    Args:
+        level: One of ``LEVELS``.
+        room: What its workers may see; the scratch folder is the one that holds theirs.
+        preparation: JSON: the script and arguments of what is imported.
+        descriptor: Its end of a socket pair.
+        errors: File descriptor for its standard error.
+
+    Raises:
+        OSError: If nothing can be started.
+    """
+    room = dataclasses.replace(_real(room), limits=UNBOUNDED)
+    if level == "bubblewrap":
+        inside = bubblewrap_for_zygote(shutil.which("bwrap") or "bwrap", room, _style()[0] or "user")
+    else:
+        inside = [sys.executable, "-s", str(DOOR / "zygote.py")]
+    process = _open(_guard_spec(room), [*inside, str(descriptor), preparation], room, (descriptor,), errors)
+    process.user = None
+    return process
+
+
+def forked_order(level: str, room: Room, command: Sequence[str], descriptors: Sequence[int]) -> tuple[dict[str, Any], int | None]:
+    """What a zygote is told of a worker, and the user that was lent for it (for ``users.take_back``).
+
+    Args:
+        level: The zygote's level.
+        room: The worker's room; its scratch folder lies in that of the zygote's room.
+        command: A script and its arguments.
+        descriptors: Numbers that the command expects its descriptors to have.
+    """
+    room = _real(room)
+    separate = level == "bubblewrap"
+    user = users.lend() if not (separate and _style()[0] == "user") and users.can_lend_users() else None
+    try:
+        inside = room.scratch.parent if separate else room.scratch
+        guard = _guard_spec(room) | {"scratch": str(room.scratch)}
+        order = {
+            "namespaces": separate, "nest": str(room.scratch.parent), "scratch": str(room.scratch), "inside": str(inside),
+            "guard": guard, "enter": _enter_spec(level, room, user), "command": list(command), "descriptors": list(descriptors),
+        }  # fmt: skip
+        if user is not None:
+            users.hand_over(room.scratch, user)
+    except BaseException:
+        users.take_back(user)
+        raise
+    return order, user
 
 
 def launch(level: str, room: Room, command: Sequence[str], descriptors: Sequence[int], errors: int) -> subprocess.Popen:
@@ -197,33 +270,55 @@ def launch(level: str, room: Room, command: Sequence[str], descriptors: Sequence
     style, trouble = _style() if level == "bubblewrap" else (None, "")
     if trouble:
         raise IsolationError(f"Isolation level {level} cannot be had on this machine: {trouble}")
-    _close_memory()  # before the worker lives
-    try:
-        process = _start(level, style, room, command, descriptors, errors)
-    except BaseException:
-        _open_memory(None)
-        raise
-    _running.add(process.pid)
-    return process
+    with mark_running() as running:
+        return running(_start(level, style, room, command, descriptors, errors))
 
 
-def end_process(process: subprocess.Popen) -> None:
-    """End a worker with all it started, and wait until all of that is gone."""
+def end_process(process: Any) -> None:
+    """End a worker with all it started, and wait until all of that is gone.
+
+    Args:
+        process: From ``launch``, ``launch_zygote`` or ``Zygote.launch``.
+    """
     if process.poll() is None:
         process.terminate()  # its guard kills whatever is left, and ends last
         try:
             process.wait(timeout=15)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(process, subprocess.Popen):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
             process.wait(timeout=10)
     users.take_back(getattr(process, "user", None))
-    _open_memory(process.pid)
+    _open_memory(process)
 
 
 # --------------------------------------------------------------------------------------------------- the judge's own memory
 _lock = threading.Lock()
-_running: set[int] = set()
+_running: set[Any] = set()
 _was_dumpable = 1
+
+
+@contextlib.contextmanager
+def mark_running() -> Iterator[Callable[[Any], Any]]:
+    """Close the judge's memory before a worker lives; ``end_process`` opens it after the last one.
+
+    Yields:
+        A function to which the started worker is given; it returns the worker.
+    """
+    _close_memory()
+
+    def running(process: Any) -> Any:
+        with _lock:
+            _running.add(process)
+        return process
+
+    try:
+        yield running
+    except BaseException:
+        _open_memory(None)
+        raise
 
 
 def _close_memory() -> None:
@@ -236,9 +331,9 @@ def _close_memory() -> None:
             libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _open_memory(number: int | None) -> None:
+def _open_memory(process: Any) -> None:
     """Forget a worker; after the last one the judge's memory is as before."""
     with _lock:
-        _running.discard(number)
+        _running.discard(process)
         if not _running and _was_dumpable == 1:
             ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)

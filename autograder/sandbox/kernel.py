@@ -4,11 +4,11 @@ import ctypes
 import os
 import struct
 
-__all__ = ["become", "call", "prctl"]
+__all__ = ["become", "call", "prctl", "renounce"]
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 3, 8
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_CAP_AMBIENT = 36, 38, 22, 47
-PR_CAP_AMBIENT_RAISE = 2
+PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 CAPABILITY_VERSION = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -57,8 +57,17 @@ def become(user: int, keep: int | None = None) -> None:
     os.setresuid(user, user, user)
     if keep is None:
         return
-    mask = 1 << keep
+    _set_rights(1 << keep)
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, keep)
+
+
+def renounce() -> None:
+    """Give up every capability, for good where no new rights can be gained."""
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    _set_rights(0)
+
+
+def _set_rights(mask: int) -> None:
     header = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITY_VERSION, 0))
     sets = ctypes.create_string_buffer(struct.pack("=6I", mask, mask, mask, 0, 0, 0))
     _checked(_libc.capset(header, sets), "capset")
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, keep)

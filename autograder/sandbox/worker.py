@@ -46,6 +46,21 @@ def load_neighbour(name: str) -> None:
     specification.loader.exec_module(sys.modules[name])
 
 
+def prepare(edition: str) -> None:
+    """Import what most workers need, in the process that they are forked from."""
+    forget_projects()
+    sys.path.insert(0, edition)
+    load_neighbour("wire")
+    import PIL.Image  # noqa: F401
+    import torch
+    import torchvision.models  # noqa: F401
+
+    from segkit import checkpoints, layers, notebooks, subject, upsampling  # noqa: F401
+
+    with torch.device("meta"):  # the first network on the meta device imports a good deal more
+        torch.nn.Conv2d(1, 1, 1).weight.data.zero_()
+
+
 def make_subject(settings: dict[str, Any]):
     import torch
 

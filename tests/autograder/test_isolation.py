@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from autograder.sandbox import isolation, users, view
+from autograder.sandbox.forking import Zygote
 from autograder.sandbox.isolation import LEVELS, IsolationError, Limits, Room, available, best_level, end_process, launch
 from autograder.sandbox.users import can_lend_users
 
@@ -40,13 +41,31 @@ def write(path):
 """
 
 
+class Wall(str):
+    """A level, and whether its workers are forked from a zygote or started anew."""
+
+    forked = False
+
+
+@pytest.fixture(params=["started anew", "forked"])
+def forked(request) -> bool:
+    """Both ways to start a worker."""
+    return request.param == "forked"
+
+
 @pytest.fixture(params=[*LEVELS, USER_STYLE])
-def level(request, monkeypatch) -> str:
-    """Every level that can be had; the others are skipped by name."""
-    if request.param != USER_STYLE:
-        if not available(request.param):
-            pytest.skip(f"isolation level {request.param} cannot be had here: {isolation.trouble_with(request.param)}")
-        return request.param
+def level(request, monkeypatch, forked) -> Wall:
+    """Every level that can be had, both ways; the others are skipped by name."""
+    wall = Wall(_level(request.param, monkeypatch))
+    wall.forked = forked
+    return wall
+
+
+def _level(wanted: str, monkeypatch) -> str:
+    if wanted != USER_STYLE:
+        if not available(wanted):
+            pytest.skip(f"isolation level {wanted} cannot be had here: {isolation.trouble_with(wanted)}")
+        return wanted
     if isolation._style()[0] == "user":
         pytest.skip("the same as bubblewrap, for ordinary users")
     if trouble := isolation._try("bubblewrap", "user"):
@@ -90,10 +109,29 @@ class Inside:
     def __init__(self, level: str, scratch: Path, code: str, limits: Limits | None = None, readable: tuple[Path, ...] = ()) -> None:
         read, write = os.pipe()
         self.log = tempfile.TemporaryFile()
-        command = [sys.executable, "-I", "-S", "-c", PRELUDE + code, str(write)]
-        self.process = launch(level, Room(scratch, readable, limits=limits or Limits()), command, (write,), self.log.fileno())
+        self.folder, self.zygote, self._before = scratch, None, set()
+        if getattr(level, "forked", False):
+            self._fork(level, code, Room(scratch, readable, limits=limits or Limits()), write)
+        else:
+            command = [sys.executable, "-I", "-S", "-c", PRELUDE + code, str(write)]
+            self.process = launch(level, Room(scratch, readable, limits=limits or Limits()), command, (write,), self.log.fileno())
         os.close(write)
         self.pipe = os.fdopen(read, "rb")
+
+    def _fork(self, level: str, code: str, room: Room, write: int) -> None:
+        nothing = room.scratch / "nothing.py"
+        nothing.write_text("def prepare(): pass")
+        self.zygote = Zygote(level, (*room.readable, nothing), nothing, (), room.scratch)
+        assert self.zygote.works(), self.zygote.trouble
+        self._before = set(relatives(room.scratch))
+        self.folder = self.zygote.make_scratch()
+        (self.folder / "code.py").write_text(PRELUDE + code)
+        command = [str(self.zygote.inside(self.folder) / "code.py"), str(write)]
+        self.process = self.zygote.launch(Room(self.folder, limits=room.limits), command, (write,), self.log.fileno())
+
+    def alive(self) -> int:
+        """How many processes there are beside those that were there before it."""
+        return len(set(relatives(self.zygote.nest if self.zygote else self.folder)) - self._before)
 
     def line(self) -> Any:
         text = self.pipe.readline()
@@ -106,6 +144,8 @@ class Inside:
 
     def end(self) -> None:
         end_process(self.process)
+        if self.zygote:
+            self.zygote.close()
         self.pipe.close()
         self.log.close()
 
@@ -353,7 +393,7 @@ for number in range(20): attempt(fill, f"file{number}", 1); time.sleep(0.1)
         assert work.line() == ["done", "OSError"]
         assert work.process.wait(timeout=15) == 137
         assert "the files take more than 8 MiB" in work.words()
-    assert (scratch / "big").stat().st_size == 2 * 2**20
+        assert (work.folder / "big").stat().st_size == 2 * 2**20
 
 
 def test_processes_have_a_limit_also_for_a_judge_that_runs_as_root(level, scratch):
@@ -400,13 +440,13 @@ def test_a_daemon_ends_with_the_process_that_left_it(level, scratch):
     with Inside(level, scratch, DAEMON + "time.sleep(0.3); os._exit(7)") as work:
         assert work.line() == "a daemon lives"
         assert work.process.wait(timeout=15) == 7
-        assert relatives(scratch) == []
+        wait_until(lambda: work.alive() == 0, 1)  # the guard says how it ended, and ends
 
 
 def test_a_daemon_ends_when_the_judge_ends_the_worker(level, scratch):
     with Inside(level, scratch, DAEMON + "time.sleep(60)") as work:
         assert work.line() == "a daemon lives"
-        assert len(relatives(scratch)) >= 2
+        assert work.alive() >= 2
         began = time.monotonic()
     assert relatives(scratch) == [] and time.monotonic() - began < 10
 
@@ -422,7 +462,7 @@ while time.monotonic() < end:
     with Inside(level, scratch, code) as work:
         work.line()
         work.process.wait(timeout=15)
-        assert relatives(scratch) == []
+        wait_until(lambda: work.alive() == 0, 1)
 
 
 def test_nothing_outlives_a_judge_that_is_killed(level, scratch):
@@ -433,11 +473,25 @@ import sys; sys.path.insert(0, {str(REPO)!r})
 from pathlib import Path
 from autograder.sandbox.isolation import Room, launch
 worker = {PRELUDE + DAEMON + "time.sleep(60)"!r}
-launch({level!r}, Room(Path({str(scratch)!r})), [sys.executable, "-I", "-S", "-c", worker, "1"], (), 2).wait()
+launch({str(level)!r}, Room(Path({str(scratch)!r})), [sys.executable, "-I", "-S", "-c", worker, "1"], (), 2).wait()
+"""
+    if level.forked:
+        code = f"""
+import sys; sys.path.insert(0, {str(REPO)!r})
+from pathlib import Path
+from autograder.sandbox.forking import Zygote
+from autograder.sandbox.isolation import Room
+script = Path({str(scratch / "nothing.py")!r})
+script.write_text("def prepare(): pass")
+zygote = Zygote({str(level)!r}, (script,), script, (), script.parent)
+assert zygote.works(), zygote.trouble
+folder = zygote.make_scratch()
+(folder / "worker.py").write_text({PRELUDE + DAEMON + "time.sleep(60)"!r})
+zygote.launch(Room(folder), [str(zygote.inside(folder) / "worker.py"), "1"], (), 2).wait()
 """
     judge = subprocess.Popen([sys.executable, "-c", code])
     try:
-        wait_until(lambda: len(relatives(scratch)) >= 2, 15)  # the worker and its daemon; the guard shows itself to root only
+        wait_until(lambda: len(relatives(scratch)) >= 2 + 3 * level.forked, 15)
     finally:
         judge.kill()
         judge.wait()
