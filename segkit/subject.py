@@ -9,6 +9,7 @@ import importlib
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -102,12 +103,14 @@ class LocalSubject:
         weights: Tensors that ``load`` may name.
         checkpoints: Name -> path of checkpoint files that ``load_checkpoint`` may name.
         device: Where ``predict`` runs.
+        construction: Makes a context in which networks are constructed.
     """
 
     def __init__(
         self, scratch: Path, weights: WeightFile | None = None, checkpoints: Mapping[str, Path] | None = None,
-        device: str = "cpu",
+        device: str = "cpu", construction: Callable[[], AbstractContextManager] = contextlib.nullcontext,
     ) -> None:  # fmt: skip
+        self._construction = construction
         self.scratch, self.weights = Path(scratch), weights
         self.checkpoints, self.device = dict(checkpoints or {}), device
         self._objects: dict[str, Any] = {}
@@ -173,7 +176,7 @@ class LocalSubject:
         cls = self._named(name)
         arguments = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
         self._check_signature(cls, name, args, kwargs)
-        with _as_student_error(f"{name}({arguments})"), torch.device("meta" if meta else "cpu"):
+        with _as_student_error(f"{name}({arguments})"), torch.device("meta") if meta else self._construction():
             model = cls(*args, **kwargs)
         if not isinstance(model, nn.Module):
             raise StudentError(f"{name}({arguments}): expected an nn.Module, but got {type(model).__name__}.", "code.type")

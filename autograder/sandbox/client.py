@@ -64,7 +64,7 @@ class WorkerSettings:
 
     def readable(self) -> list[Path]:
         """Files and folders that every worker may read."""
-        files = [self.edition, HERE / "worker.py", HERE / "wire.py"]
+        files = [self.edition, *(HERE / name for name in ("worker.py", "wire.py", "lazy.py"))]
         return files if self.weights is None else [*files, self.weights]
 
 

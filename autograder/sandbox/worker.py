@@ -1,7 +1,7 @@
 """The worker: runs one student's code behind a wall and answers the judge's questions. It knows no expected value.
 
 Started as a script with three arguments: the descriptors of the pipe (read, write) and the path of a JSON file with its
-settings. It imports the student edition of segkit, torch, and the wire.
+settings. It imports the student edition of segkit, torch, and its neighbours.
 """
 
 import importlib.util
@@ -39,18 +39,19 @@ def forget_projects() -> None:
     sys.path_importer_cache.clear()
 
 
-def load_neighbour(name: str) -> None:
-    """Import a file from beside this one by its path: behind some walls the folder itself cannot be listed."""
-    specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    sys.modules[name] = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(sys.modules[name])
+def load_neighbours() -> None:
+    """Import the files beside this one by their paths: behind some walls the folder itself cannot be listed."""
+    for name in ("wire", "lazy"):
+        specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        sys.modules[name] = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(sys.modules[name])
 
 
 def prepare(edition: str) -> None:
     """Import what most workers need, in the process that they are forked from."""
     forget_projects()
     sys.path.insert(0, edition)
-    load_neighbour("wire")
+    load_neighbours()
     import PIL.Image  # noqa: F401
     import torch
     import torchvision.models  # noqa: F401
@@ -63,6 +64,7 @@ def prepare(edition: str) -> None:
 
 def make_subject(settings: dict[str, Any]):
     import torch
+    from lazy import lazy_weights
 
     from segkit.subject import LocalSubject, WeightFile
 
@@ -71,7 +73,7 @@ def make_subject(settings: dict[str, Any]):
     weights = WeightFile(Path(settings["weights"]), settings["weight_index"]) if settings.get("weights") else None
     checkpoints = {name: Path(path) for name, path in settings["checkpoints"].items()}
     device = "cuda" if settings.get("gpu") and torch.cuda.is_available() else "cpu"
-    return LocalSubject(Path(settings["scratch"]), weights, checkpoints, device)
+    return LocalSubject(Path(settings["scratch"]), weights, checkpoints, device, lazy_weights)
 
 
 def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[..., Any]]:
@@ -141,7 +143,7 @@ def main() -> None:
     settings = json.loads(Path(path).read_text(encoding="utf-8"))
     forget_projects()
     sys.path.insert(0, settings["edition"])
-    load_neighbour("wire")
+    load_neighbours()
     os.chdir(settings["scratch"])
     subject = make_subject(settings)
     answer = operations(subject, settings)

@@ -89,11 +89,14 @@ def grade(run: Run, folder: Path, name: str = "alice") -> dict[str, Any]:
 class InProcess(LocalSubject):
     """Stands in for a worker where a test is about the judge's side: no process is started."""
 
-    def __init__(self, settings: WorkerSettings, checkpoints: dict[str, Path]) -> None:
+    def __init__(self, settings: WorkerSettings, checkpoints: dict[str, Path] | None = None) -> None:
         weights = WeightFile(settings.weights, settings.weight_index) if settings.weights else None
         self._folder = tempfile.TemporaryDirectory()
         super().__init__(Path(self._folder.name), weights, checkpoints)
         self.settings, self.generation = settings, 0
+
+    def close(self) -> None:
+        """Stay: there is no worker to be ended."""
 
     def __enter__(self) -> "InProcess":
         return self

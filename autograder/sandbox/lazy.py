@@ -1,0 +1,62 @@
+"""Construct large networks without drawing a hundred million random numbers that nobody looks at. For workers.
+
+The weights of a student's network are replaced by the judge's before it runs; what is looked at right after construction is the
+beginning of each tensor. So where a large tensor is filled with random numbers, only its beginning is drawn; the rest is zero
+and takes no memory until it is written to.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["lazy_weights"]
+
+LARGE = 2**20  # elements
+DRAWN = 2**14
+
+with torch.device("meta"):  # torch notes at the first use which functions make tensors: it must see its own
+    torch.empty(0)
+
+
+@contextlib.contextmanager
+def lazy_weights() -> Iterator[None]:
+    """While it is active, large float32 tensors on the CPU are made and randomly filled at the cost of small ones."""
+    empty, usual = torch.empty, {name: getattr(torch.Tensor, name) for name in ("normal_", "uniform_")}
+    torch.empty = _lazy_empty(empty)
+    for name, fill in usual.items():
+        setattr(torch.Tensor, name, _lazy_fill(fill))
+    try:
+        yield
+    finally:
+        torch.empty = empty
+        for name in usual:
+            delattr(torch.Tensor, name)  # the method that it inherits is seen again
+
+
+def _lazy_fill(fill: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def lazy(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if tensor.device.type != "cpu" or not tensor.is_contiguous() or tensor.numel() <= LARGE:
+            return fill(tensor, *args, **kwargs)
+        fill(tensor.detach().view(-1)[:DRAWN], *args, **kwargs)
+        return tensor
+
+    return lazy
+
+
+def _lazy_empty(empty: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def lazy(*args: Any, **kwargs: Any) -> torch.Tensor:
+        shape = tuple(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+        # what a layer asks for: a plain float32 tensor on the CPU
+        plain = set(kwargs) <= {"device", "dtype"} and kwargs.get("dtype") in (None, torch.float32)
+        here = plain and empty(0, device=kwargs.get("device")).device.type == "cpu"
+        usual = all(type(n) is int and n >= 0 for n in shape) and torch.get_default_dtype() == torch.float32
+        if not (here and usual and math.prod(shape) > LARGE):
+            return empty(*args, **kwargs)
+        # NumPy asks the system for memory that is zero already, and that is only there once it is touched
+        return torch.from_numpy(np.zeros(shape, np.float32))
+
+    return lazy
