@@ -14,7 +14,7 @@ COMMANDS = {
     "release": ("autograder.release:release_command", "Build the student release, leak-checked."),
     "grade": ("autograder.cli:grade_command", "Grade submissions: results, reports, class page."),
     "collect": ("autograder.collect:collect_command", "Write clean copies of raw hand-ins for nbgrader."),
-    "export": ("autograder.export.command:export_command", "Results for Gradescope, Classroom 50, JUnit, or as CSV."),
+    "export": ("autograder.export.command:export_command", "Results for Gradescope, Classroom 50, JUnit, nbgrader, or as CSV."),
     "gradescope-zip": ("autograder.export.gradescope_zip:gradescope_zip_command", "Pack the grader for Gradescope."),
     "selftest": ("autograder.selftest:selftest_command", "Sit the grader's own exam: known submissions, known results."),
 }

@@ -1,4 +1,4 @@
-"""``python -m autograder export``: a graded folder for Gradescope, Classroom 50, JUnit readers, or as CSV."""
+"""``python -m autograder export``: a graded folder for Gradescope, Classroom 50, JUnit readers, nbgrader's gradebook, or as CSV."""
 
 import csv
 import sys
@@ -8,7 +8,7 @@ import click
 
 __all__ = ["export_command"]
 
-TARGETS = ("gradescope", "classroom50", "junit", "csv")
+TARGETS = ("gradescope", "classroom50", "junit", "csv", "gradebook")
 
 
 @click.command("export")
@@ -20,11 +20,16 @@ TARGETS = ("gradescope", "classroom50", "junit", "csv")
               help="Classroom 50: what its runner would say, such as commit=https://.../{owner}/commit/abc (may be repeated).")
 @click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for names and mail.")
 @click.option("--due", default="", help="CSV: when the work was due.")
-def export_command(graded, target, out, visibility, facts, roster, due) -> None:  # fmt: skip
+@click.option("--db", default="gradebook.db", show_default=True, type=click.Path(dir_okay=False, path_type=Path),
+              help="Gradebook: nbgrader's database, an SQLite file.")
+@click.option("--wait", default=30.0, show_default=True, type=click.FloatRange(0.1, 3600), metavar="SECONDS",
+              help="Gradebook: how long to wait while another program writes to it.")
+def export_command(graded, target, out, visibility, facts, roster, due, db, wait) -> None:  # fmt: skip
     """Write the results of GRADED (what `grade --out` wrote, or one folder in it) for another system.
 
-    Points that nobody has given yet (by hand, not gradable) are left out, never 0.
-    Exit 0: everything was exported; 1: a result could not be; 2: bad usage.
+    Points that nobody has given yet (by hand, not gradable) are left out, never 0. The gradebook gets automatic scores only:
+    manual scores, extra credit, comments and penalties in it stay as they are.
+    Exit 0: everything was exported; 1: a result could not be, or the gradebook is busy; 2: bad usage.
     """
     from autograder.export import WRITERS, ExportError, Options, read_entries
     from autograder.export.classroom50 import environment_facts
@@ -40,15 +45,18 @@ def export_command(graded, target, out, visibility, facts, roster, due) -> None:
             roster=read_roster(roster) if roster else Roster(), handed_in=_handed_in(graded),
         )  # fmt: skip
         entries = read_entries(graded, notices.append)
-        texts = list(WRITERS[target](entries, options))
-        written = _write(texts, out or graded / "exports" / target)
+        if target == "gradebook":
+            done = _write_gradebook(db, out, entries, options, wait)
+        else:
+            written = _write(list(WRITERS[target](entries, options)), out or graded / "exports" / target)
+            done = f"{len(written)} files for {target}" + (f": {written[0]}" if written else "")
     except (ExportError, RosterError) as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.ClickException(str(error)) from error
     for notice in notices:
         click.echo(notice, err=True)
-    click.echo(f"{len(entries)} results, {len(written)} files for {target}" + (f": {written[0]}" if written else ""))
+    click.echo(f"{len(entries)} results, {done}")
     _say_open(entries)
     sys.exit(1 if notices else 0)
 
@@ -83,6 +91,22 @@ def _write(texts: list, out: Path) -> list[Path]:
             raise click.UsageError(f"--out {out} is one file, but {len(texts)} are to be written; give a folder.")
         return [write_page(out, text) for _, text in texts]
     return [write_page(out / path, text) for path, text in texts]
+
+
+def _write_gradebook(db: Path, out: Path | None, entries: list, options, wait: float) -> str:
+    """Write into nbgrader's database; returns what was done."""
+    from importlib.util import find_spec
+
+    if out is not None:
+        raise click.UsageError("--out: a gradebook is not a file of its own; name nbgrader's database with --db.")
+    if find_spec("nbgrader") is None:
+        raise click.ClickException("The gradebook is written through nbgrader, which is not installed here: pip install nbgrader")
+    from autograder.export.gradebook import GradebookError, write_gradebook
+
+    try:
+        return f"gradebook {db}: {write_gradebook(db, entries, options, wait)}"
+    except GradebookError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _say_open(entries: list) -> None:
