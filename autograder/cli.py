@@ -34,6 +34,9 @@ def main() -> None:
 @click.option("--gate-data", default=None, help="Your own labelled facades (a folder with base/), in place of the public test list.")
 @click.option("--checkpoints", default=None, type=click.Path(path_type=Path), help="Where checkpoints lie that were only named.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="How many submissions side by side.")
+@click.option("--memory", default=None, type=click.FloatRange(min=0, min_open=True), metavar="GIB",
+              help="Memory for the whole run; fewer submissions side by side if it is short.  [default: what is free]")
+@click.option("--regrade", is_flag=True, help="Grade everything again, and show whose points changed and why.")
 @click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap, landlock or process.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
 @click.option("--only", multiple=True, metavar="CHECK", help="Grade this check only (may be repeated).")
@@ -42,13 +45,17 @@ def main() -> None:
 @click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for --bulk.")
 @click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.")
 def grade_command(
-    submissions, out, assignment, data, gate_data, checkpoints, jobs, require_isolation, device, only, bulk, roster, due
+    submissions, out, assignment, data, gate_data, checkpoints, jobs, memory, regrade, require_isolation, device, only, bulk, roster, due
 ) -> None:  # fmt: skip
     """Grade SUBMISSIONS (folders or zips), or those in a bulk download.
 
+    A run that was stopped, killed or cut off goes on when the same command is given again; what was graded and did not change
+    is not graded again.
+
     Exit 0: all was graded, whatever the points; 1: something could not be graded; 2: bad usage.
     """
-    from autograder.batch import elapsed, grade_many
+    from autograder.batch import MemoryShortError, OutOfSpaceError, elapsed, grade_many
+    from autograder.locks import FolderBusyError, hold_folder
     from autograder.report import format_table
     from autograder.rubric import RubricError
     from autograder.run import Settings
@@ -60,18 +67,25 @@ def grade_command(
         raise click.UsageError(f"no such submission: {', '.join(missing[:5])}")
     if bool(submissions) == bool(bulk):
         raise click.UsageError("expected something to grade: either SUBMISSIONS (folders or zips), or --bulk EXPORT.zip")
-    if bulk:
-        from autograder.bulk.command import bulk_submissions
-
-        submissions = bulk_submissions(bulk, out.resolve(), roster, due, assignment, click.echo)
     settings = Settings(
         assignment, out.resolve(), data, gate_data, checkpoints, require_isolation, device=device, only=tuple(only)
     )
     started = time.monotonic()
     try:
-        results = grade_many([path.resolve() for path in submissions], settings, jobs, click.echo)
-    except (RubricError, IsolationError, SecretError) as error:
+        if bulk:
+            from autograder.bulk.command import bulk_submissions
+
+            # the hand-ins of a run at work must not be taken from under it
+            with hold_folder(settings.out):
+                submissions = bulk_submissions(bulk, settings.out, roster, due, assignment, click.echo)
+        paths = [path.resolve() for path in submissions]
+        results = grade_many(paths, settings, jobs, click.echo, regrade=regrade, memory=memory)
+    except (RubricError, IsolationError, SecretError, MemoryShortError) as error:
         raise click.UsageError(str(error)) from error
+    except FolderBusyError as error:
+        raise click.ClickException(str(error)) from error
+    except OutOfSpaceError as error:
+        raise click.ClickException(f"{error.strerror}.") from error
     except OSError as error:
         raise click.ClickException(f"{error}. Nothing that was written before is lost.") from error
     except KeyboardInterrupt:

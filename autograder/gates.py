@@ -43,7 +43,7 @@ def predictions(student: Student, grading: Grading, class_name: str, checkpoint_
     """Predict every picture of the gate's test list with a student's class and checkpoint.
 
     The pictures cross the pipe one at a time; label maps come back. Predictions of the same network, checkpoint, rubric,
-    data, seed and precision are reused within a run.
+    data, seed and precision are reused; two judges that ask for the same at once measure it once.
 
     Returns:
         Picture name -> label map (H, W), uint8, not mirrored.
@@ -55,12 +55,12 @@ def predictions(student: Student, grading: Grading, class_name: str, checkpoint_
         "float32", grading.context.device_name, str(grading.rubric.settings.get("padding")),
     ]  # fmt: skip
     key = "gate-" + hashlib.sha256("\0".join(key_parts).encode()).hexdigest()[:32]
-    found = grading.context.run.gate_cache.get(key)
-    if found is None:
-        with student.at_the_gate() as behind:
-            found = _predict_all(behind, grading, class_name, checkpoint_name, data)
-        grading.context.run.gate_cache.put(key, found)
-    return found
+
+    def measure() -> dict[str, NDArray[np.uint8]]:
+        with grading.context.run.gate_turn(), student.at_the_gate() as behind:
+            return _predict_all(behind, grading, class_name, checkpoint_name, data)
+
+    return grading.context.run.gate_cache.once(key, measure)
 
 
 def _predict_all(

@@ -13,6 +13,7 @@ from autograder.run import Run
 from autograder.sandbox.client import GraderFault, RemoteSubject
 from autograder.student import Student
 from autograder.submission import Submission, SubmissionError, read_submission
+from segkit.atomic import DiskFullError
 
 __all__ = ["Context", "grade_path", "grade_submission", "unreadable_result"]
 
@@ -101,14 +102,32 @@ def unreadable_result(run: Run, name: str, message: str, cause: str, status: str
     return _result(run, name, verdicts, started=_now(), seconds=0.0, device="cpu", sha256=None, notes=[message])
 
 
-def grade_path(run: Run, path: Path, name: str, out: Path | None = None, **progress: Any) -> dict[str, Any]:
-    """Read and grade a folder or zip; a submission or grader that fails altogether gives a result that says so."""
+def grade_path(
+    run: Run, path: Path, name: str, out: Path | None = None, opened: Callable[[Submission], None] | None = None, **progress: Any
+) -> dict[str, Any]:
+    """Read and grade a folder or zip; a submission or grader that fails altogether gives a result that says so.
+
+    Args:
+        run: The open run.
+        path: The submission.
+        name: Its name in the result.
+        out: Folder for pictures of predictions, or None.
+        opened: Called with the submission once it was read.
+        **progress: As for ``grade_submission``.
+
+    Raises:
+        DiskFullError: There was no room for the pictures.
+    """
     try:
         submission = read_submission(path, name, run.rubric, run.settings.checkpoints)
     except SubmissionError as error:
         return unreadable_result(run, name, str(error), "submission.unreadable")
     try:
+        if opened is not None:
+            opened(submission)
         return grade_submission(run, submission, out, **progress)
+    except DiskFullError:
+        raise  # it would meet the next submission too: better to stop than to call everybody ungradable
     except (GraderFault, OSError) as error:
         return unreadable_result(run, name, f"The grader failed, not the student: {error}", "grader.fault")
     finally:

@@ -6,6 +6,8 @@ from typing import Any
 
 from PIL import Image
 
+from segkit.atomic import replacing
+
 __all__ = ["write_pictures"]
 
 PER_CHECK = 3
@@ -19,6 +21,9 @@ def write_pictures(folder: Path, context: Any) -> None:
         context: ``context.predictions`` maps check id -> {picture name: label map}, ``context.picture_notes`` check id ->
             note, ``context.colours`` the colours of the classes (rows of RGB; the last one is "not labelled") and
             ``context.legend`` their names.
+
+    Raises:
+        DiskFullError: There was no room; no half file is left.
     """
     target = folder / "pictures"
     target.mkdir(parents=True, exist_ok=True)
@@ -27,7 +32,8 @@ def write_pictures(folder: Path, context: Any) -> None:
         for name in list(maps)[:PER_CHECK]:
             photo, _, label = context.data.load(name)
             stem = f"{check}-{name}"
-            Image.fromarray(photo).save(target / f"{name}.jpg", quality=85)
+            with replacing(target / f"{name}.jpg") as partial:
+                Image.fromarray(photo).save(partial, "JPEG", quality=85)
             _save_map(label, context.colours, target / f"{name}-label.png")
             _save_map(maps[name], context.colours, target / f"{stem}.png")
             entries.append({
@@ -35,7 +41,8 @@ def write_pictures(folder: Path, context: Any) -> None:
                 "prediction": f"pictures/{stem}.png", "note": context.picture_notes.get(check, ""),
                 "legend": context.legend,
             })  # fmt: skip
-    (folder / "pictures.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
+    with replacing(folder / "pictures.json") as partial:
+        partial.write_text(json.dumps(entries, indent=1), encoding="utf-8")
 
 
 def _save_map(label: Any, colours: Any, path: Path) -> None:
@@ -45,4 +52,5 @@ def _save_map(label: Any, colours: Any, path: Path) -> None:
     clipped[(label < 0) | (label > last)] = last
     picture = Image.fromarray(clipped.astype("uint8"))
     picture.putpalette([int(value) for colour in colours for value in colour])
-    picture.save(path, optimize=True)
+    with replacing(path) as partial:
+        picture.save(partial, "PNG", optimize=True)

@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from autograder.array_cache import ArrayCache
 from autograder.assignment import Assignment, open_assignment
+from autograder.locks import one_of, try_lock
 from autograder.rubric import CheckRubric, Rubric, RubricError
 from autograder.sandbox.client import WorkerSettings, make_zygote
 from autograder.sandbox.forking import Zygote
@@ -20,7 +23,10 @@ from autograder.sandbox.isolation import best_level
 from autograder.seeds import Seeds, course_secret
 from segkit.edition import write_edition
 
-__all__ = ["ArrayCache", "GateData", "Run", "Settings"]
+__all__ = ["GateData", "Run", "Settings"]
+
+FOLDER_PREFIX = "segkit-run-"
+LIFE = "run.lock"  # locked as long as the run lives
 
 
 @dataclass(frozen=True)
@@ -73,48 +79,13 @@ class GateData:
     digest: str
 
 
-class ArrayCache:
-    """Arrays by key, shared by the judges of a run: what is the same for the whole class is computed once.
-
-    Args:
-        folder: Where they are kept.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def get(self, key: str) -> dict[str, np.ndarray] | None:
-        """Return the arrays of a key, or None."""
-        try:
-            with np.load(self.folder / f"{key}.npz", allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, KeyError):
-            return None
-
-    def put(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep arrays under a key; whole or not at all."""
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(name, self.folder / f"{key}.npz")
-
-    def once(self, key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Return the arrays of a key, made where they are not there yet."""
-        found = self.get(key)
-        if found is None:
-            self.put(key, make())
-            found = self.get(key)
-        return found
-
-
 class Run:
     """An open run. Made once by the parent (``Run.create``), opened again by each judge process (``Run.attach``).
 
     Attributes:
         settings: What it was told.
         assignment: The assignment.
-        folder: Shared temporary folder: ``edition/``, ``cache/``, the weight file.
+        folder: Shared temporary folder: ``edition/``, ``cache/``, the weight file; ``tmp/`` and ``gates/`` in a batch.
         isolation: Level that workers get.
         seeds: Seeds of the course.
         cache: Shared arrays.
@@ -124,6 +95,7 @@ class Run:
 
     def __init__(self, settings: Settings, folder: Path, owner: bool) -> None:
         self.settings, self.folder, self._owner = settings, folder, owner
+        self._life: int | None = None
         self._zygote: Zygote | None = None
         self.assignment: Assignment = open_assignment(settings.assignment, **settings.overrides)
         unknown = [name for name in settings.only if name not in self.rubric.checks]
@@ -152,28 +124,46 @@ class Run:
     @classmethod
     def create(cls, settings: Settings) -> "Run":
         """Begin a run: write the student edition, the assignment's file and the weights."""
-        folder = Path(tempfile.mkdtemp(prefix="segkit-run-"))
+        run = cls.open(settings)
         try:
+            run.prepare()
+            return run
+        except BaseException:
+            run.close()
+            raise
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Run":
+        """Begin a run that knows what it is about, and cannot grade until ``prepare``. Folders of killed runs are removed."""
+        _sweep(Path(tempfile.gettempdir()))
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        try:
+            lock = try_lock(folder / "new.lock")
+            (folder / "new.lock").rename(folder / LIFE)  # under this name it is never seen without its lock
             run = cls(settings, folder, owner=True)
-            edition = folder / "edition"
-            edition.mkdir()
-            write_edition(edition)
-            write_file = run.assignment.hook("assignment_file")
-            if write_file:
-                content = json.dumps(write_file(run.rubric))
-                (edition / "assignment.json").write_text(content, encoding="utf-8")
-            run.empty_ini.write_text("[pytest]\n", encoding="utf-8")
-            index = {}
-            write_weights = run.assignment.hook("write_weights")
-            if write_weights:
-                index = write_weights(folder / "weights.bin", run.seeds, run.rubric)
-            (folder / "weights.json").write_text(json.dumps(index), encoding="utf-8")
-            # workers run under another user: they must be able to read, and only to read
-            folder.chmod(0o755)
+            run._life = lock
             return run
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    def prepare(self) -> None:
+        """Write what judges and workers share: the student edition, the assignment's file and the weights."""
+        edition = self.folder / "edition"
+        edition.mkdir()
+        write_edition(edition)
+        write_file = self.assignment.hook("assignment_file")
+        if write_file:
+            content = json.dumps(write_file(self.rubric))
+            (edition / "assignment.json").write_text(content, encoding="utf-8")
+        self.empty_ini.write_text("[pytest]\n", encoding="utf-8")
+        index = {}
+        write_weights = self.assignment.hook("write_weights")
+        if write_weights:
+            index = write_weights(self.folder / "weights.bin", self.seeds, self.rubric)
+        (self.folder / "weights.json").write_text(json.dumps(index), encoding="utf-8")
+        # workers run under another user: they must be able to read, and only to read
+        self.folder.chmod(0o755)
 
     @classmethod
     def attach(cls, settings: Settings, folder: Path) -> "Run":
@@ -194,6 +184,17 @@ class Run:
         """Index of the weight file, once the run has been created: name -> (first element, shape)."""
         return json.loads((self.folder / "weights.json").read_text(encoding="utf-8"))
 
+    @cached_property
+    def uses_gpu(self) -> bool:
+        """Whether gates are measured on a GPU."""
+        return self.settings.device == "cuda" or (self.settings.device == "auto" and _gpu_is_there())
+
+    @contextmanager
+    def gate_turn(self) -> Iterator[None]:
+        """Wait until a gate may be measured beside those that are (see ``autograder.batch.memory``)."""
+        with one_of(sorted((self.folder / "gates").glob("*"))):
+            yield
+
     def worker_settings(self) -> WorkerSettings:
         """How this run's workers are started: forked from a process of this judge that has imported torch."""
         weights = self.folder / "weights.bin"
@@ -207,8 +208,7 @@ class Run:
 
     def gate_settings(self) -> WorkerSettings:
         """How workers of gates are started: anew, with the GPU where there is one to be used."""
-        gpu = self.settings.device == "cuda" or (self.settings.device == "auto" and _gpu_is_there())
-        return replace(self.worker_settings(), zygote=None, gpu=gpu)
+        return replace(self.worker_settings(), zygote=None, gpu=self.uses_gpu)
 
     def close(self) -> None:
         """End what workers are forked from, and remove the shared folder (only the process that began the run)."""
@@ -216,12 +216,25 @@ class Run:
             self._zygote.close()
         if self._owner:
             shutil.rmtree(self.folder, ignore_errors=True)
+        if self._life is not None:
+            os.close(self._life)
+            self._life = None
 
     def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _sweep(above: Path) -> None:
+    """Remove the folders of runs that were killed: their weights alone are half a gigabyte."""
+    for life in above.glob(f"{FOLDER_PREFIX}*/{LIFE}"):
+        with suppress(OSError):
+            if life.parent.lstat().st_uid != os.geteuid() or (handle := try_lock(life)) is None:
+                continue  # somebody else's, or alive
+            shutil.rmtree(life.parent, ignore_errors=True)
+            os.close(handle)
 
 
 def _gpu_is_there() -> bool:

@@ -24,7 +24,7 @@ __all__ = ["Checkpoint", "Submission", "SubmissionError", "file_sha256", "read_s
 MAX_FILES = 20_000
 MAX_UNPACKED = 4 * 2**30
 MAX_CHECKPOINT = 1200 * 2**20
-RESERVED = ("index.html", "summary.csv")
+RESERVED = ("index.html", "summary.csv", "handins.csv", "journal.jsonl", "regrade.csv")
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["DiskFullError", "replacing"]
+__all__ = ["DiskFullError", "disk_is_full", "replacing"]
 
 
 class DiskFullError(OSError):
@@ -49,12 +49,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except BaseException as error:
         written = partial.stat().st_size if partial.exists() else 0
         partial.unlink(missing_ok=True)
-        if _means_disk_full(error):
+        if disk_is_full(error):
             raise DiskFullError(errno.ENOSPC, _disk_full_text(path, written)) from error
         raise
 
 
-def _means_disk_full(error: BaseException | None) -> bool:
+def disk_is_full(error: BaseException | None) -> bool:
     """Whether an error of Python, torch or safetensors goes back to a full disk, a quota or a size limit.
 
     torch and safetensors wrap the system's error into their own types, which only keep its text, or

@@ -33,6 +33,7 @@ def write_class_page(
     *,
     titles: Mapping[str, str] | None = None,
     checks: Mapping[str, Mapping[str, Any]] | None = None,
+    changes: Sequence[Sequence[str]] | None = None,
 ) -> Path:
     """Write ``out/index.html``: distribution of points, causes over the class, and a table with links to the reports.
 
@@ -41,6 +42,7 @@ def write_class_page(
         out: folder of the class; the report of a submission is expected at ``out/<name>/report.html``.
         titles: cause -> words, from the rubric (see ``cause_label``).
         checks: check id -> ``{"title", "points"}``, from the rubric, in its order.
+        changes: rows ``(name, check, points before, points after, why)`` of a class that was graded again; None for any other.
 
     Returns:
         The file written. It stands alone and can be used without its few lines of script.
@@ -70,6 +72,7 @@ def write_class_page(
                 "top": tops.get(name, checks.get(name, {}).get("points"))} for name in ids],
         families=_families(ids),
         rows=rows,
+        changes=changes,
     )
     return write_page(Path(out) / "index.html", page)
 

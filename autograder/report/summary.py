@@ -10,7 +10,7 @@ from pathlib import Path
 from autograder.report.labels import clean_text, first_fault, points_text
 from autograder.report.rendering import write_page
 
-__all__ = ["check_order", "format_table", "write_summary"]
+__all__ = ["check_order", "csv_line", "format_table", "text_table", "write_summary"]
 
 _HEAD = ["name", "score", "max_score", "needs_manual", "first_fault"]
 
@@ -29,12 +29,12 @@ def write_summary(results: Sequence[dict], out: Path, *, check_ids: Iterable[str
         The file written, UTF-8.
     """
     ids = check_order(results, check_ids)
-    lines = [_line([*_HEAD, *ids])]
+    lines = [csv_line([*_HEAD, *ids])]
     for result in results:
         points = {check["id"]: points_text(check["points"]) for check in result["checks"]}
         sums = [points_text(result[key]) for key in ("score", "max_score", "needs_manual")]
         row = [result["submission"], *sums, first_fault(result), *(points.get(name, "") for name in ids)]
-        lines.append(_line(row))
+        lines.append(csv_line(row))
     return write_page(Path(out) / "summary.csv", "".join(lines))
 
 
@@ -87,8 +87,17 @@ def _footnotes(results: Sequence[dict]) -> list[str]:
     return ["", *notes] if notes else []
 
 
-def _line(row: Sequence[str]) -> str:
-    """One row of the file. The writer quotes a lone CR only if CR ends its lines, so lines end in CRLF first."""
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns for the terminal, as wide as their texts; no control characters, whatever a student wrote."""
+    lines = [[_one_line(text) for text in row] for row in [head, *rows]]
+    widths = [max(_columns(line[index]) for line in lines) for index in range(len(head))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("  ".join(_fit(text, width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def csv_line(row: Sequence[str]) -> str:
+    """One row of a CSV file, in which no cell is a formula."""
+    # the writer quotes a lone CR only if CR ends its lines, so lines end in CRLF first
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerow([_cell(value) for value in row])
     return text.getvalue().removesuffix("\r\n") + "\n"

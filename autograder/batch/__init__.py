@@ -1,0 +1,8 @@
+"""Grade many submissions: judges side by side, each result on disk as soon as it is known, then the class pages."""
+
+from autograder.batch.grading import OutOfSpaceError, estimate_gate_seconds, grade_many
+from autograder.batch.memory import MemoryShortError
+from autograder.batch.progress import elapsed
+from autograder.batch.writing import write_result
+
+__all__ = ["MemoryShortError", "OutOfSpaceError", "elapsed", "estimate_gate_seconds", "grade_many", "write_result"]

@@ -1,0 +1,171 @@
+"""A whole class: what is left of it is graded, each result is on the disk as soon as it is known, then come the class pages."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+from tqdm import tqdm
+
+from autograder.batch.changes import Change, changes_of, format_changes, write_changes
+from autograder.batch.journal import JOURNAL, Journal
+from autograder.batch.keys import run_key
+from autograder.batch.memory import plan_memory
+from autograder.batch.pool import Graded, grade_side_by_side
+from autograder.batch.progress import Estimate, Progress
+from autograder.batch.resume import Standing, look
+from autograder.batch.writing import remove_leftovers, restore, titles_of
+from autograder.locks import hold_folder
+from autograder.report import write_class_page, write_summary
+from autograder.run import Run, Settings
+from autograder.submission import submission_names
+from segkit.atomic import disk_is_full
+
+__all__ = ["OutOfSpaceError", "estimate_gate_seconds", "grade_many"]
+
+# padded pixels of a picture to seconds of one forward call with two threads; measured with FCN-8s on 48 real facades
+SECONDS_PER_PIXEL = 5.5e-6
+
+
+class OutOfSpaceError(OSError):
+    """The folder of results is full. What was graded stays, and nothing is half-written."""
+
+
+def estimate_gate_seconds(run: Run) -> float:
+    """Seconds that one gate takes on this machine's CPU, from the sizes of its pictures (measured: 2 cores)."""
+    if run.data is None:
+        return 0.0
+    pixels = sum((shape[0] + 198) * (shape[1] + 198) for shape in (run.data.load(n)[2].shape for n in run.data.names))
+    return pixels * SECONDS_PER_PIXEL
+
+
+def grade_many(
+    paths: Sequence[Path], settings: Settings, jobs: int = 1, say: Callable[[str], None] = print, *, regrade: bool = False,
+    memory: float | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Grade submissions and write everything a class needs.
+
+    Writes ``out/<name>/result.json`` and ``report.html`` for each, then ``summary.csv`` and ``index.html``. What
+    ``out/journal.jsonl`` knows and what still holds is not graded again.
+
+    Args:
+        paths: Folders and zips.
+        settings: What the run is told.
+        jobs: How many judges work side by side, as far as the memory allows.
+        say: Where messages go.
+        regrade: Grade everything again, and write ``regrade.csv``: who changed, and why.
+        memory: GiB for the whole run; None for what the machine has.
+
+    Returns:
+        The results in the order of ``paths``.
+
+    Raises:
+        FolderBusyError: Another run is grading into the folder.
+        MemoryShortError: The memory given does not do for one submission.
+        OutOfSpaceError: The folder is full.
+    """
+    paths, done = list(dict.fromkeys(paths)), []
+    try:
+        with hold_folder(settings.out) as killed:
+            if killed:
+                say(f"An earlier run into this folder ({killed}) was killed; what it graded is kept.")
+            remove_leftovers(settings.out)
+            with Run.open(settings) as run, Journal(settings.out / JOURNAL) as journal:
+                return _Class(run, journal, paths, say, done).grade(jobs, regrade, memory)
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        raise OutOfSpaceError(
+            error.errno, f"No space left in {settings.out}: {error.strerror or error} {len(done)} of {len(paths)} submissions are "
+            "graded, and stay. Free some space and give the same command again: it grades the rest"
+        ) from error  # fmt: skip
+
+
+class _Class:
+    """The submissions of one run."""
+
+    def __init__(self, run: Run, journal: Journal, paths: Sequence[Path], say: Callable[[str], None], done: list[Path]) -> None:
+        self.run, self.journal, self.paths, self.say, self.done = run, journal, paths, say, done
+        self.names = submission_names(paths, run.assignment.name)
+        self.key = run_key(run)
+        self.results: dict[Path, dict[str, Any]] = {}
+        self.keys: dict[Path, Mapping[str, Any]] = {}
+
+    def grade(self, jobs: int, regrade: bool, memory: float | None) -> list[dict[str, Any]]:
+        gates = self.run.data is not None and any(check.settings for check in self.run.wanted_checks.values())
+        plan = plan_memory(jobs, memory, gates)
+        history = self.journal.history()
+        with tqdm(total=len(self.paths), desc="looking", leave=False, disable=None if history.latest else True, delay=2) as bar:
+            standing = look(self.run, history, self.paths, self.names, self.key, regrade, bar.update)
+        if standing.words():
+            self.say(standing.words())
+        self.journal.append("run", regrade=regrade, of=len(self.paths))
+        for path, result in standing.done.items():
+            if restore(result, self.run.settings.out / self.names[path], self.run.rubric):
+                self.say(f"{self.names[path]}: its files are written again from the journal.")
+            self.results[path] = result
+            self.done.append(path)
+        if standing.left:
+            if plan.words:
+                self.say(plan.words)
+            self._grade_left(standing, plan.jobs, plan.gates if gates else 0)
+        changes = self._changes(standing, history.latest) if regrade else None
+        ordered = [self.results[path] for path in self.paths]
+        self._write_pages(ordered, changes)
+        self.journal.append("end")
+        return ordered
+
+    def _grade_left(self, standing: Standing, jobs: int, gates: int) -> None:
+        run = self.run
+        run.prepare()
+        (run.folder / "gates").mkdir()
+        for number in range(gates):
+            (run.folder / "gates" / str(number)).touch()
+        if run.data is not None and not run.uses_gpu:
+            seconds = estimate_gate_seconds(run)
+            if seconds > 30:
+                self.say(f"Gates on the CPU: about {seconds / 60:.1f} minutes per model for {len(run.data.names)} pictures.")
+        counts = {self.names[path]: _checkpoints(path, run.rubric.checkpoints) if gates else 0 for path in standing.left}
+        progress = Progress(len(standing.done), Estimate(jobs, counts, gates), run.folder / "marks", self.say)
+        try:
+            grade_side_by_side(run, standing.left, self.names, jobs, progress, self._keep, self.say)
+        except KeyboardInterrupt:
+            graded = f"{len(self.results)} of {len(self.paths)}"
+            self.say(f"Interrupted: {graded} submissions are graded and written; run again for the rest.")
+            raise
+        finally:
+            progress.close()
+
+    def _keep(self, path: Path, graded: Graded) -> None:
+        """Write a result into the journal: from now on no run repeats it."""
+        key = {**self.key, **graded.key}
+        self.journal.append("graded", name=self.names[path], key=key, result=graded.result)
+        self.results[path], self.keys[path] = graded.result, key
+        self.done.append(path)
+
+    def _changes(self, standing: Standing, latest: Mapping[str, Any]) -> list[Change]:
+        """Say and write who changed; of what a stopped regrade had graded, the journal has the keys."""
+        keys = {path: self.keys.get(path) or latest[self.names[path]].key for path in standing.before}
+        changes = [change for path, entry in standing.before.items() for change in changes_of(entry, keys[path], self.results[path])]
+        write_changes(changes, self.run.settings.out)
+        self.say(format_changes(changes, len(standing.before)))
+        return changes
+
+    def _write_pages(self, results: Sequence[dict[str, Any]], changes: Sequence[Change] | None) -> None:
+        run, out = self.run, self.run.settings.out
+        write_summary(results, out, check_ids=list(run.wanted_checks))
+        rows = None if changes is None else [change.row() for change in changes]
+        write_class_page(results, out, titles=run.rubric.causes, checks=titles_of(run.rubric), changes=rows)
+
+
+def _checkpoints(path: Path, names: Sequence[str]) -> int:
+    """How many of the checkpoints a submission seems to have, without reading it: for the estimate alone."""
+    try:
+        if path.is_dir():
+            files = [entry.name for folder in (path, *path.glob("**/checkpoints")) for entry in folder.iterdir()]
+        else:
+            with ZipFile(path) as bundle:
+                files = [name.rpartition("/")[2] for name in bundle.namelist()]
+    except (OSError, BadZipFile, ValueError):
+        return 0
+    return sum(any(file.startswith(f"{name}.") for file in files) for name in names)

@@ -1,0 +1,119 @@
+"""What a folder of results has seen, one JSON object a line, on the disk before the run goes on.
+
+``{"do": "run", "regrade": ...}`` begins a run and ``{"do": "end"}`` ends one that came to its end. ``{"do": "graded"}`` holds a
+finished submission: its name, the key under which the result holds, and the result. The last line of a name counts.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["JOURNAL", "Entry", "History", "Journal"]
+
+JOURNAL = "journal.jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished submission."""
+
+    key: Mapping[str, Any]
+    result: dict[str, Any]
+
+
+@dataclass
+class History:
+    """What a journal tells.
+
+    Attributes:
+        latest: The last entry of each name.
+        before: The entries as they were before an unfinished ``--regrade`` began; empty if there is none.
+        again: Names that this unfinished regrade has graded.
+        regrading: Whether the last run was a regrade that did not come to its end.
+    """
+
+    latest: dict[str, Entry] = field(default_factory=dict)
+    before: dict[str, Entry] = field(default_factory=dict)
+    again: set[str] = field(default_factory=set)
+    regrading: bool = False
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        """Take one more line into account."""
+        what = record.get("do")
+        if what == "graded":
+            self.latest[record["name"]] = Entry(record["key"], record["result"])
+            self.again.add(record["name"])
+        elif what == "run" and record.get("regrade"):
+            if not self.regrading:
+                self.before, self.again, self.regrading = dict(self.latest), set(), True
+        elif what in ("run", "end"):
+            self.before, self.again, self.regrading = {}, set(), False
+
+
+class Journal:
+    """The journal of a folder of results. Its writer holds the folder (``autograder.locks.hold_folder``).
+
+    Args:
+        path: The file; made if it is not there. A last line that a kill or a power loss tore is cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            os.ftruncate(self._file, content.rfind(b"\n") + 1)
+        with contextlib.suppress(OSError):  # some network file systems know no such thing
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # the file's name too must outlive a power loss
+            finally:
+                os.close(folder)
+
+    def history(self) -> History:
+        """Read it; a line that a damaged disk made unreadable is left out, and its submission is graded again."""
+        history = History()
+        for record in self._records():
+            try:
+                history.take(record)
+            except (KeyError, TypeError, AttributeError):
+                continue
+        return history
+
+    def _records(self) -> Iterator[Any]:
+        with self.path.open("rb") as file:
+            for line in file:
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    continue
+
+    def append(self, do: str, **content: Any) -> None:
+        """Append a line; it is on the disk when this returns.
+
+        Raises:
+            OSError: It could not be written (a full disk); the journal is as before.
+        """
+        line = json.dumps({"do": do, **content}, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+        size = os.fstat(self._file).st_size
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+            os.fsync(self._file)
+        except BaseException:
+            os.ftruncate(self._file, size)
+            raise
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

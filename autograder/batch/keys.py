@@ -1,0 +1,72 @@
+"""Under which conditions a result holds, and what changed when it no longer does."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+import segkit
+from autograder.run import Run
+from autograder.submission import Submission
+
+__all__ = ["changed", "run_key", "submission_key"]
+
+PACKAGES = Path(__file__).resolve().parents[2]
+# field of a key -> what is said where it differs
+REASONS = {
+    "submission": "submission changed", "elsewhere": "submission changed", "rubric": "rubric changed", "checks": "kit changed",
+    "kit": "kit changed", "seed": "seed changed", "data": "data changed", "isolation": "isolation changed",
+    "device": "device changed", "only": "other checks asked for", "limits": "time limit changed",
+}  # fmt: skip
+NO_CHECKS = ("corpus", "release")
+
+
+def run_key(run: Run) -> dict[str, str]:
+    """The part of a key that all submissions of a run share. Hashes and names only: it tells nothing of the secret."""
+    settings, folder = run.settings, run.assignment.folder
+    overrides = json.dumps(dict(settings.overrides), sort_keys=True, default=str)
+    own = [path for path in folder.rglob("*.py") if path.relative_to(folder).parts[0] not in NO_CHECKS]
+    return {
+        "rubric": hashlib.sha256((folder / "rubric.toml").read_bytes() + overrides.encode()).hexdigest(),
+        "checks": _digest(folder, own),
+        "kit": f"{segkit.__version__} {kit_digest()}",
+        "seed": run.seeds.name,
+        "data": run.data.digest if run.data else "",
+        "isolation": run.isolation,
+        "device": "cuda" if run.uses_gpu else "cpu",
+        "only": ",".join(settings.only),
+        "limits": f"{settings.seconds:g} s",
+    }
+
+
+def submission_key(submission: Submission) -> dict[str, str]:
+    """The part of a key that is a submission's own: its hash, and which named checkpoints were not found."""
+    elsewhere = [name for name, checkpoint in sorted(submission.checkpoints.items()) if checkpoint.path is None]
+    return {"submission": submission.sha256, "elsewhere": ",".join(elsewhere)}
+
+
+@cache
+def kit_digest() -> str:
+    """Hash of the code that results go through (segkit, the judge, the sandbox) and of the libraries that compute."""
+    grader = PACKAGES / "autograder"
+    files = [*(PACKAGES / "segkit").rglob("*.py"), *grader.glob("*.py"), *(grader / "sandbox").glob("*.py")]
+    versions = f"torch {torch.__version__} numpy {numpy.__version__}"
+    return hashlib.sha256(f"{_digest(PACKAGES, files)} {versions}".encode()).hexdigest()
+
+
+def _digest(folder: Path, files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two keys, in words; nothing if the older result still holds."""
+    return list(dict.fromkeys(words for field, words in REASONS.items() if old.get(field) != new.get(field)))

@@ -1,0 +1,153 @@
+"""Judges side by side: processes of their own, none of which takes along the others' results when it dies."""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from autograder.batch.keys import submission_key
+from autograder.batch.progress import Progress, put_mark
+from autograder.batch.writing import write_result
+from autograder.grade import grade_path, unreadable_result
+from autograder.run import Run, Settings
+from autograder.sandbox.kernel import PR_SET_PDEATHSIG, prctl
+from segkit.atomic import disk_is_full
+
+__all__ = ["Graded", "grade_side_by_side"]
+
+_RUN: Run | None = None
+
+
+@dataclass
+class Graded:
+    """What a judge found.
+
+    Attributes:
+        result: The result, which is written.
+        key: The submission's own part of the key; empty for one that could not be read.
+        gate_seconds: Seconds that went to measuring gates.
+    """
+
+    result: dict[str, Any]
+    key: dict[str, str] = field(default_factory=dict)
+    gate_seconds: float = 0.0
+
+
+# ------------------------------------------------------------------------------------------------- in a judge process
+def _attach(settings: Settings, folder: Path, parent: int) -> None:
+    global _RUN
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a judge must not write into a folder that another run may hold by then
+    if os.getppid() != parent:
+        os._exit(1)
+    # what a killed judge leaves lies in the run's folder, which the next run removes
+    tempfile.tempdir = str(folder / "tmp")
+    _RUN = Run.attach(settings, folder)
+
+
+def _judge(path: Path, name: str, marks: Path) -> Graded:
+    """Grade one submission. What it is doing goes to a small file, for the progress bar."""
+    mark, began = marks / f"{os.getpid()}", time.time()
+    out, found = _RUN.settings.out / name, Graded({})
+
+    def gate(check: str, done: int, of: int, seconds: float) -> None:
+        total = seconds / done * of
+        put_mark(mark, name, began, f"{check} {done}/{of} pictures", total, total - seconds)
+        if done == of:
+            found.gate_seconds += seconds
+
+    out.mkdir(parents=True, exist_ok=True)
+    put_mark(mark, name, began, "reading")
+    found.result = grade_path(
+        _RUN, path, name, out, opened=lambda submission: found.key.update(submission_key(submission)),
+        progress=lambda check: put_mark(mark, name, began, check), gate_progress=gate,
+    )  # fmt: skip
+    write_result(found.result, out, _RUN.rubric)
+    mark.unlink(missing_ok=True)
+    return found
+
+
+# ----------------------------------------------------------------------------------------------- in the first process
+def grade_side_by_side(
+    run: Run, paths: Sequence[Path], names: Mapping[Path, str], jobs: int, progress: Progress,
+    keep: Callable[[Path, Graded], None], say: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Grade submissions. One of which the judge dies, twice, could not be graded.
+
+    Args:
+        run: The prepared run.
+        paths: What to grade.
+        names: Their names.
+        jobs: How many judges.
+        progress: Told of each result.
+        keep: Called with each submission as soon as its result is written.
+        say: Where messages go.
+
+    Raises:
+        OSError: There is no room for results; judges at work have come to their ends.
+    """
+    for name in ("marks", "tmp"):
+        (run.folder / name).mkdir()
+    (run.folder / "tmp").chmod(0o711)  # a worker's user finds its own folder in it, and no other
+
+    def finish(path: Path, graded: Graded) -> None:
+        keep(path, graded)
+        progress.finished(graded.result, graded.gate_seconds)
+
+    left = _round(run, paths, names, jobs, progress, finish, say)
+    while left:  # a judge died and took along those beside it: one after the other, the first left over is who it dies of
+        left = _round(run, left, names, 1, progress, finish, say)
+        if left:
+            finish(left[0], _not_graded(run, names[left[0]], "the judge process died, twice (out of memory?)", say))
+        left = left[1:]
+
+
+def _round(
+    run: Run, paths: Sequence[Path], names: Mapping[Path, str], jobs: int, progress: Progress,
+    finish: Callable[[Path, Graded], None], say: Callable[[str], None],
+) -> list[Path]:  # fmt: skip
+    """Grade in one pool; returns those without a result because a judge died, in their order."""
+    left, marks = list(paths), run.folder / "marks"
+    start = (run.settings, run.folder, os.getpid())
+    pool = ProcessPoolExecutor(max(1, min(jobs, len(paths))), get_context("spawn"), _attach, start)
+    try:
+        waiting = {pool.submit(_judge, path, names[path], marks): path for path in paths}
+        while waiting:
+            done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in done:
+                path = waiting.pop(future)
+                try:
+                    graded = future.result()
+                except BrokenProcessPool:
+                    continue
+                except Exception as error:  # whatever it was: the rest of the class is graded
+                    if disk_is_full(error):
+                        raise
+                    graded = _not_graded(run, names[path], f"{type(error).__name__}: {error}", say)
+                left.remove(path)
+                finish(path, graded)
+            progress.show()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for mark in marks.glob("*"):
+            mark.unlink()
+    return left
+
+
+def _not_graded(run: Run, name: str, reason: str, say: Callable[[str], None]) -> Graded:
+    """The result of a submission at which the grader failed."""
+    say(f"{name}: could not be graded: {reason}")
+    result = unreadable_result(run, name, f"The grader failed, not the student: {reason}", "grader.fault")
+    try:
+        write_result(result, run.settings.out / name, run.rubric)
+    except OSError as error:
+        if disk_is_full(error):
+            raise
+        # its folder cannot be written, which was said above
+    return Graded(result)

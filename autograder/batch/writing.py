@@ -1,0 +1,54 @@
+"""Files of one submission in the folder of results."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from autograder.report import read_pictures, write_student_page
+from autograder.result_schema import validate
+from autograder.rubric import Rubric
+from segkit.atomic import replacing
+
+__all__ = ["remove_leftovers", "restore", "titles_of", "write_result"]
+
+# what a killed run may leave half-written, each under a name of its own
+LEFTOVERS = ("*/.*.partial", "*/pictures/.*.partial", "*/.report.html.*", ".index.html.*", ".summary.csv.*", ".regrade.csv.*",
+             ".gates/*.lock")  # fmt: skip
+
+
+def write_result(result: dict[str, Any], folder: Path, rubric: Rubric) -> None:
+    """Write ``result.json`` (whole or not at all) and ``report.html``.
+
+    Raises:
+        OSError: They could not be written; a full disk is a ``segkit.atomic.DiskFullError`` or has the code of one.
+    """
+    validate(result)
+    with replacing(folder / "result.json") as partial:
+        partial.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_student_page(
+        result, folder, titles=rubric.causes, checks=titles_of(rubric), pictures=read_pictures(folder)
+    )
+
+
+def titles_of(rubric: Rubric) -> dict[str, dict[str, Any]]:
+    """Titles and points of the checks, as the pages want them."""
+    return {name: {"title": check.title, "points": check.points} for name, check in rubric.checks.items()}
+
+
+def restore(result: dict[str, Any], folder: Path, rubric: Rubric) -> bool:
+    """Write a result of an earlier run again where its files are missing or hold something else; returns whether they did."""
+    try:
+        same = json.loads((folder / "result.json").read_text(encoding="utf-8")) == result
+    except (OSError, ValueError):
+        same = False
+    if same and (folder / "report.html").is_file():
+        return False
+    write_result(result, folder, rubric)
+    return True
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove what a killed run left half-written. Only for whoever holds the folder."""
+    for pattern in LEFTOVERS:
+        for path in out.glob(pattern):
+            path.unlink(missing_ok=True)
