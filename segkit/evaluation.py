@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.facades import CLASSES, IGNORE_INDEX
+from segkit.precision import best_device
 from segkit.progress import bar
 
 __all__ = ["Evaluation", "EvaluationError", "best_device", "evaluate", "predict"]
@@ -61,11 +62,6 @@ class Evaluation:
             "mean_iou_interval": None if interval is None else [_plain(value) for value in interval],
             "iou": {name: _plain(value) for name, value in self.iou.items()},
         }
-
-
-def best_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def evaluate(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from segkit.transforms import PairTransform, normalize, to_tensor
+from segkit.transforms import PairTransform, normalize
 
 __all__ = [
     "CLASSES",
@@ -206,12 +206,39 @@ class FacadeDataset(torch.utils.data.Dataset):
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        name = self.names[index]
-        image = _open_image(image_path(self.root, name))  # (3, H, W), 0..1
-        label = self._open_label(label_path(self.root, name), tuple(image.shape[1:]))
+        pixels, label = self._open(index)
+        image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float().div_(255)  # (3, H, W)
         if self.transform is not None:
             image, label = self.transform(image, label)
         return normalize(image, IMAGENET_MEAN, IMAGENET_STD), label
+
+    def decode(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """One pair as it is stored: neither transformed nor normalised, and four bytes per pixel instead of twenty.
+
+        Args:
+            index: position in ``names``.
+
+        Returns:
+            uint8 array (H, W, 3), RGB, and uint8 array (H, W) of training labels, 255 for unknown.
+
+        Raises:
+            DataError: see the class.
+        """
+        pixels, label = self._open(index)
+        return pixels, label.numpy().astype(np.uint8)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(H, W) of a picture, from the head of its file.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return _size(image_path(self.root, self.names[index]))
+
+    def _open(self, index: int) -> tuple[np.ndarray, torch.Tensor]:
+        name = self.names[index]
+        pixels = _open_image(image_path(self.root, name))  # (H, W, 3)
+        return pixels, self._open_label(label_path(self.root, name), pixels.shape[:2])
 
     def _open_label(self, path: Path, size: tuple[int, int]) -> torch.Tensor:
         _demand_size(path, size)
@@ -224,10 +251,18 @@ class FacadeDataset(torch.utils.data.Dataset):
         return label
 
 
-def _open_image(path: Path) -> torch.Tensor:
+def _open_image(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
-            return to_tensor(picture.convert("RGB"))
+            return np.array(picture.convert("RGB"))  # a copy: tensors must not share read-only memory
+    except (OSError, SyntaxError) as error:  # Pillow reports some broken files as SyntaxError
+        raise _damaged(path, error) from error
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as picture:
+            return picture.size[::-1]
     except OSError as error:
         raise _damaged(path, error) from error
 
@@ -247,11 +282,7 @@ def _demand_files(root: Path, names: Sequence[str], what: str) -> None:
 
 
 def _demand_size(path: Path, size: tuple[int, int]) -> None:
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-    except OSError as error:
-        raise _damaged(path, error) from error
+    height, width = _size(path)
     if (height, width) != size:
         raise DataError(
             f"{path}: picture and label disagree in size: expected {size[0]} x {size[1]} (H x W, the .jpg), "
@@ -273,10 +304,15 @@ def _demand_label(label: object, path: Path, size: tuple[int, int]) -> None:
     if isinstance(label, torch.Tensor):
         found = f"a tensor {tuple(label.shape)} of {label.dtype}"
         if tuple(label.shape) == size and label.dtype == torch.int64:
-            wrong = label[((label < 0) | (label >= N_CLASS)) & (label != IGNORE_INDEX)]
-            if wrong.numel() == 0:
+            low, high = torch.aminmax(label)  # one pass is enough for most label maps
+            if low >= 0 and high < N_CLASS:
                 return
-            found = f"the value {int(wrong[0])} ({wrong.numel()} pixels are out of range)"
+            wrong = ((label < 0) | (label >= N_CLASS)) & (label != IGNORE_INDEX)
+            if not bool(wrong.any()):
+                return
+            row, column = (int(value) for value in wrong.nonzero()[0])
+            value, count = int(label[row, column]), int(wrong.sum())
+            found = f"the value {value} at row {row}, column {column} ({count} pixels are out of range)"
     raise DataError(
         f"read_label({path.name!r}) returned {found}. Expected a LongTensor of shape {size} "
         f"with training labels 0..{N_CLASS - 1}, and {IGNORE_INDEX} for unknown."

@@ -19,6 +19,7 @@ __all__ = [
     "RandomCrop",
     "RandomHorizontalFlip",
     "RandomScale",
+    "RandomScaleCrop",
     "denormalize",
     "normalize",
     "to_tensor",
@@ -115,17 +116,23 @@ class RandomCrop(_Random):
         size: (height, width) of the window.
         fill: value of the padded image pixels; padded label pixels are 255 (unknown).
         generator: source of the draw.
+        pad: False leaves smaller pictures as small as they are.
     """
 
-    def __init__(self, size: tuple[int, int], fill: float = 0.0, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, size: tuple[int, int], fill: float = 0.0, generator: torch.Generator | None = None, pad: bool = True
+    ) -> None:
         super().__init__(generator)
         self.size = size
         self.fill = fill
+        self.pad = pad
 
     def __call__(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         _demand_pair(image, label)
         height, width = self.size
-        image, label = _pad(image, label, height, width, self.fill)
+        if self.pad:
+            image, label = _pad(image, label, height, width, self.fill)
+        height, width = min(height, label.shape[0]), min(width, label.shape[1])
         top = self.integer(label.shape[0] - height)
         left = self.integer(label.shape[1] - width)
         window = (..., slice(top, top + height), slice(left, left + width))
@@ -151,6 +158,47 @@ class RandomScale(_Random):
         # "nearest-exact" looks at pixel centres, as the image does; plain "nearest" is half a pixel off
         label = F.interpolate(label[None, None].float(), size, mode="nearest-exact")[0, 0].long()
         return image.clamp(0, 1), label
+
+
+class RandomScaleCrop(_Random):
+    """Cuts out a window and resizes it by one random factor: as resizing first would, without its work for what is cut off.
+
+    Takes bytes as well as floats, normalised or not. Images are resized bilinearly, labels by the nearest pixel.
+
+    Args:
+        side: of the square that comes out, None for the whole picture; a smaller picture gives less.
+        low: smallest factor.
+        high: largest factor.
+        generator: source of the draws.
+    """
+
+    def __init__(
+        self, side: int | None, low: float = 0.5, high: float = 2.0, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__(generator)
+        if not 0 < low <= high:
+            raise ValueError(f"Expected 0 < low <= high, but got low = {low}, high = {high}.")
+        self.side, self.low, self.high = side, low, high
+
+    def __call__(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        _demand_pair(image, label)
+        factor = self.low + (self.high - self.low) * self.uniform()
+        height, width = label.shape
+        if self.side is not None:
+            height, width = (min(size, max(1, round(self.side / factor))) for size in label.shape)
+        top, left = self.integer(label.shape[0] - height), self.integer(label.shape[1] - width)
+        window = (..., slice(top, top + height), slice(left, left + width))
+        size = [max(1, round(length * factor)) for length in (height, width)]
+        if self.side is not None:
+            size = [min(self.side, length) for length in size]
+        image = F.interpolate(image[window][None], size, mode="bilinear", align_corners=False, antialias=True)[0]
+        rows, columns = (_nearest(length, new) for length, new in zip((height, width), size, strict=True))
+        return image, label[window][rows][:, columns]
+
+
+def _nearest(length: int, new: int) -> torch.Tensor:
+    """Which old line the centre of each of ``new`` lines falls into."""
+    return ((torch.arange(new) + 0.5) * (length / new)).long().clamp_(0, length - 1)
 
 
 class PadToMultiple:

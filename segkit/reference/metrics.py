@@ -5,9 +5,10 @@ References:
 """
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["confusion_matrix", "scores"]
+__all__ = ["confusion_matrix", "confusion_matrix_on_device", "scores"]
 
 
 def confusion_matrix(pred: ArrayLike, gt: ArrayLike, n_class: int) -> NDArray[np.int64]:
@@ -26,6 +27,41 @@ def confusion_matrix(pred: ArrayLike, gt: ArrayLike, n_class: int) -> NDArray[np
     counted = (gt >= 0) & (gt < n_class)
     index = gt[counted] * n_class + pred[counted]
     return np.bincount(index, minlength=n_class * n_class).reshape(n_class, n_class)
+
+
+def confusion_matrix_on_device(pred: torch.Tensor, gt: torch.Tensor, n_class: int) -> torch.Tensor:
+    """Count pixels where the tensors are, without making the program wait for a GPU.
+
+    ``torch.bincount`` reads the largest value back to the CPU, and its atomic additions crowd on n x n cells. On a GPU a
+    product of two matrices of zeros and ones counts instead; float32 is exact to 2^24, so blocks stay below that.
+
+    Args:
+        pred: Predicted classes ``0..n_class - 1``, integers of any shape.
+        gt: Ground truth, same shape and device. Pixels outside ``0..n_class - 1`` do not count.
+        n_class: Number of classes.
+
+    Returns:
+        Int64 tensor ``(n_class, n_class)`` on the same device, rows are ground truth.
+    """
+    pred, gt = pred.reshape(-1), gt.reshape(-1)
+    if pred.device.type == "cpu":
+        gt, pred = gt.long(), pred.long()
+        cell = torch.where((gt >= 0) & (gt < n_class), gt * n_class + pred, n_class * n_class)
+        return torch.bincount(cell, minlength=n_class * n_class + 1)[:-1].view(n_class, n_class)
+    return _product_counts(pred, gt, n_class)
+
+
+def _product_counts(pred: torch.Tensor, gt: torch.Tensor, n_class: int, block: int = 2**21) -> torch.Tensor:
+    classes = torch.arange(n_class, device=gt.device)[:, None]
+    counts = torch.zeros(n_class, n_class, dtype=torch.int64, device=gt.device)
+    for begin in range(0, len(gt), block):
+        part = slice(begin, begin + block)
+        rows, columns = ((values[part][None] == classes).float() for values in (gt, pred))  # (n_class, pixels)
+        counts += (rows @ columns.T).long()  # zeros and ones are exact in TF32 too
+    return counts
+
+
+confusion_matrix.on_device = confusion_matrix_on_device  # segkit.training takes it where it is
 
 
 def scores(hist: ArrayLike) -> tuple[float, NDArray[np.float64], float]:

@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from sklearn.metrics import confusion_matrix as sk_confusion_matrix
 from torch import nn
 
-import segkit.training
+import segkit.training.run
 from segkit.atomic import DiskFullError
-from segkit.batches import EpochBatches
+from segkit.training.batches import Augmentation, EpochBatches
+from segkit.training.sources import PlainPairs
 from segkit.evaluation import evaluate
 from segkit.history import History
 from segkit.training import RECIPES, TrainConfig, TrainingError, fit
@@ -84,7 +85,7 @@ def test_the_course_recipe_is_that_of_a_plain_loop(tmp_path):
     torch.manual_seed(0)
     losses = []
     for epoch in range(1, epochs + 1):
-        order = EpochBatches(data, seed=0, epoch=epoch, batch_size=1, crop=None, flip=False).order
+        order = EpochBatches(PlainPairs(data), seed=0, epoch=epoch, batch_size=1).order
         assert sorted(order) == list(range(len(data)))
         model.train()
         total = 0.0
@@ -104,7 +105,8 @@ def test_settings_of_the_course_recipe_are_those_of_the_specification():
     config = RECIPES["course"]
     assert (config.learning_rate, config.weight_decay, config.batch_size) == (1e-4, 2e-5, 1)
     assert (config.schedule, config.patience, config.min_learning_rate) == ("plateau", 3, 1e-10)
-    assert config.crop is None and not config.flip and not config.mixed_precision
+    assert config.crop is None and not config.flip and config.precision == "float32" and config.scale is None
+    assert (config.optimizer, config.clip, config.class_weights, config.cache, config.read_every) == ("adam", 0, "none", "off", 1)
 
 
 def test_the_rate_falls_after_a_plateau(tmp_path):
@@ -141,7 +143,7 @@ def test_history_begins_with_the_untrained_network(tmp_path):
 def test_the_best_epoch_is_kept_by_value_and_handed_back(tmp_path, monkeypatch):
     """Scores are forced to peak in epoch 2 of 4: the file must hold the weights as they were then."""
     seen, values = [], iter([0.9, 0.1, 0.5, 0.3, 0.5])
-    monkeypatch.setattr(segkit.training, "save_checkpoint", spy(segkit.training.save_checkpoint, seen))
+    monkeypatch.setattr(segkit.training.run, "save_checkpoint", spy(segkit.training.run.save_checkpoint, seen))
     model, config = net(), TrainConfig(epochs=4, learning_rate=1e-2)
 
     def scores(hist):
@@ -172,16 +174,16 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 torch.set_num_threads(1)
 import test_training as t
-import segkit.training as training
+import segkit.training.steps as steps
 count = 0
-step = training._Run._step
+step = steps.Stepper.step
 def counted(self, *args):
     global count
     count += 1
     if count == {kill_at}:
         os.kill(os.getpid(), signal.SIGKILL)
     return step(self, *args)
-training._Run._step = counted
+steps.Stepper.step = counted
 t.run(Path({out!r}), epochs=3, every=0.0)
 """
 
@@ -247,7 +249,7 @@ def test_a_damaged_resume_file_is_named(tmp_path):
 def test_nan_is_reported_with_epoch_batch_and_image(tmp_path):
     data = Stripes()
     data.images[4][0, 0, 0] = math.nan
-    batch = EpochBatches(data, seed=0, epoch=1, batch_size=1, crop=None, flip=False).order.index(4)
+    batch = EpochBatches(PlainPairs(data), seed=0, epoch=1, batch_size=1).order.index(4)
     model = net()
     with pytest.raises(TrainingError, match=rf"became nan in epoch 1, batch {batch} \(img4\).*learning rate"):
         run(tmp_path, model, data)
@@ -257,7 +259,7 @@ def test_nan_is_reported_with_epoch_batch_and_image(tmp_path):
 def test_a_label_out_of_range_is_reported_with_its_image(tmp_path):
     data = Stripes()
     data.labels[2][0, 0] = N
-    with pytest.raises(TrainingError, match=r"img2: expected labels 0..2 or 255, but got 3"):
+    with pytest.raises(TrainingError, match=r"img2: expected labels 0..2 or 255, but got 3 at row 0, column 0 \(1 pixels\)"):
         run(tmp_path, train=data)
 
 
@@ -276,7 +278,7 @@ def test_a_full_disk_keeps_the_files_of_the_epoch_before(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("segkit.checkpoints.save_file", full)
-    monkeypatch.setattr("segkit.resuming.torch.save", full)
+    monkeypatch.setattr("segkit.training.resuming.torch.save", full)
     with pytest.raises(DiskFullError, match="untouched"):
         run(tmp_path, epochs=3, resume=True)
     assert all(torch.equal(value, before[name]) for name, value in weights(tmp_path).items())
@@ -284,14 +286,14 @@ def test_a_full_disk_keeps_the_files_of_the_epoch_before(tmp_path, monkeypatch):
 
 def test_shuffling_differs_by_epoch_and_by_seed_and_repeats():
     def order(seed, epoch):
-        return EpochBatches(Stripes(20), seed=seed, epoch=epoch, batch_size=1, crop=None, flip=False).order
+        return EpochBatches(PlainPairs(Stripes(20)), seed=seed, epoch=epoch, batch_size=1).order
 
     assert order(0, 1) == order(0, 1)
     assert order(0, 1) != order(0, 2) and order(0, 1) != order(1, 1)
 
 
 def test_a_batch_is_the_same_whenever_it_is_asked_for_and_leaves_dropout_alone():
-    batches = EpochBatches(Stripes(), seed=0, epoch=1, batch_size=4, crop=5, flip=True)
+    batches = EpochBatches(PlainPairs(Stripes()), seed=0, epoch=1, batch_size=4, augmentation=Augmentation(5, None, True))
     state = torch.get_rng_state()
     first = batches[1][0]
     torch.rand(3)
@@ -300,8 +302,8 @@ def test_a_batch_is_the_same_whenever_it_is_asked_for_and_leaves_dropout_alone()
 
 
 def test_images_of_different_sizes_are_padded_with_void():
-    batches = EpochBatches(Stripes(), seed=0, epoch=1, batch_size=6, crop=None, flip=False)
-    images, labels, names = batches[0]
+    batches = EpochBatches(PlainPairs(Stripes()), seed=0, epoch=1, batch_size=6)
+    images, labels, names, sizes, labelled = batches[0]
     assert images.shape == (6, 3, 11, 8) and labels.shape == (6, 11, 8)
     height = 6 + int(names[0][3:])
     assert (labels[0, height:] == 255).all() and (labels[0, :height] != 255).all()

@@ -1,42 +1,40 @@
 """The file from which a killed training run goes on: writing it, reading it, refusing a foreign one."""
 
 import pickle
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from segkit.atomic import replacing
+from segkit.training.recipes import TrainConfig
 
 __all__ = ["TrainingError", "capture", "demand_same_run", "read_resume", "restore", "save_resume"]
 
 SCHEMA = "segkit-resume/1"
 
-FREE = {"device", "workers"}
-"""Settings in which a resumed run may differ: they say where it computes, not what."""
+FREE = {"device", "computed_in", "workers", "cache", "read_every", "stop_after"}
+"""Settings in which a resumed run may differ: they say where it computes and when it ends, not what."""
 
 
 class TrainingError(RuntimeError):
     """A training run cannot start or go on; the text says why and what to do."""
 
 
-def capture(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: object) -> dict:
-    """All state that decides how the run goes on, random generators included."""
+def capture(model: nn.Module) -> dict:
+    """Weights and random generators; what else decides how the run goes on is added by the caller."""
     return {
         "schema": SCHEMA,
         "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
         "rng": torch.get_rng_state(),
         "rng_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
 
 
-def restore(state: dict, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: object) -> None:
+def restore(state: dict, model: nn.Module) -> None:
     """Put everything back that :func:`capture` took."""
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    scheduler.load_state_dict(state["scheduler"])
     torch.set_rng_state(state["rng"])
     if state["rng_cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["rng_cuda"])
@@ -75,7 +73,7 @@ def demand_same_run(path: Path, state: dict, description: dict, model: nn.Module
     Raises:
         TrainingError: with every field that differs.
     """
-    there = state["description"]
+    there = {item.name: item.default for item in fields(TrainConfig)} | state["description"]  # older files know fewer settings
     free = FREE | ({"epochs"} if description["schedule"] == "plateau" == there.get("schedule") else set())
     faults = [
         f"  {name}: the run there has {there.get(name)!r}, now {value!r} is asked for"

@@ -1,0 +1,7 @@
+"""Training: the recipe of the course, a fast one, and a run that survives being killed."""
+
+from segkit.training.recipes import RECIPES, TrainConfig
+from segkit.training.resuming import TrainingError
+from segkit.training.run import fit
+
+__all__ = ["RECIPES", "TrainConfig", "TrainingError", "fit"]

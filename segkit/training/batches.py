@@ -1,0 +1,207 @@
+"""The batches of one training epoch, in an order that follows from the seed and the epoch alone.
+
+Batch k of epoch e is the same whoever asks for it and whenever: its random draws are seeded with (seed, epoch, k). A run
+that was killed can therefore go on in the middle of an epoch as if nothing had happened, and threads can work ahead.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from segkit.evaluation import image_name
+from segkit.facades import IGNORE_INDEX
+from segkit.training.recipes import TrainConfig
+from segkit.training.resuming import TrainingError
+from segkit.training.sources import Pairs
+from segkit.transforms import PairTransform, RandomCrop, RandomHorizontalFlip, RandomScaleCrop
+
+__all__ = ["Augmentation", "Batch", "EpochBatches", "collate", "fingerprint"]
+
+POOL = 16
+"""Batches out of which images of one size are gathered. More would pad less, and repeat the same company every epoch."""
+
+
+class Batch(NamedTuple):
+    """A batch on the CPU; images smaller than the largest are padded right and below.
+
+    Attributes:
+        images: (B, 3, H, W), uint8 as decoded, or float as normalised. What is padded holds nothing of value.
+        labels: (B, H, W), integers, 255 where padded.
+        names: of the images.
+        sizes: (H, W) of each image before it was padded.
+        labelled: number of pixels that count.
+    """
+
+    images: Tensor
+    labels: Tensor
+    names: list[str]
+    sizes: list[tuple[int, int]]
+    labelled: int
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of an image and its label; see the settings of the same name.
+
+    Attributes:
+        crop: side of a random square window, None for the whole image.
+        scale: range of a random factor of the size, None for none.
+        flip: mirror every second image.
+    """
+
+    crop: int | None = None
+    scale: tuple[float, float] | None = None
+    flip: bool = False
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> "Augmentation":
+        return cls(config.crop, config.scale, config.flip)
+
+    def transforms(self, generator: torch.Generator | None) -> list[PairTransform]:
+        chosen: list[PairTransform] = []
+        if self.scale is not None:
+            chosen.append(RandomScaleCrop(self.crop, *self.scale, generator=generator))
+        elif self.crop is not None:
+            chosen.append(RandomCrop((self.crop, self.crop), generator=generator, pad=False))
+        return chosen + ([RandomHorizontalFlip(generator=generator)] if self.flip else [])
+
+    def size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Size that an image has afterwards, as far as it is certain; for sorting."""
+        return size if self.crop is None else (min(size[0], self.crop), min(size[1], self.crop))
+
+
+class EpochBatches(Dataset):
+    """The batches of one epoch as a list.
+
+    Args:
+        pairs: the images.
+        seed: of the whole run.
+        epoch: number of the epoch.
+        batch_size: images per batch; the last batch may be smaller.
+        augmentation: random changes of the images.
+        pad_to: height and width of a batch become multiples of this, so that few different shapes occur.
+        n_class: labels must be below this, or 255.
+        pin: put batches where a GPU can fetch them while the program goes on.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        *,
+        seed: int,
+        epoch: int,
+        batch_size: int,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
+        pad_to: int = 1,
+        n_class: int = IGNORE_INDEX,
+        pin: bool = False,
+    ) -> None:
+        self.pairs, self.seed, self.epoch = pairs, seed, epoch
+        self.augmentation, self.pad_to, self.n_class, self.pin = augmentation, pad_to, n_class, pin
+        generator = torch.Generator().manual_seed(_seed(seed, epoch))
+        order = torch.randperm(len(pairs.names), generator=generator).tolist()
+        sizes = None if pairs.sizes is None or batch_size == 1 else [augmentation.size(size) for size in pairs.sizes]
+        self.plan = _plan(order, sizes, batch_size, generator)
+
+    @property
+    def order(self) -> list[int]:
+        """All images of the epoch, in order."""
+        return [index for batch in self.plan for index in batch]
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, k: int) -> Batch:
+        seed = _seed(self.seed, self.epoch, k)
+        if self.pairs.parallel:
+            return self._build(k, torch.Generator().manual_seed(seed))
+        with torch.random.fork_rng(devices=[]):  # dropout goes on undisturbed by the draws made here
+            torch.default_generator.manual_seed(seed)
+            return self._build(k, None)
+
+    def _build(self, k: int, generator: torch.Generator | None) -> Batch:
+        transforms, loaded = self.augmentation.transforms(generator), []
+        for index in self.plan[k]:
+            image, label = self.pairs.load(index)
+            _demand_labels(label, self.n_class, self.pairs.names[index])
+            for transform in transforms:
+                image, label = transform(image, label)
+            loaded.append((image, label))
+        return collate(loaded, [self.pairs.names[index] for index in self.plan[k]], self.pad_to, self.pin)
+
+
+def _plan(
+    order: list[int], sizes: list[tuple[int, int]] | None, batch_size: int, generator: torch.Generator
+) -> list[list[int]]:
+    """Cut an order into batches; where sizes are known, images of about one size come together."""
+    if sizes is not None:
+        pool = POOL * batch_size
+        pools = [order[begin : begin + pool] for begin in range(0, len(order), pool)]
+        order = [index for part in pools for index in sorted(part, key=lambda index: sizes[index])]
+    plan = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
+    if sizes is None:
+        return plan
+    return [plan[k] for k in torch.randperm(len(plan), generator=generator).tolist()]
+
+
+def collate(loaded: Sequence[tuple[Tensor, Tensor]], names: list[str], pad_to: int = 1, pin: bool = False) -> Batch:
+    """Put images of different sizes into one batch; what is padded is void.
+
+    Args:
+        loaded: images (3, H, W) and labels (H, W).
+        names: of the images.
+        pad_to: height and width of the batch are multiples of this.
+        pin: see :class:`EpochBatches`.
+    """
+    sizes = [(label.shape[0], label.shape[1]) for _, label in loaded]
+    height, width = (-(-max(side) // pad_to) * pad_to for side in zip(*sizes, strict=True))
+    first, first_label = loaded[0]
+    if first.dtype == torch.uint8:
+        # colours last in memory: so decoded pictures are copied line by line, and so a GPU likes them best
+        images = torch.empty((len(loaded), height, width, 3), dtype=first.dtype, pin_memory=pin).permute(0, 3, 1, 2)
+    else:
+        images = torch.empty((len(loaded), 3, height, width), dtype=first.dtype, pin_memory=pin)
+    labels = torch.empty((len(loaded), height, width), dtype=first_label.dtype, pin_memory=pin)
+    for place, (image, label) in enumerate(loaded):
+        # NumPy copies in the thread that asks; torch would wake all cores for each picture
+        _place(images[place].numpy(), image.numpy(), 0)
+        _place(labels[place].numpy(), label.numpy(), IGNORE_INDEX)
+    labelled = int(np.count_nonzero(labels.numpy() != IGNORE_INDEX))
+    return Batch(images, labels, names, sizes, labelled)
+
+
+def _place(target: np.ndarray, source: np.ndarray, fill: int) -> None:
+    """Copy into the upper left corner, and fill the rest."""
+    height, width = source.shape[-2:]
+    target[..., :height, :width] = source
+    target[..., height:, :] = fill
+    target[..., :height, width:] = fill
+
+
+def _demand_labels(label: Tensor, n_class: int, name: str) -> None:
+    """Before the loss sees them: on a GPU a label out of range kills the whole process."""
+    values = label.numpy()
+    wrong = (values < 0) | ((values >= n_class) & (values != IGNORE_INDEX))
+    if wrong.any():
+        row, column = (int(place[0]) for place in np.nonzero(wrong))
+        raise TrainingError(
+            f"{name}: expected labels 0..{n_class - 1} or {IGNORE_INDEX}, but got {int(values[row, column])} at row {row}, "
+            f"column {column} ({int(wrong.sum())} pixels). Does read_label subtract 1, and turn 0 into {IGNORE_INDEX}? "
+            f"Has the network an output for every class?"
+        )
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence([abs(number) for number in numbers]).generate_state(1)[0])
+
+
+def fingerprint(dataset: Sequence) -> str:
+    """Number of images and a hash of their names: tells whether two runs saw the same list."""
+    names = "\n".join(image_name(dataset, index) for index in range(len(dataset)))
+    return f"{len(dataset)} images, list {hashlib.sha256(names.encode()).hexdigest()[:8]}"

@@ -1,0 +1,158 @@
+"""One step of gradient descent: optimizer, learning rate over time, precision, and what protects the weights."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from segkit.precision import Precision
+from segkit.training.recipes import TrainConfig
+
+__all__ = ["Descent", "Diverged"]
+
+
+class Diverged(ArithmeticError):
+    """The loss of a batch is no number, and nothing was learned from it.
+
+    Attributes:
+        batch: its number in the epoch.
+        names: of its images.
+    """
+
+    batch, names = 0, ()
+
+    def at(self, batch: int, names: Sequence[str]) -> "Diverged":
+        """The same error, with the batch that it happened in."""
+        self.batch, self.names = batch, names
+        return self
+
+
+class Descent:
+    """Optimizer and schedule of one run.
+
+    With ``read_every`` above 1 nobody looks at a loss before its gradient is applied. The fused optimizers then look for
+    themselves, on the device: a gradient that is not finite leaves the weights as they were.
+
+    Args:
+        model: the network, where it will train.
+        config: see :class:`segkit.training.TrainConfig`.
+        precision: of the forward passes.
+        steps: number of steps of the whole run, for ``poly``.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainConfig, precision: Precision, steps: int) -> None:
+        self.config, self.precision = config, precision
+        self.immediate = config.read_every == 1 and not precision.needs_scaling
+        fused = not self.immediate and precision.device_type in ("cuda", "cpu")
+        self.optimizer = _optimizer(model, config, fused)
+        self.scheduler = _scheduler(self.optimizer, config, steps)
+        guarded = {} if precision.needs_scaling else {"init_scale": 1.0, "growth_interval": 2**30}
+        self.scaler = torch.amp.GradScaler(precision.device_type, enabled=fused, **guarded)
+        self.in_backward = False  # else the optimizer itself is at work
+        self._weights = [value for value in model.parameters() if value.requires_grad]
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the layers that have no factor of their own."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def step(self, pieces: Iterable[Callable[[], Tensor]]) -> tuple[Tensor, Tensor | None]:
+        """Learn from one batch, given in pieces whose losses add up to its loss.
+
+        Args:
+            pieces: each runs one forward pass and returns its share of the loss; one after the other, so that only one
+                of them is in memory.
+
+        Returns:
+            Loss of the batch before the step, and the norm of the gradient where it was measured; both on the device,
+            unread.
+
+        Raises:
+            Diverged: the loss is not finite, where it is looked at every step. The weights were not changed.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        self.in_backward = True
+        total: Tensor | None = None
+        for piece in pieces:
+            loss = piece()
+            if self.immediate and not math.isfinite(value := loss.item()):
+                raise Diverged(str(value))
+            self.scaler.scale(loss).backward()
+            total = loss.detach() if total is None else total + loss.detach()
+        self.in_backward = False
+        norm = self._clip()
+        if self.scaler.is_enabled() or norm is None or self.immediate or bool(norm.isfinite()):
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        if self.config.schedule == "poly":
+            self.scheduler.step()
+        return total, norm
+
+    def _clip(self) -> Tensor | None:
+        if self.immediate and not self.config.clip:
+            return None
+        self.scaler.unscale_(self.optimizer)
+        return nn.utils.clip_grad_norm_(self._weights, self.config.clip or math.inf)
+
+    def end_epoch(self, train_loss: float) -> None:
+        """Tell a schedule that goes by the loss."""
+        if self.config.schedule == "plateau":
+            self.scheduler.step(train_loss)
+
+    def hopeless(self) -> bool:
+        """Whether float16's scale fell so far that no gradient can be finite any more."""
+        return self.precision.needs_scaling and self.scaler.get_scale() < 2.0**-10
+
+    def state(self) -> dict:
+        """What a resumed run needs."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Put back what :meth:`state` gave."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.scaler.is_enabled() and state.get("scaler"):  # empty where another device wrote it
+            self.scaler.load_state_dict(state["scaler"])
+
+
+def _optimizer(model: nn.Module, config: TrainConfig, fused: bool) -> torch.optim.Optimizer:
+    if config.optimizer == "adam" and config.skip_scale == (1.0, 1.0):
+        return torch.optim.Adam(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, config.weight_decay): []}
+    for name, value in model.named_parameters():
+        groups.setdefault(_rate_and_decay(name, config), []).append(value)
+    listed = [
+        {"params": values, "lr": factor * config.learning_rate, "weight_decay": decay}
+        for (factor, decay), values in groups.items()
+        if values
+    ]
+    if config.optimizer == "adam":
+        return torch.optim.Adam(listed, config.learning_rate, fused=fused)
+    return torch.optim.SGD(listed, config.learning_rate, momentum=config.momentum, fused=fused)
+
+
+def _rate_and_decay(name: str, config: TrainConfig) -> tuple[float, float]:
+    """Factor of the learning rate, and weight decay, of a parameter."""
+    layer = name.split(".")[-2] if "." in name else name
+    power = 2 if config.optimizer == "sgd" else 1
+    factor = dict(zip(("score_pool_4", "score_pool_3"), config.skip_scale, strict=True)).get(layer, 1.0) ** power
+    if config.optimizer == "sgd" and name.endswith("bias"):
+        return 2 * factor, 0.0
+    return factor, config.weight_decay
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    if config.schedule == "plateau":
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=config.patience, min_lr=config.min_learning_rate)
+    warmup = min(config.warmup, steps // 4)  # a short run must not spend itself on it
+
+    def factor(step: int) -> float:
+        warm = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        return warm * (1 - min(step, steps) / steps) ** 0.9
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

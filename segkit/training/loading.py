@@ -1,0 +1,77 @@
+"""Batches made ready while the network works on the ones before."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from segkit.facades import IMAGENET_MEAN, IMAGENET_STD
+from segkit.training.batches import Batch
+
+__all__ = ["normalised", "read_ahead"]
+
+T = TypeVar("T")
+
+
+def read_ahead(items: Sequence[T], start: int, threads: int) -> Iterator[T]:
+    """Iterate over ``items`` from number ``start`` on, in order, while threads fetch the next ones.
+
+    Threads and not processes: decoding and copying pictures leave Python's lock alone, decoded images are shared, and
+    functions from notebooks need not be sent anywhere.
+
+    Args:
+        items: anything with a length and ``items[k]``; with threads, that must be safe to call from several at once.
+        start: number of the first item.
+        threads: how many; 0 fetches each item when it is asked for.
+
+    Raises:
+        Exception: whatever ``items[k]`` raised, when its turn has come.
+    """
+    if threads == 0:
+        for k in range(start, len(items)):
+            yield items[k]
+        return
+    waiting: deque[Future[T]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="segkit-read")
+    try:
+        for k in range(start, len(items)):
+            waiting.append(pool.submit(items.__getitem__, k))
+            if len(waiting) > threads + 1:  # enough for every thread to have the next one at hand
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def normalised(batch: Batch, device: torch.device) -> Tensor:
+    """Images of a batch on the device, as the network takes them.
+
+    Decoded bytes are sent as they are, a quarter of the size of floats, and normalised over there. Padding becomes zero,
+    which is the mean colour of ImageNet and what convolutions pad with.
+
+    Returns:
+        FloatTensor (B, 3, H, W), normalised with the ImageNet statistics.
+    """
+    images = batch.images.to(device, non_blocking=True)
+    if images.dtype != torch.uint8:
+        return images
+    mean, std = (_channels(values, device) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    images = images.float().div_(255).sub_(mean).div_(std)  # as FacadeDataset does, to the bit
+    for image, (height, width) in zip(images, batch.sizes, strict=True):
+        image[:, height:] = 0
+        image[:, :, width:] = 0
+    return images
+
+
+def _channels(values: Sequence[float], device: torch.device) -> Tensor:
+    key = (tuple(values), str(device))
+    if key not in _CONSTANTS:  # a copy to a GPU makes the program wait for it: once is enough
+        _CONSTANTS[key] = torch.tensor(values, device=device).view(-1, 1, 1)
+    return _CONSTANTS[key]
+
+
+_CONSTANTS: dict[tuple, Tensor] = {}

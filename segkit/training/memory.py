@@ -1,0 +1,69 @@
+"""What to do when a batch does not fit into memory: the same batch in smaller pieces, else advice."""
+
+import gc
+
+import torch
+
+from segkit.training.batches import Batch
+
+__all__ = ["MemoryPlan", "means_out_of_memory"]
+
+
+def means_out_of_memory(error: BaseException) -> bool:
+    """Whether torch ran out of memory, on a GPU or on the CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(
+        sign in text for sign in ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    )
+
+
+class MemoryPlan:
+    """How many images go through the network at once; learned from what did not fit.
+
+    Gradients of the pieces add up to that of the batch, so the recipe stays what it is; only the time differs.
+    """
+
+    def __init__(self) -> None:
+        self.most_pixels: int | None = None
+
+    def images_at_once(self, batch: Batch) -> int:
+        """How many images of this batch go through the network together."""
+        count, _, height, width = batch.images.shape
+        return count if self.most_pixels is None else max(1, min(count, self.most_pixels // (height * width)))
+
+    def shrink(self, batch: Batch) -> bool:
+        """Halve it after this batch did not fit; False if it was one image already."""
+        images = self.images_at_once(batch)
+        self.most_pixels = max(1, images // 2) * batch.images.shape[2] * batch.images.shape[3]
+        return images > 1
+
+    @staticmethod
+    def free() -> None:
+        """Give back what the failed attempt held."""
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def described(batch: Batch, images: int | None = None) -> str:
+    """``4 images of 832 x 800 (cmp_b0001, cmp_b0002, ...)``."""
+    count, _, height, width = batch.images.shape
+    names = ", ".join(batch.names[:3]) + (", ..." if count > 3 else "")
+    together = "" if images is None or images == count else f", {images} at a time"
+    return f"{count} image{'s' if count > 1 else ''} of {height} x {width}{together} ({names})"
+
+
+def advice(batch: Batch, device: torch.device, half: bool) -> str:
+    """What may help where even one image does not fit."""
+    side = max(64, min(batch.images.shape[2:]) * 3 // 4 // 32 * 32)
+    ways = [f"windows instead of whole images (crop={side}; --set crop={side})"]
+    if device.type == "cuda" and not half:
+        ways.append("16 bits (precision='auto'; --set precision=auto, or --recipe fast)")
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        ways.append(f"ending other programs on this GPU ({free / 2**30:.1f} of {total / 2**30:.1f} GiB are free now)")
+    else:
+        ways.append("ending other programs, or a computer with more memory")
+    return "What helps: " + "; ".join(ways) + ". Other settings are another run: give it another folder."

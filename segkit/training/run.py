@@ -1,0 +1,367 @@
+"""Training: the recipe of the course, a fast one, and a run that survives being killed.
+
+A run keeps three files in its folder: ``best.safetensors`` (the weights of the best epoch by validation
+mean IoU, by value), ``history.json``, and ``resume.pt`` (all that is needed to go on).
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from segkit.checkpoints import load_checkpoint, save_checkpoint
+from segkit.evaluation import Evaluation, best_device, evaluate
+from segkit.facades import DataError
+from segkit.history import EpochRecord, History
+from segkit.precision import choose_precision
+from segkit.progress import bar
+from segkit.training.batches import Augmentation, Batch, EpochBatches, fingerprint
+from segkit.training.descent import Descent, Diverged
+from segkit.training.loading import read_ahead
+from segkit.training.recipes import TrainConfig
+from segkit.training.repeating import repeatable
+from segkit.training.resuming import TrainingError, capture, demand_same_run, read_resume, restore, save_resume
+from segkit.training.sources import open_pairs
+from segkit.training.steps import Stepper
+from segkit.training.validation import validate
+
+__all__ = ["EpochDone", "fit"]
+
+ESTIMATE_AFTER = 20
+"""Steps after which the remaining time is told: the first ones also set up the GPU and read images."""
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """Where a run stands after an epoch.
+
+    Attributes:
+        epoch: the epoch that ended; 0 for the untrained network.
+        epochs: how many there will be.
+        last: whether no other follows; an early stop is known too.
+        model: the network as it is now; to be left as it is.
+        history: all epochs so far.
+    """
+
+    epoch: int
+    epochs: int
+    last: bool
+    model: nn.Module
+    history: History
+
+
+def fit(
+    model: nn.Module,
+    train_set: Sequence,
+    val_set: Sequence,
+    *,
+    config: TrainConfig,
+    out: str | Path,
+    confusion_matrix: Callable,
+    scores: Callable,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    device: torch.device | str | None = None,
+    resume_every: float = 600.0,
+    after_epoch: Callable[[EpochDone], None] | None = None,
+) -> History:
+    """Train a network; keep its best epoch by validation mean IoU.
+
+    Args:
+        model: maps (N, 3, H, W) to logits (N, n_class, H, W).
+        train_set: items ``(image (3, H, W), label (H, W))``; ``.names`` is used in messages if it is there.
+        val_set: the same, for the scores after each epoch.
+        config: see :class:`TrainConfig`.
+        out: folder for ``best.safetensors``, ``history.json``, ``resume.pt``.
+        confusion_matrix: see :func:`segkit.evaluation.evaluate`.
+        scores: see :func:`segkit.evaluation.evaluate`.
+        resume: go on with the run in ``out``, if there is one; the result is that of an unbroken run.
+        overwrite: start again although ``out`` holds a run.
+        progress: show bars and one line per epoch on stdout.
+        device: where to train; None takes the GPU if there is one. The network stays there.
+        resume_every: seconds between two savings inside an epoch; the end of an epoch is always saved.
+        after_epoch: called when the untrained network was scored, and after every epoch.
+
+    Returns:
+        The history, epoch 0 being the untrained model. ``model`` then holds the best weights.
+
+    Raises:
+        TrainingError: the loss is NaN; ``out`` holds another run; a label is out of range; a file is damaged; no memory.
+        DiskFullError: no space for a file; the files written before are whole.
+    """
+    with repeatable(config.deterministic):
+        run = _Run(model, train_set, val_set, config, Path(out), device, progress, resume_every)
+        run.metrics = {"confusion_matrix": confusion_matrix, "scores": scores}
+        run.after_epoch = after_epoch
+        if resume and run.resume_file.exists():
+            run.resume()
+        else:
+            run.start(overwrite)
+        while not run.finished:
+            run.train_epoch()
+            run.finish_epoch()
+        run.history.save(run.history_file)  # a kill may have come between resume.pt and this file
+        load_checkpoint(model, run.best_file)
+        return run.history
+
+
+class _Run:
+    """One training run: network, descent, history, and where in which epoch it stands."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train_set: Sequence,
+        val_set: Sequence,
+        config: TrainConfig,
+        out: Path,
+        device: torch.device | str | None,
+        progress: bool,
+        resume_every: float,
+    ) -> None:
+        if len(train_set) == 0 or len(val_set) == 0:
+            raise TrainingError(f"Expected images, but got {len(train_set)} to train and {len(val_set)} to validate.")
+        self.device = torch.device(device) if device is not None else best_device()
+        self.model, self.train_set, self.val_set = model.to(self.device), train_set, val_set
+        self.config, self.progress, self.resume_every = config, progress, resume_every
+        self.best_file, self.resume_file = out / "best.safetensors", out / "resume.pt"
+        self.history_file = out / "history.json"
+        try:
+            self.precision = choose_precision(self.device, config.precision)
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
+        if self.precision.half:
+            model.to(memory_format=torch.channels_last)  # tensor cores take the colours of a pixel together
+        steps = config.epochs * -(-len(train_set) // config.batch_size)
+        self.descent = Descent(model, config, self.precision, steps)
+        self.train_pairs = open_pairs(train_set, config.cache)
+        self.val_pairs = open_pairs(val_set, config.cache)
+        self.history = History(self.description())
+        self.epoch, self.batch = 1, 0  # the epoch in progress, and its next batch
+        self.loss_sum, self.images, self.seconds = 0.0, 0, 0.0  # of the epoch in progress
+        self.steps_here, self.begun_here = 0, time.monotonic()  # since this program began, for the remaining time
+        self.metrics: dict[str, Callable] = {}
+        self.after_epoch: Callable[[EpochDone], None] | None = None
+        self.stepper: Stepper | None = None
+
+    def description(self) -> dict:
+        """Settings, network and data as plain values: stands in the history, and must agree on resuming."""
+        return asdict(self.config) | {
+            "model": type(self.model).__name__,
+            "parameters": sum(value.numel() for value in self.model.parameters()),
+            "train_images": fingerprint(self.train_set),
+            "val_images": fingerprint(self.val_set),
+            "device": self.device.type,
+            "computed_in": self.precision.name,
+        }
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or the last ones brought nothing."""
+        done, wait = self.epoch - 1, self.config.stop_after
+        return done >= self.config.epochs or bool(wait and done - self.history.best_epoch >= wait and done > 0)
+
+    # -- beginning ---------------------------------------------------------------------------------
+
+    def start(self, overwrite: bool) -> None:
+        """Seed, and score the untrained network: what training brings is only seen against that."""
+        there = [file for file in (self.best_file, self.resume_file) if file.exists()]
+        if there and not overwrite:
+            raise TrainingError(
+                f"{there[0].parent} already holds a training run ({', '.join(file.name for file in there)}); "
+                "nothing was changed. Go on with it (resume=True, --resume), replace it (overwrite=True, "
+                "--overwrite), or give another folder."
+            )
+        torch.manual_seed(self.config.seed)
+        self._validate(None)
+        for file in there:
+            file.unlink()
+        self._ready()
+
+    def resume(self) -> None:
+        """Go on where ``resume.pt`` was written, if it belongs to the same run."""
+        state = read_resume(self.resume_file)
+        demand_same_run(self.resume_file, state, self.description(), self.model)
+        self.history = History.from_json(state["history"])
+        self.history.config = self.description()
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.loss_sum, self.images, self.seconds = state["loss_sum"], state["images"], state["seconds"]
+        self._ready()
+        restore(state, self.model)
+        self.descent.restore(state)
+        self._say(f"resuming in epoch {self.epoch}, after {self.batch} batches")
+
+    def _ready(self) -> None:
+        """Now the number of classes is known: the untrained network was scored."""
+        self.n_class = len(self.history.epochs[0].iou)
+        self.stepper = Stepper(self.model, self.descent, self.train_pairs, self.n_class, self.device, self._say)
+
+    # -- one epoch ---------------------------------------------------------------------------------
+
+    def train_epoch(self) -> None:
+        """The batches of the epoch that are still to be done."""
+        config, pairs = self.config, self.train_pairs
+        batches = EpochBatches(
+            pairs, seed=config.seed, epoch=self.epoch, batch_size=config.batch_size, augmentation=Augmentation.of(config),
+            pad_to=config.pad_to, n_class=self.n_class, pin=self.device.type == "cuda" and pairs.parallel,
+        )  # fmt: skip
+        self.model.train()
+        begun, saved = time.monotonic() - self.seconds, time.monotonic()
+        with bar(
+            total=len(batches), initial=self.batch, show=self.progress, leave=False, unit="batch",
+            desc=f"epoch {self.epoch}/{config.epochs}",
+        ) as shown:  # fmt: skip
+            ahead = read_ahead(batches, self.batch, config.workers if pairs.parallel else 0)
+            while (batch := self._next(ahead)) is not None:
+                self._learn(batch)
+                self.seconds = time.monotonic() - begun
+                shown.update()
+                shown.set_postfix_str(f"loss {self.loss_sum / max(self.images, 1):.3f}", refresh=False)
+                self._tell_remaining(len(batches))
+                if time.monotonic() - saved >= self.resume_every and self.batch < len(batches):
+                    self._save_resume()
+                    saved = time.monotonic()
+            self._read_losses()
+            self.seconds = time.monotonic() - begun
+
+    def _next(self, ahead: object) -> Batch | None:
+        try:
+            return next(ahead, None)
+        except (DataError, TrainingError) as error:
+            raise self._stopped(str(error)) from error
+
+    def _learn(self, batch: Batch) -> None:
+        try:
+            self.stepper.step(batch, self.batch)
+        except MemoryError as error:
+            raise self._stopped(str(error)) from error
+        except Diverged as error:
+            raise self._diverged(error) from error
+        self.batch += 1
+        self.steps_here += 1
+        if self.batch % self.config.read_every == 0:
+            self._read_losses()
+
+    def _read_losses(self) -> None:
+        """Add up the losses since the last look, in the order of the batches: here the program waits for the GPU."""
+        try:
+            for loss, images in self.stepper.read():
+                self.loss_sum += loss * images
+                self.images += images
+        except Diverged as error:
+            raise self._diverged(error) from error
+
+    def _stopped(self, reason: str) -> TrainingError:
+        """An error between two steps: the run is saved where it stands, and can go on when the reason is gone."""
+        where = f"in epoch {self.epoch}, before batch {self.batch}"
+        try:
+            self._save_resume()
+        except (OSError, TrainingError) as error:
+            return TrainingError(f"{reason}\nThe run stopped {where}, and could not be saved there ({error}).")
+        return TrainingError(f"{reason}\nThe run is saved {where}; put that right and go on with it (resume=True, --resume).")
+
+    def _diverged(self, error: Diverged) -> TrainingError:
+        best = self.history.best
+        safe = f"{self.best_file} holds epoch {best.epoch}." if best else "No epoch was finished yet."
+        saved = f" {self.resume_file} is as it was saved last." if self.resume_file.exists() else ""
+        return TrainingError(
+            f"The loss became {error} in epoch {self.epoch}, batch {error.batch} ({', '.join(error.names)}), at learning "
+            f"rate {self.descent.learning_rate:.1e}. The weights were not changed by this batch. {safe}{saved} "
+            "Usual causes: a learning rate that is too high, a loss that is summed instead of averaged, "
+            "or NaN in the network's weights or in this image."
+        )
+
+    def _tell_remaining(self, batches: int) -> None:
+        if self.steps_here != ESTIMATE_AFTER:
+            return
+        self._read_losses()  # else the GPU is still at work on what was timed
+        per_step = (time.monotonic() - self.begun_here) / self.steps_here
+        scoring = self.history.epochs[0].seconds
+        epochs = self.config.epochs - self.epoch
+        rest = per_step * (batches * (epochs + 1) - self.batch) + scoring * (epochs + 1)
+        self._say(f"{per_step:.2f} s per batch of {self.config.batch_size}: about {_duration(rest)} left")
+
+    def finish_epoch(self) -> None:
+        """Score, keep the best, write everything down, go to the next epoch."""
+        train_loss = self.loss_sum / self.images if self.images else math.nan
+        self.descent.end_epoch(train_loss)
+        self._validate(train_loss)
+        if self.history.best_epoch == self.epoch:
+            save_checkpoint(self.best_file, self.model)
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.loss_sum, self.images, self.seconds = 0.0, 0, 0.0
+        self._save_resume()
+        self.history.save(self.history_file)
+        self._call_back()
+        if self.finished and self.epoch <= self.config.epochs:
+            self._say(f"stopped early: no better mean IoU for {self.config.stop_after} epochs")
+
+    def _validate(self, train_loss: float | None) -> None:
+        begun = time.monotonic()
+        result = self._scores()
+        record = EpochRecord(
+            epoch=self.epoch if train_loss is not None else 0,
+            train_loss=train_loss,
+            val_loss=result.loss,
+            pixel_accuracy=result.pixel_accuracy,
+            mean_iou=result.mean_iou,
+            iou=list(result.iou.values()),
+            learning_rate=self.descent.learning_rate,
+            seconds=round(self.seconds + time.monotonic() - begun, 3),
+        )
+        self.history.epochs.append(record)
+        if train_loss is None:
+            self.history.save(self.history_file)
+            self._call_back()
+            self.begun_here = time.monotonic()
+        self._say(_line(record, self.config.epochs, self.history.best is record))
+
+    def _scores(self) -> Evaluation:
+        if self.config.cache == "off":
+            return evaluate(
+                self.model, self.val_set, device=self.device, progress=self.progress, bootstrap=0,
+                autocast=self.precision.name == "bfloat16", **self.metrics,
+            )  # fmt: skip
+        return validate(
+            self.model, self.val_pairs, device=self.device, precision=self.precision, workers=self.config.workers,
+            progress=self.progress, **self.metrics,
+        )  # fmt: skip
+
+    # -- files and messages ------------------------------------------------------------------------
+
+    def _call_back(self) -> None:
+        if self.after_epoch is not None:
+            epoch = self.history.epochs[-1].epoch
+            last = epoch > 0 and self.finished
+            self.after_epoch(EpochDone(epoch, self.config.epochs, last, self.model, self.history))
+
+    def _save_resume(self) -> None:
+        self._read_losses()
+        position = {
+            "epoch": self.epoch, "batch": self.batch, "loss_sum": self.loss_sum, "images": self.images,
+            "seconds": self.seconds, "description": self.description(), "history": self.history.to_json(),
+        }  # fmt: skip
+        save_resume(self.resume_file, position | capture(self.model) | self.descent.state())
+
+    def _say(self, text: str) -> None:
+        if self.progress:
+            print(text, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _line(record: EpochRecord, epochs: int, best: bool) -> str:
+    train = "untrained" if record.train_loss is None else f"train loss {record.train_loss:.3f}"
+    return (
+        f"epoch {record.epoch:>{len(str(epochs))}}/{epochs}  {train:<16}  val loss {record.val_loss:.3f}  "
+        f"accuracy {record.pixel_accuracy:.3f}  mean IoU {record.mean_iou:.3f}{' *' if best else '  '}  "
+        f"{record.seconds:.0f} s"
+    )

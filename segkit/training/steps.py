@@ -1,0 +1,165 @@
+"""From a batch on the CPU to a step of the network, whole or in pieces, with losses that are read later."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.facades import IGNORE_INDEX
+from segkit.training.batches import Batch
+from segkit.training.descent import Descent, Diverged
+from segkit.training.loading import normalised
+from segkit.training.memory import MemoryPlan, advice, described, means_out_of_memory
+from segkit.training.sources import Pairs, label_shares
+
+__all__ = ["Stepper", "label_mass", "median_weights", "segmentation_loss"]
+
+HEAVIEST = 10.0
+"""Largest weight of a class: a class of a thousandth of the pixels would else shout down all others."""
+
+
+class Stepper:
+    """Learns from batches; keeps their losses on the device until somebody asks.
+
+    Args:
+        model: the network.
+        descent: its optimizer.
+        pairs: the training images, of which class weights are counted.
+        n_class: number of classes.
+        device: where the network is.
+        say: prints a line.
+    """
+
+    def __init__(
+        self, model: nn.Module, descent: Descent, pairs: Pairs, n_class: int, device: torch.device, say: Callable[[str], None]
+    ) -> None:
+        self.model, self.descent, self.device, self.say = model, descent, device, say
+        self.memory = MemoryPlan()
+        self.unread: list[tuple[int, Batch, Tensor, Tensor | None]] = []
+        self.weight: Tensor | None = None
+        if descent.config.class_weights == "median":
+            self.weight = median_weights(label_shares(pairs, n_class)).to(device)
+
+    def step(self, batch: Batch, number: int) -> None:
+        """Learn from a batch; in halves, quarters, ... if it does not fit into memory.
+
+        Args:
+            batch: images and labels.
+            number: of the batch in its epoch, for messages.
+
+        Raises:
+            Diverged: its loss is not finite (where every loss is looked at).
+            MemoryError: not even one image fits; the text says what helps.
+        """
+        if batch.labelled == 0:
+            return  # the mean over no pixel is NaN, through no fault of the network
+        while True:
+            try:
+                loss, norm = self.descent.step(self._pieces(batch))
+                break
+            except Diverged as error:
+                raise error.at(number, batch.names) from None
+            except Exception as error:
+                if not means_out_of_memory(error):
+                    raise
+                self._make_room(batch, error)
+        # images are not kept: their names are enough
+        self.unread.append((number, batch._replace(images=batch.images[:0], labels=batch.labels[:0]), loss, norm))
+
+    def _pieces(self, batch: Batch) -> Iterator[Callable[[], Tensor]]:
+        at_once = self.memory.images_at_once(batch)
+        whole = at_once >= len(batch.names)
+        total = None if whole else label_mass(batch.labels.to(self.device, non_blocking=True).long(), self.weight)
+        for begin in range(0, len(batch.names), at_once):
+            part = slice(begin, begin + at_once)
+            piece = batch._replace(
+                images=batch.images[part], labels=batch.labels[part], names=batch.names[part], sizes=batch.sizes[part]
+            )
+            yield functools.partial(self._loss, piece, total)
+
+    def _loss(self, piece: Batch, total: Tensor | None) -> Tensor:
+        """Mean loss of a whole batch, or what a piece of it adds to the mean."""
+        images = normalised(piece, self.device)
+        labels = piece.labels.to(self.device, non_blocking=True).long()
+        with self.descent.precision.autocast():
+            logits = self.model(images)  # (B, n_class, H, W)
+        return segmentation_loss(logits.float(), labels, self.weight, total)
+
+    def _make_room(self, batch: Batch, error: Exception) -> None:
+        tried = described(batch, self.memory.images_at_once(batch))
+        reason = str(error).strip().splitlines()[0][:160] if str(error) else type(error).__name__
+        in_state = not self.descent.in_backward
+        if in_state or not self.memory.shrink(batch):
+            what = "the optimizer's two moments, as large as the weights each" if in_state else tried
+            raise MemoryError(
+                f"Out of memory on {self.device.type} with {what} ({reason}). "
+                f"{advice(batch, self.device, self.descent.precision.half)}"
+            )
+        self.descent.optimizer.zero_grad(set_to_none=True)
+        error.__traceback__ = None  # its frames hold the tensors that did not fit
+        self.memory.free()
+        now = self.memory.images_at_once(batch)
+        self.say(
+            f"out of memory with {tried}: going on with {now} at a time, gradients added up "
+            f"(batch_size={now}, --batch-size {now}, would be faster)"
+        )
+
+    def read(self) -> list[tuple[float, int]]:
+        """Losses since the last reading, with the number of images of each; waits for the device, once.
+
+        Raises:
+            Diverged: one of them is not finite.
+        """
+        if not self.unread:
+            return []
+        unread, self.unread = self.unread, []
+        losses = torch.stack([loss for _, _, loss, _ in unread]).tolist()
+        norms = [norm for _, _, _, norm in unread]
+        measured = torch.stack(norms).tolist() if norms[0] is not None else [0.0] * len(norms)
+        overflow = self.descent.precision.needs_scaling and not self.descent.hopeless()
+        for (number, batch, _, _), loss, norm in zip(unread, losses, measured, strict=True):
+            if not math.isfinite(loss):
+                raise Diverged(str(loss)).at(number, batch.names)
+            if not math.isfinite(norm) and not overflow:  # float16 overflows now and then, and scales down
+                raise Diverged(f"{loss:.3f}, with a gradient of norm {norm},").at(number, batch.names)
+        return [(loss, len(batch.names)) for (_, batch, _, _), loss in zip(unread, losses, strict=True)]
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None, total: Tensor | None = None) -> Tensor:
+    """Cross entropy per labelled pixel.
+
+    Args:
+        logits: float32 (B, n_class, H, W).
+        labels: int64 (B, H, W), 255 for unknown.
+        weight: float (n_class,), weights of the classes.
+        total: what the sum is divided by; None: by the weight of the labelled pixels, which gives their mean.
+    """
+    if total is None and not (torch.are_deterministic_algorithms_enabled() and logits.device.type == "cuda"):
+        return F.cross_entropy(logits, labels, weight, ignore_index=IGNORE_INDEX)
+    # pixel by pixel: on a GPU the built-in sum adds in another order every time
+    losses = F.cross_entropy(logits, labels, weight, ignore_index=IGNORE_INDEX, reduction="none")
+    return losses.sum() / (label_mass(labels, weight) if total is None else total)
+
+
+def label_mass(labels: Tensor, weight: Tensor | None) -> Tensor:
+    """Number of the labelled pixels, each counted with the weight of its class."""
+    counted = labels != IGNORE_INDEX
+    return counted.sum() if weight is None else (weight[torch.where(counted, labels, 0)] * counted).sum()
+
+
+def median_weights(shares: object) -> Tensor:
+    """Median frequency balancing (Eigen & Fergus, ICCV 2015, section 6.3.2).
+
+    Args:
+        shares: float (n_class,), share of each class in the labelled pixels.
+
+    Returns:
+        FloatTensor (n_class,): median share / share, at most 10; 1 for a class that does not occur.
+    """
+    shares = torch.as_tensor(shares, dtype=torch.float64)
+    present = shares > 0
+    median = shares[present].median() if present.any() else 1.0
+    return torch.where(present, median / shares.clamp(min=1e-12), 1.0).clamp(max=HEAVIEST).float()
