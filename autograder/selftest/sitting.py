@@ -104,7 +104,9 @@ def sit_entry(entry: Entry, source: Path, with_seen: bool) -> Outcome:
 def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool) -> None:
     entry, notebooks = outcome.entry, solved_notebooks(source)
     path = write_submission(entry, notebooks, place / "work" / "exam")
-    traces = Traces(place)
+    zygote = run.worker_settings().zygote
+    zygote.works()  # before one looks: it stays
+    traces = Traces(place, zygote.nest)
     with traces:
         if entry.kind == "generated":
             _hunt(outcome, run, path)

@@ -43,6 +43,10 @@ class Copy:
         """Tensors that do not hold VGG's values."""
         return [key for key, values in expected.items() if not np.array_equal(self.after.get(key), values)]
 
+    def unchanged(self, expected: dict[str, NDArray]) -> list[str]:
+        """Those of the wrong tensors that are as they were before."""
+        return [k for k in self.wrong(expected) if k in self.after and np.array_equal(self.before[k], self.after[k], equal_nan=True)]
+
 
 def _indices(grading: Grading, index: dict) -> dict[str, NDArray]:
     """Flat indices at which each tensor is looked at."""
@@ -142,8 +146,14 @@ def judge(student: Student, grading: Grading) -> None:
     best = min(copies, key=lambda copy: len(copy.wrong(expected)), default=None)
     if best is None or (own_failed and len(best.wrong(expected)) == len(expected)):
         raise failure
-    _judge_values(grading, best, best.wrong(expected), expected)
     changed = [_in_vgg(key) for key in expected if not np.array_equal(best.source.get(key), expected[key])]
+    if len(changed) == len(expected) == len(best.wrong(expected)) and best.unchanged(expected) == best.wrong(expected):
+        text = ("The copy goes the wrong way: all of VGG-16's tensors were changed, and nothing arrived in the FCN. The FCN's parameter "
+                "receives, VGG's is only read: `fcn.weight.copy_(vgg.weight)`.")  # fmt: skip
+        grading.lose("values", cause="copy.source", message=text, measured={"changed": changed[:8]})
+        grading.lose("source", cause="copy.source", message="", measured={"changed": changed[:8]})
+        return
+    _judge_values(grading, best, best.wrong(expected), expected)
     if changed:
         text = f"VGG-16 itself must stay as it is, but the copy changed {', '.join(changed[:4])}. Copy from VGG into the FCN."
         grading.lose("source", cause="copy.source", message=text, measured={"changed": changed[:8]})
@@ -157,7 +167,7 @@ def judge(student: Student, grading: Grading) -> None:
 def _judge_values(grading: Grading, copy: Copy, wrong: list[str], expected: dict[str, NDArray]) -> None:
     if not wrong:
         return
-    unchanged = [key for key in wrong if key in copy.after and np.array_equal(copy.before[key], copy.after[key], equal_nan=True)]
+    unchanged = copy.unchanged(expected)
     biases = [key for key in expected if key.endswith(".bias")]
     share = len(wrong) / len(expected)
     measured = {"wrong": len(wrong), "of": len(expected), "tensors": wrong[:8]}
