@@ -20,7 +20,8 @@ class Assignment:
 
     ``prepare.py`` may define ``assignment_file(rubric) -> dict`` (content of the students' ``assignment.json``),
     ``write_weights(path, seeds, rubric) -> index`` (tensors that workers map) and
-    ``open_data(source, rubric, own) -> GateData`` (what the gates are measured on; ``own``: the instructor's own pictures).
+    ``open_data(source, rubric, own) -> GateData`` (what the gates are measured on; ``own``: the instructor's own pictures). With
+    ``open_pictures(source, rubric, own)``, the same without labels, ``predict`` can run where labels must not be.
 
     Attributes:
         folder: The folder.

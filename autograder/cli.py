@@ -13,6 +13,7 @@ __all__ = ["grade_command", "main"]
 COMMANDS = {
     "release": ("autograder.release:release_command", "Build the student release, leak-checked."),
     "grade": ("autograder.cli:grade_command", "Grade submissions: results, reports, class page."),
+    "predict": ("autograder.predictions.command:predict_command", "Run student code only; `grade --predictions` scores elsewhere."),
     "collect": ("autograder.collect:collect_command", "Write clean copies of raw hand-ins for nbgrader."),
     "export": ("autograder.export.command:export_command", "Results for Gradescope, Classroom 50, JUnit, nbgrader, or as CSV."),
     "gradescope-zip": ("autograder.export.gradescope_zip:gradescope_zip_command", "Pack the grader for Gradescope."),
@@ -33,6 +34,8 @@ def main() -> None:
 @click.option("--data", default=None, help="CMP_ROOT (holds base/), or 'sample' for the embedded sample.")
 @click.option("--gate-data", default=None, help="Your own labelled facades (a folder with base/), in place of the public test list.")
 @click.option("--checkpoints", default=None, type=click.Path(path_type=Path), help="Where checkpoints lie that were only named.")
+@click.option("--predictions", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="What `predict` wrote: no student code is run here.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="How many submissions side by side.")
 @click.option("--memory", default=None, type=click.FloatRange(min=0, min_open=True), metavar="GIB",
               help="Memory for the whole run; fewer submissions side by side if it is short.  [default: what is free]")
@@ -45,7 +48,8 @@ def main() -> None:
 @click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for --bulk.")
 @click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.")
 def grade_command(
-    submissions, out, assignment, data, gate_data, checkpoints, jobs, memory, regrade, require_isolation, device, only, bulk, roster, due
+    submissions, out, assignment, data, gate_data, checkpoints, predictions, jobs, memory, regrade, require_isolation, device, only, bulk,
+    roster, due,
 ) -> None:  # fmt: skip
     """Grade SUBMISSIONS (folders or zips), or those in a bulk download.
 
@@ -68,8 +72,9 @@ def grade_command(
     if bool(submissions) == bool(bulk):
         raise click.UsageError("expected something to grade: either SUBMISSIONS (folders or zips), or --bulk EXPORT.zip")
     settings = Settings(
-        assignment, out.resolve(), data, gate_data, checkpoints, require_isolation, device=device, only=tuple(only)
-    )
+        assignment, out.resolve(), data, gate_data, checkpoints, require_isolation, device="cpu" if predictions else device,
+        only=tuple(only), predictions=predictions and predictions.resolve(),
+    )  # fmt: skip
     started = time.monotonic()
     try:
         if bulk:
@@ -79,7 +84,7 @@ def grade_command(
             with hold_folder(settings.out):
                 submissions = bulk_submissions(bulk, settings.out, roster, due, assignment, click.echo)
         paths = [path.resolve() for path in submissions]
-        results = grade_many(paths, settings, jobs, click.echo, regrade=regrade, memory=memory)
+        results = grade_many(paths, settings, jobs, click.echo, regrade=regrade or bool(predictions), memory=memory)
     except (RubricError, IsolationError, SecretError, MemoryShortError) as error:
         raise click.UsageError(str(error)) from error
     except FolderBusyError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import segkit
 from autograder.checking import Verdict, run_checks
 from autograder.pictures import write_pictures
+from autograder.predictions import BundleError, Recorder, Replay
 from autograder.run import Run
 from autograder.sandbox.client import GraderFault, RemoteSubject
 from autograder.student import Student
@@ -32,6 +33,7 @@ class Context:
         self.picture_notes: dict[str, str] = {}
         self.colours, self.legend = [], []
         self.gate_progress = progress or (lambda *arguments: None)
+        self.handover: Recorder | Replay | None = None
 
 
 def _result(run: Run, name: str, verdicts: list[Verdict], **more: Any) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def _now() -> str:
 
 def grade_submission(
     run: Run, submission: Submission, pictures: Path | None = None, progress: Callable[..., None] | None = None,
-    gate_progress: Callable[..., None] | None = None,
+    gate_progress: Callable[..., None] | None = None, handover: Recorder | Replay | None = None,
 ) -> dict[str, Any]:
     """Grade a submission that was read.
 
@@ -72,6 +74,7 @@ def grade_submission(
         pictures: Folder for pictures of predictions (``pictures.json`` and ``pictures/``), or None.
         progress: Called with each check id.
         gate_progress: Called with (check id, pictures done, of, seconds so far).
+        handover: A ``Recorder`` or ``Replay`` of ``autograder.predictions`` in the place of the worker, or None.
 
     Returns:
         The result, of schema ``segkit-result/1``.
@@ -81,16 +84,19 @@ def grade_submission(
     files = {name: c.path for name, c in submission.checkpoints.items() if c.path is not None}
     gate = run.gate_settings()
     context.device_name = "cuda" if gate.gpu else "cpu"
-    with RemoteSubject(run.worker_settings()) as subject:
+    context.handover = handover
+    progress = handover.watch(progress) if handover else progress
+    with (handover.open if handover else RemoteSubject)(run.worker_settings()) as subject:
         student = Student(submission.workbook, subject, tuple(submission.checkpoints), lambda: RemoteSubject(gate, files))
         verdicts = run_checks(student, context, run.assignment.checks, run.wanted_checks, progress)
     if pictures is not None and context.predictions:
         write_pictures(pictures, context)
     notes = list(dict.fromkeys([*submission.notes, *submission.workbook.notes, *student.notes]))
-    return _result(
+    result = _result(
         run, submission.name, verdicts, started=started, seconds=time.monotonic() - clock, device=context.device_name,
         sha256=submission.sha256, notes=notes,
     )  # fmt: skip
+    return handover.sign(result) if handover else result
 
 
 def unreadable_result(run: Run, name: str, message: str, cause: str, status: str = "could_not_grade") -> dict[str, Any]:
@@ -125,10 +131,17 @@ def grade_path(
     try:
         if opened is not None:
             opened(submission)
-        return grade_submission(run, submission, out, **progress)
+        return grade_submission(run, submission, out, handover=_handed_over(run, submission), **progress)
+    except BundleError as error:
+        return unreadable_result(run, name, str(error), "predictions.missing")
     except DiskFullError:
         raise  # it would meet the next submission too: better to stop than to call everybody ungradable
     except (GraderFault, OSError) as error:
         return unreadable_result(run, name, f"The grader failed, not the student: {error}", "grader.fault")
     finally:
         submission.close()
+
+
+def _handed_over(run: Run, submission: Submission) -> Replay | None:
+    """What ``predict`` handed over for a submission, where the run is told to use that."""
+    return Replay(run.settings.predictions, run, submission) if run.settings.predictions else None

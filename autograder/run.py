@@ -45,6 +45,8 @@ class Settings:
         only: Ids of the checks to run; empty for all.
         overrides: Rubric settings that replace those of the file.
         seconds: Wall-clock limit of one answer of a worker.
+        labels: Whether the gates' labels are read; ``predict`` needs none.
+        predictions: What ``predict`` handed over; with it no worker is started.
     """
 
     assignment: str
@@ -58,6 +60,8 @@ class Settings:
     only: tuple[str, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 60.0
+    labels: bool = True
+    predictions: Path | None = None
 
 
 @dataclass
@@ -68,7 +72,8 @@ class GateData:
         source: Where they come from, for the result (no path of this machine).
         split: ``"course"``, ``"base"``, ``"sample"`` or ``"own"``.
         names: Names of the pictures.
-        load: Name -> (picture (H, W, 3) uint8, network input (3, H, W) float32, label (H, W) int64 with 255 ignored).
+        load: Name -> (picture (H, W, 3) uint8, network input (3, H, W) float32, label (H, W) int64 with 255 ignored; None where
+            labels are not read).
         digest: Hash of the names and files.
     """
 
@@ -171,8 +176,9 @@ class Run:
         return cls(settings, folder, owner=False)
 
     def _open_data(self) -> None:
-        open_data = self.assignment.hook("open_data")
+        open_data = self.assignment.hook("open_data" if self.settings.labels else "open_pictures")
         if open_data is None:
+            self.data_problem = f"the assignment {self.assignment.name} has none"
             return
         try:
             self.data = open_data(self.settings.gate_data or self.settings.data, self.rubric, bool(self.settings.gate_data))

@@ -204,7 +204,7 @@ def _find_or_add(
 def _write(grade: "Grade", check: dict[str, Any], whose: str, written: Written) -> None:
     """Set the automatic score of a cell as nbgrader's autograde would; a second time it changes nothing."""
     points = None if check["points"] is None else float(check["points"])
-    waits = points is None and grade.manual_score is None
+    waits = points is None
     if grade.auto_score == points and (grade.manual_score is not None or grade.needs_manual_grade == waits):
         written.unchanged += 1
         return

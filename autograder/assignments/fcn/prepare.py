@@ -15,7 +15,7 @@ from segkit.facades import CLASSES, IMAGENET_MEAN, IMAGENET_STD, PALETTE, find_r
 from segkit.reference import read_label
 from segkit.upsampling import crop_offsets
 
-__all__ = ["COLOURS", "LEGEND", "assignment_file", "open_data", "write_weights"]
+__all__ = ["COLOURS", "LEGEND", "assignment_file", "open_data", "open_pictures", "write_weights"]
 
 COLOURS = [tuple(int(v) for v in PALETTE[index + 1]) for index in range(len(CLASSES))] + [(128, 128, 128)]
 LEGEND = [{"name": name, "color": list(colour)} for name, colour in zip(CLASSES, COLOURS, strict=False)]
@@ -43,11 +43,11 @@ def write_weights(path: Path, seeds: Seeds, rubric: Rubric) -> dict[str, tuple[i
     return index
 
 
-def _list(source: str | None, own: bool) -> tuple[Path, str, tuple[str, ...]]:
+def _list(source: str | None, own: bool, labels: bool) -> tuple[Path, str, tuple[str, ...]]:
     """Root, split and names of the pictures a gate is measured on."""
     root = find_root(source)
     if own:
-        names = tuple(sorted(path.stem for path in (root / "base").glob("*.png")))
+        names = tuple(sorted(path.stem for path in (root / "base").glob("*.png" if labels else "*.jpg")))
         return root, "own", names
     if source == "sample":
         return root, "sample", split_names("sample", "test")
@@ -63,21 +63,31 @@ def open_data(source: str | None, rubric: Rubric, own: bool) -> GateData:
     Raises:
         LookupError, OSError, ValueError: If there is none, or pictures of it are missing.
     """
-    root, split, names = _list(source, own)
-    missing = [n for n in names if not image_path(root, n).is_file() or not label_path(root, n).is_file()]
+    return _open(source, own, labels=True)
+
+
+def open_pictures(source: str | None, rubric: Rubric, own: bool) -> GateData:
+    """Open the same pictures without their labels, which need not be there."""
+    return _open(source, own, labels=False)
+
+
+def _open(source: str | None, own: bool, labels: bool) -> GateData:
+    root, split, names = _list(source, own, labels)
+    files = {name: [image_path(root, name), *([label_path(root, name)] if labels else [])] for name in names}
+    missing = [name for name, paths in files.items() if not all(path.is_file() for path in paths)]
     if missing or not names:
         raise LookupError(
-            f"the test list of split {split} is incomplete below the data folder: {len(missing)} of {len(names)} pairs are "
-            f"missing ({', '.join(missing[:3])}); run `python -m segkit data verify`"
+            f"the test list of split {split} is incomplete below the data folder: {len(missing)} of {len(names)} "
+            f"{'pairs' if labels else 'pictures'} are missing ({', '.join(missing[:3])}); run `python -m segkit data verify`"
         )
     digest = hashlib.sha256()
-    for name in names:
-        digest.update(name.encode() + image_path(root, name).read_bytes() + label_path(root, name).read_bytes())
+    for name, paths in files.items():
+        digest.update(name.encode() + b"".join(path.read_bytes() for path in paths))
 
-    def load(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def load(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         photo = np.array(Image.open(image_path(root, name)).convert("RGB"))  # (H, W, 3)
         scaled = (photo.astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-        label = read_label(label_path(root, name)).numpy()  # (H, W)
+        label = read_label(label_path(root, name)).numpy() if labels else None  # (H, W)
         return photo, np.ascontiguousarray(scaled.transpose(2, 0, 1).astype(np.float32)), label
 
     source_name = {"sample": "embedded sample", "own": "the instructor's own facades"}.get(split, "CMP Facade Database")

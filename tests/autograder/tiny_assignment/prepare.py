@@ -1,5 +1,7 @@
 """What the tiny assignment needs once per run: hidden weights, and pictures whose dots are the bright pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from autograder.run import GateData
@@ -22,3 +24,8 @@ def open_data(source, rubric, own):
         return photo, np.ascontiguousarray(image), (image[0] > 0.5).astype(np.int64)
 
     return GateData("drawn dots", "own" if own else str(source), names, load, "dots-1")
+
+
+def open_pictures(source, rubric, own):
+    data = open_data(source, rubric, own)
+    return replace(data, load=lambda name: (*data.load(name)[:2], None), digest="dots without labels")
