@@ -12,7 +12,8 @@ __all__ = ["LazyGroup", "main"]
 COMMANDS = {
     "data": ("segkit.cli.data:data", "Fetch, verify or draw the facade pictures."),
     "train": ("segkit.cli.train:train", "Train a network: your own, or the kit's where the full kit is installed."),
-    "evaluate": ("segkit.cli.train:evaluate", "Score a checkpoint: per-class IoU, accuracy, pictures."),
+    "pretrain": ("segkit.cli.pretrain:pretrain", "Train the VGG-16 trunk on the training facades, without ImageNet."),
+    "evaluate": ("segkit.cli.evaluate:evaluate", "Score a checkpoint: per-class IoU, accuracy, pictures."),
     "submit": ("segkit.cli.submit:submit", "Build your hand-in, check it as the grader will read it, print a receipt."),
 }
 

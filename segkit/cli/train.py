@@ -1,210 +1,160 @@
-"""``python -m segkit train`` and ``evaluate``: from pictures to a checkpoint, from a checkpoint to figures and numbers."""
+"""``python -m segkit train``: from pictures to a checkpoint, in one run or in stages."""
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["evaluate", "train"]
+from segkit.cli.common import figures, n_class, network_class, options, pictures, readable_errors, score
 
-SPLITS = click.Choice(["course", "base", "sample"])
+if TYPE_CHECKING:
+    from segkit.history import History
+    from segkit.training import TrainConfig
 
-OPTIONS = {
-    "model": click.option(
-        "--model", "name", required=True, metavar="NAME",
-        help="fcn32s, fcn16s or fcn8s; or a class in a notebook: 2_fcn32s.ipynb:FCN32s",
-    ),
-    "split": click.option("--split", type=SPLITS, required=True, help="Which fixed lists of pictures."),
-    "out": click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for everything written."),
-    "data": click.option(
-        "--data", metavar="CMP_ROOT", help="Folder that holds base/.  [default: data/cmp_facade; the sample needs none]"
-    ),
-    "notebooks": click.option(
-        "--notebooks", type=click.Path(path_type=Path), default=".", metavar="FOLDER",
-        help="Where your notebooks are.  [default: this folder]",
-    ),
-    "quiet": click.option("--quiet", is_flag=True, help="No progress bars."),
-}  # fmt: skip
-
-
-def _options(*names: str) -> Callable:
-    """Several of the shared options, shown by ``--help`` in this order."""
-
-    def add(command: Callable) -> Callable:
-        for name in reversed(names):
-            command = OPTIONS[name](command)
-        return command
-
-    return add
-
-
-@contextmanager
-def _readable_errors() -> Iterator[None]:
-    """Faults that a person can repair end in one message; a wrong name is bad usage, the rest a failure."""
-    from segkit.atomic import DiskFullError
-    from segkit.checkpoints import CheckpointError
-    from segkit.evaluation import EvaluationError
-    from segkit.facades import DataError
-    from segkit.models import ModelError
-    from segkit.training import TrainingError
-    from segkit.vgg import VGGError
-
-    try:
-        yield
-    except (CheckpointError, DataError, DiskFullError, EvaluationError, ModelError, TrainingError, VGGError) as error:
-        text = error.strerror if isinstance(error, DiskFullError) else str(error)
-        raise click.ClickException(text) from error
+__all__ = ["train"]
 
 
 @click.command()
-@_options("model")
+@options("model")
 @click.option("--recipe", type=click.Choice(["course", "fast"]), default="course", show_default=True)
-@_options("split", "out", "data")
-@click.option("--epochs", type=click.IntRange(1), help="[default: 25 with --pretrained and for fast, else 5]")
-@click.option("--pretrained", metavar="FILE|imagenet", help="Copy VGG-16 first: its weights' file, or 'imagenet'.")
+@options("split", "out", "data")
+@click.option("--epochs", type=click.IntRange(1), help="[default: 5 for course from scratch, else 25]")
+@click.option("--pretrained", "--weights", "weights", metavar="FILE|imagenet",
+              help="Copy VGG-16 first: a file of its weights (pretrain writes one), or 'imagenet'.")
+@click.option("--start-from", type=click.Path(path_type=Path), metavar="FILE",
+              help="Take over the layers of another FCN's checkpoint first: of a coarser one, or of an earlier run.")
+@click.option("--staged", is_flag=True, help="Train the coarser networks first, each in a folder below --out.")
+@click.option("--batch-size", type=click.IntRange(1), help="Images per step.  [default: the recipe's]")
+@click.option("--patience", type=click.IntRange(1), metavar="EPOCHS", help="Stop after so many epochs without a better mean IoU.")
+@click.option("--deterministic", is_flag=True, help="Repeat to the bit on a GPU too; slower.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting of TrainConfig: --set crop=512")
+@click.option("--masks", type=click.IntRange(0), default=3, show_default=True, help="Pictures predicted at first, middle, last epoch.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; start if there is none.")
 @click.option("--overwrite", is_flag=True, help="Start again although --out holds a run.")
-@_options("notebooks", "quiet")
-def train(
-    name: str,
-    recipe: str,
-    split: str,
-    out: Path,
-    data: str | None,
-    epochs: int | None,
-    pretrained: str | None,
-    seed: int,
-    resume: bool,
-    overwrite: bool,
-    notebooks: Path,
-    quiet: bool,
-) -> None:
+@options("notebooks", "quiet")
+def train(name: str, out: Path, staged: bool, **given: Any) -> None:
     """Train a network and keep its best epoch.
 
     Writes best.safetensors (the weights of the epoch with the best mean IoU on the validation pictures),
-    history.json, and the figures curves.png, gallery.png, confusion.png. A run that was stopped goes on with --resume.
+    history.json, and figures: curves.png after every epoch, stages.png (what the network saw at the first, middle and
+    last epoch), gallery.png and confusion.png. A run that was stopped goes on with --resume.
 
     \b
     A first try, on any machine:
       python -m segkit train --model fcn32s --split sample --epochs 2 --out runs/try
+    The coarse networks first, as in the paper, with trunk weights of your own:
+      python -m segkit train --model fcn8s --recipe fast --staged --weights vgg16_facades-1a2b3c4d.pth --split base --out runs/8s
     """
-    if resume and overwrite:
+    if given["resume"] and given["overwrite"]:
         raise click.UsageError("--resume goes on with a run, --overwrite starts again: give one of them.")
-    import torch
+    if given["start_from"] and (given["weights"] or staged):
+        raise click.UsageError("--start-from begins with a trained network: leave --weights and --staged out.")
+    with readable_errors():
+        job = _Job(out=out, **given)
+        stages = _stages(name, job) if staged else []
+        start = job.start_from
+        for stage in stages:
+            click.echo(f"stage {stage}: {out / stage}")
+            job.run(stage, out / stage, start)
+            start = out / stage / "best.safetensors"
+        best = job.run(name, out, start).best
+    click.echo(f"best epoch {best.epoch}: mean IoU {best.mean_iou:.4f}, pixel accuracy {best.pixel_accuracy:.4f}")
+    click.echo(f"written to {out}: best.safetensors, history.json, curves.png, stages.png, gallery.png, confusion.png")
 
-    with _readable_errors():
-        from segkit import plots
-        from segkit.models import copy_vgg16, solution_functions
-        from segkit.training import RECIPES, fit
 
-        network = _network_class(name, notebooks)
-        functions = solution_functions(notebooks)
-        train_set, val_set = (_pictures(data, split, part, functions.read_label) for part in ("train", "val"))
-        epochs = epochs or (25 if pretrained or recipe == "fast" else 5)
-        config = dataclasses.replace(RECIPES[recipe], epochs=epochs, seed=seed)
-        torch.manual_seed(seed)
-        model = network(_n_class())
-        if pretrained and not (resume and (out / "resume.pt").exists()):
+def _stages(name: str, job: "_Job") -> list[str]:
+    """The coarser networks that there are; a student's notebooks lack FCN-16s."""
+    from segkit.models import ModelError
+    from segkit.training.staging import STAGES
+
+    if name not in STAGES:
+        raise click.UsageError(f"--staged knows {', '.join(STAGES)}, not {name!r}. Use --start-from with a checkpoint instead.")
+    found = []
+    for stage in STAGES[: STAGES.index(name)]:
+        try:
+            network_class(stage, job.notebooks)
+        except ModelError:
+            click.echo(f"stage {stage} is left out: there is no such network here")
+        else:
+            found.append(stage)
+    return found
+
+
+@dataclass
+class _Job:
+    """What was asked for on the command line."""
+
+    recipe: str
+    split: str
+    out: Path
+    data: str | None
+    epochs: int | None
+    weights: str | None
+    start_from: Path | None
+    batch_size: int | None
+    patience: int | None
+    deterministic: bool
+    settings: tuple[str, ...]
+    masks: int
+    seed: int
+    resume: bool
+    overwrite: bool
+    notebooks: Path
+    quiet: bool
+
+    def config(self) -> "TrainConfig":
+        """The recipe with what the command line changes."""
+        from segkit.training.recipes import RECIPES, configured
+
+        short = self.recipe == "course" and not self.weights and not self.start_from
+        changes = {
+            "epochs": self.epochs or (5 if short else 25), "seed": self.seed, "batch_size": self.batch_size,
+            "stop_after": self.patience, "deterministic": self.deterministic or None,
+        }  # fmt: skip
+        config = dataclasses.replace(RECIPES[self.recipe], **{key: value for key, value in changes.items() if value is not None})
+        wrong = [text for text in self.settings if "=" not in text]
+        if wrong:
+            raise click.BadParameter(f"expected NAME=VALUE, but got {wrong[0]!r}.", param_hint="--set")
+        try:
+            return configured(config, dict(text.split("=", 1) for text in self.settings))
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--set") from error
+
+    def run(self, name: str, out: Path, start: Path | None) -> "History":
+        """Train one network in one folder, and draw its figures."""
+        import torch
+
+        from segkit.models import solution_functions
+        from segkit.training import fit
+        from segkit.training.live import LivePictures, spread
+
+        network, functions, config = network_class(name, self.notebooks), solution_functions(self.notebooks), self.config()
+        train_set, val_set = (pictures(self.data, self.split, part, functions.read_label) for part in ("train", "val"))
+        torch.manual_seed(self.seed)
+        model = network(n_class())
+        if not (self.resume and (out / "resume.pt").exists()):
+            self._begin(model, start)
+        metrics = {"confusion_matrix": functions.confusion_matrix, "scores": functions.scores}
+        live = LivePictures(out, val_set, spread(len(val_set), self.masks))
+        history = fit(
+            model, train_set, val_set, config=config, out=out, resume=self.resume, overwrite=self.overwrite,
+            progress=not self.quiet, after_epoch=live, **metrics,
+        )  # fmt: skip
+        figures(model, val_set, score(model, val_set, metrics, self.quiet, bootstrap=0), out)
+        return history
+
+    def _begin(self, model: Any, start: Path | None) -> None:
+        """Weights of another network first, if asked for."""
+        if start is not None:
+            from segkit.training.staging import start_from
+
+            kept = start_from(model, start)
+            click.echo(f"begins with {start}; new: {', '.join(kept) or 'nothing'}")
+        elif self.weights:
+            from segkit.models import copy_vgg16
             from segkit.vgg import load_vgg16
 
-            copy_vgg16(model, load_vgg16(None if pretrained == "imagenet" else pretrained), notebooks)
-        metrics = {"confusion_matrix": functions.confusion_matrix, "scores": functions.scores}
-        history = fit(
-            model, train_set, val_set, config=config, out=out, resume=resume, overwrite=overwrite,
-            progress=not quiet, **metrics,
-        )  # fmt: skip
-        plots.curves(history).savefig(out / "curves.png", dpi=110)
-        result = _score(model, val_set, metrics, quiet, bootstrap=0)
-        _figures(model, val_set, result, out)
-    best = history.best
-    click.echo(f"best epoch {best.epoch}: mean IoU {best.mean_iou:.4f}, pixel accuracy {best.pixel_accuracy:.4f}")
-    click.echo(f"written to {out}: best.safetensors, history.json, curves.png, gallery.png, confusion.png")
-
-
-@click.command()
-@_options("model")
-@click.option("--checkpoint", type=click.Path(path_type=Path), required=True, help="*.safetensors or *.pth")
-@_options("split", "out", "data")
-@click.option("--part", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
-@_options("notebooks", "quiet")
-def evaluate(
-    name: str, checkpoint: Path, split: str, out: Path, data: str | None, part: str, notebooks: Path, quiet: bool
-) -> None:
-    """Score a checkpoint on a fixed list of pictures.
-
-    Writes metrics.json (accuracies, mean IoU with a 95 % interval, IoU by class) and the figures gallery.png and
-    confusion.png.
-    """
-    with _readable_errors():
-        from segkit.checkpoints import load_checkpoint
-        from segkit.models import solution_functions
-
-        network = _network_class(name, notebooks)
-        functions = solution_functions(notebooks)
-        pictures = _pictures(data, split, part, functions.read_label)
-        model = load_checkpoint(network(_n_class()), checkpoint)
-        metrics = {"confusion_matrix": functions.confusion_matrix, "scores": functions.scores}
-        result = _score(model, pictures, metrics, quiet)
-        out.mkdir(parents=True, exist_ok=True)
-        _write_metrics(out / "metrics.json", result.to_json())
-        _figures(model, pictures, result, out)
-    low, high = result.mean_iou_interval
-    for class_name, value in result.iou.items():
-        click.echo(f"  {class_name:<12} {value:.4f}")
-    click.echo(
-        f"mean IoU {result.mean_iou:.4f} (95 % interval {low:.4f} to {high:.4f} over {result.images} pictures), "
-        f"pixel accuracy {result.pixel_accuracy:.4f}"
-    )
-    click.echo(f"written to {out}: metrics.json, gallery.png, confusion.png")
-
-
-def _network_class(name: str, notebooks: Path) -> type:
-    from segkit.models import MODELS, model_class
-
-    if name not in MODELS and ":" not in name:
-        choices = ", ".join(MODELS)
-        raise click.BadParameter(f"{name!r} is none of {choices}, nor FILE.ipynb:CLASS.", param_hint="--model")
-    return model_class(name, notebooks)
-
-
-def _n_class() -> int:
-    from segkit.facades import N_CLASS
-
-    return N_CLASS
-
-
-def _pictures(data: str | None, split: str, part: str, read_label: Callable) -> Any:
-    from segkit.facades import FacadeDataset, find_root
-
-    root = find_root("sample" if split == "sample" and data is None else data)
-    return FacadeDataset(root, split, part, read_label=read_label)
-
-
-def _score(model: Any, pictures: Any, metrics: dict, quiet: bool, bootstrap: int = 1000) -> Any:
-    from segkit.evaluation import evaluate
-
-    return evaluate(model, pictures, progress=not quiet, bootstrap=bootstrap, **metrics)
-
-
-def _write_metrics(path: Path, content: dict) -> None:
-    from segkit.atomic import replacing
-
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _figures(model: Any, pictures: Any, result: Any, out: Path, most: int = 4) -> None:
-    from segkit import plots
-    from segkit.evaluation import predict
-
-    chosen = range(min(most, len(pictures)))
-    images, labels = zip(*(pictures[index] for index in chosen), strict=True)
-    predictions = [predict(model, image) for image in images]
-    titles = [pictures.names[index] for index in chosen]
-    plots.gallery(images, labels, predictions, titles=titles).savefig(out / "gallery.png", dpi=110)
-    plots.confusion(result.hist).savefig(out / "confusion.png", dpi=110)
+            copy_vgg16(model, load_vgg16(None if self.weights == "imagenet" else self.weights), self.notebooks)

@@ -4,6 +4,7 @@ from segkit.plots.facades import gallery, legend, overlay
 from segkit.plots.geometry import alignment, crop_geometry
 from segkit.plots.network import network
 from segkit.plots.scores import confusion, curves
+from segkit.plots.stages import stages
 
 __all__ = [
     "alignment",
@@ -14,4 +15,5 @@ __all__ = [
     "legend",
     "network",
     "overlay",
+    "stages",
 ]

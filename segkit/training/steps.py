@@ -31,12 +31,23 @@ class Stepper:
         n_class: number of classes.
         device: where the network is.
         say: prints a line.
+        loss_of: see :func:`segmentation_loss`.
+        mass_of: what the sum of the losses of a batch is divided by, see :func:`label_mass`.
     """
 
     def __init__(
-        self, model: nn.Module, descent: Descent, pairs: Pairs, n_class: int, device: torch.device, say: Callable[[str], None]
+        self,
+        model: nn.Module,
+        descent: Descent,
+        pairs: Pairs,
+        n_class: int,
+        device: torch.device,
+        say: Callable[[str], None],
+        loss_of: Callable[..., Tensor] | None = None,
+        mass_of: Callable[..., Tensor] | None = None,
     ) -> None:
         self.model, self.descent, self.device, self.say = model, descent, device, say
+        self.loss_of, self.mass_of = loss_of or segmentation_loss, mass_of or label_mass
         self.memory = MemoryPlan()
         self.unread: list[tuple[int, Batch, Tensor, Tensor | None]] = []
         self.weight: Tensor | None = None
@@ -72,7 +83,7 @@ class Stepper:
     def _pieces(self, batch: Batch) -> Iterator[Callable[[], Tensor]]:
         at_once = self.memory.images_at_once(batch)
         whole = at_once >= len(batch.names)
-        total = None if whole else label_mass(batch.labels.to(self.device, non_blocking=True).long(), self.weight)
+        total = None if whole else self.mass_of(batch.labels.to(self.device, non_blocking=True).long(), self.weight)
         for begin in range(0, len(batch.names), at_once):
             part = slice(begin, begin + at_once)
             piece = batch._replace(
@@ -85,8 +96,8 @@ class Stepper:
         images = normalised(piece, self.device)
         labels = piece.labels.to(self.device, non_blocking=True).long()
         with self.descent.precision.autocast():
-            logits = self.model(images)  # (B, n_class, H, W)
-        return segmentation_loss(logits.float(), labels, self.weight, total)
+            logits = self.model(images)  # (B, n_class, H, W); of patches (B, n_class)
+        return self.loss_of(logits.float(), labels, self.weight, total)
 
     def _make_room(self, batch: Batch, error: Exception) -> None:
         tried = described(batch, self.memory.images_at_once(batch))

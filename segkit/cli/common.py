@@ -1,0 +1,98 @@
+"""What the commands that run networks share: options, whose class a name means, errors as one message, figures."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["figures", "n_class", "network_class", "options", "pictures", "readable_errors", "score"]
+
+SPLITS = click.Choice(["course", "base", "sample"])
+
+OPTIONS = {
+    "model": click.option(
+        "--model", "name", required=True, metavar="NAME",
+        help="fcn32s, fcn16s or fcn8s; or a class in a notebook: 2_fcn32s.ipynb:FCN32s",
+    ),
+    "split": click.option("--split", type=SPLITS, required=True, help="Which fixed lists of pictures."),
+    "out": click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for everything written."),
+    "data": click.option(
+        "--data", metavar="CMP_ROOT", help="Folder that holds base/.  [default: data/cmp_facade; the sample needs none]"
+    ),
+    "notebooks": click.option(
+        "--notebooks", type=click.Path(path_type=Path), default=".", metavar="FOLDER",
+        help="Where your notebooks are.  [default: this folder]",
+    ),
+    "quiet": click.option("--quiet", is_flag=True, help="No progress bars."),
+}  # fmt: skip
+
+
+def options(*names: str) -> Callable:
+    """Several of the shared options, shown by ``--help`` in this order."""
+
+    def add(command: Callable) -> Callable:
+        for name in reversed(names):
+            command = OPTIONS[name](command)
+        return command
+
+    return add
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Faults that a person can repair end in one message; a wrong name is bad usage, the rest a failure."""
+    from segkit.atomic import DiskFullError
+    from segkit.checkpoints import CheckpointError
+    from segkit.evaluation import EvaluationError
+    from segkit.facades import DataError
+    from segkit.models import ModelError
+    from segkit.training import TrainingError
+    from segkit.vgg import VGGError
+
+    try:
+        yield
+    except (CheckpointError, DataError, DiskFullError, EvaluationError, ModelError, TrainingError, VGGError) as error:
+        text = error.strerror if isinstance(error, DiskFullError) else str(error)
+        raise click.ClickException(text) from error
+
+
+def network_class(name: str, notebooks: Path) -> type:
+    from segkit.models import MODELS, model_class
+
+    if name not in MODELS and ":" not in name:
+        choices = ", ".join(MODELS)
+        raise click.BadParameter(f"{name!r} is none of {choices}, nor FILE.ipynb:CLASS.", param_hint="--model")
+    return model_class(name, notebooks)
+
+
+def n_class() -> int:
+    from segkit.facades import N_CLASS
+
+    return N_CLASS
+
+
+def pictures(data: str | None, split: str, part: str, read_label: Callable) -> Any:
+    from segkit.facades import FacadeDataset, find_root
+
+    root = find_root("sample" if split == "sample" and data is None else data)
+    return FacadeDataset(root, split, part, read_label=read_label)
+
+
+def score(model: Any, pictures: Any, metrics: dict, quiet: bool, bootstrap: int = 1000) -> Any:
+    from segkit.evaluation import evaluate
+
+    return evaluate(model, pictures, progress=not quiet, bootstrap=bootstrap, **metrics)
+
+
+def figures(model: Any, pictures: Any, result: Any, out: Path, most: int = 4) -> None:
+    from segkit import plots
+    from segkit.evaluation import predict
+
+    chosen = range(min(most, len(pictures)))
+    images, labels = zip(*(pictures[index] for index in chosen), strict=True)
+    predictions = [predict(model, image) for image in images]
+    titles = [pictures.names[index] for index in chosen]
+    plots.gallery(images, labels, predictions, titles=titles).savefig(out / "gallery.png", dpi=110)
+    plots.confusion(result.hist).savefig(out / "confusion.png", dpi=110)

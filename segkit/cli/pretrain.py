@@ -1,0 +1,50 @@
+"""``python -m segkit pretrain``: a VGG-16 trunk from the training facades alone."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from segkit.cli.common import n_class, options, pictures, readable_errors
+
+__all__ = ["pretrain"]
+
+
+@click.command()
+@options("split", "out", "data")
+@click.option("--epochs", type=click.IntRange(1), help="[default: 30]")
+@click.option("--patches", type=click.IntRange(1), help="Patches per picture and epoch.  [default: 8]")
+@click.option("--side", type=click.IntRange(32), help="Side of a patch in pixels.  [default: 224]")
+@click.option("--batch-size", type=click.IntRange(1), help="Patches per step.  [default: 64]")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: 1e-4]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--resume", is_flag=True, help="Go on with the run in --out; start if there is none.")
+@click.option("--overwrite", is_flag=True, help="Start again although --out holds a run.")
+@options("notebooks", "quiet")
+def pretrain(
+    split: str, out: Path, data: str | None, resume: bool, overwrite: bool, notebooks: Path, quiet: bool, **settings: Any
+) -> None:
+    """Train the VGG-16 trunk on the training facades, for machines that cannot have ImageNet's weights.
+
+    The network learns to say which share of a random patch belongs to which class. Writes vgg16_facades-CHECKSUM.pth, in
+    the layout of torchvision's VGG-16, and pretraining.json. Pictures of val and test are never read.
+
+    \b
+    Then:
+      python -m segkit train --model fcn8s --recipe fast --weights OUT/vgg16_facades-CHECKSUM.pth ...
+    """
+    if resume and overwrite:
+        raise click.UsageError("--resume goes on with a run, --overwrite starts again: give one of them.")
+    with readable_errors():
+        from segkit.models import solution_functions
+        from segkit.training import pretraining
+
+        changes = {key: value for key, value in settings.items() if value is not None}
+        config = dataclasses.replace(pretraining.PretrainConfig(), **changes)
+        train_set = pictures(data, split, "train", solution_functions(notebooks).read_label)
+        path = pretraining.pretrain(
+            train_set, n_class=n_class(), config=config, out=out, resume=resume, overwrite=overwrite, progress=not quiet
+        )
+    click.echo(f"written: {path} ({path.stat().st_size / 2**20:.0f} MiB) and {path.with_name('pretraining.json')}")
+    click.echo(f"use it:  python -m segkit train --model fcn8s --recipe fast --split {split} --weights {path} --out ...")

@@ -1,0 +1,69 @@
+"""Pictures of a run while it goes on: curves after every epoch, and what the network saw at three times."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from segkit import plots
+from segkit.atomic import replacing
+from segkit.evaluation import image_name, predict
+from segkit.training.run import EpochDone
+
+__all__ = ["LivePictures", "save_figure", "spread"]
+
+
+class LivePictures:
+    """To be called after each epoch: writes ``curves.png``, and ``stages.png`` with masks of a few images.
+
+    Masks are predicted after the first, the middle and the last epoch; those of before a kill are kept in ``stages.npz``.
+
+    Args:
+        out: folder of the run.
+        dataset: items ``(image, label)``.
+        chosen: which of them to predict; none draws curves alone.
+    """
+
+    def __init__(self, out: Path, dataset: Sequence, chosen: Sequence[int]) -> None:
+        self.out, self.chosen = Path(out), list(chosen)
+        pairs = [dataset[index] for index in self.chosen]
+        self.images, self.labels = [image for image, _ in pairs], [label for _, label in pairs]
+        self.names = [image_name(dataset, index) for index in self.chosen]
+        self.masks = self._read()
+
+    def __call__(self, done: EpochDone) -> None:
+        save_figure(plots.curves(done.history), self.out / "curves.png")
+        if done.epoch == 0:  # a run begins: what lies here is of another one
+            self.masks = {}
+        if self.chosen and (done.last or done.epoch in (1, (done.epochs + 1) // 2)):
+            self.masks[done.epoch] = [predict(done.model, image).numpy().astype(np.uint8) for image in self.images]
+            self._write()
+            save_figure(plots.stages(self.images, self.labels, self.masks, self.names), self.out / "stages.png")
+
+    def _write(self) -> None:
+        arrays = {f"{epoch}/{name}": mask for epoch, masks in self.masks.items() for name, mask in zip(self.names, masks, strict=True)}
+        with replacing(self.out / "stages.npz") as partial, open(partial, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    def _read(self) -> dict[int, list[np.ndarray]]:
+        """Masks of an interrupted run; none if they are of other images or cannot be read."""
+        try:
+            with np.load(self.out / "stages.npz", allow_pickle=False) as file:
+                epochs = sorted({int(key.partition("/")[0]) for key in file})
+                return {epoch: [file[f"{epoch}/{name}"] for name in self.names] for epoch in epochs}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return {}
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a picture in one step: who has it open never sees half of it."""
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most ``most`` of ``count`` positions, evenly spread."""
+    most = min(count, most)
+    return [round((place + 0.5) * count / most - 0.5) for place in range(most)]

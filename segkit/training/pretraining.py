@@ -1,0 +1,342 @@
+"""Training VGG-16 on the facades themselves, where ImageNet's weights cannot be had.
+
+The task needs nothing but label maps that are there anyway: say which share of a random patch belongs to which class. What
+is learned (the 13 convolutions and two hidden layers) has the layout of torchvision's file, so that everything which copies
+VGG-16 into an FCN works with it. Only training images are read; a tenth of them is held out to watch.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.atomic import replacing
+from segkit.download import hash_file
+from segkit.evaluation import best_device
+from segkit.facades import DataError
+from segkit.precision import choose_precision
+from segkit.progress import bar
+from segkit.training.batches import Augmentation, EpochBatches, fingerprint
+from segkit.training.descent import Descent, Diverged
+from segkit.training.loading import normalised, read_ahead
+from segkit.training.recipes import RECIPES
+from segkit.training.resuming import FREE, TrainingError, capture, demand_same_run, read_resume, restore, save_resume
+from segkit.training.sources import Pairs, open_pairs
+from segkit.training.steps import Stepper
+
+__all__ = ["PretrainConfig", "class_shares", "fresh_vgg16", "pretrain", "share_loss"]
+
+RECORD = "pretraining.json"
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of pretraining.
+
+    Attributes:
+        epochs: passes over the patches.
+        patches: per image and epoch.
+        side: of a patch in pixels; 224 makes fc6 see 7 x 7 cells, as in the FCN.
+        scale: range of the factor by which a picture is resized before a patch is cut.
+        batch_size: patches per step.
+        learning_rate: Adam's at the beginning; it falls to zero.
+        weight_decay: L2 penalty.
+        precision: see :mod:`segkit.precision`.
+        seed: of everything that is drawn.
+        workers: threads that prepare patches.
+        cache: see :class:`segkit.training.TrainConfig`.
+    """
+
+    epochs: int = 30
+    patches: int = 8
+    side: int = 224
+    scale: tuple[float, float] = (0.4, 1.0)
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    weight_decay: float = 5e-4
+    precision: str = "auto"
+    seed: int = 0
+    workers: int = 4
+    cache: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patches", "batch_size", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"Expected {name} above 0, but got {getattr(self, name)}.")
+        if self.side < 32:
+            raise ValueError(f"Expected a side of at least 32 pixels, which VGG-16 makes one cell of, but got {self.side}.")
+
+
+class _Repeated:
+    """Every image several times, for several patches of it."""
+
+    def __init__(self, pairs: Pairs, indices: Sequence[int], times: int) -> None:
+        self.pairs, self.indices, self.parallel = pairs, list(indices) * times, pairs.parallel
+        self.names = [pairs.names[index] for index in self.indices]
+        self.sizes = None if pairs.sizes is None else [pairs.sizes[index] for index in self.indices]
+
+    def load(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.pairs.load(self.indices[index])
+
+
+def fresh_vgg16(n_class: int) -> nn.Module:
+    """torchvision's VGG-16 with random weights; of its 1000 outputs the first ``n_class`` are used, the others stay zero."""
+    from torchvision.models import vgg16
+
+    model = vgg16(weights=None)
+    with torch.no_grad():
+        model.classifier[6].weight[n_class:].zero_()
+    return model
+
+
+def class_shares(labels: Tensor, n_class: int) -> Tensor:
+    """Share of each class in the labelled pixels of each patch.
+
+    Args:
+        labels: integers (B, H, W), 255 for unknown.
+        n_class: number of classes.
+
+    Returns:
+        FloatTensor (B, n_class); rows sum to 1, or to 0 where nothing is labelled.
+    """
+    counts = torch.stack([(labels == index).sum((1, 2)) for index in range(n_class)], 1).float()
+    return counts / counts.sum(1, keepdim=True).clamp(min=1)
+
+
+def share_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None, total: Tensor | None = None) -> Tensor:
+    """Cross entropy between the shares of the classes and the softmax of the outputs, per labelled patch.
+
+    Args:
+        logits: float32 (B, n_class), or more columns, which are left out.
+        labels: integers (B, H, W).
+        weight: FloatTensor (n_class,) of ones; its length is the number of classes.
+        total: number of labelled patches that the sum is divided by; None: those of this batch.
+    """
+    shares = class_shares(labels, len(weight))
+    losses = -(shares * F.log_softmax(logits[:, : len(weight)], 1)).sum()
+    return losses / (_labelled_patches(labels, weight) if total is None else total)
+
+
+def _labelled_patches(labels: Tensor, weight: Tensor | None) -> Tensor:
+    return class_shares(labels, len(weight)).sum().clamp(min=1)
+
+
+def pretrain(
+    train_set: Sequence,
+    *,
+    n_class: int,
+    config: PretrainConfig,
+    out: str | Path,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    device: torch.device | str | None = None,
+    network: Callable[[int], nn.Module] = fresh_vgg16,
+) -> Path:
+    """Train VGG-16 to tell the shares of the classes in patches of the training facades.
+
+    Args:
+        train_set: the training facades, and nothing else.
+        n_class: number of classes.
+        config: see :class:`PretrainConfig`.
+        out: folder for the weights, ``pretraining.json`` (settings, list of images, accuracies, sha256), and, until it is
+            done, ``resume.pt``.
+        resume: go on with the run in ``out``, if there is one.
+        overwrite: start again although ``out`` holds one.
+        progress: show bars and one line per epoch.
+        device: None takes the GPU if there is one.
+        network: makes the network from the number of classes.
+
+    Returns:
+        Path of the weights: ``vgg16_facades-`` and the first 8 digits of the file's sha256, as ``load_vgg16`` wants it.
+
+    Raises:
+        TrainingError: fewer than two images; the loss is no number; ``out`` holds another run.
+        DataError: a damaged file; the run can be resumed.
+    """
+    run = _Pretraining(train_set, n_class, config, Path(out), device, progress, network)
+    if run.record_file.exists() and resume:
+        return run.finished_file(same=True)
+    run.begin(resume, overwrite)
+    while run.epoch <= config.epochs:
+        run.train_epoch()
+    return run.finish()
+
+
+class _Pretraining:
+    def __init__(
+        self,
+        train_set: Sequence,
+        n_class: int,
+        config: PretrainConfig,
+        out: Path,
+        device: torch.device | str | None,
+        progress: bool,
+        network: Callable[[int], nn.Module],
+    ) -> None:
+        if len(train_set) < 2:
+            raise TrainingError(f"Expected at least two training images, one of them to watch, but got {len(train_set)}.")
+        self.config, self.n_class, self.progress, self.train_set = config, n_class, progress, train_set
+        self.record_file, self.resume_file = out / RECORD, out / "resume.pt"
+        self.device = torch.device(device) if device is not None else best_device()
+        torch.manual_seed(config.seed)
+        self.model = network(n_class).to(self.device)
+        precision = choose_precision(self.device, config.precision)
+        if precision.half:
+            self.model.to(memory_format=torch.channels_last)
+        pairs = open_pairs(train_set, config.cache)
+        held_out = max(1, len(train_set) // 10)
+        self.patches = _Repeated(pairs, range(len(train_set) - held_out), config.patches)
+        self.watched = _Repeated(pairs, range(len(train_set) - held_out, len(train_set)), config.patches)
+        steps = config.epochs * -(-len(self.patches.names) // config.batch_size)
+        recipe = dataclasses.replace(
+            RECIPES["fast"], recipe="pretrain", epochs=config.epochs, learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay, batch_size=config.batch_size, precision=config.precision, seed=config.seed,
+        )  # fmt: skip
+        self.descent = Descent(self.model, recipe, precision, steps)
+        self.stepper = Stepper(
+            self.model, self.descent, pairs, n_class, self.device, self._say, share_loss, _labelled_patches
+        )
+        self.stepper.weight = torch.ones(n_class, device=self.device)
+        self.epoch, self.records = 1, []
+
+    def description(self) -> dict:
+        """What must agree on resuming; the names are those of a training run."""
+        return dataclasses.asdict(self.config) | {
+            "schedule": "poly",
+            "model": type(self.model).__name__,
+            "parameters": sum(value.numel() for value in self.model.parameters()),
+            "train_images": fingerprint(self.train_set),
+        }
+
+    def begin(self, resume: bool, overwrite: bool) -> None:
+        """Start, or go on after the last epoch that was finished."""
+        if resume and self.resume_file.exists():
+            state = read_resume(self.resume_file)
+            demand_same_run(self.resume_file, state, self.description(), self.model)
+            restore(state, self.model)
+            self.descent.restore(state)
+            self.epoch, self.records = state["epoch"], state["records"]
+            self._say(f"resuming in epoch {self.epoch}")
+            return
+        there = [file for file in (self.record_file, self.resume_file) if file.exists()]
+        if there and not overwrite:
+            raise TrainingError(
+                f"{there[0]} is there: this folder already holds a pretraining run; nothing was changed. Go on with it "
+                "(--resume), replace it (--overwrite), or give another folder."
+            )
+        if self.record_file in there:
+            self.finished_file().unlink(missing_ok=True)
+        for file in there:
+            file.unlink()
+
+    def _batches(self, patches: _Repeated, epoch: int) -> EpochBatches:
+        config = self.config
+        return EpochBatches(
+            patches, seed=config.seed, epoch=epoch, batch_size=config.batch_size, pad_to=config.side, n_class=self.n_class,
+            augmentation=Augmentation(config.side, config.scale, True), pin=self.device.type == "cuda" and patches.parallel,
+        )  # fmt: skip
+
+    def train_epoch(self) -> None:
+        """All patches of an epoch, and a look at those that were held out."""
+        begun, losses, patches = time.monotonic(), 0.0, 0
+        batches = self._batches(self.patches, self.epoch)
+        self.model.train()
+        workers = self.config.workers if self.patches.parallel else 0
+        shown = bar(
+            read_ahead(batches, 0, workers), total=len(batches), show=self.progress, leave=False, unit="batch",
+            desc=f"epoch {self.epoch}/{self.config.epochs}",
+        )  # fmt: skip
+        try:
+            for number, batch in enumerate(shown):
+                self.stepper.step(batch, number)
+                if (number + 1) % self.descent.config.read_every == 0 or number + 1 == len(batches):
+                    for loss, count in self.stepper.read():
+                        losses, patches = losses + loss * count, patches + count
+        except Diverged as error:
+            raise TrainingError(self._diverged(error)) from error
+        except MemoryError as error:
+            raise TrainingError(f"{error} A smaller --batch-size or --side needs less.") from error
+        except DataError as error:
+            raise DataError(f"{error}\nEpoch {self.epoch - 1} is the last that is kept; repair the file and use --resume.") from error
+        right, usual = self._watch()
+        self.records.append({
+            "epoch": self.epoch, "loss": losses / max(patches, 1), "held_out_majority_right": right,
+            "held_out_most_common_class": usual, "seconds": round(time.monotonic() - begun, 3),
+        })  # fmt: skip
+        self._say(
+            f"epoch {self.epoch}/{self.config.epochs}  loss {losses / max(patches, 1):.3f}  held out: largest class right in "
+            f"{right:.3f} of the patches (one answer for all: {usual:.3f})  {time.monotonic() - begun:.0f} s"
+        )
+        self.epoch += 1
+        position = {"epoch": self.epoch, "records": self.records, "description": self.description()}
+        save_resume(self.resume_file, position | capture(self.model) | self.descent.state())
+
+    def _diverged(self, error: Diverged) -> str:
+        kept = f"{self.resume_file} holds epoch {self.epoch - 1}. " if self.resume_file.exists() else ""
+        return (
+            f"The loss became {error} in epoch {self.epoch}, batch {error.batch} ({', '.join(error.names[:4])}, ...), at "
+            f"learning rate {self.descent.learning_rate:.1e}. {kept}Start in another folder with a smaller rate."
+        )
+
+    @torch.inference_mode()
+    def _watch(self) -> tuple[float, float]:
+        """Share of held-out patches whose largest class was named, and the share that one constant answer would get."""
+        self.model.eval()
+        found, wanted = [], []
+        batches = self._batches(self.watched, 0)  # the same patches after every epoch
+        for batch in read_ahead(batches, 0, self.config.workers if self.watched.parallel else 0):
+            with self.descent.precision.autocast():
+                logits = self.model(normalised(batch, self.device))
+            shares = class_shares(batch.labels.to(self.device), self.n_class)
+            labelled = shares.sum(1) > 0
+            found.append(logits[labelled, : self.n_class].argmax(1))
+            wanted.append(shares[labelled].argmax(1))
+        answers, truth = torch.cat(found), torch.cat(wanted)
+        usual = torch.bincount(truth, minlength=1).max() / max(len(truth), 1)
+        return float((answers == truth).float().mean()), float(usual)
+
+    def finish(self) -> Path:
+        """Write the weights under the name that carries their checksum, and the record."""
+        unnamed = self.resume_file.with_name("vgg16_facades.pth")
+        state = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
+        with replacing(unnamed) as partial, open(partial, "wb") as file:
+            torch.save(state, file)
+        digest = hash_file(unnamed)
+        path = unnamed.rename(unnamed.with_name(f"vgg16_facades-{digest[:8]}.pth"))
+        record = {
+            "schema": "segkit-pretraining/1", "file": path.name, "sha256": digest, "bytes": path.stat().st_size,
+            "config": self.description(), "device": self.device.type, "computed_in": self.descent.precision.name,
+            "task": "shares of the classes in random patches of the training facades", "epochs": self.records,
+        }  # fmt: skip
+        with replacing(self.record_file) as partial:
+            partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        self.resume_file.unlink(missing_ok=True)
+        return path
+
+    def finished_file(self, same: bool = False) -> Path:
+        """The weights that the record names; with ``same``, only if its settings are those of this run."""
+        try:
+            record = json.loads(self.record_file.read_text(encoding="utf-8"))
+            there, path = record["config"], self.record_file.with_name(record["file"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise TrainingError(f"{self.record_file} is no record of a pretraining run ({error}). Give another folder.") from error
+        wanted = json.loads(json.dumps(self.description()))
+        differing = [name for name in wanted if there.get(name) != wanted[name] and name not in FREE]
+        if same and differing:
+            name = differing[0]
+            raise TrainingError(
+                f"{self.record_file}: the finished run there has {name} {there.get(name)!r}, now {wanted[name]!r} is asked for; "
+                "nothing was changed. Give another folder, or --overwrite."
+            )
+        return path
+
+    def _say(self, text: str) -> None:
+        if self.progress:
+            print(text, flush=True)
