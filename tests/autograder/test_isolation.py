@@ -491,7 +491,9 @@ zygote.launch(Room(folder), [str(zygote.inside(folder) / "worker.py"), "1"], (),
 """
     judge = subprocess.Popen([sys.executable, "-c", code])
     try:
-        wait_until(lambda: len(relatives(scratch)) >= 2 + 3 * level.forked, 15)
+        # the worker and its daemon; guards, and what forks workers, show themselves to root only
+        many = 5 if level.forked and os.geteuid() == 0 else 2
+        wait_until(lambda: len(relatives(scratch)) >= many, 15)
     finally:
         judge.kill()
         judge.wait()
