@@ -184,15 +184,29 @@ def _by_hash(entry: dict[str, Any], root: Path | None) -> Checkpoint:
     wanted, size = str(entry.get("sha256", "")).lower(), entry.get("bytes")
     where = str(entry.get("where", ""))[:200]
     if root is None:
-        return Checkpoint(None, wanted, f"named in checkpoints.json (at {where!r}), but the grader was given no --checkpoints")
+        return Checkpoint(
+            None, wanted, f"named in checkpoints.json (at {where!r}), but the grader was given no --checkpoints FOLDER to look in"
+        )
     candidates = [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix in CHECKPOINT_SUFFIXES]
     for path in candidates:
         if path.stat().st_size == size and file_sha256(path) == wanted:
             return Checkpoint(path, wanted)
     return Checkpoint(
-        None, wanted, f"named in checkpoints.json (at {where!r}, {size} bytes, sha256 {wanted[:12]}...), but no such file "
-        "lies where the grader was told to look"
+        None, wanted, f"named in checkpoints.json (at {where!r}, {size} bytes, sha256 {wanted[:12]}...), but "
+        f"{_in_its_place(where, candidates, root)}"
     )  # fmt: skip
+
+
+def _in_its_place(where: str, candidates: list[Path], root: Path) -> str:
+    """What lies where a named checkpoint should: nothing, or another file."""
+    place = f"/{where.strip('/')}"
+    found = [path for path in candidates if where.strip("/") and f"/{path.relative_to(root).as_posix()}".endswith(place)]
+    if len(found) != 1:
+        return "no such file lies where the grader was told to look: put it below the folder of --checkpoints and grade again"
+    return (
+        f"the file there is another one ({found[0].stat().st_size} bytes, sha256 {file_sha256(found[0])[:12]}...): was it trained on or "
+        "saved anew after the hand-in? Put back the file that was handed in, or hand in again, and grade again"
+    )
 
 
 def _checkpoints(folder: Path, rubric: Rubric, root: Path | None, notes: list[str]) -> dict[str, Checkpoint]:
