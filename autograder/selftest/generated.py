@@ -96,7 +96,7 @@ def _calls(path: tuple, node: ast.Call) -> Iterator[_Site]:
             yield _Site(path, f"{text} -> {ast.unparse(changed)}", changed)
     for index, keyword in enumerate(node.keywords):
         changed = ast.Call(node.func, node.args, [k for n, k in enumerate(node.keywords) if n != index])
-        yield _Site(path, f"{keyword.arg}={ast.unparse(keyword.value)} left out", changed)
+        yield _Site(path, f"{ast.unparse(node.func)}: {keyword.arg}={ast.unparse(keyword.value)} left out", changed)
     if len(node.args) == 1 and not node.keywords:
         yield _Site(path, f"{text} -> {ast.unparse(node.args[0])}", node.args[0])
     if isinstance(node.func, ast.Attribute) and not isinstance(node.func.value, ast.Name):

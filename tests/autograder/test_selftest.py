@@ -124,7 +124,7 @@ def test_changes_are_those_of_the_first_order():
     ''')
     words = [change.what.partition(": ")[2] for change in changes_of(source)]
     assert "2 -> 3" in words and "2 -> 1" in words and "a + 2 -> a - 2" in words and "True -> False" in words
-    assert "deleted: c = a + 2" in words and "a < b -> a <= b" in words and "deep=True left out" in words
+    assert "deleted: c = a + 2" in words and "a < b -> a <= b" in words and "g: deep=True left out" in words
     assert "g(a, c, deep=True) -> g(c, a, deep=True)" in words
     assert not any("7" in word for word in words), "a docstring is no code"
 
