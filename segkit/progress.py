@@ -12,7 +12,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from tqdm.auto import tqdm
 
-__all__ = ["bar"]
+__all__ = ["bar", "say"]
 
 
 def bar(items: Iterable | None = None, *, show: bool = True, **options: object) -> tqdm:
@@ -24,3 +24,9 @@ def bar(items: Iterable | None = None, *, show: bool = True, **options: object) 
         **options: passed to tqdm (``desc``, ``total``, ``unit``, ``initial``).
     """
     return tqdm(items, disable=not show, file=sys.stdout, dynamic_ncols=True, **options)
+
+
+def say(text: str) -> None:
+    """Print a line on stdout; a bar that is being shown moves below it."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()

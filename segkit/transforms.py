@@ -5,6 +5,7 @@ nearest pixel, for a class number between two classes means nothing; what is add
 unknown (255).
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -185,7 +186,7 @@ class RandomScaleCrop(_Random):
         factor = self.low + (self.high - self.low) * self.uniform()
         height, width = label.shape
         if self.side is not None:
-            height, width = (min(size, max(1, round(self.side / factor))) for size in label.shape)
+            height, width = (min(size, math.ceil(self.side / factor)) for size in label.shape)
         top, left = self.integer(label.shape[0] - height), self.integer(label.shape[1] - width)
         window = (..., slice(top, top + height), slice(left, left + width))
         size = [max(1, round(length * factor)) for length in (height, width)]

@@ -21,7 +21,7 @@ from segkit.download import hash_file
 from segkit.evaluation import best_device
 from segkit.facades import DataError
 from segkit.precision import choose_precision
-from segkit.progress import bar
+from segkit.progress import bar, say
 from segkit.training.batches import Augmentation, EpochBatches, fingerprint
 from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import normalised, read_ahead
@@ -339,4 +339,4 @@ class _Pretraining:
 
     def _say(self, text: str) -> None:
         if self.progress:
-            print(text, flush=True)
+            say(text)

@@ -18,7 +18,7 @@ from segkit.evaluation import Evaluation, best_device, evaluate
 from segkit.facades import DataError
 from segkit.history import EpochRecord, History
 from segkit.precision import choose_precision
-from segkit.progress import bar
+from segkit.progress import bar, say
 from segkit.training.batches import Augmentation, Batch, EpochBatches, fingerprint
 from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import read_ahead
@@ -350,7 +350,7 @@ class _Run:
 
     def _say(self, text: str) -> None:
         if self.progress:
-            print(text, flush=True)
+            say(text)
 
 
 def _duration(seconds: float) -> str:

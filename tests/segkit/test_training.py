@@ -16,11 +16,11 @@ from torch import nn
 
 import segkit.training.run
 from segkit.atomic import DiskFullError
-from segkit.training.batches import Augmentation, EpochBatches
-from segkit.training.sources import PlainPairs
 from segkit.evaluation import evaluate
 from segkit.history import History
 from segkit.training import RECIPES, TrainConfig, TrainingError, fit
+from segkit.training.batches import Augmentation, EpochBatches
+from segkit.training.sources import PlainPairs
 
 N = 3
 

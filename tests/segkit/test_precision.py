@@ -1,0 +1,61 @@
+"""Which number format is chosen where: the decisions, with the hardware's answers put in its mouth."""
+
+import pytest
+import torch
+
+import segkit.precision
+from segkit.precision import Precision, best_device, choose_precision
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU that answers as real ones do: a T4 says yes to bfloat16 unless asked about emulation."""
+
+    def make(native: bool):
+        def supported(including_emulation: bool = True) -> bool:
+            return native or including_emulation
+
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "Tesla T4")
+        return torch.device("cuda")
+
+    return make
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float16")])
+def test_a_gpu_computes_in_the_16_bits_of_its_hardware(gpu, native, expected):
+    chosen = choose_precision(gpu(native))
+    assert chosen == Precision(expected, "cuda") and chosen.half
+    assert chosen.needs_scaling == (expected == "float16")
+
+
+@pytest.mark.parametrize("kind", ["cpu", "mps"])
+def test_elsewhere_it_is_float32(kind):
+    chosen = choose_precision(torch.device(kind))
+    assert chosen.name == "float32" and not chosen.half and not chosen.needs_scaling
+
+
+def test_emulated_bfloat16_is_refused_by_name(gpu):
+    with pytest.raises(ValueError, match="Tesla T4 has no bfloat16 in hardware. Use precision 'auto' or 'float16'"):
+        choose_precision(gpu(False), "bfloat16")
+
+
+def test_what_a_device_lacks_is_refused():
+    with pytest.raises(ValueError, match="on this device .cpu., but got 'float16'"):
+        choose_precision(torch.device("cpu"), "float16")
+    with pytest.raises(ValueError, match="Expected precision auto, float32, bfloat16, float16, but got 'half'"):
+        choose_precision(torch.device("cpu"), "half")
+
+
+def test_autocast_computes_convolutions_in_the_chosen_format():
+    layer, x = torch.nn.Conv2d(3, 4, 3), torch.rand(1, 3, 8, 8)
+    for name in ("float32", "bfloat16"):
+        with Precision(name, "cpu").autocast():
+            assert layer(x).dtype == getattr(torch, name)
+
+
+@pytest.mark.parametrize(("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_the_best_device_is_taken(monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr(segkit.precision.torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(segkit.precision.torch.backends.mps, "is_available", lambda: mps)
+    assert best_device().type == expected
