@@ -21,7 +21,7 @@ PACKAGES = Path(__file__).resolve().parents[2]
 REASONS = {
     "submission": "submission changed", "elsewhere": "submission changed", "rubric": "rubric changed", "checks": "kit changed",
     "kit": "kit changed", "seed": "seed changed", "data": "data changed", "isolation": "isolation changed",
-    "device": "device changed", "only": "other checks asked for", "limits": "time limit changed",
+    "device": "device changed", "only": "other checks asked for", "limits": "time limit changed", "predictions": "predictions changed",
 }  # fmt: skip
 NO_CHECKS = ("corpus", "release")
 
@@ -41,6 +41,7 @@ def run_key(run: Run) -> dict[str, str]:
         "device": "cuda" if run.uses_gpu else "cpu",
         "only": ",".join(settings.only),
         "limits": f"{settings.seconds:g} s",
+        "predictions": _listing(settings.predictions) if settings.predictions else "",
     }
 
 
@@ -57,6 +58,13 @@ def kit_digest() -> str:
     files = [*(PACKAGES / "segkit").rglob("*.py"), *grader.glob("*.py"), *(grader / "sandbox").glob("*.py")]
     versions = f"torch {torch.__version__} numpy {numpy.__version__}"
     return hashlib.sha256(f"{_digest(PACKAGES, files)} {versions}".encode()).hexdigest()
+
+
+def _listing(folder: Path) -> str:
+    """Hash of what lies in a folder, without reading gigabytes of predictions: names, sizes and times."""
+    files = [(path.relative_to(folder).as_posix(), path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    listed = [(name, status.st_size, status.st_mtime_ns) for name, status in files]
+    return hashlib.sha256(repr(listed).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _digest(folder: Path, files: Iterable[Path]) -> str:

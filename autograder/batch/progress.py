@@ -1,5 +1,6 @@
 """How far a run is, and how long it will take: a bar in a terminal, else a line for each submission."""
 
+import heapq
 import json
 import sys
 import time
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 __all__ = ["Estimate", "Progress", "about", "elapsed", "put_mark"]
 
-RECENT = 30
+RECENT = 100  # submissions whose times count
 
 
 def elapsed(started: float) -> str:
@@ -62,7 +63,7 @@ class Estimate:
                 the gate being measured the seconds in all and the seconds left (0 for none).
         """
         running = [mark["gate"] for mark in marks.values() if mark["gate"]]
-        recent = self._seconds[-RECENT:]  # a judge's first submission pays for its start
+        recent = self._seconds[-RECENT:]
         own = sum(recent) / len(recent) if recent else 0.0
         gate = self._gate_seconds / self._checkpoints if self._checkpoints else sum(running) / len(running) if running else 0.0
         if not self._seconds and not running:
@@ -70,9 +71,15 @@ class Estimate:
         needs = {name: own + gate * count for name, count in self.left.items()}
         for name in needs.keys() & marks.keys():
             needs[name] = max(needs[name] - (time.time() - marks[name]["began"]), marks[name]["left"], 0.0)
-        side_by_side = sum(needs.values()) / max(1, min(self.jobs, len(needs)))
-        at_the_gate = gate * sum(self.left.values()) / (self.gates or self.jobs)
-        return max([side_by_side, at_the_gate, *(needs[name] for name in needs.keys() & marks.keys())], default=0.0)
+        places = [needs[name] for name in needs.keys() & marks.keys()]
+        places += [0.0] * (max(1, self.jobs) - len(places))
+        heapq.heapify(places)
+        for name, seconds in needs.items():
+            if name not in marks:  # whichever judge is free first takes it
+                heapq.heapreplace(places, places[0] + seconds)
+        measured = sum(mark["gate"] - mark["left"] for mark in marks.values())
+        at_the_gate = (gate * sum(self.left.values()) - measured) / self.gates if 0 < self.gates < self.jobs else 0.0
+        return max(*places, at_the_gate)
 
 
 def put_mark(path: Path, name: str, began: float, text: str, gate: float = 0.0, left: float = 0.0) -> None:
