@@ -5,20 +5,37 @@ number. Counting and scoring themselves are the student's functions and come in 
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.facades import CLASSES, IGNORE_INDEX
-from segkit.precision import best_device
-from segkit.progress import bar
+from segkit.facades import CLASSES
+from segkit.precision import best_device, choose_precision
 
-__all__ = ["Evaluation", "EvaluationError", "best_device", "evaluate", "predict"]
+if TYPE_CHECKING:
+    from segkit.training.measuring import Counts
+
+__all__ = [
+    "Evaluation",
+    "EvaluationError",
+    "best_device",
+    "check_logits",
+    "evaluate",
+    "evaluating",
+    "image_name",
+    "plain_counts",
+    "predict",
+    "scored",
+]
+
+PIXELS_AT_ONCE = 2**22
+"""Most pixels of a batch on a GPU: five facades of usual size keep it busy, more would only take memory."""
 
 
 class EvaluationError(ValueError):
@@ -34,11 +51,15 @@ class Evaluation:
         pixel_accuracy: share of right pixels, 0..1.
         mean_accuracy: mean over the classes of the share of their pixels that was found.
         frequency_weighted_iou: IoU weighted with the pixel frequency of each class.
-        mean_iou: mean IoU over the classes that occur.
+        mean_iou: mean IoU over the classes that occur ("macro": every class weighs the same).
         mean_iou_interval: 95 % bootstrap interval of ``mean_iou`` over images; None if not asked for.
         iou: IoU by class name, NaN where the class is absent.
         loss: mean over the images of their mean cross entropy per labelled pixel.
         images: number of images.
+        intervals: 95 % bootstrap intervals over images: of ``pixel_accuracy``, of ``mean_iou``, and of each class under its
+            name; empty if not asked for.
+        by_image: like ``hist``, one matrix per image (images, n, n), in the order of the dataset.
+        ties: labelled pixels whose two best logits rounding may exchange; None if they were not counted.
     """
 
     hist: np.ndarray
@@ -50,6 +71,16 @@ class Evaluation:
     iou: dict[str, float]
     loss: float
     images: int
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    by_image: np.ndarray | None = None
+    ties: int | None = None
+
+    @property
+    def micro_iou(self) -> float:
+        """Intersections of all classes over their unions, both added up first: every pixel weighs the same."""
+        hit = self.hist.trace()
+        union = 2 * self.hist.sum() - hit  # a wrong pixel is in the unions of two classes
+        return float(hit / union) if union else math.nan
 
     def to_json(self) -> dict:
         """The content of ``metrics.json``: plain values, NaN as None."""
@@ -61,6 +92,12 @@ class Evaluation:
             "mean_iou": _plain(self.mean_iou),
             "mean_iou_interval": None if interval is None else [_plain(value) for value in interval],
             "iou": {name: _plain(value) for name, value in self.iou.items()},
+            "macro_iou": _plain(self.mean_iou),
+            "micro_iou": _plain(self.micro_iou),
+            "intervals": {name: [_plain(value) for value in both] for name, both in self.intervals.items()},
+            "loss": _plain(self.loss),
+            "images": self.images,
+            "ties": self.ties,
         }
 
 
@@ -76,16 +113,22 @@ def evaluate(
     bootstrap: int = 1000,
     seed: int = 0,
     autocast: bool = False,
+    precision: str = "float32",
+    threads: int | None = None,
+    ties: bool = False,
 ) -> Evaluation:
-    """Score a network over a dataset, one full-size image at a time.
+    """Score a network over a dataset of full-size images.
 
     Runs in evaluation mode without gradients; afterwards the network is back in the mode and on the device
-    in which it was.
+    in which it was. On a CPU the counts are those of a plain loop, to the integer. On a GPU images of equal size go
+    through the network together, and pixels whose two best logits tie within rounding may be counted otherwise; ``ties``
+    tells how many those are.
 
     Args:
-        model: maps (1, 3, H, W) to logits (1, n_class, H, W).
+        model: maps (B, 3, H, W) to logits (B, n_class, H, W); B is 1 on a CPU.
         dataset: items ``(image (3, H, W), label (H, W))``; ``.names`` is used in messages if it is there.
-        confusion_matrix: ``(pred, gt, n_class) -> (n, n)`` counts; gets two LongTensors (H, W) on the CPU.
+        confusion_matrix: ``(pred, gt, n_class) -> (n, n)`` counts; gets two LongTensors (H, W) on the CPU, or, where it
+            has an attribute ``on_device``, that function is called with tensors on the device.
         scores: ``(hist) -> (pixel_accuracy, iou, mean_iou)``; gets what ``confusion_matrix`` returns,
             summed, as an array or a tensor accordingly.
         device: where to compute; None takes the GPU if there is one.
@@ -93,29 +136,31 @@ def evaluate(
         class_names: names for ``Evaluation.iou``; the facades' own for 12 classes by default.
         bootstrap: number of resamplings of the images for the interval, 0 for none.
         seed: of the resampling.
-        autocast: compute in bfloat16 where that is safe (GPU).
+        autocast: the same as ``precision="bfloat16"``.
+        precision: number format of the convolutions, see :func:`segkit.precision.choose_precision`.
+        threads: that decode images ahead; None for as many as are of use.
+        ties: count the pixels whose class rounding decides, too.
 
     Returns:
         An :class:`Evaluation`.
 
     Raises:
-        EvaluationError: no images, or outputs of another shape than promised; the image is named.
+        EvaluationError: no images; outputs of another shape than promised, a label out of range, or no memory: the image
+            is named.
+        ValueError: a precision that the device lacks.
     """
+    from segkit.training.measuring import measure, read_pairs  # which needs the functions below
+
     if len(dataset) == 0:
         raise EvaluationError("The dataset is empty: there is nothing to evaluate.")
-    hists, losses, as_tensor = [], [], False
-    with _evaluating(model, device) as device:
-        for index in bar(range(len(dataset)), show=progress, desc="evaluating", unit="image", leave=False):
-            image, label = dataset[index]
-            logits = _logits(model, image.to(device), autocast)  # (1, n_class, H, W)
-            name = image_name(dataset, index)
-            _check_logits(logits, label, name)
-            losses.append(F.cross_entropy(logits, label[None].to(device), ignore_index=IGNORE_INDEX).item())
-            counts = confusion_matrix(logits.argmax(1)[0].cpu(), label.cpu(), logits.shape[1])
-            as_tensor = isinstance(counts, Tensor)
-            hists.append(_counts(counts, logits.shape[1], name))
-    score = _scorer(scores, as_tensor, hists[0].shape[0])
-    return _evaluation(np.stack(hists), score, losses, class_names, bootstrap, seed)
+    device = torch.device(device) if device is not None else best_device()
+    gpu = device.type == "cuda"
+    counts = measure(
+        model, read_pairs(dataset), device=device, precision=choose_precision(device, "bfloat16" if autocast else precision),
+        confusion_matrix=confusion_matrix, threads=(8 if gpu else 1) if threads is None else threads,
+        most_pixels=PIXELS_AT_ONCE if gpu else 0, ties=ties, progress=progress,
+    )  # fmt: skip
+    return scored(counts, scores, class_names, bootstrap, seed)
 
 
 def predict(model: nn.Module, image: Tensor) -> Tensor:
@@ -135,10 +180,10 @@ def predict(model: nn.Module, image: Tensor) -> Tensor:
     image = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
     if image.ndim != 3:
         raise EvaluationError(f"Expected one image (3, H, W), but got {tuple(image.shape)}.")
-    with _evaluating(model, _device_of(model)) as device:
-        logits = _logits(model, image.to(device), autocast=False)
-    _check_logits(logits, torch.empty(image.shape[1:]), "this image")
-    return logits.argmax(1)[0].cpu()
+    with evaluating(model, _device_of(model)) as device:
+        logits = model(image[None].to(device))
+    check_logits(logits, torch.empty(image.shape[1:]), "this image")
+    return logits.float().argmax(1)[0].cpu()
 
 
 def image_name(dataset: object, index: int) -> str:
@@ -151,7 +196,7 @@ def image_name(dataset: object, index: int) -> str:
 
 
 @contextmanager
-def _evaluating(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
+def evaluating(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
     """Evaluation mode without gradients on ``device``; module by module back to what it was."""
     home = _device_of(model)
     device = torch.device(device) if device is not None else best_device()
@@ -171,28 +216,37 @@ def _device_of(model: nn.Module) -> torch.device:
     return next((value.device for value in model.parameters()), torch.device("cpu"))
 
 
-def _logits(model: nn.Module, image: Tensor, autocast: bool) -> Tensor:
-    with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=autocast):
-        out = model(image[None])
-    return out.float() if isinstance(out, Tensor) else out
+def check_logits(logits: object, label: Tensor, name: str, count: int = 1) -> None:
+    """See that a network returned scores for every pixel.
 
+    Args:
+        logits: what it returned.
+        label: label map of the images, (H, W).
+        name: of the (first) image.
+        count: number of images in the batch.
 
-def _check_logits(logits: object, label: Tensor, name: str) -> None:
+    Raises:
+        EvaluationError: it did not.
+    """
     size = tuple(label.shape)
     found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if not isinstance(logits, Tensor) or len(found) != 4 or found[0] != 1 or found[2:] != size:
+    if not isinstance(logits, Tensor) or len(found) != 4 or found[0] != count or found[2:] != size:
         hint = " (was argmax taken in forward? The network must return one score per class)"
         raise EvaluationError(
-            f"{name}: expected network output (1, n_class, {size[0]}, {size[1]}), but got {found}"
-            f"{hint if found == (1, *size) else ''}."
+            f"{name}: expected network output ({count}, n_class, {size[0]}, {size[1]}), but got {found}"
+            f"{hint if found == (count, *size) else ''}."
         )
 
 
 # -- counting and scoring ----------------------------------------------------------------------------
 
 
-def _counts(counts: object, n_class: int, name: str) -> np.ndarray:
-    """The counts of one image as int64 (float64 where the function counts in floats): narrow types overflow."""
+def plain_counts(counts: object, n_class: int, name: str) -> np.ndarray:
+    """The counts of one image as int64 (float64 where the function counts in floats): narrow types overflow.
+
+    Raises:
+        EvaluationError: they are no n_class x n_class numbers.
+    """
     array = counts.detach().cpu().numpy() if isinstance(counts, Tensor) else np.asarray(counts)
     if array.shape != (n_class, n_class) or array.dtype.kind not in "iufb":
         raise EvaluationError(
@@ -222,41 +276,57 @@ def _scorer(scores: Callable, as_tensor: bool, n_class: int) -> Callable[[np.nda
     return score
 
 
-def _evaluation(
-    hists: np.ndarray,
-    score: Callable,
-    losses: list[float],
-    class_names: Sequence[str] | None,
-    bootstrap: int,
-    seed: int,
+def scored(
+    counts: "Counts", scores: Callable, class_names: Sequence[str] | None = None, bootstrap: int = 0, seed: int = 0
 ) -> Evaluation:
-    hist = hists.sum(0)
+    """Score what was counted over a dataset.
+
+    Args:
+        counts: of :func:`segkit.training.measuring.measure`.
+        scores: see :func:`evaluate`; so are the others.
+
+    Raises:
+        EvaluationError: ``scores`` returned something else than scores.
+    """
+    hists = counts.hists
+    hist, score = hists.sum(0), _scorer(scores, counts.as_tensor, hists.shape[1])
     accuracy, iou, mean_iou = score(hist)
+    names = _names(class_names, len(iou))
     labelled = hist.sum(1)  # pixels by true class
     seen = labelled > 0
     found = hist.diagonal()[seen] / labelled[seen]
     frequency = labelled / max(labelled.sum(), 1)
-    losses = [value for value in losses if not math.isnan(value)] or [math.nan]  # NaN: nothing labelled there
+    losses = [value for value in counts.losses if not math.isnan(value)] or [math.nan]  # NaN: nothing labelled there
+    intervals = _intervals(hists, score, names, bootstrap, seed) if bootstrap else {}
     return Evaluation(
         hist=hist,
         pixel_accuracy=accuracy,
         mean_accuracy=float(found.mean()) if seen.any() else math.nan,
         frequency_weighted_iou=float((frequency[seen] * iou[seen]).sum()) if seen.any() else math.nan,
         mean_iou=mean_iou,
-        mean_iou_interval=_interval(hists, score, bootstrap, seed) if bootstrap else None,
-        iou=dict(zip(_names(class_names, len(iou)), iou.tolist(), strict=True)),
+        mean_iou_interval=intervals.get("mean_iou"),
+        iou=dict(zip(names, iou.tolist(), strict=True)),
         loss=float(np.mean(losses)),
         images=len(hists),
+        intervals=intervals,
+        by_image=hists,
+        ties=counts.ties,
     )
 
 
-def _interval(hists: np.ndarray, score: Callable, bootstrap: int, seed: int) -> tuple[float, float]:
-    """Percentile bootstrap over images (Efron 1979): how far the mean IoU moves with other images drawn."""
+def _intervals(
+    hists: np.ndarray, score: Callable, names: Sequence[str], bootstrap: int, seed: int
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap over images (Efron 1979): how far the scores move with other images drawn."""
     n = len(hists)
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=bootstrap)  # (bootstrap, n)
-    means = [score(np.tensordot(draw.astype(hists.dtype), hists, 1))[2] for draw in draws]
-    low, high = np.nanpercentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    drawn = [score(np.tensordot(draw.astype(hists.dtype), hists, 1)) for draw in draws]
+    values = np.array([[accuracy, mean_iou, *iou] for accuracy, iou, mean_iou in drawn])  # (bootstrap, 2 + n_class)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a class that no image has: NaN
+        low, high = np.nanpercentile(values, [2.5, 97.5], axis=0)
+    pairs = zip(low.tolist(), high.tolist(), strict=True)
+    return dict(zip(["pixel_accuracy", "mean_iou", *names], pairs, strict=True))
 
 
 def _names(class_names: Sequence[str] | None, n_class: int) -> list[str]:

@@ -1,0 +1,349 @@
+"""Running a network over pictures of full size and counting its pixels: as exact as a plain loop, and sooner.
+
+Where a GPU computes, nothing waits for it: pictures are decoded ahead by threads and sent as bytes, counts stay over there
+(or label maps come back as bytes, and a thread counts), and what is read back comes at the end. On a CPU the network sees
+exactly what a plain loop would show it, so the counts are equal to the integer.
+
+Only pictures of equal size share a batch. Padding would be felt: the 100 zeros around a picture are what the paper has, and
+the biases turn them into features that fc6, which sees 404 pixels, mixes into the scores far inside (a test shows it).
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.evaluation import EvaluationError, check_logits, evaluating, plain_counts
+from segkit.facades import IGNORE_INDEX
+from segkit.precision import Precision
+from segkit.progress import bar
+from segkit.training.batches import Batch, collate
+from segkit.training.loading import normalised, read_ahead
+from segkit.training.memory import MemoryPlan, means_out_of_memory
+from segkit.training.sources import DecodedPairs, Pairs, PlainPairs
+
+__all__ = ["Counts", "batches_of_one_size", "measure", "near_ties", "read_pairs", "tie_tolerance"]
+
+WAITING = 8
+"""Label maps that may wait for the counting thread; more would fill the memory where the counting is slow."""
+
+
+@dataclass
+class Counts:
+    """What was counted.
+
+    Attributes:
+        hists: int64 or float64 array (images, n, n): one confusion matrix per image, in the order of the dataset.
+        losses: per image, its mean cross entropy per labelled pixel; NaN where nothing is labelled.
+        ties: labelled pixels whose two best logits differ by no more than rounding may; None if they were not counted.
+        as_tensor: whether the counting function returned tensors.
+    """
+
+    hists: np.ndarray
+    losses: list[float]
+    ties: int | None
+    as_tensor: bool
+
+
+def read_pairs(dataset: Sequence) -> Pairs:
+    """The images of a dataset as decoded bytes where it can give them and draws nothing by itself, else as its items."""
+    decodes = callable(getattr(dataset, "decode", None)) and callable(getattr(dataset, "size", None))
+    if decodes and getattr(dataset, "transform", None) is None:
+        return DecodedPairs(dataset, "off")  # each picture is needed once: nothing is kept
+    return PlainPairs(dataset)
+
+
+def batches_of_one_size(sizes: Sequence[tuple[int, int]] | None, count: int, most_pixels: int) -> list[list[int]]:
+    """Put images of equal size together.
+
+    Args:
+        sizes: (H, W) of each image, or None where they are not known.
+        count: number of images.
+        most_pixels: of a batch; an image that is larger comes alone, and 0 leaves each alone.
+
+    Returns:
+        Numbers of the images of each batch: the plain order where each comes alone, else the largest sizes first, so that
+        memory that does not suffice is noticed at once.
+    """
+    if sizes is None or most_pixels == 0:
+        return [[index] for index in range(count)]
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, size in enumerate(sizes):
+        groups.setdefault(tuple(size), []).append(index)
+    plan = []
+    for (height, width), group in sorted(groups.items(), key=lambda item: -item[0][0] * item[0][1]):
+        together = max(1, most_pixels // (height * width))
+        plan += [group[begin : begin + together] for begin in range(0, len(group), together)]
+    return plan
+
+
+def measure(
+    model: nn.Module,
+    pairs: Pairs,
+    *,
+    device: torch.device,
+    precision: Precision,
+    confusion_matrix: Callable,
+    threads: int = 0,
+    most_pixels: int = 0,
+    ties: bool = False,
+    progress: bool = True,
+    desc: str = "evaluating",
+) -> Counts:
+    """Run a network over images and count.
+
+    Args:
+        model: maps (B, 3, H, W) to logits (B, n_class, H, W); afterwards in the mode and on the device in which it was.
+        pairs: the images.
+        device: where to compute.
+        precision: of the forward passes.
+        confusion_matrix: ``(pred, gt, n_class) -> (n, n)`` counts. Where it has an attribute ``on_device``, that is called
+            with tensors (H, W) on the device and must not wait for them; else it gets LongTensors (H, W) on the CPU.
+        threads: that read images ahead; 0 reads them when they are needed.
+        most_pixels: see :func:`batches_of_one_size`.
+        ties: also count the pixels whose class rounding decides.
+        progress: show a bar.
+        desc: its text.
+
+    Raises:
+        EvaluationError: the network or the function returned something that cannot be scored, a label is out of range, or
+            there is no memory for one image; the image is named.
+    """
+    plan = batches_of_one_size(pairs.sizes, len(pairs.names), most_pixels)
+    batches = _Batches(pairs, plan, pin=device.type == "cuda")
+    with (
+        evaluating(model, device),
+        _laid_out(model, precision),
+        precision.autocast(),  # around all of it: weights are rounded once
+        _Counter(confusion_matrix) as counter,
+        bar(total=len(pairs.names), show=progress, desc=desc, unit="image", leave=False) as shown,
+    ):
+        seeing = _Seeing(model, device, counter, tie_tolerance(precision) if ties else None)
+        for indices, batch in zip(plan, read_ahead(batches, 0, threads if pairs.parallel else 0), strict=True):
+            seeing.look(batch, indices)
+            shown.update(len(indices))
+        hists = counter.finish(len(pairs.names))
+        losses = torch.stack(seeing.losses).tolist()
+        found = int(torch.stack(seeing.ties).sum()) if ties else None
+    order = [index for indices in plan for index in indices]
+    return Counts(hists, [loss for _, loss in sorted(zip(order, losses, strict=True))], found, counter.as_tensor)
+
+
+class _Batches:
+    """The batches of a plan as a list."""
+
+    def __init__(self, pairs: Pairs, plan: list[list[int]], pin: bool) -> None:
+        self.pairs, self.plan, self.pin = pairs, plan, pin
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, k: int) -> Batch:
+        indices = self.plan[k]
+        return collate([self.pairs.load(i) for i in indices], [self.pairs.names[i] for i in indices], pin=self.pin)
+
+
+@dataclass
+class _Seeing:
+    """The network at work, batch by batch."""
+
+    model: nn.Module
+    device: torch.device
+    counter: "_Counter"
+    tolerance: float | None
+    memory: MemoryPlan = field(default_factory=MemoryPlan)
+    losses: list[Tensor] = field(default_factory=list)
+    ties: list[Tensor] = field(default_factory=list)
+
+    def look(self, batch: Batch, indices: list[int]) -> None:
+        """Predict and count a batch; in smaller pieces if the memory does not suffice."""
+        first = 0
+        while first < len(indices):
+            together = self.memory.images_at_once(batch)
+            piece = slice(first, first + together)
+            try:
+                logits = self._logits(_piece(batch, piece))
+            except (RuntimeError, MemoryError) as error:
+                if not means_out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0][:200]
+            else:
+                self._count(logits, _piece(batch, piece), indices[piece])
+                first += together
+                continue
+            self.memory.free()  # not within the handler: its traceback holds the tensors
+            if not self.memory.shrink(batch):
+                raise EvaluationError(_no_memory(batch, first, self.device, reason))
+
+    def _logits(self, batch: Batch) -> Tensor:
+        images = normalised(batch, self.device)
+        if not torch.is_autocast_enabled(self.device.type):
+            images = images.contiguous()  # a plain loop's layout: another one is added up in another order
+        logits = self.model(images)
+        check_logits(logits, batch.labels[0], batch.names[0], len(batch.names))
+        return logits.float()
+
+    def _count(self, logits: Tensor, batch: Batch, indices: list[int]) -> None:
+        n_class = logits.shape[1]
+        for label, name in zip(batch.labels, batch.names, strict=True):
+            _demand_labels(label, n_class, name)
+        label = batch.labels.to(self.device, non_blocking=True)
+        self.losses += [
+            F.cross_entropy(logits[k : k + 1], label[k : k + 1].long(), ignore_index=IGNORE_INDEX) for k in range(len(indices))
+        ]
+        if self.tolerance is not None:
+            self.ties.append((near_ties(logits, self.tolerance) & (label != IGNORE_INDEX)).sum())
+        self.counter.add(logits.argmax(1), label, batch, indices, n_class)
+
+
+class _Counter:
+    """Counts label maps, where they are or in a thread, so that the network need not wait.
+
+    Args:
+        confusion_matrix: see :func:`measure`.
+    """
+
+    def __init__(self, confusion_matrix: Callable) -> None:
+        self.function, self.on_device = confusion_matrix, getattr(confusion_matrix, "on_device", None)
+        self.as_tensor = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="segkit-count")
+        self._waiting: deque[tuple[int, str, int, Future]] = deque()
+        self._there: list[tuple[int, str, Tensor]] = []
+        self._counts: dict[int, np.ndarray] = {}
+
+    def add(self, predicted: Tensor, label: Tensor, batch: Batch, indices: list[int], n_class: int) -> None:
+        """Count the images of a batch: ``predicted`` (B, H, W) and ``label`` (B, H, W) on the device."""
+        if self.on_device is not None:
+            found = [self.on_device(predicted[k], label[k], n_class) for k in range(len(indices))]
+            self._there += zip(indices, batch.names, found, strict=True)
+            return
+        arrived = _send(predicted, n_class)
+        for place, (index, name) in enumerate(zip(indices, batch.names, strict=True)):
+            task = self._thread.submit(_count, self.function, arrived, batch.labels, place, n_class)
+            self._waiting.append((index, name, n_class, task))
+        while self._waiting and (self._waiting[0][3].done() or len(self._waiting) > WAITING):
+            self._take()  # a function that returns nonsense is noticed now, not after the last image
+
+    def _take(self) -> None:
+        index, name, n_class, task = self._waiting.popleft()
+        counts = task.result()
+        self.as_tensor = isinstance(counts, Tensor)
+        self._counts[index] = plain_counts(counts, n_class, name)
+
+    def finish(self, images: int) -> np.ndarray:
+        """All counts, (images, n, n), in the order of the images."""
+        while self._waiting:
+            self._take()
+        if self._there:
+            there = torch.stack([counts for _, _, counts in self._there]).cpu()  # the one transfer
+            for (index, name, _), counts in zip(self._there, there, strict=True):
+                self._counts[index] = plain_counts(counts, len(counts), name)
+        return np.stack([self._counts[index] for index in range(images)])
+
+    def __enter__(self) -> "_Counter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _piece(batch: Batch, part: slice) -> Batch:
+    if part.start == 0 and part.stop >= len(batch.names):
+        return batch
+    return Batch(batch.images[part], batch.labels[part], batch.names[part], batch.sizes[part], batch.labelled)
+
+
+def _count(function: Callable, arrived: Callable[[], Tensor], labels: Tensor, place: int, n_class: int) -> object:
+    return function(arrived()[place].long(), labels[place].long(), n_class)
+
+
+def _send(predicted: Tensor, n_class: int) -> Callable[[], Tensor]:
+    """Start a copy to the CPU, in as few bytes as the classes need; the returned function waits for it."""
+    if predicted.device.type != "cuda":
+        return predicted.cpu
+    small = predicted.to(torch.uint8 if n_class <= 256 else torch.int32)
+    target = torch.empty(small.shape, dtype=small.dtype, pin_memory=True)
+    target.copy_(small, non_blocking=True)
+    there = torch.cuda.Event()
+    there.record()
+
+    def wait() -> Tensor:
+        there.synchronize()
+        return target
+
+    return wait
+
+
+@contextlib.contextmanager
+def _laid_out(model: nn.Module, precision: Precision) -> Iterator[None]:
+    """Colours of a pixel side by side where a GPU computes in 16 bits: its matrix units take them so. Values stay."""
+    last, plain = torch.channels_last, torch.contiguous_format
+    # a kernel of 1 x 1 lies both ways
+    there = all(value.is_contiguous(memory_format=last) for value in model.parameters() if value.ndim == 4)
+    if there or not precision.half or precision.device_type != "cuda":
+        yield
+        return
+    model.to(memory_format=last)
+    try:
+        yield
+    finally:
+        model.to(memory_format=plain)
+
+
+# -- ties --------------------------------------------------------------------------------------------
+
+
+def tie_tolerance(precision: Precision) -> float:
+    """How much of the largest logit rounding may move another: some times the unit of the products' format."""
+    if precision.half:
+        return 2**-6 if precision.name == "bfloat16" else 2**-9
+    tf32 = precision.device_type == "cuda" and torch.backends.cudnn.allow_tf32
+    return 2**-9 if tf32 else 2**-14
+
+
+def near_ties(logits: Tensor, tolerance: float) -> Tensor:
+    """Pixels whose two best logits are so close that another order of additions may exchange them.
+
+    Args:
+        logits: (B, n_class, H, W).
+        tolerance: share of the largest logit of the image, see :func:`tie_tolerance`.
+
+    Returns:
+        Bool tensor (B, H, W); all False where there is one class.
+    """
+    best, where = logits.max(1, keepdim=True)
+    second = logits.scatter(1, where, -torch.inf).amax(1, keepdim=True)
+    scale = logits.abs().amax((1, 2, 3), keepdim=True)
+    return (best - second <= tolerance * scale)[:, 0]
+
+
+# -- faults ------------------------------------------------------------------------------------------
+
+
+def _demand_labels(label: Tensor, n_class: int, name: str) -> None:
+    """Before the loss sees them: on a GPU a label out of range kills the whole process."""
+    values = label.numpy()
+    wrong = (values < 0) | ((values >= n_class) & (values != IGNORE_INDEX))
+    if wrong.any():
+        row, column = (int(place[0]) for place in np.nonzero(wrong))
+        raise EvaluationError(
+            f"{name}: expected labels 0..{n_class - 1} or {IGNORE_INDEX}, but got {int(values[row, column])} at row {row}, "
+            f"column {column} ({int(wrong.sum())} pixels). Has the network an output for every class of the labels?"
+        )
+
+
+def _no_memory(batch: Batch, place: int, device: torch.device, reason: str) -> str:
+    height, width = batch.images.shape[2:]
+    ways = ["end other programs that use this memory"]
+    if device.type == "cuda":
+        ways += ["compute in 16 bits (--precision bfloat16, or float16)", "compute on the CPU (--device cpu)"]
+    return (
+        f"Out of memory on {device} with one image of {height} x {width} ({batch.names[place]}): {reason}. "
+        f"Ways to go on: {'; '.join(ways)}."
+    )

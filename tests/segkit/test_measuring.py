@@ -1,0 +1,340 @@
+"""Counting with batches, threads and the device: always the integers of a plain loop."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from facade_files import encoded, lay_out, png
+from PIL import Image
+from sklearn.metrics import jaccard_score
+from torch import nn
+from torch.nn import functional as F
+
+from segkit.evaluation import EvaluationError, evaluate
+from segkit.facades import DataError, FacadeDataset
+from segkit.precision import Precision
+from segkit.reference import confusion_matrix, read_label, scores
+from segkit.reference.metrics import _product_counts, confusion_matrix_on_device
+from segkit.training.measuring import batches_of_one_size, measure, near_ties, read_pairs, tie_tolerance
+
+CPU, FLOAT32 = torch.device("cpu"), Precision("float32", "cpu")
+QUIET = {"progress": False, "bootstrap": 0}
+
+
+class Noise:
+    """Images of noise in whole numbers, with labels of any classes and type; a fifth of the pixels is unknown."""
+
+    def __init__(self, sizes, n_class, seed=0, dtype=np.int64, absent=()):
+        rng = np.random.default_rng(seed)
+        self.names = [f"noise {index}" for index in range(len(sizes))]
+        self.items = []
+        for size in sizes:
+            label = rng.integers(0, n_class, size)
+            label[np.isin(label, absent)] = (set(range(n_class)) - set(absent)).pop()
+            label[rng.random(size) < 0.2] = 255
+            image = rng.integers(-4, 5, (3, *size)).astype(np.float32)
+            self.items.append((torch.from_numpy(image), torch.from_numpy(label.astype(dtype))))
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+class Sized:
+    """The same as pairs that tell their sizes, as decoded pictures do."""
+
+    parallel = True
+
+    def __init__(self, data):
+        self.data, self.names = data, data.names
+        self.sizes = [tuple(label.shape) for _, label in data.items]
+
+    def load(self, index):
+        return self.data[index]
+
+
+def write_facades(root, sizes):
+    """Noise in the form of the database; all ids 0..12 occur."""
+    rng, files, names = np.random.default_rng(0), {}, []
+    for number, size in enumerate(sizes, start=1):
+        names.append(f"cmp_b{number:04}")
+        picture = Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+        files[f"base/{names[-1]}.jpg"] = encoded(picture, "JPEG")
+        files[f"base/{names[-1]}.png"] = png(rng.integers(0, 13, size, dtype=np.uint8))
+    lay_out(root, files)
+    return names
+
+
+def whole_numbers(n_class, seed=0):
+    """A network that computes in whole numbers: no order of additions changes them."""
+    model = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Conv2d(5, n_class, 3, padding=1))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.copy_(torch.randint(-3, 4, value.shape, generator=generator))
+    return model
+
+
+def by_hand(model, data, n_class):
+    """Pixel by pixel, one list of counts per image."""
+    hists = []
+    for image, label in data:
+        with torch.no_grad():
+            predicted = model(image[None])[0].argmax(0).tolist()
+        hist = [[0] * n_class for _ in range(n_class)]
+        for truths, guesses in zip(label.tolist(), predicted, strict=True):
+            for truth, guess in zip(truths, guesses, strict=True):
+                if truth != 255:
+                    hist[truth][guess] += 1
+        hists.append(hist)
+    return np.array(hists)
+
+
+def plain(pred, gt, n_class):
+    return confusion_matrix(pred, gt, n_class)  # as a student's function: nothing on the device
+
+
+SIZES = [(7, 9), (5, 3), (7, 9), (1, 1), (9, 7), (5, 3), (7, 9), (1, 13)]
+
+
+@pytest.mark.parametrize("counting", [plain, confusion_matrix], ids=["on the CPU in a thread", "on the device"])
+@pytest.mark.parametrize("most_pixels", [0, 63, 130, 10_000])
+def test_batches_of_any_size_count_like_a_loop_over_pixels(counting, most_pixels):
+    rng = np.random.default_rng(most_pixels)
+    for seed in range(12):
+        n_class, dtype = int(rng.integers(1, 24)), rng.choice([np.uint8, np.int32, np.int64])
+        absent = tuple(rng.choice(n_class, n_class // 3, replace=False).tolist()) if seed % 2 else ()
+        data, model = Noise(SIZES, n_class, seed, dtype, absent), whole_numbers(n_class, seed)
+        counts = measure(
+            model, Sized(data), device=CPU, precision=FLOAT32, confusion_matrix=counting, threads=seed % 3, most_pixels=most_pixels,
+            progress=False,
+        )  # fmt: skip
+        expected = by_hand(model, data, n_class)
+        assert counts.hists.dtype == np.int64 and (counts.hists == expected).all(), (seed, n_class, dtype)
+        for loss, (image, label) in zip(counts.losses, data, strict=True):
+            with torch.no_grad():
+                wanted = F.cross_entropy(model(image[None]), label[None].long(), ignore_index=255).item()
+            assert loss == pytest.approx(wanted, rel=1e-6) or (math.isnan(loss) and math.isnan(wanted))
+
+
+def test_evaluate_counts_decoded_facades_as_a_plain_loop_does_to_the_integer(tmp_path):
+    names = write_facades(tmp_path, sizes=[(40, 31), (27, 45), (40, 31)])
+    data = FacadeDataset(tmp_path, names=names, read_label=read_label)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 32, 7, padding=3), nn.ReLU(), nn.Conv2d(32, 12, 5, padding=2)).eval()
+    result = evaluate(model, data, device="cpu", confusion_matrix=plain, scores=scores, **QUIET)
+    assert (result.by_image == by_hand(model, data, 12)).all()
+    assert (result.hist == result.by_image.sum(0)).all() and result.hist.sum() > 0
+
+
+def test_scores_over_all_pixels_agree_with_scikit_learn_micro_and_macro():
+    data, model = Noise(SIZES, 5), whole_numbers(5)
+    result = evaluate(model, data, device="cpu", confusion_matrix=confusion_matrix, scores=scores, **QUIET)
+    truth = torch.cat([label.flatten() for _, label in data])
+    with torch.no_grad():
+        guess = torch.cat([model(image[None]).argmax(1).flatten() for image, _ in data])
+    truth, guess = truth[truth != 255], guess[truth != 255]
+    assert result.micro_iou == pytest.approx(jaccard_score(truth, guess, average="micro"))
+    assert result.mean_iou == pytest.approx(jaccard_score(truth, guess, average="macro"))
+    assert result.to_json()["micro_iou"] == result.micro_iou and result.to_json()["macro_iou"] == result.mean_iou
+
+
+def test_intervals_are_percentiles_over_drawn_images():
+    data, model = Noise(SIZES, 4), whole_numbers(4)
+    result = evaluate(
+        model, data, device="cpu", confusion_matrix=confusion_matrix, scores=scores, progress=False, bootstrap=200, seed=3
+    )
+    rng, drawn = np.random.default_rng(3), []
+    for _ in range(200):
+        times = rng.multinomial(len(SIZES), [1 / len(SIZES)] * len(SIZES))
+        hist = sum(count * image for count, image in zip(times, result.by_image, strict=True))
+        union = hist[2].sum() + hist[:, 2].sum() - hist[2, 2]
+        drawn.append((hist.trace() / hist.sum(), hist[2, 2] / union))
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    assert result.intervals["pixel_accuracy"] == pytest.approx((low[0], high[0]))
+    assert result.intervals["class 2"] == pytest.approx((low[1], high[1]))
+    assert result.intervals["mean_iou"] == result.mean_iou_interval
+
+
+def test_the_plan_takes_every_image_once_in_batches_of_one_size_below_the_limit():
+    rng = np.random.default_rng(0)
+    for limit in (1, 50, 200, 5000):
+        sizes = [tuple(rng.choice([3, 5, 8, 20], 2).tolist()) for _ in range(40)]
+        plan = batches_of_one_size(sizes, 40, limit)
+        assert sorted(index for batch in plan for index in batch) == list(range(40))
+        areas = []
+        for batch in plan:
+            (height, width), = {sizes[index] for index in batch}
+            assert len(batch) == 1 or len(batch) * height * width <= limit
+            areas.append(height * width)
+        assert areas == sorted(areas, reverse=True)
+    assert batches_of_one_size(None, 3, 10_000) == [[0], [1], [2]]
+
+
+class Fcn(nn.Module):
+    """FCN-32s as the paper has it, four channels wide, in double precision."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        layers, channels = [], 3
+        for block, convolutions in enumerate([2, 2, 3, 3, 3]):
+            for number in range(convolutions):
+                layers += [nn.Conv2d(channels, 4, 3, padding=100 if block == number == 0 else 1), nn.ReLU()]
+                channels = 4
+            layers.append(nn.MaxPool2d(2, 2, ceil_mode=True))
+        layers += [nn.Conv2d(4, 8, 7), nn.ReLU(), nn.Conv2d(8, 3, 1), nn.ConvTranspose2d(3, 3, 64, 32, bias=False)]
+        self.layers = nn.Sequential(*layers).double()
+
+    def forward(self, x):
+        return self.layers(x)[:, :, 19 : 19 + x.shape[2], 19 : 19 + x.shape[3]]
+
+
+@torch.no_grad()
+def test_pictures_of_one_size_may_share_a_batch_and_padding_would_change_the_scores():
+    model, generator = Fcn().eval(), torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 3, 90, 70, generator=generator, dtype=torch.double)
+    alone, together = model(first[None]), model(torch.stack([first, second]))[:1]
+    scale = alone.abs().max()
+    assert (alone - together).abs().max() <= 1e-12 * scale
+    padded = model(F.pad(first[None], (0, 30, 0, 20)))[:, :, :90, :70]
+    assert (alone - padded).abs().max() > 1e-3 * scale
+
+
+class Tight(nn.Module):
+    """A network that finds room for so many pixels."""
+
+    def __init__(self, inner, most):
+        super().__init__()
+        self.inner, self.most, self.asked = inner, most, []
+
+    def forward(self, x):
+        self.asked.append(tuple(x.shape))
+        if x[:, 0].numel() > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return self.inner(x)
+
+
+def test_a_batch_that_does_not_fit_is_taken_in_smaller_pieces_and_counts_are_the_same():
+    data = Noise([(7, 9)] * 5 + [(5, 3)] * 2, 4)
+    model = Tight(whole_numbers(4), most=2 * 63)
+    counts = measure(
+        model, Sized(data), device=CPU, precision=FLOAT32, confusion_matrix=confusion_matrix, most_pixels=10_000, progress=False
+    )
+    assert (counts.hists == by_hand(model.inner, data, 4)).all()
+    assert [shape[0] for shape in model.asked] == [5, 2, 2, 1, 2]  # five did not fit; the rest went by what was learned
+
+
+def test_an_image_that_does_not_fit_is_named_with_its_size_and_what_helps():
+    model = Tight(whole_numbers(4), most=20)
+    with pytest.raises(EvaluationError, match=r"Out of memory on cpu with one image of 7 x 9 \(noise 1\): CUDA out of memory.*end other"):
+        evaluate(model, Noise([(5, 3), (7, 9)], 4), device="cpu", confusion_matrix=confusion_matrix, scores=scores, **QUIET)
+
+
+def test_errors_of_the_network_itself_are_not_taken_for_a_lack_of_memory():
+    model = whole_numbers(4)
+    model.insert(1, nn.Conv2d(7, 5, 1))
+    with pytest.raises(RuntimeError, match="7 channels"):
+        evaluate(model, Noise(SIZES, 4), device="cpu", confusion_matrix=confusion_matrix, scores=scores, **QUIET)
+
+
+def test_a_label_beyond_the_networks_classes_is_named_with_its_place():
+    data = Noise([(5, 3), (7, 9)], 4)
+    data.items[1][1][2, 5] = 6
+    with pytest.raises(EvaluationError, match=r"noise 1: expected labels 0..3 or 255, but got 6 at row 2, column 5 \(1 pixels\)"):
+        evaluate(whole_numbers(4), data, device="cpu", confusion_matrix=confusion_matrix, scores=scores, **QUIET)
+
+
+def test_a_corrupt_picture_in_the_middle_is_named_by_the_thread_that_reads_ahead(tmp_path):
+    names = write_facades(tmp_path, sizes=[(20, 20)] * 4)
+    broken = tmp_path / "base" / f"{names[2]}.jpg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    data = FacadeDataset(tmp_path, names=names, read_label=read_label)
+    with pytest.raises(DataError, match=f"{names[2]}.jpg: expected a complete picture"):
+        evaluate(whole_numbers(12), data, device="cpu", confusion_matrix=confusion_matrix, scores=scores, threads=3, **QUIET)
+
+
+def test_nonsense_of_a_counting_function_ends_the_run_early():
+    seen = []
+
+    def nonsense(pred, gt, n_class):
+        seen.append(1)
+        return "many"
+
+    with pytest.raises(EvaluationError, match="noise 0: expected confusion_matrix to return counts"):
+        evaluate(whole_numbers(4), Noise([(3, 3)] * 100, 4), device="cpu", confusion_matrix=nonsense, scores=scores, **QUIET)
+    assert len(seen) < 60
+
+
+def test_ties_are_the_labelled_pixels_whose_two_best_scores_are_close():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 4, 9, 11)).astype(np.float32)
+    found = near_ties(torch.from_numpy(logits), 0.02)
+    for image in range(2):
+        for row in range(9):
+            for column in range(11):
+                low, high = sorted(logits[image, :, row, column])[-2:]
+                assert found[image, row, column] == (high - low <= 0.02 * abs(logits[image]).max())
+    assert 0 < found.sum() < 50
+    assert not near_ties(torch.ones(1, 1, 3, 3), 0.5).any()
+
+
+def test_evaluate_tells_how_many_pixels_tie():
+    class Even(nn.Module):
+        def forward(self, x):
+            return torch.stack([x[:, 0], x[:, 1]], 1)
+
+    image = torch.zeros(3, 4, 5)
+    image[0, :2] = 1.0  # the upper half is decided
+    label = torch.zeros(4, 5, dtype=torch.long)
+    label[3] = 255
+    settings = {"device": "cpu", "confusion_matrix": confusion_matrix, "scores": scores, **QUIET}
+    assert evaluate(Even(), [(image, label)], ties=True, **settings).ties == 5
+    assert evaluate(Even(), [(image, label)], **settings).ties is None
+
+
+def test_coarser_formats_tie_sooner():
+    formats = [Precision("float32", "cpu"), Precision("float16", "cuda"), Precision("bfloat16", "cuda")]
+    tolerances = [tie_tolerance(precision) for precision in formats]
+    assert tolerances == sorted(tolerances) and len(set(tolerances)) == 3
+
+
+def test_datasets_that_draw_are_asked_item_by_item(tmp_path):
+    names = write_facades(tmp_path, sizes=[(20, 20)])
+    drawing = FacadeDataset(tmp_path, names=names, read_label=read_label, transform=lambda image, label: (image, label))
+    assert read_pairs(drawing).sizes is None
+    assert read_pairs(FacadeDataset(tmp_path, names=names, read_label=read_label)).sizes == [(20, 20)]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_counts_like_the_plain_loop_but_for_pixels_that_tie():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 64, 7, padding=3), nn.ReLU(), nn.Conv2d(64, 12, 5, padding=2)).eval()
+    data = Noise([(120, 90)] * 5 + [(64, 100)], 12)
+    expected = by_hand(model, data, 12)
+    counts = measure(
+        model, Sized(data), device=torch.device("cuda"), precision=Precision("float32", "cuda"), confusion_matrix=confusion_matrix,
+        threads=2, most_pixels=2**16, ties=True, progress=False,
+    )  # fmt: skip
+    assert abs(counts.hists - expected).sum() <= 2 * counts.ties
+    assert next(model.parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+@pytest.mark.parametrize("n_class", [1, 2, 12, 17])
+def test_counting_on_the_device_agrees_with_counting_on_the_cpu(dtype, n_class):
+    generator = torch.Generator().manual_seed(n_class)
+    gt = torch.randint(0, n_class, (37, 53), generator=generator)
+    gt[torch.rand(37, 53, generator=generator) < 0.3] = 255
+    pred = torch.randint(0, n_class, (37, 53), generator=generator)
+    expected = np.zeros((n_class, n_class), dtype=int)
+    for truth, guess in zip(gt.flatten().tolist(), pred.flatten().tolist(), strict=True):
+        if truth < n_class:
+            expected[truth, guess] += 1
+    gt, pred = gt.to(dtype), pred.to(dtype)
+    assert (confusion_matrix_on_device(pred, gt, n_class).numpy() == expected).all()
+    assert (_product_counts(pred.flatten(), gt.flatten(), n_class, block=100).numpy() == expected).all()
