@@ -1,0 +1,173 @@
+"""Pretraining on the facades: what it learns from, what it never reads, and that its file is taken as VGG-16."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from course_items import facades
+from torch import nn
+
+import segkit.facades
+import segkit.vgg
+from segkit.cli import main
+from segkit.facades import DataError
+from segkit.training import TrainingError
+from segkit.training.pretraining import PretrainConfig, class_shares, fresh_vgg16, pretrain, share_loss
+from segkit.vgg import VGGError, load_vgg16
+
+
+class Narrow(nn.Module):
+    """A VGG of a few channels, with 1000 outputs as the real one has."""
+
+    def __init__(self, **ignored):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(2)
+        self.classifier = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 1000))
+
+    def forward(self, x):
+        return self.classifier(self.pool(self.features(x)).flatten(1))
+
+
+def narrow(n_class):
+    return Narrow()
+
+
+SMALL = {"epochs": 2, "patches": 2, "side": 32, "batch_size": 4, "workers": 2, "learning_rate": 1e-3}
+
+
+def run(root, out, *, data=None, resume=False, overwrite=False, **changes):
+    return pretrain(
+        data or facades(root), n_class=12, config=PretrainConfig(**SMALL | changes), out=out, resume=resume,
+        overwrite=overwrite, progress=False, device="cpu", network=narrow,
+    )  # fmt: skip
+
+
+def test_shares_are_counted_over_labelled_pixels():
+    labels = torch.tensor([[[0, 0], [2, 255]], [[255, 255], [255, 255]]])
+    assert torch.allclose(class_shares(labels, 3), torch.tensor([[2 / 3, 0, 1 / 3], [0, 0, 0]]))
+
+
+def test_the_loss_is_the_cross_entropy_of_every_pixel_under_one_answer_for_the_patch():
+    """Oracle: torch's own loss, the patch's scores repeated for each pixel."""
+    torch.manual_seed(0)
+    logits, labels = torch.randn(3, 20), torch.randint(0, 5, (3, 6, 7))
+    labels[1, :3] = 255
+    labels[2] = 255
+    maps = logits[:, :5, None, None].expand(3, 5, 6, 7)
+    each = [nn.functional.cross_entropy(maps[k : k + 1], labels[k : k + 1], ignore_index=255) for k in (0, 1)]
+    assert share_loss(logits, labels, torch.ones(5)).item() == pytest.approx(sum(each).item() / 2, rel=1e-5)
+
+
+def test_unused_outputs_of_the_fresh_network_are_zero_and_its_layout_is_torchvisions():
+    with torch.device("meta"):
+        model = fresh_vgg16(12)
+    assert model.classifier[6].weight.shape == (1000, 4096) and model.features[0].weight.shape == (64, 3, 3, 3)
+
+
+def test_it_learns_which_class_fills_a_patch(tmp_path):
+    path = run(tmp_path, tmp_path / "out", epochs=25, patches=8, learning_rate=5e-3)
+    record = json.loads((tmp_path / "out" / "pretraining.json").read_text())
+    first, last = record["epochs"][0], record["epochs"][-1]
+    assert last["loss"] < first["loss"] - 0.25  # zero is out of reach: most patches hold several classes
+    assert len(record["epochs"]) == 25 and 0 <= last["held_out_majority_right"] <= 1
+    assert path.name == f"vgg16_facades-{record['sha256'][:8]}.pth"
+
+
+def test_its_file_is_taken_as_vgg_16_with_its_checksum(tmp_path, monkeypatch):
+    path = run(tmp_path, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "pretraining.json").read_text())
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"] and record["bytes"] == path.stat().st_size
+    assert sorted(p.name for p in path.parent.iterdir()) == ["pretraining.json", path.name]
+    monkeypatch.setattr(segkit.vgg, "vgg16", lambda weights: Narrow())
+    model = load_vgg16(path)
+    assert torch.equal(model.features[0].weight, torch.load(path, weights_only=True)["features.0.weight"])
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(VGGError, match="expected a sha256 that starts with"):
+        load_vgg16(path)
+
+
+def test_the_command_never_touches_val_or_test(tmp_path, monkeypatch):
+    """Lists of val and test raise, and so do their files: they are not there."""
+    facades(tmp_path, 6)
+
+    def names(split, part):
+        assert part == "train", f"part {part!r} was asked for"
+        return tuple(f"cmp_b{index:04d}" for index in range(1, 7))
+
+    monkeypatch.setattr(segkit.facades, "split_names", names)
+    monkeypatch.setattr(pretrain, "__kwdefaults__", pretrain.__kwdefaults__ | {"network": narrow})
+    arguments = ["--split", "base", "--data", tmp_path, "--out", tmp_path / "out", "--epochs", 1, "--side", 32, "--patches", 2]
+    done = CliRunner().invoke(main, ["pretrain", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    assert "held out: largest class right in" in done.output and "--weights" in done.output
+    assert len(list((tmp_path / "out").glob("vgg16_facades-*.pth"))) == 1
+
+
+KILLED = """
+import os, signal, sys, torch
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+torch.set_num_threads(1)
+import test_pretraining as t
+import segkit.training.steps as steps
+count = 0
+step = steps.Stepper.step
+def counted(self, *args):
+    global count
+    count += 1
+    if count == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *args)
+steps.Stepper.step = counted
+t.run(Path({root!r}), Path({out!r}))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_as_an_unbroken_one(tmp_path):
+    whole = run(tmp_path, tmp_path / "whole")
+    code = KILLED.format(tests=str(Path(__file__).parent), root=str(tmp_path), out=str(tmp_path / "broken"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=dict(os.environ))
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [p.name for p in (tmp_path / "broken").iterdir()] == ["resume.pt"]
+    broken = run(tmp_path, tmp_path / "broken", resume=True)
+    assert broken.name == whole.name, "the checksum stands in the name"
+
+
+def test_a_finished_run_is_neither_repeated_nor_overwritten_unasked(tmp_path):
+    path = run(tmp_path, tmp_path / "out")
+    time = path.stat().st_mtime_ns
+    assert run(tmp_path, tmp_path / "out", resume=True) == path and path.stat().st_mtime_ns == time
+    with pytest.raises(TrainingError, match="already holds a pretraining run; nothing was changed"):
+        run(tmp_path, tmp_path / "out")
+    with pytest.raises(TrainingError, match="has seed 0, now 1 is asked for; nothing was changed"):
+        run(tmp_path, tmp_path / "out", resume=True, seed=1)
+    other = run(tmp_path, tmp_path / "out", overwrite=True, seed=1)
+    assert other != path and not path.exists() and other.exists()
+
+
+def test_a_damaged_picture_is_named_and_the_run_goes_on_when_it_is_whole(tmp_path):
+    data = facades(tmp_path)
+    whole = run(tmp_path, tmp_path / "whole")
+    file = tmp_path / "base" / "cmp_b0002.jpg"
+    content = file.read_bytes()
+    file.write_bytes(content[:-100])
+    with pytest.raises(DataError, match=r"cmp_b0002.jpg: expected a complete picture.*\n.*repair the file and use --resume"):
+        run(tmp_path, tmp_path / "out", data=data)
+    file.write_bytes(content)
+    assert run(tmp_path, tmp_path / "out", resume=True).name == whole.name
+
+
+def test_too_few_images_and_senseless_settings_are_refused(tmp_path):
+    with pytest.raises(TrainingError, match="at least two training images"):
+        run(tmp_path, tmp_path / "out", data=facades(tmp_path, 1))
+    with pytest.raises(ValueError, match="side of at least 32"):
+        PretrainConfig(side=16)
