@@ -36,7 +36,8 @@ def predict_command(submissions, out, assignment, data, gate_data, checkpoints, 
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
         with Run.create(settings) as run:
-            faults = _predict_all(run, [path.resolve() for path in submissions], click.echo)
+            screen = sys.stdout  # while checks run, what is printed is kept from it
+            faults = _predict_all(run, [path.resolve() for path in submissions], lambda text: click.echo(text, file=screen))
     except (RubricError, IsolationError, SecretError) as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
