@@ -20,11 +20,13 @@ class QuickJudges:
     Attributes:
         graded: Names of the last run, in order.
         stop_after: Raise ``KeyboardInterrupt`` after so many submissions.
+        places: How many gates the last run would have measured at once.
     """
 
     def __init__(self, monkeypatch: Any, root: Path) -> None:
         self.root, self.out, self.graded, self.said = root, root / "out", [], []
         self.stop_after: int | None = None
+        self.places = 0
         monkeypatch.setattr(grading, "grade_side_by_side", self._grade)
         monkeypatch.setattr("autograder.grade.RemoteSubject", InProcess)
 
@@ -32,14 +34,15 @@ class QuickJudges:
         """Write submissions, or other code into them."""
         return [write_submission(self.root / "submitted" / name, code, net=None) for name in names]
 
-    def run(self, paths: list[Path], regrade: bool = False, **more: Any) -> list[dict[str, Any]]:
+    def run(self, paths: list[Path], regrade: bool = False, jobs: int = 1, memory: float = 8, **more: Any) -> list[dict[str, Any]]:
         """Grade a class; only cheap checks unless others are asked for."""
         self.graded.clear()
         self.said.clear()
         chosen = settings(self.out, **({"only": ("double",)} | more))
-        return grading.grade_many(paths, chosen, 1, self.said.append, regrade=regrade, memory=8)
+        return grading.grade_many(paths, chosen, jobs, self.said.append, regrade=regrade, memory=memory)
 
     def _grade(self, run, paths, names, jobs, progress, keep, say) -> None:
+        self.places = len(list((run.folder / "gates").iterdir()))
         for path in paths:
             if len(self.graded) == self.stop_after:
                 raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 import pytest
 from click.testing import CliRunner
+from quick_class import QuickJudges
 from tiny import SECRET, TINY, write_submission
 
 from autograder.batch import memory
@@ -44,6 +45,14 @@ def test_a_machine_with_too_little_is_warned_of_and_used(monkeypatch):
     monkeypatch.setattr(memory, "available_gib", lambda: 2.0)
     plan = plan_memory(4, None, False)
     assert (plan.jobs, plan.gates) == (1, 1) and "only 2.0 GiB are free" in plan.words
+
+
+@pytest.mark.parametrize(("budget", "only", "places"), [(9.0, ("net.accuracy",), 1), (23.0, ("net.accuracy",), 3), (9.0, ("double",), 0)])
+def test_a_run_has_as_many_places_at_the_gate_as_its_memory_allows(monkeypatch, tmp_path, budget, only, places):
+    judges = QuickJudges(monkeypatch, tmp_path)
+    judges.run(judges.write("ann"), jobs=3, memory=budget, only=only)
+    assert judges.places == places
+    assert any(line.startswith("Memory: 9.0 GiB") for line in judges.said) == (budget == 9.0)
 
 
 def test_the_command_line_refuses_it_as_bad_usage(tmp_path):

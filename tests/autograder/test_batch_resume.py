@@ -67,7 +67,7 @@ def test_a_changed_submission_alone_is_graded_again(judges):
 @pytest.mark.parametrize(("more", "why"), [
     ({"overrides": {"padding": 103}}, "rubric changed"), ({"secret": "another secret, long"}, "seed changed"),
     ({"data": None}, "data changed"), ({"only": ("double", "question")}, "other checks asked for"),
-    ({"seconds": 7.0}, "time limit changed"),
+    ({"seconds": 7.0}, "time limit changed"), ({"predictions": TINY}, "predictions changed"),
 ])  # fmt: skip
 def test_other_conditions_grade_everybody_again(judges, more, why):
     paths = judges.write("ann", "ben")
