@@ -84,7 +84,7 @@ def grade_command(
             with hold_folder(settings.out):
                 submissions = bulk_submissions(bulk, settings.out, roster, due, assignment, click.echo)
         paths = [path.resolve() for path in submissions]
-        results = grade_many(paths, settings, jobs, click.echo, regrade=regrade or bool(predictions), memory=memory)
+        results = grade_many(paths, settings, jobs, click.echo, regrade=regrade, memory=memory)
     except (RubricError, IsolationError, SecretError, MemoryShortError) as error:
         raise click.UsageError(str(error)) from error
     except FolderBusyError as error:
