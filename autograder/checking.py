@@ -31,7 +31,7 @@ from autograder.seeds import Seeds
 from autograder.student import Student
 from segkit.subject import StudentError
 
-__all__ = ["CannotGrade", "Grading", "Verdict", "check", "run_checks"]
+__all__ = ["CannotGrade", "CheckPlugin", "Grading", "Verdict", "check", "own_modules", "own_pytest", "run_checks"]
 
 
 class CannotGrade(Exception):
@@ -204,7 +204,7 @@ def _identifier(item: pytest.Item) -> str | None:
 
 
 @contextlib.contextmanager
-def _own_pytest() -> Iterator[None]:
+def own_pytest() -> Iterator[None]:
     """Keep other people's pytest plugins and options out of the judge."""
     names = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     kept = {name: os.environ.pop(name) for name in names if name in os.environ}
@@ -217,7 +217,7 @@ def _own_pytest() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _own_modules(folder: Path) -> Iterator[None]:
+def own_modules(folder: Path) -> Iterator[None]:
     """Import check files anew: pytest goes by their names, and another assignment's may be called the same."""
     files = [path.relative_to(folder).with_suffix("").parts for path in folder.rglob("*.py")]
     names = {".".join(parts[:length]) for parts in files for length in range(1, len(parts) + 1)}
@@ -254,8 +254,8 @@ def run_checks(
         "-c", str(context.empty_ini), "--rootdir", str(folder), "--import-mode=importlib", "--capture=no",
     ]  # fmt: skip
     with (
-        contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed), _own_pytest(),
-        _own_modules(folder),
+        contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed), own_pytest(),
+        own_modules(folder),
     ):  # fmt: skip
         code = int(pytest.main(arguments, plugins=[plugin]))
     if plugin.interrupted:

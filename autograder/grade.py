@@ -109,8 +109,9 @@ def unreadable_result(run: Run, name: str, message: str, cause: str, status: str
 
 
 def grade_path(
-    run: Run, path: Path, name: str, out: Path | None = None, opened: Callable[[Submission], None] | None = None, **progress: Any
-) -> dict[str, Any]:
+    run: Run, path: Path, name: str, out: Path | None = None, opened: Callable[[Submission], None] | None = None,
+    handover: Recorder | Replay | None = None, **progress: Any,
+) -> dict[str, Any]:  # fmt: skip
     """Read and grade a folder or zip; a submission or grader that fails altogether gives a result that says so.
 
     Args:
@@ -119,6 +120,7 @@ def grade_path(
         name: Its name in the result.
         out: Folder for pictures of predictions, or None.
         opened: Called with the submission once it was read.
+        handover: As for ``grade_submission``; None takes what the run is told to use.
         **progress: As for ``grade_submission``.
 
     Raises:
@@ -131,7 +133,7 @@ def grade_path(
     try:
         if opened is not None:
             opened(submission)
-        return grade_submission(run, submission, out, handover=_handed_over(run, submission), **progress)
+        return grade_submission(run, submission, out, handover=handover or _handed_over(run, submission), **progress)
     except BundleError as error:
         return unreadable_result(run, name, str(error), "predictions.missing")
     except DiskFullError:

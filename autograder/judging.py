@@ -11,10 +11,11 @@ from autograder.grade import grade_path, unreadable_result
 from autograder.run import Run, Settings
 from autograder.submission import SubmissionError, read_submission
 
-__all__ = ["judge"]
+__all__ = ["judge", "lend_run"]
 
 _RUNS: dict[tuple, Run] = {}
 _RESULTS: dict[tuple, dict[str, Any]] = {}
+_LENT: dict[str, tuple[Run, dict[str, Any]]] = {}
 
 
 def judge(assignment: str, folder: Path, name: str, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
@@ -29,12 +30,25 @@ def judge(assignment: str, folder: Path, name: str, say: Callable[[str], None] =
     Returns:
         The result, of schema ``segkit-result/1``.
     """
-    run = _run(assignment)
+    run, how = _LENT.get(assignment) or (_run(assignment), {})
     key = (assignment, str(folder), run.seeds.name, _signature(folder))
     if key not in _RESULTS:
         say(f"grading {name} ({run.isolation})")
-        _RESULTS[key] = _earlier(run, folder, name) or grade_path(run, folder, name)
+        _RESULTS[key] = _earlier(run, folder, name) or grade_path(run, folder, name, **how)
     return _RESULTS[key]
+
+
+def lend_run(assignment: str, run: Run | None, **how: Any) -> None:
+    """Let ``judge`` use a run that is open already, in the place of one of its own.
+
+    Args:
+        assignment: As ``judge`` will be asked for it.
+        run: The run; None takes it back.
+        **how: Further arguments of ``grade_path``.
+    """
+    _LENT.pop(assignment, None)
+    if run is not None:
+        _LENT[assignment] = (run, how)
 
 
 def _settings() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from nbformat.notebooknode import NotebookNode
 
 from autograder.leaks import Finding, Release, check_leaks, collect_secrets
 from autograder.release.archive import write_zip
+from autograder.release.guard import Guard
 from autograder.release.notebooks import NotebookFault, read_source, student_version, write_notebook
 from autograder.release.sources import ReleaseError, Sources
 from autograder.release.verify import verify_edition, verify_notebooks
@@ -22,6 +23,7 @@ from segkit.edition import EditionError, write_edition
 __all__ = ["Built", "LeakError", "build_release", "expected_files"]
 
 LOCK = "requirements.lock"
+README = "START_HERE.md"
 
 
 class LeakError(ReleaseError):
@@ -57,6 +59,7 @@ def build_release(
     facts: dict[str, Any],
     checks: dict[str, float] | None,
     say: Callable[[str], None] = lambda text: None,
+    guard: Guard | None = None,
 ) -> Built:
     """Build, check, try and publish a release.
 
@@ -66,14 +69,16 @@ def build_release(
         facts: content of ``assignment.json``; the names of the assignment and its notebooks are added.
         checks: points by check id of the rubric; None leaves that comparison out.
         say: receives one line per step.
+        guard: has the last word before the release is published, and says what it must be stamped with; None for neither.
 
     Raises:
+        GuardError: the guard refuses.
         ReleaseError: a source is missing or invalid, the result does not work, or there is no room.
         LeakError: the leak check found something.
     """
     try:
         with _workshop(out) as workshop:
-            return _build(sources, out, workshop, facts, checks, say)
+            return _build(sources, out, workshop, facts, checks, say, guard)
     except (NotebookFault, EditionError) as error:
         raise ReleaseError(str(error)) from None
     except OSError as error:
@@ -93,14 +98,14 @@ def _workshop(out: Path) -> Iterator[Path]:
 
 def _build(
     sources: Sources, out: Path, workshop: Path, facts: dict[str, Any], checks: dict[str, float] | None,
-    say: Callable[[str], None],
+    say: Callable[[str], None], guard: Guard | None,
 ) -> Built:  # fmt: skip
     name = sources.assignment
     folder = workshop / name
     folder.mkdir()
     originals = {path.name: read_source(path) for path in sources.notebook_paths()}
     _write_notebooks(folder, originals)
-    _write_rest(folder, sources, facts)
+    _write_rest(folder, sources, facts, guard.stamp if guard else "")
     say(f"{len(originals)} notebooks without solutions, student edition of segkit, data sample, instructions")
     archive = workshop / f"{name}.zip"
     write_zip(archive, folder, name)
@@ -119,6 +124,8 @@ def _build(
     if findings:
         raise LeakError(findings)
     say(f"leak check: {len(release.secrets.lines)} secret lines looked for in folder and zip, none found")
+    if guard is not None:
+        guard.approve(folder)
     count = sum(path.is_file() for path in folder.rglob("*"))
     _publish(folder, out / name, workshop / "older")
     os.replace(archive, out / archive.name)
@@ -130,7 +137,7 @@ def _write_notebooks(folder: Path, originals: dict[str, NotebookNode]) -> None:
         write_notebook(folder / name, student_version(source, name))
 
 
-def _write_rest(folder: Path, sources: Sources, facts: dict[str, Any]) -> None:
+def _write_rest(folder: Path, sources: Sources, facts: dict[str, Any], stamp: str) -> None:
     write_edition(folder, sources.package)
     for path in sources.data_files():
         target = folder / "data" / path.relative_to(sources.data)
@@ -140,13 +147,21 @@ def _write_rest(folder: Path, sources: Sources, facts: dict[str, Any]) -> None:
     for path in sources.templates():
         (folder / path.name).write_text(_filled(path, words), encoding="utf-8", newline="\n")
     names = [path.name for path in sources.notebook_paths()]
-    facts = {"assignment": sources.assignment, "notebooks": names} | facts
+    facts = {"assignment": sources.assignment, "notebooks": names} | facts | ({"unexamined": stamp} if stamp else {})
+    if stamp:
+        _stamp_readme(folder / README, stamp)
     text = json.dumps(facts, indent=2) + "\n"
     (folder / "assignment.json").write_text(text, encoding="utf-8", newline="\n")
     lines = ["# lower bounds only: what is installed already and new enough stays", *sources.requirements()]
     (folder / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     if (sources.root / LOCK).is_file():
         shutil.copyfile(sources.root / LOCK, folder / LOCK)
+
+
+def _stamp_readme(path: Path, stamp: str) -> None:
+    """Put a stamp below the title of the text that students read first; where there is none, a text of its own."""
+    title, _, rest = path.read_text(encoding="utf-8").partition("\n") if path.is_file() else ("# Start here", "", "")
+    path.write_text(f"{title}\n\n*This copy was {stamp}.*\n{rest}", encoding="utf-8", newline="\n")
 
 
 def _words(sources: Sources) -> dict[str, str]:
@@ -176,7 +191,7 @@ def expected_files(sources: Sources) -> frozenset[str]:
     names |= {"segkit/" + path.relative_to(sources.package).as_posix() for path in sources.student_files()}
     names |= {"data/" + path.relative_to(sources.data).as_posix() for path in sources.data_files()}
     names |= {path.name for path in sources.templates()}
-    return frozenset(names | {"assignment.json", "requirements.txt", LOCK})
+    return frozenset(names | {"assignment.json", "requirements.txt", LOCK, README})
 
 
 def _publish(new: Path, target: Path, older: Path) -> None:

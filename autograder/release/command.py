@@ -7,6 +7,7 @@ import click
 
 from autograder.release.build import build_release
 from autograder.release.checkpoints import publish_checkpoints
+from autograder.release.guard import Guard
 from autograder.release.sources import ReleaseError, find_sources, rubric_facts
 
 __all__ = ["release_command"]
@@ -23,17 +24,20 @@ def repository() -> Path:
               help="Folder that receives ASSIGNMENT/ and ASSIGNMENT.zip.")
 @click.option("--checkpoints", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Folder with trained models (*.safetensors): published as ASSIGNMENT-checkpoints.zip beside the release.")
+@click.option("--unexamined", is_flag=True,
+              help="Release without a valid verdict of the grader's exam; the release is stamped with it.")
 @click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path), hidden=True)
-def release_command(assignment: str, out: Path, checkpoints: Path | None, root: Path | None) -> None:  # fmt: skip
+def release_command(assignment: str, out: Path, checkpoints: Path | None, unexamined: bool, root: Path | None) -> None:  # fmt: skip
     """Build the student release of ASSIGNMENT: notebooks without solutions, student edition of segkit, data sample.
 
     The result is searched for leaks (solutions, hidden checks, reference, outputs, personal metadata) and tried
-    without this repository before it replaces an older release. Exit code 1: nothing was released, and why.
+    without this repository before it replaces an older release. The reference solution and the untouched release are
+    really graded, and a valid verdict of `selftest --all` is asked for. Exit code 1: nothing was released, and why.
     """
     try:
         sources = find_sources(assignment, (root or repository()).resolve())
         facts, checks = rubric_facts(sources.material)
-        built = build_release(sources, out, facts=facts, checks=checks, say=click.echo)
+        built = build_release(sources, out, facts=facts, checks=checks, say=click.echo, guard=Guard(sources, unexamined, click.echo))
         click.echo(f"{built.folder} ({built.files} files)\n{built.archive} ({_size(built.archive)})")
         if checkpoints is not None:
             archive = publish_checkpoints(checkpoints, out, assignment)

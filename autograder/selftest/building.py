@@ -8,7 +8,7 @@ from typing import Any
 
 from autograder.selftest.entries import CorpusError, Entry
 
-__all__ = ["solved_notebooks", "solution_cell", "write_submission"]
+__all__ = ["solved_notebooks", "solution_cell", "write_notebooks", "write_submission"]
 
 MARKERS = ("### BEGIN SOLUTION", "### END SOLUTION")
 
@@ -53,6 +53,12 @@ def _change(notebooks: dict[str, dict], entry: Entry) -> None:
             notebook["cells"].insert(position, cell)
 
 
+def write_notebooks(notebooks: dict[str, dict[str, Any]], folder: Path) -> None:
+    """Write notebooks, by name, into a folder."""
+    for name, notebook in notebooks.items():
+        (folder / name).write_text(json.dumps(notebook, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
 def write_submission(entry: Entry, notebooks: dict[str, dict[str, Any]], folder: Path) -> Path:
     """Write the submission of an entry.
 
@@ -74,8 +80,7 @@ def write_submission(entry: Entry, notebooks: dict[str, dict[str, Any]], folder:
     if entry.build:
         module, _, name = entry.build.partition(":")
         result = getattr(importlib.import_module(module), name)(folder, notebooks)
-    for name, notebook in notebooks.items():  # a building function took out of the dict what it wrote itself
-        (folder / name).write_text(json.dumps(notebook, ensure_ascii=False, indent=1), encoding="utf-8")
+    write_notebooks(notebooks, folder)  # a building function took out of the dict what it wrote itself
     for name, text in entry.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

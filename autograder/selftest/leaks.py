@@ -15,7 +15,9 @@ from autograder.release.sources import find_sources, rubric_facts
 from autograder.selftest.entries import Entry
 from autograder.selftest.sitting import Outcome
 
-__all__ = ["sit_leaks"]
+__all__ = ["CLEAN", "sit_leaks"]
+
+CLEAN = Entry("leaks", "the-clean-release", "nothing planted")
 
 
 def sit_leaks(
@@ -24,11 +26,13 @@ def sit_leaks(
     """Build a release, then spoil copies of it one by one.
 
     Args:
-        entries: Of kind ``leaks``; an entry without a building function is the clean release.
+        entries: Of kind ``leaks``; ``CLEAN``, which has no building function, is the clean release.
         assignment: Name of the assignment.
         root: The repository.
         tell: Called with each outcome.
     """
+    if not entries:
+        return []
     sources = find_sources(assignment, root)
     originals = {path.name: read_source(path) for path in sources.notebook_paths()}
     secrets = collect_secrets(originals, sources.check_files(), sources.reference_files(), sources.student_files())
@@ -37,7 +41,7 @@ def sit_leaks(
     with tempfile.TemporaryDirectory(prefix="segkit-leaks-") as place:
         facts, checks = rubric_facts(sources.material)
         clean = build_release(sources, Path(place) / "out", facts=facts, checks=checks).folder
-        for number, entry in enumerate([Entry("leaks", "the-clean-release", "nothing planted"), *entries]):
+        for number, entry in enumerate(entries):
             outcomes.append(_sit(entry, clean, Path(place) / str(number) / assignment, release))
             if tell:
                 tell(outcomes[-1])

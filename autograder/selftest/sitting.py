@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -19,8 +20,12 @@ from tqdm import tqdm
 
 from autograder.grade import grade_path
 from autograder.run import Run, Settings
+from autograder.sandbox import kernel
 from autograder.selftest.building import solved_notebooks, write_submission
+from autograder.selftest.course import Course
 from autograder.selftest.entries import Entry
+from autograder.selftest.parity import differences, nbgrader_points, pytest_points
+from autograder.selftest.replay import Tape, Taped
 from autograder.selftest.seen import first_complaint
 from autograder.selftest.traces import Traces
 
@@ -28,6 +33,7 @@ __all__ = ["SECRET", "Outcome", "sit"]
 
 SECRET = "the grader's own exam"  # fixed: the exam must give the same verdict everywhere
 SEEN_KINDS = ("mutants",)
+PARITY_KINDS = ("mutants", "variants", "damaged", "attacks", "year")
 
 
 @dataclass
@@ -41,6 +47,7 @@ class Outcome:
         named: Whether cause and words are those expected; None where nothing was to be named.
         false_alarm: Whether honest work lost points.
         seen: Whether a visible check complains; None where that was not asked.
+        parity: Whether nbgrader and plain pytest give the points of the command line; None where that was not asked.
         problem: What is not as it must be, in words; empty if all is well.
         complaint: The line of the visible check.
         verdicts: The graded checks.
@@ -54,6 +61,7 @@ class Outcome:
     named: bool | None = None
     false_alarm: bool = False
     seen: bool | None = None
+    parity: bool | None = None
     problem: str = ""
     complaint: str = ""
     verdicts: list[dict[str, Any]] = field(default_factory=list)
@@ -64,9 +72,11 @@ class Outcome:
 # ------------------------------------------------------------------------------------------------- in a judge process
 _RUNS: dict[str, Run] = {}
 _BASES: dict[str, tuple[Settings, Path]] = {}
+_COURSES: dict[str, Course] = {}
 
 
 def _attach(bases: dict[str, tuple[Settings, Path]]) -> None:
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a killed exam leaves no judges behind
     _BASES.update(bases)
 
 
@@ -85,14 +95,14 @@ def _key(overrides: Mapping[str, Any]) -> str:
     return json.dumps(dict(overrides), sort_keys=True)
 
 
-def sit_entry(entry: Entry, source: Path, with_seen: bool) -> Outcome:
+def sit_entry(entry: Entry, source: Path, with_seen: bool, with_parity: bool = False) -> Outcome:
     """Grade one entry and judge the result."""
     started = time.monotonic()
     outcome = Outcome(entry)
     try:
         run = _run_for(entry, _BASES[_key(entry.overrides)][0].seconds)
         with tempfile.TemporaryDirectory(prefix="segkit-exam-") as place:
-            _sit(outcome, run, Path(place), source, with_seen)
+            _sit(outcome, run, Path(place), source, with_seen, with_parity)
     except Exception as error:  # a fault of corpus or grader: it is a surprise like any other
         outcome.problem = f"{type(error).__name__}: {error}"
         if os.environ.get("SEGKIT_DEBUG"):
@@ -101,19 +111,21 @@ def sit_entry(entry: Entry, source: Path, with_seen: bool) -> Outcome:
     return outcome
 
 
-def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool) -> None:
+def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool, with_parity: bool) -> None:
     entry, notebooks = outcome.entry, solved_notebooks(source)
     path = write_submission(entry, notebooks, place / "work" / "exam")
     zygote = run.worker_settings().zygote
     zygote.works()  # before one looks: it stays
-    traces = Traces(place, zygote.nest)
+    traces, tape = Traces(place, zygote.nest), Tape() if with_parity and entry.kind in PARITY_KINDS else None
     with traces:
         if entry.kind == "generated":
             _hunt(outcome, run, path)
             return
-        result = grade_path(run, path, entry.name)
+        result = grade_path(run, path, entry.name, handover=Taped(tape) if tape else None)
     outcome.verdicts, outcome.notes = result["checks"], result["notes"]
     _judge(outcome, run, traces.found)
+    if tape is not None:
+        _compare_ways(outcome, run, path, place, source, tape)
     if with_seen and entry.kind in SEEN_KINDS:
         (path / "assignment.json").write_bytes((run.folder / "edition" / "assignment.json").read_bytes())
         lost = [v["id"] for v in outcome.verdicts if v["points"] is not None and v["points"] < v["max_points"]]
@@ -121,6 +133,23 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool)
         outcome.seen = bool(outcome.complaint)
         if not outcome.seen and not entry.unseen:
             _add(outcome, "no visible check complains, and the entry gives no reason why")
+
+
+def _compare_ways(outcome: Outcome, run: Run, path: Path, place: Path, source: Path, tape: Tape) -> None:
+    """Grade the entry by nbgrader and by plain pytest too; points that differ are a surprise."""
+    entry = outcome.entry
+    if run.assignment.name not in _COURSES:  # in the folder of the whole exam, which is removed at its end
+        place_of_course = run.folder / f"course-{os.getpid()}"
+        _COURSES[run.assignment.name] = Course(place_of_course, run.assignment.name, source)
+    ours = {verdict["id"]: verdict["points"] for verdict in outcome.verdicts}
+    # what cannot be read at all has no points anywhere: there must be no way on which it is read
+    ours = None if all(verdict["cause"] == "submission.unreadable" for verdict in outcome.verdicts) else ours
+    course = _COURSES[run.assignment.name]
+    lines = differences(ours, nbgrader_points(course, run, path, f"{entry.kind}_{entry.name}", tape), "nbgrader")
+    lines += differences(ours, pytest_points(run, path, place / "pytest.xml", tape), "pytest")
+    outcome.parity = not lines
+    for line in lines:
+        _add(outcome, line)
 
 
 def _hunt(outcome: Outcome, run: Run, path: Path) -> None:
@@ -201,7 +230,7 @@ def _points(value: float | None) -> str:
 # ----------------------------------------------------------------------------------------------- in the first process
 def sit(
     entries: Iterable[Entry], settings: Settings, source: Path, jobs: int = 1, with_seen: bool = True,
-    tell: Callable[[Outcome], None] | None = None,
+    tell: Callable[[Outcome], None] | None = None, with_parity: bool = False,
 ) -> list[Outcome]:
     """Sit the exam.
 
@@ -212,6 +241,7 @@ def sit(
         jobs: How many judges side by side.
         with_seen: Whether the visible checks are run too.
         tell: Called with each outcome as it comes.
+        with_parity: Whether nbgrader and plain pytest grade each entry too.
 
     Returns:
         The outcomes, in the order of the entries.
@@ -229,7 +259,7 @@ def sit(
         pool = stack.enter_context(ProcessPoolExecutor(workers, get_context("spawn"), _attach, (bases,)))
         # the longest first, so that the last judge does not work alone
         order = sorted(range(len(entries)), key=lambda number: -len(entries[number].checks))
-        waiting = {pool.submit(sit_entry, entries[number], source, with_seen): number for number in order}
+        waiting = {pool.submit(sit_entry, entries[number], source, with_seen, with_parity): number for number in order}
         bar = tqdm(as_completed(waiting), total=len(waiting), desc="exam", unit="entry", file=sys.stdout, disable=None)
         for future in bar:
             number = waiting[future]

@@ -6,9 +6,9 @@ from typing import Any
 from autograder.selftest.entries import KINDS, Entry
 from autograder.selftest.sitting import Outcome
 
-__all__ = ["format_table", "to_json"]
+__all__ = ["count_kinds", "format_table", "to_json"]
 
-COLUMNS = ("kind", "entries", "as expected", "caught", "named", "false alarms", "seen before hand-in")
+COLUMNS = ("kind", "entries", "as expected", "caught", "named", "false alarms", "seen before hand-in", "parity")
 
 
 def _may_not_pass(entry: Entry) -> bool:
@@ -16,16 +16,23 @@ def _may_not_pass(entry: Entry) -> bool:
     return (entry.kind == "generated" and not entry.equivalent) or (entry.kind == "leaks" and bool(entry.build))
 
 
-def _count(outcomes: Sequence[Outcome], kind: str) -> dict[str, Any]:
+def _count_kind(outcomes: Sequence[Outcome], kind: str) -> dict[str, Any]:
     own = [o for o in outcomes if o.entry.kind == kind]
     losing = [o for o in own if o.entry.points or o.entry.unreadable or _may_not_pass(o.entry)]
     named = [o for o in own if o.named is not None]
     seen = [o for o in own if o.seen is not None]
+    parity = [o for o in own if o.parity is not None]
     return {
         "kind": kind, "entries": len(own), "as expected": sum(not o.problem for o in own),
         "caught": (sum(o.caught for o in losing), len(losing)), "named": (sum(bool(o.named) for o in named), len(named)),
         "false alarms": sum(o.false_alarm for o in own), "seen before hand-in": (sum(bool(o.seen) for o in seen), len(seen)),
+        "parity": (sum(bool(o.parity) for o in parity), len(parity)),
     }  # fmt: skip
+
+
+def count_kinds(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Count the outcomes of each kind that was sat; pairs are (so many, of so many)."""
+    return [_count_kind(outcomes, kind) for kind in KINDS if any(o.entry.kind == kind for o in outcomes)]
 
 
 def _cell(value: Any) -> str:
@@ -37,8 +44,7 @@ def _cell(value: Any) -> str:
 
 def format_table(outcomes: Sequence[Outcome]) -> str:
     """One row for each kind that was sat."""
-    kinds = [kind for kind in KINDS if any(o.entry.kind == kind for o in outcomes)]
-    rows = [COLUMNS, *(tuple(_cell(_count(outcomes, kind)[column]) for column in COLUMNS) for kind in kinds)]
+    rows = [COLUMNS, *(tuple(_cell(row[column]) for column in COLUMNS) for row in count_kinds(outcomes))]
     widths = [max(len(row[n]) for row in rows) for n in range(len(COLUMNS))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
@@ -51,11 +57,10 @@ def to_json(outcomes: Sequence[Outcome], about: dict[str, Any]) -> dict[str, Any
         outcomes: From ``sit``.
         about: What the exam was sat with (assignment, kit version, hash).
     """
-    kinds = [kind for kind in KINDS if any(o.entry.kind == kind for o in outcomes)]
     entries = [
         {
             "kind": o.entry.kind, "name": o.entry.name, "about": o.entry.about, "ok": not o.problem, "problem": o.problem,
-            "exact": o.exact, "caught": o.caught, "named": o.named, "false_alarm": o.false_alarm, "seen": o.seen,
+            "exact": o.exact, "caught": o.caught, "named": o.named, "false_alarm": o.false_alarm, "seen": o.seen, "parity": o.parity,
             "complaint": o.complaint, "seconds": round(o.seconds, 1), "notes": o.notes,
             "checks": [
                 {key: verdict[key] for key in ("id", "points", "status", "cause", "measured", "message")} for verdict in o.verdicts
@@ -63,4 +68,4 @@ def to_json(outcomes: Sequence[Outcome], about: dict[str, Any]) -> dict[str, Any
         }
         for o in outcomes
     ]  # fmt: skip
-    return {"schema": "segkit-selftest/1", **about, "table": [_count(outcomes, kind) for kind in kinds], "entries": entries}
+    return {"schema": "segkit-selftest/1", **about, "table": count_kinds(outcomes), "entries": entries}

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from autograder.assignment import open_assignment
 from autograder.run import Settings
-from autograder.selftest import sitting
+from autograder.selftest import exam, sitting
 from autograder.selftest.building import solution_cell, solved_notebooks, write_submission
 from autograder.selftest.command import selftest_command
 from autograder.selftest.entries import CorpusError, Entry, read_corpus
@@ -184,10 +184,10 @@ def test_table_counts_by_kind():
 
 
 def test_a_surprise_ends_the_command_with_1(monkeypatch):
-    monkeypatch.setattr(sitting, "sit", lambda entries, *more: [Outcome(entry, problem="odd") for entry in entries])
+    monkeypatch.setattr(exam, "sit", lambda entries, *more: [Outcome(entry, problem="odd") for entry in entries])
     done = CliRunner().invoke(selftest_command, ["fcn", "--kind", "mutants", "--only", "iou-recall"])
     assert done.exit_code == 1 and "2 surprises" in done.output
-    monkeypatch.setattr(sitting, "sit", lambda entries, *more: [Outcome(entry) for entry in entries])
+    monkeypatch.setattr(exam, "sit", lambda entries, *more: [Outcome(entry) for entry in entries])
     assert CliRunner().invoke(selftest_command, ["fcn", "--kind", "mutants", "--only", "iou-recall"]).exit_code == 0
 
 
