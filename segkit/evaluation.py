@@ -29,6 +29,7 @@ __all__ = [
     "evaluate",
     "evaluating",
     "image_name",
+    "image_scores",
     "plain_counts",
     "predict",
     "scored",
@@ -56,10 +57,11 @@ class Evaluation:
         iou: IoU by class name, NaN where the class is absent.
         loss: mean over the images of their mean cross entropy per labelled pixel.
         images: number of images.
-        intervals: 95 % bootstrap intervals over images: of ``pixel_accuracy``, of ``mean_iou``, and of each class under its
-            name; empty if not asked for.
+        intervals: 95 % bootstrap intervals over images of each of these scores, by its name; empty if not asked for.
+        iou_intervals: the same for ``iou``, by class name.
         by_image: like ``hist``, one matrix per image (images, n, n), in the order of the dataset.
         ties: labelled pixels whose two best logits rounding may exchange; None if they were not counted.
+        as_tensor: whether ``scores`` gets counts as tensors.
     """
 
     hist: np.ndarray
@@ -72,15 +74,15 @@ class Evaluation:
     loss: float
     images: int
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    iou_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     by_image: np.ndarray | None = None
     ties: int | None = None
+    as_tensor: bool = False
 
     @property
     def micro_iou(self) -> float:
         """Intersections of all classes over their unions, both added up first: every pixel weighs the same."""
-        hit = self.hist.trace()
-        union = 2 * self.hist.sum() - hit  # a wrong pixel is in the unions of two classes
-        return float(hit / union) if union else math.nan
+        return _micro_iou(self.hist)
 
     def to_json(self) -> dict:
         """The content of ``metrics.json``: plain values, NaN as None."""
@@ -95,6 +97,7 @@ class Evaluation:
             "macro_iou": _plain(self.mean_iou),
             "micro_iou": _plain(self.micro_iou),
             "intervals": {name: [_plain(value) for value in both] for name, both in self.intervals.items()},
+            "iou_intervals": {name: [_plain(value) for value in both] for name, both in self.iou_intervals.items()},
             "loss": _plain(self.loss),
             "images": self.images,
             "ties": self.ties,
@@ -290,43 +293,80 @@ def scored(
     """
     hists = counts.hists
     hist, score = hists.sum(0), _scorer(scores, counts.as_tensor, hists.shape[1])
-    accuracy, iou, mean_iou = score(hist)
+    values, iou = _summary(hist, score)
     names = _names(class_names, len(iou))
-    labelled = hist.sum(1)  # pixels by true class
-    seen = labelled > 0
-    found = hist.diagonal()[seen] / labelled[seen]
-    frequency = labelled / max(labelled.sum(), 1)
     losses = [value for value in counts.losses if not math.isnan(value)] or [math.nan]  # NaN: nothing labelled there
-    intervals = _intervals(hists, score, names, bootstrap, seed) if bootstrap else {}
+    intervals, iou_intervals = _intervals(hists, score, names, bootstrap, seed) if bootstrap else ({}, {})
     return Evaluation(
         hist=hist,
-        pixel_accuracy=accuracy,
-        mean_accuracy=float(found.mean()) if seen.any() else math.nan,
-        frequency_weighted_iou=float((frequency[seen] * iou[seen]).sum()) if seen.any() else math.nan,
-        mean_iou=mean_iou,
+        pixel_accuracy=values["pixel_accuracy"],
+        mean_accuracy=values["mean_accuracy"],
+        frequency_weighted_iou=values["frequency_weighted_iou"],
+        mean_iou=values["mean_iou"],
         mean_iou_interval=intervals.get("mean_iou"),
         iou=dict(zip(names, iou.tolist(), strict=True)),
         loss=float(np.mean(losses)),
         images=len(hists),
         intervals=intervals,
+        iou_intervals=iou_intervals,
         by_image=hists,
         ties=counts.ties,
+        as_tensor=counts.as_tensor,
     )
+
+
+def image_scores(result: Evaluation, scores: Callable) -> list[tuple[float, float]]:
+    """Pixel accuracy and mean IoU of each image by itself: to find the ones that go wrong, not to be averaged.
+
+    Args:
+        result: of :func:`evaluate`.
+        scores: the same as there.
+
+    Returns:
+        One pair per image, in the order of the dataset; NaN where nothing is labelled.
+    """
+    score = _scorer(scores, result.as_tensor, result.by_image.shape[1])
+    found = [score(hist) if hist.any() else (math.nan, None, math.nan) for hist in result.by_image]
+    return [(accuracy, mean_iou) for accuracy, _, mean_iou in found]
+
+
+def _summary(hist: np.ndarray, score: Callable) -> tuple[dict[str, float], np.ndarray]:
+    """All scores of one matrix of counts, and the IoU of each class."""
+    accuracy, iou, mean_iou = score(hist)
+    labelled = hist.sum(1)  # pixels by true class
+    seen = labelled > 0
+    found = hist.diagonal()[seen] / labelled[seen]
+    frequency = labelled / max(labelled.sum(), 1)
+    values = {
+        "pixel_accuracy": accuracy,
+        "mean_accuracy": float(found.mean()) if seen.any() else math.nan,
+        "frequency_weighted_iou": float((frequency[seen] * iou[seen]).sum()) if seen.any() else math.nan,
+        "mean_iou": mean_iou,
+        "micro_iou": _micro_iou(hist),
+    }
+    return values, iou
+
+
+def _micro_iou(hist: np.ndarray) -> float:
+    hit = hist.trace()
+    union = 2 * hist.sum() - hit  # a wrong pixel is in the unions of two classes
+    return float(hit / union) if union else math.nan
 
 
 def _intervals(
     hists: np.ndarray, score: Callable, names: Sequence[str], bootstrap: int, seed: int
-) -> dict[str, tuple[float, float]]:
+) -> tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]:
     """Percentile bootstrap over images (Efron 1979): how far the scores move with other images drawn."""
     n = len(hists)
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=bootstrap)  # (bootstrap, n)
-    drawn = [score(np.tensordot(draw.astype(hists.dtype), hists, 1)) for draw in draws]
-    values = np.array([[accuracy, mean_iou, *iou] for accuracy, iou, mean_iou in drawn])  # (bootstrap, 2 + n_class)
+    drawn = [_summary(np.tensordot(draw.astype(hists.dtype), hists, 1), score) for draw in draws]
+    keys = list(drawn[0][0])
+    table = np.array([[*values.values(), *iou] for values, iou in drawn])  # (bootstrap, scores + n_class)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a class that no image has: NaN
-        low, high = np.nanpercentile(values, [2.5, 97.5], axis=0)
-    pairs = zip(low.tolist(), high.tolist(), strict=True)
-    return dict(zip(["pixel_accuracy", "mean_iou", *names], pairs, strict=True))
+        low, high = np.nanpercentile(table, [2.5, 97.5], axis=0)
+    pairs = list(zip(low.tolist(), high.tolist(), strict=True))
+    return dict(zip(keys, pairs[: len(keys)], strict=True)), dict(zip(names, pairs[len(keys) :], strict=True))
 
 
 def _names(class_names: Sequence[str] | None, n_class: int) -> list[str]:

@@ -125,7 +125,11 @@ def test_evaluate_counts_decoded_facades_as_a_plain_loop_does_to_the_integer(tmp
     data = FacadeDataset(tmp_path, names=names, read_label=read_label)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 32, 7, padding=3), nn.ReLU(), nn.Conv2d(32, 12, 5, padding=2)).eval()
+    seen = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     result = evaluate(model, data, device="cpu", confusion_matrix=plain, scores=scores, **QUIET)
+    for x, (image, _) in zip(seen, data, strict=True):
+        assert torch.equal(x, image[None]) and x.is_contiguous()  # another layout is added up in another order
     assert (result.by_image == by_hand(model, data, 12)).all()
     assert (result.hist == result.by_image.sum(0)).all() and result.hist.sum() > 0
 
@@ -152,11 +156,16 @@ def test_intervals_are_percentiles_over_drawn_images():
         times = rng.multinomial(len(SIZES), [1 / len(SIZES)] * len(SIZES))
         hist = sum(count * image for count, image in zip(times, result.by_image, strict=True))
         union = hist[2].sum() + hist[:, 2].sum() - hist[2, 2]
-        drawn.append((hist.trace() / hist.sum(), hist[2, 2] / union))
+        recall = [hist[c, c] / hist[c].sum() for c in range(4)]
+        drawn.append((hist.trace() / hist.sum(), hist[2, 2] / union, sum(recall) / 4))
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
     assert result.intervals["pixel_accuracy"] == pytest.approx((low[0], high[0]))
-    assert result.intervals["class 2"] == pytest.approx((low[1], high[1]))
+    assert result.iou_intervals["class 2"] == pytest.approx((low[1], high[1]))
+    assert result.intervals["mean_accuracy"] == pytest.approx((low[2], high[2]))
     assert result.intervals["mean_iou"] == result.mean_iou_interval
+    assert list(result.to_json()["intervals"]) == [
+        "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "mean_iou", "micro_iou",
+    ]  # fmt: skip
 
 
 def test_the_plan_takes_every_image_once_in_batches_of_one_size_below_the_limit():
