@@ -65,6 +65,18 @@ def test_an_assert_without_text_still_says_something(tmp_path):
     assert found.status == "not_earned" and "3 == 4" in found.message
 
 
+@pytest.mark.parametrize("body", [
+    "hidden = [0.125, 0.25]\nassert student.call('f') == max(hidden), 'expected the largest'",
+    "hidden = [0.125, 0.25]\nassert student.call('f') == max(hidden)",
+    "hidden = [0.125, 0.25]\nassert [student.call('f')] == hidden",
+    "hidden = [0.125, 0.25]\nassert student.call('f') in hidden, 'expected\\none of them'",
+])  # fmt: skip
+def test_an_assert_does_not_tell_the_values_that_it_was_made_with(tmp_path, body):
+    message = one(tmp_path, body, student=Answers(f=3)).message
+    assert "0.125" not in message and "hidden" not in message
+    assert message in ("expected the largest", "assert 3 == 0.25", "the check failed", "expected\n  one of them")
+
+
 def test_a_students_error_takes_the_points_with_its_cause(tmp_path):
     found = one(tmp_path, "student.call('f')", student=Answers(f=StudentError("it died", "code.died")))
     assert (found.points, found.status, found.cause, found.message) == (0, "not_earned", "code.died", "it died")
