@@ -1,0 +1,114 @@
+"""What a machine can do at most: rates against which the other benchmarks hold their figures, and their tables."""
+
+import io
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+__all__ = ["bandwidth", "jpeg_rate", "machine", "matmul_rate", "paired", "print_table", "seconds_of", "wait", "write_json"]
+
+
+def wait(device: torch.device) -> None:
+    """Let a GPU finish what was asked of it; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time of one call, everything it started included."""
+    wait(device)
+    begun = time.perf_counter()
+    work()
+    wait(device)
+    return time.perf_counter() - begun
+
+
+def paired(ways: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each way in each round; within a round all ways run, so that a busy machine slows all of them.
+
+    Args:
+        ways: name -> what to run.
+        rounds: how often; every other round runs in reverse order.
+        device: whose work is waited for.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds):
+        for name in list(ways) if number % 2 == 0 else reversed(list(ways)):
+            seconds[name].append(seconds_of(ways[name], device))
+    return seconds
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype, side: int, seconds: float = 0.5) -> float:
+    """FLOP per second of products of square matrices, the best of several; 0 where the device cannot."""
+    try:
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        a @ b
+    except RuntimeError:
+        return 0.0
+    best, until = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < until or best == 0.0:
+        repeats = 10 if device.type == "cuda" else 1
+
+        def work(repeats: int = repeats) -> None:
+            for _ in range(repeats):
+                a @ b
+
+        best = max(best, repeats * 2 * side**3 / seconds_of(work, device))
+    return best
+
+
+def bandwidth(device: torch.device, size: int) -> float:
+    """Bytes read and written per second by copying ``size`` bytes, the best of ten."""
+    source = torch.empty(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return max(2 * size / seconds_of(lambda: target.copy_(source), device) for _ in range(10))
+
+
+def jpeg_rate(files: Sequence[Path]) -> float:
+    """Photographs per second that one thread decodes out of memory, doing nothing else."""
+    contents = [file.read_bytes() for file in files]
+
+    def decode() -> None:
+        for content in contents:
+            Image.open(io.BytesIO(content)).load()
+
+    return len(files) / min(seconds_of(decode, torch.device("cpu")) for _ in range(2))
+
+
+def machine(device: torch.device) -> dict[str, object]:
+    """What was measured on, and when."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "gpu": gpu, "cpu": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(), "torch": torch.__version__, "python": platform.python_version(),
+    }  # fmt: skip
+
+
+def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table of text: numbers with three digits that count."""
+    texts = [[f"{cell:.3g}" if isinstance(cell, float) and cell < 1000 else f"{cell:.0f}" if isinstance(cell, float) else str(cell)
+              for cell in row] for row in rows]  # fmt: skip
+    widths = [max(len(row[column]) for row in [list(head), *texts]) for column in range(len(head))]
+    print(f"\n{title}")
+    for row in [list(head), ["-" * width for width in widths], *texts]:
+        print("  ".join(cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(
+            zip(row, widths, strict=True))))  # fmt: skip
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a result, and say where."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"\nwritten: {path}")
+
+
+def middle_ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    """Median over the rounds of how many times faster the second way was."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
