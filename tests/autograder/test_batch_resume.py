@@ -250,14 +250,22 @@ def test_a_regrade_that_is_stopped_goes_on_and_compares_with_what_was_before_it(
     assert judges.graded == list(NAMES) and changes(judges.out) == [HEAD]
 
 
-def test_an_ordinary_run_ends_a_stopped_regrade(judges):
+@pytest.mark.parametrize("stopped_too", [False, True])
+def test_an_ordinary_run_ends_a_stopped_regrade(judges, stopped_too):
     paths = judges.write("ann", "ben")
     judges.run(paths)
     judges.stop_after = 1
     with pytest.raises(KeyboardInterrupt):
         judges.run(paths, regrade=True)
     judges.stop_after = None
-    judges.run(paths)
+    if stopped_too:
+        judges.write("ben", code=TRIPLE)
+        judges.stop_after = 0
+        with pytest.raises(KeyboardInterrupt):
+            judges.run(paths)
+        judges.stop_after = None
+    else:
+        judges.run(paths)
     assert judges.graded == []
     judges.run(paths, regrade=True)
     assert judges.graded == ["ann", "ben"]
