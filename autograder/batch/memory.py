@@ -15,7 +15,6 @@ JUDGE = 3.0
 GATE = 1.5
 # kept free of what the machine has: a tenth, and at least this
 MARGIN = 0.5
-UNLIMITED = 2.0**50  # bytes; version 1 of cgroups writes "no limit" as a huge number
 
 
 class MemoryShortError(Exception):
@@ -71,7 +70,7 @@ def plan_memory(jobs: int, budget: float | None, gates: bool) -> MemoryPlan:
 def available_gib(root: Path = Path("/")) -> float:
     """GiB that a run may take: what this machine and the control groups around this process have left, less a margin."""
     free = [_machine(root), *_groups(root)]
-    left = min(free, default=0.0) / 2**30
+    left = min(free) / 2**30
     return max(0.0, left - max(MARGIN, 0.1 * left))
 
 
@@ -80,7 +79,7 @@ def _machine(root: Path) -> float:
     for line in _text(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024.0
-    return UNLIMITED
+    return 0.0
 
 
 def _groups(root: Path) -> Iterator[float]:
@@ -102,8 +101,8 @@ def _groups(root: Path) -> Iterator[float]:
 
 def _left(folder: Path, limit: str, used: str, reclaimable: str) -> Iterator[float]:
     top, now = _text(folder / limit).strip(), _text(folder / used).strip()
-    if not top.isdigit() or not now.isdigit() or int(top) > UNLIMITED:
-        return
+    if not top.isdigit() or not now.isdigit():
+        return  # "max" in version 2; version 1 writes no limit as a huge number, which is never the least
     stat = dict(line.split() for line in _text(folder / "memory.stat").splitlines() if len(line.split()) == 2)
     yield float(int(top) - int(now) + int(stat.get(reclaimable, 0)))  # pages of files go when memory is wanted
 
