@@ -6,12 +6,13 @@ mean IoU, by value), ``history.json``, and ``resume.pt`` (all that is needed to 
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segkit.checkpoints import load_checkpoint, save_checkpoint
 from segkit.evaluation import Evaluation, best_device, evaluate
@@ -27,9 +28,13 @@ from segkit.training.repeating import repeatable
 from segkit.training.resuming import TrainingError, capture, demand_same_run, read_resume, restore, save_resume
 from segkit.training.sources import open_pairs
 from segkit.training.steps import Stepper
+from segkit.training.telling import diverged, duration, epoch_line
 from segkit.training.validation import validate
 
 __all__ = ["EpochDone", "fit"]
+
+EPOCH_SAVED_AFTER = 30.0
+"""Seconds since the last saving after which the end of an epoch is saved: what a kill may cost at most."""
 
 ESTIMATE_AFTER = 20
 """Steps after which the remaining time is told: the first ones also set up the GPU and read images."""
@@ -84,7 +89,8 @@ def fit(
         overwrite: start again although ``out`` holds a run.
         progress: show bars and one line per epoch on stdout.
         device: where to train; None takes the GPU if there is one. The network stays there.
-        resume_every: seconds between two savings inside an epoch; the end of an epoch is always saved.
+        resume_every: seconds between two savings inside an epoch. The end of an epoch is saved too if the last saving is half
+            a minute old (writing 1.5 GiB takes longer than a short epoch), and the end of the run always.
         after_epoch: called when the untrained network was scored, and after every epoch.
 
     Returns:
@@ -144,6 +150,8 @@ class _Run:
         self.history = History(self.description())
         self.epoch, self.batch = 1, 0  # the epoch in progress, and its next batch
         self.loss_sum, self.images, self.seconds = 0.0, 0, 0.0  # of the epoch in progress
+        self.saved = time.monotonic()
+        self.best_state: dict[str, Tensor] | None = None  # of the best epoch, until it is written
         self.steps_here, self.begun_here = 0, time.monotonic()  # since this program began, for the remaining time
         self.metrics: dict[str, Callable] = {}
         self.after_epoch: Callable[[EpochDone], None] | None = None
@@ -211,25 +219,27 @@ class _Run:
             pad_to=config.pad_to, n_class=self.n_class, pin=self.device.type == "cuda" and pairs.parallel,
         )  # fmt: skip
         self.model.train()
-        begun, saved = time.monotonic() - self.seconds, time.monotonic()
-        with bar(
+        begun = time.monotonic() - self.seconds
+        ahead = read_ahead(batches, self.batch, config.workers if pairs.parallel else 0)
+        with closing(ahead), bar(
             total=len(batches), initial=self.batch, show=self.progress, leave=False, unit="batch",
             desc=f"epoch {self.epoch}/{config.epochs}",
         ) as shown:  # fmt: skip
-            ahead = read_ahead(batches, self.batch, config.workers if pairs.parallel else 0)
             while (batch := self._next(ahead)) is not None:
                 self._learn(batch)
                 self.seconds = time.monotonic() - begun
                 shown.update()
                 shown.set_postfix_str(f"loss {self.loss_sum / max(self.images, 1):.3f}", refresh=False)
                 self._tell_remaining(len(batches))
-                if time.monotonic() - saved >= self.resume_every and self.batch < len(batches):
+                if self._unsaved_for(self.resume_every) and self.batch < len(batches):
                     self._save_resume()
-                    saved = time.monotonic()
             self._read_losses()
             self.seconds = time.monotonic() - begun
 
-    def _next(self, ahead: object) -> Batch | None:
+    def _unsaved_for(self, seconds: float) -> bool:
+        return time.monotonic() - self.saved >= seconds
+
+    def _next(self, ahead: Iterator[Batch]) -> Batch | None:
         try:
             return next(ahead, None)
         except (DataError, TrainingError) as error:
@@ -237,11 +247,10 @@ class _Run:
 
     def _learn(self, batch: Batch) -> None:
         try:
-            self.stepper.step(batch, self.batch)
+            with self._finite():
+                self.stepper.step(batch, self.batch)
         except MemoryError as error:
             raise self._stopped(str(error)) from error
-        except Diverged as error:
-            raise self._diverged(error) from error
         self.batch += 1
         self.steps_here += 1
         if self.batch % self.config.read_every == 0:
@@ -249,12 +258,20 @@ class _Run:
 
     def _read_losses(self) -> None:
         """Add up the losses since the last look, in the order of the batches: here the program waits for the GPU."""
-        try:
+        with self._finite():
             for loss, images in self.stepper.read():
                 self.loss_sum += loss * images
                 self.images += images
+
+    @contextmanager
+    def _finite(self) -> Iterator[None]:
+        try:
+            yield
         except Diverged as error:
-            raise self._diverged(error) from error
+            rate = self.descent.learning_rate
+            self._save_best()
+            text = diverged(error, self.epoch, rate, self.history, self.best_file, self.resume_file)
+            raise TrainingError(text) from error
 
     def _stopped(self, reason: str) -> TrainingError:
         """An error between two steps: the run is saved where it stands, and can go on when the reason is gone."""
@@ -265,17 +282,6 @@ class _Run:
             return TrainingError(f"{reason}\nThe run stopped {where}, and could not be saved there ({error}).")
         return TrainingError(f"{reason}\nThe run is saved {where}; put that right and go on with it (resume=True, --resume).")
 
-    def _diverged(self, error: Diverged) -> TrainingError:
-        best = self.history.best
-        safe = f"{self.best_file} holds epoch {best.epoch}." if best else "No epoch was finished yet."
-        saved = f" {self.resume_file} is as it was saved last." if self.resume_file.exists() else ""
-        return TrainingError(
-            f"The loss became {error} in epoch {self.epoch}, batch {error.batch} ({', '.join(error.names)}), at learning "
-            f"rate {self.descent.learning_rate:.1e}. The weights were not changed by this batch. {safe}{saved} "
-            "Usual causes: a learning rate that is too high, a loss that is summed instead of averaged, "
-            "or NaN in the network's weights or in this image."
-        )
-
     def _tell_remaining(self, batches: int) -> None:
         if self.steps_here != ESTIMATE_AFTER:
             return
@@ -284,7 +290,7 @@ class _Run:
         scoring = self.history.epochs[0].seconds
         epochs = self.config.epochs - self.epoch
         rest = per_step * (batches * (epochs + 1) - self.batch) + scoring * (epochs + 1)
-        self._say(f"{per_step:.2f} s per batch of {self.config.batch_size}: about {_duration(rest)} left")
+        self._say(f"{per_step:.2f} s per batch of {self.config.batch_size}: about {duration(rest)} left")
 
     def finish_epoch(self) -> None:
         """Score, keep the best, write everything down, go to the next epoch."""
@@ -292,10 +298,11 @@ class _Run:
         self.descent.end_epoch(train_loss)
         self._validate(train_loss)
         if self.history.best_epoch == self.epoch:
-            save_checkpoint(self.best_file, self.model)
+            self.best_state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.epoch, self.batch = self.epoch + 1, 0
         self.loss_sum, self.images, self.seconds = 0.0, 0, 0.0
-        self._save_resume()
+        if self.finished or self._unsaved_for(min(self.resume_every, EPOCH_SAVED_AFTER)):
+            self._save_resume()
         self.history.save(self.history_file)
         self._call_back()
         if self.finished and self.epoch <= self.config.epochs:
@@ -319,7 +326,7 @@ class _Run:
             self.history.save(self.history_file)
             self._call_back()
             self.begun_here = time.monotonic()
-        self._say(_line(record, self.config.epochs, self.history.best is record))
+        self._say(epoch_line(record, self.config.epochs, self.history.best is record))
 
     def _scores(self) -> Evaluation:
         if self.config.cache == "off":
@@ -340,28 +347,22 @@ class _Run:
             last = epoch > 0 and self.finished
             self.after_epoch(EpochDone(epoch, self.config.epochs, last, self.model, self.history))
 
+    def _save_best(self) -> None:
+        if self.best_state is not None:
+            save_checkpoint(self.best_file, self.best_state)
+            self.best_state = None
+
     def _save_resume(self) -> None:
+        """Write where the run stands, and before that the best weights: the two files belong together."""
         self._read_losses()
+        self._save_best()
         position = {
             "epoch": self.epoch, "batch": self.batch, "loss_sum": self.loss_sum, "images": self.images,
             "seconds": self.seconds, "description": self.description(), "history": self.history.to_json(),
         }  # fmt: skip
         save_resume(self.resume_file, position | capture(self.model) | self.descent.state())
+        self.saved = time.monotonic()
 
     def _say(self, text: str) -> None:
         if self.progress:
             say(text)
-
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-
-
-def _line(record: EpochRecord, epochs: int, best: bool) -> str:
-    train = "untrained" if record.train_loss is None else f"train loss {record.train_loss:.3f}"
-    return (
-        f"epoch {record.epoch:>{len(str(epochs))}}/{epochs}  {train:<16}  val loss {record.val_loss:.3f}  "
-        f"accuracy {record.pixel_accuracy:.3f}  mean IoU {record.mean_iou:.3f}{' *' if best else '  '}  "
-        f"{record.seconds:.0f} s"
-    )

@@ -151,7 +151,7 @@ def test_the_best_epoch_is_kept_by_value_and_handed_back(tmp_path, monkeypatch):
 
     history = fit(
         model, Stripes(), Stripes(3, seed=1), config=config, out=tmp_path, confusion_matrix=counting,
-        scores=scores, progress=False, device="cpu",
+        scores=scores, progress=False, device="cpu", resume_every=0.0,
     )  # fmt: skip
     assert history.best_epoch == 2 and len(seen) == 2
     stored = weights(tmp_path)
@@ -161,9 +161,9 @@ def test_the_best_epoch_is_kept_by_value_and_handed_back(tmp_path, monkeypatch):
 
 
 def spy(function, seen):
-    def save(path, model):
-        seen.append({name: value.clone() for name, value in model.state_dict().items()})
-        return function(path, model)
+    def save(path, state):
+        seen.append({name: value.clone() for name, value in state.items()})
+        return function(path, state)
 
     return save
 
@@ -322,3 +322,20 @@ def test_one_line_per_epoch_on_stdout_and_nothing_on_stderr(tmp_path, capsys):
 def test_senseless_settings_are_refused(settings):
     with pytest.raises(ValueError, match="Expected"):
         TrainConfig(**settings)
+
+
+def test_short_epochs_are_not_written_one_by_one_but_the_end_is(tmp_path, monkeypatch):
+    """With the clock standing still only the end is saved; with half a minute between two looks, every epoch."""
+    saved = []
+    write = segkit.training.run.save_resume
+    monkeypatch.setattr(segkit.training.run, "save_resume", lambda path, state: (saved.append(state["epoch"]), write(path, state)))
+    monkeypatch.setattr(segkit.training.run.time, "monotonic", lambda: 0.0)
+    _, history = run(tmp_path / "still", epochs=4)
+    assert saved == [5] and history.best_epoch == History.load(tmp_path / "still" / "history.json").best_epoch
+    saved.clear()
+    monkeypatch.undo()
+    monkeypatch.setattr(segkit.training.run, "save_resume", lambda path, state: (saved.append(state["epoch"]), write(path, state)))
+    monkeypatch.setattr(segkit.training.run, "EPOCH_SAVED_AFTER", 0.0)
+    run(tmp_path / "each", epochs=4)
+    assert saved == [2, 3, 4, 5]
+    assert all(torch.equal(value, weights(tmp_path / "each")[name]) for name, value in weights(tmp_path / "still").items())
