@@ -42,14 +42,16 @@ def main() -> None:
 @click.option("--regrade", is_flag=True, help="Grade everything again, and show whose points changed and why.")
 @click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap, landlock or process.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
+@click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]),
+              help="Of gates on a GPU; bfloat16 only where it gives the same labels.")
 @click.option("--only", multiple=True, metavar="CHECK", help="Grade this check only (may be repeated).")
 @click.option("--bulk", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Bulk download (zip) of Canvas, Moodle, Gradescope or nbgrader's exchange.")
 @click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for --bulk.")
 @click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.")
 def grade_command(
-    submissions, out, assignment, data, gate_data, checkpoints, predictions, jobs, memory, regrade, require_isolation, device, only, bulk,
-    roster, due,
+    submissions, out, assignment, data, gate_data, checkpoints, predictions, jobs, memory, regrade, require_isolation, device, precision,
+    only, bulk, roster, due,
 ) -> None:  # fmt: skip
     """Grade SUBMISSIONS (folders or zips), or those in a bulk download.
 
@@ -73,7 +75,7 @@ def grade_command(
         raise click.UsageError("expected something to grade: either SUBMISSIONS (folders or zips), or --bulk EXPORT.zip")
     settings = Settings(
         assignment, out.resolve(), data, gate_data, checkpoints, require_isolation, device="cpu" if predictions else device,
-        only=tuple(only), predictions=predictions and predictions.resolve(),
+        only=tuple(only), predictions=predictions and predictions.resolve(), precision=precision,
     )  # fmt: skip
     started = time.monotonic()
     try:

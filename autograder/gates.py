@@ -1,20 +1,27 @@
 """Gates: predictions of a submitted checkpoint on pictures whose labels the worker never sees."""
 
 import hashlib
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import segkit
+from autograder import gpus
+from autograder.asking import PIXELS_AT_ONCE, Manner, Picture, ask_all
 from autograder.checking import CannotGrade, Grading
+from autograder.rubric import round_down
 from autograder.run import GateData
 from autograder.student import Student
 from segkit.subject import StudentError
 
-__all__ = ["asked_pictures", "gate_points_lost", "predictions"]
+__all__ = ["asked_pictures", "gate_points_lost", "near_a_step", "predictions"]
+
+FACTS = "facts of the measurement"  # kept beside the label maps; no picture has this name
+CROWDED = 0.05  # share of a GPU's memory that others may hold before a lack of it is no longer the student's
 
 
 def mirrored(grading: Grading, name: str) -> bool:
@@ -28,10 +35,13 @@ def asked_pictures(grading: Grading) -> Iterator[tuple[str, NDArray[np.float32],
     Raises:
         CannotGrade: There are none.
     """
-    data = _data(grading)
-    for name in data.names:
-        image, flip = data.load(name)[1], mirrored(grading, name)
-        yield name, image[:, :, ::-1] if flip else image, flip
+    for name in _data(grading).names:
+        yield name, _asked_picture(grading, name), mirrored(grading, name)
+
+
+def _asked_picture(grading: Grading, name: str) -> NDArray[np.float32]:
+    image = _data(grading).load(name)[1]
+    return image[:, :, ::-1] if mirrored(grading, name) else image
 
 
 def _data(grading: Grading) -> GateData:
@@ -56,11 +66,20 @@ def _checkpoint(grading: Grading, name: str, file_needed: bool) -> Any:
     return checkpoint
 
 
-def predictions(student: Student, grading: Grading, class_name: str, checkpoint_name: str) -> dict[str, NDArray[np.uint8]]:
+def predictions(
+    student: Student, grading: Grading, class_name: str, checkpoint_name: str, exact: bool = False
+) -> dict[str, NDArray[np.uint8]]:
     """Predict every picture of the gate's test list with a student's class and checkpoint.
 
-    The pictures cross the pipe one at a time; label maps come back. Predictions of the same network, checkpoint, rubric,
-    data, seed and precision are reused; two judges that ask for the same at once measure it once.
+    The pictures cross the pipe, on a GPU several at a time; label maps come back. Predictions of the same network, checkpoint,
+    rubric, data, seed, device and precision are reused; two judges that ask for the same at once measure it once.
+
+    Args:
+        student: The fixture.
+        grading: The fixture.
+        class_name: Of the network.
+        checkpoint_name: Of its weights.
+        exact: In float32, whatever the run allows.
 
     Returns:
         Picture name -> label map (H, W), uint8, not mirrored.
@@ -69,39 +88,82 @@ def predictions(student: Student, grading: Grading, class_name: str, checkpoint_
     checkpoint = _checkpoint(grading, checkpoint_name, handover is None or handover.needs_checkpoints)
 
     def measure() -> dict[str, NDArray[np.uint8]]:
-        return _measure(student, grading, class_name, checkpoint_name, checkpoint.sha256)
+        return _measure(student, grading, class_name, checkpoint_name, checkpoint.sha256, exact)
 
     if handover is not None:
         return handover.gate(student, grading, class_name, checkpoint_name, checkpoint.sha256, measure)
     return measure()
 
 
-def _measure(student: Student, grading: Grading, class_name: str, checkpoint_name: str, sha256: str) -> dict[str, NDArray[np.uint8]]:
+def _measure(
+    student: Student, grading: Grading, class_name: str, checkpoint_name: str, sha256: str, exact: bool
+) -> dict[str, NDArray[np.uint8]]:
     """Predict in a worker, or take what another judge of the class predicted for the same."""
-    data = _data(grading)
+    data, run = _data(grading), grading.context.run
+    precision = "float32" if exact else run.gate_precision
     key_parts = [
         student.program(class_name).digest, sha256, data.digest, grading.seeds.name, segkit.__version__,
-        "float32", grading.context.device_name, str(grading.rubric.settings.get("padding")),
+        precision, run.gate_device, str(grading.rubric.settings.get("padding")),
     ]  # fmt: skip
     key = "gate-" + hashlib.sha256("\0".join(key_parts).encode()).hexdigest()[:32]
 
     def predict() -> dict[str, NDArray[np.uint8]]:
-        with grading.context.run.gate_turn(), student.at_the_gate() as behind:
-            return _predict_all(behind, grading, class_name, checkpoint_name)
+        with run.gate_turn():
+            before = gpus.memory() if run.uses_gpu else None
+            with student.at_the_gate() as behind:
+                found = _not_for_want_of_memory(before, lambda: _predict_all(behind, grading, class_name, checkpoint_name, precision))
+            if left := gpus.memory_left_behind(before):
+                student.notes.append(f"{grading.check.id}: {left / 2**20:.0f} MiB of the GPU were not free again after the gate.")
+            return found
 
-    return grading.context.run.gate_cache.once(key, predict)
+    found = run.gate_cache.once(key, predict)
+    if (facts := found.pop(FACTS, None)) is not None:
+        student.notes.append(f"{grading.check.id}: {_told(json.loads(facts.tobytes()))}.")
+    return found
 
 
-def _predict_all(student: Student, grading: Grading, class_name: str, checkpoint_name: str) -> dict[str, NDArray[np.uint8]]:
-    handle = _load(student, class_name, checkpoint_name)
-    result, started, total = {}, time.monotonic(), len(grading.context.data.names)
-    for number, (name, image, flip) in enumerate(asked_pictures(grading), start=1):
-        answer = student.predict(handle, image)
-        if answer.shape != image.shape[1:] or answer.dtype != np.uint8:
-            raise StudentError(f"expected a label map of shape {image.shape[1:]}, but got {answer.shape}", "shape.size")
-        result[name] = np.ascontiguousarray(answer[:, ::-1] if flip else answer)
-        grading.context.gate_progress(grading.check.id, number, total, time.monotonic() - started)
-    return result
+def _told(facts: dict[str, Any]) -> str:
+    """What was measured, for people."""
+    memory = f", at most {facts['mib']} MiB" if facts["mib"] else ""
+    how = f"{facts['precision']}{' in batches' if facts['batches'] else ''}"
+    return f"{facts['pictures']} pictures in {facts['seconds']:.1f} s on {facts['device']}, {how}{memory}"
+
+
+def _not_for_want_of_memory(before: gpus.Memory | None, predict: Callable[[], dict]) -> dict:
+    """Predict; a network that finds no room because others hold the GPU's memory is not judged."""
+    try:
+        return predict()
+    except StudentError as error:
+        if error.cause != "code.memory" or before is None or before.used <= CROWDED * before.total:
+            raise
+        raise CannotGrade(
+            f"The GPU has no room: other programs held {before.used / 2**30:.1f} of its {before.total / 2**30:.1f} GiB. End them, or "
+            f"grade with --device cpu. ({error})",
+            "grader.memory",
+        ) from error
+
+
+def _predict_all(
+    student: Student, grading: Grading, class_name: str, checkpoint_name: str, precision: str = "float32"
+) -> dict[str, NDArray]:
+    handle, data, started = _load(student, class_name, checkpoint_name), _data(grading), time.monotonic()
+    gpu = student.device == "cuda"
+    pictures = [
+        Picture(name, data.size(name) if gpu and data.size else None, lambda name=name: _asked_picture(grading, name))
+        for name in data.names
+    ]
+
+    def progress(done: int) -> None:
+        grading.context.gate_progress(grading.check.id, done, len(pictures), time.monotonic() - started)
+
+    wanted = Manner(PIXELS_AT_ONCE, precision) if gpu else Manner()
+    maps, manner = ask_all(student, handle, pictures, wanted, progress)
+    facts = {
+        "pictures": len(maps), "seconds": round(time.monotonic() - started, 2), "precision": manner.precision,
+        "batches": manner.most_pixels > 0, "device": gpus.gpu_name() if gpu else "the CPU", "mib": student.peak_bytes() // 2**20,
+    }  # fmt: skip
+    found = {name: np.ascontiguousarray(maps[name][:, ::-1] if mirrored(grading, name) else maps[name]) for name in data.names}
+    return {**found, FACTS: np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)}
 
 
 def _load(student: Student, class_name: str, checkpoint_name: str) -> str:
@@ -116,6 +178,15 @@ def _load(student: Student, class_name: str, checkpoint_name: str) -> str:
     handle = student.build(class_name)  # the constructor reads values, which the meta device does not have
     student.load_checkpoint(handle, checkpoint_name)
     return handle
+
+
+def near_a_step(value: float, full: float, zero: float, points: float, within: float = 0.001) -> bool:
+    """Whether a gate's points would be others if its value were a little different (half points are steps too)."""
+
+    def earned(value: float) -> float:
+        return round_down(points * (1 - gate_points_lost(value, full, zero))) if value < full else points
+
+    return earned(value - within) != earned(value + within)
 
 
 def gate_points_lost(value: float, full: float, zero: float) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 
 from autograder.array_cache import ArrayCache
 from autograder.assignment import Assignment, open_assignment
+from autograder.gpus import gpu_name, lock_file
 from autograder.locks import one_of, try_lock
 from autograder.rubric import CheckRubric, Rubric, RubricError
 from autograder.sandbox.client import WorkerSettings, make_zygote
@@ -47,6 +48,7 @@ class Settings:
         seconds: Wall-clock limit of one answer of a worker.
         labels: Whether the gates' labels are read; ``predict`` needs none.
         predictions: What ``predict`` handed over; with it no worker is started.
+        precision: Of gates on a GPU: ``"float32"``, or ``"bfloat16"`` where that gives the same labels (see ``autograder.asking``).
     """
 
     assignment: str
@@ -62,6 +64,7 @@ class Settings:
     seconds: float = 60.0
     labels: bool = True
     predictions: Path | None = None
+    precision: str = "float32"
 
 
 @dataclass
@@ -75,6 +78,7 @@ class GateData:
         load: Name -> (picture (H, W, 3) uint8, network input (3, H, W) float32, label (H, W) int64 with 255 ignored; None where
             labels are not read).
         digest: Hash of the names and files.
+        size: Name -> (H, W) without reading the pixels, or None where that is not known.
     """
 
     source: str
@@ -82,6 +86,7 @@ class GateData:
     names: tuple[str, ...]
     load: Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
     digest: str
+    size: Callable[[str], tuple[int, int]] | None = None
 
 
 class Run:
@@ -195,10 +200,21 @@ class Run:
         """Whether gates are measured on a GPU."""
         return self.settings.device == "cuda" or (self.settings.device == "auto" and _gpu_is_there())
 
+    @property
+    def gate_precision(self) -> str:
+        """The fastest format that gates may be computed in."""
+        return self.settings.precision if self.uses_gpu else "float32"
+
+    @cached_property
+    def gate_device(self) -> str:
+        """What gates are measured on, by name: another GPU may round otherwise."""
+        return gpu_name() if self.uses_gpu else "cpu"
+
     @contextmanager
     def gate_turn(self) -> Iterator[None]:
-        """Wait until a gate may be measured beside those that are (see ``autograder.batch.memory``)."""
-        with one_of(sorted((self.folder / "gates").glob("*"))):
+        """Wait until a gate may be measured beside those that are (see ``autograder.batch.memory``); on a GPU there is but one."""
+        device = [lock_file(self.folder)] if self.uses_gpu else []
+        with one_of(sorted((self.folder / "gates").glob("*"))), one_of(device):
             yield
 
     def worker_settings(self) -> WorkerSettings:

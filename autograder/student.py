@@ -84,6 +84,11 @@ class Student:
         """Counts the workers: objects of an earlier one are gone."""
         return getattr(self.subject, "generation", 0)
 
+    @property
+    def device(self) -> str:
+        """Where networks predict: ``"cpu"`` or ``"cuda"``; known once the worker was asked something."""
+        return self.subject.device
+
     def once(self, key: tuple, make) -> Any:
         """Return ``make()``, computed once per worker: a network that several checks use is built once."""
         if key in self._kept and self._kept[key][0] == self.generation:
@@ -145,8 +150,11 @@ class Student:
     def load_checkpoint(self, handle: str, file: str) -> None:
         self.subject.load_checkpoint(handle, file)
 
-    def predict(self, handle: str, x: NDArray) -> NDArray:
-        return self.subject.predict(handle, x)
+    def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
+        return self.subject.predict(handle, x, precision)
+
+    def peak_bytes(self) -> int:
+        return self.subject.peak_bytes()
 
     def forget(self, handle: str) -> None:
         self.subject.forget(handle)

@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -53,7 +54,8 @@ class Subject(Protocol):
     def change(self, handle: str, key: str, index: int, value: float) -> None: ...
     def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0) -> NDArray: ...
     def load_checkpoint(self, handle: str, file: str) -> None: ...
-    def predict(self, handle: str, x: NDArray) -> NDArray: ...
+    def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray: ...
+    def peak_bytes(self) -> int: ...
     def forget(self, handle: str) -> None: ...
 
 
@@ -89,8 +91,9 @@ def _as_student_error(doing: str) -> Iterator[None]:
     except NotImplementedError as error:
         text = f"{doing} is not finished: it still raises NotImplementedError.\n{student_traceback(error)}"
         raise StudentError(text, "code.unfinished") from None
-    except MemoryError:
-        raise StudentError(f"{doing} ran out of memory.", "code.memory") from None
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        text = str(error).partition("\n")[0][:200]
+        raise StudentError(f"{doing} ran out of memory.{f' {text}' if text else ''}", "code.memory") from None
     except BaseException as error:
         raise StudentError(f"{doing} failed.\n{student_traceback(error)}", "code.raises") from None
 
@@ -324,31 +327,53 @@ class LocalSubject:
         with _as_student_error("Moving the network to the device"):
             nn.Module.eval(self._model(handle)).to(self.device)
 
-    def predict(self, handle: str, x: NDArray) -> NDArray:
-        """Predict a label map.
+    def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
+        """Predict label maps.
 
         Args:
             handle: A network with its checkpoint.
-            x: One image ``(3, H, W)``, float32, normalised.
+            x: One image ``(3, H, W)``, float32, normalised; or several of one size ``(B, 3, H, W)``.
+            precision: ``"float32"``, or ``"bfloat16"`` for convolutions in 16 bits.
 
         Returns:
-            Uint8 label map ``(H, W)``: the class with the largest logit.
+            Uint8 label map ``(H, W)``, or ``(B, H, W)``: the class with the largest logit.
         """
         model = self._model(handle)
-        image = torch.from_numpy(np.ascontiguousarray(x))[None].to(self.device)  # (1, 3, H, W)
-        with _as_student_error(f"{type(model).__name__}.forward"), torch.inference_mode():
-            output = nn.Module.eval(model)(image)
+        images = torch.from_numpy(np.ascontiguousarray(x if x.ndim == 4 else x[None])).to(self.device)  # (B, 3, H, W)
+        half = torch.autocast(self.device, torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
+        try:
+            # what a GPU was asked may fail when its answer is read
+            with _as_student_error(f"{type(model).__name__}.forward"), torch.inference_mode(), half:
+                labels = self._labels(nn.Module.eval(model)(images), images, type(model).__name__).to(torch.uint8).cpu()
+        except StudentError as error:
+            if error.cause == "code.memory" and self.device == "cuda":
+                torch.cuda.empty_cache()  # a smaller batch may find room
+            raise
+        return (labels if x.ndim == 4 else labels[0]).numpy()
+
+    def _labels(self, output: Any, images: torch.Tensor, name: str) -> torch.Tensor:
+        """The classes (B, H, W) that a network's output means."""
         if not isinstance(output, torch.Tensor):
-            self._output(output, type(model).__name__)
-        if output.dim() == 3 and output.shape[0] == 1 and not output.is_floating_point():
-            return output[0].to(torch.uint8).cpu().numpy()  # argmax in forward: judged elsewhere
-        if output.dim() != 4 or tuple(output.shape[2:]) != tuple(image.shape[2:]):
+            self._output(output, name)
+        if output.dim() == 3 and output.shape[0] == len(images) and not output.is_floating_point():
+            return output  # argmax in forward: judged elsewhere
+        if output.dim() != 4 or len(output) != len(images) or tuple(output.shape[2:]) != tuple(images.shape[2:]):
+            size = f"{images.shape[2]}, {images.shape[3]}"
             raise StudentError(
-                f"{type(model).__name__}.forward: expected logits of shape (1, n_class, {x.shape[1]}, {x.shape[2]}), "
-                f"but got {tuple(output.shape)}.",
+                f"{name}.forward: expected logits of shape ({len(images)}, n_class, {size}), but got {tuple(output.shape)}.",
                 "shape.size",
             )
-        return output[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+        return output.argmax(dim=1)
+
+    def peak_bytes(self) -> int:
+        """Most memory that was taken so far: of the GPU where there is one, else of this process; 0 where nobody counts it."""
+        if self.device == "cuda":
+            return torch.cuda.max_memory_reserved()
+        try:
+            found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+        except OSError:
+            return 0
+        return int(found[1]) * 1024 if found else 0
 
     # ------------------------------------------------------------------------------------------------ handles
     def _next(self) -> int:

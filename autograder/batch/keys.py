@@ -38,7 +38,7 @@ def run_key(run: Run) -> dict[str, str]:
         "seed": run.seeds.name,
         "data": run.data.digest if run.data else "",
         "isolation": run.isolation,
-        "device": "cuda" if run.uses_gpu else "cpu",
+        "device": f"cuda {run.gate_precision}" if run.uses_gpu else "cpu",
         "only": ",".join(settings.only),
         "limits": f"{settings.seconds:g} s",
         "predictions": _listing(settings.predictions) if settings.predictions else "",

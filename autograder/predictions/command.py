@@ -19,7 +19,9 @@ __all__ = ["predict_command"]
 @click.option("--checkpoints", default=None, type=click.Path(path_type=Path), help="Where checkpoints lie that were only named.")
 @click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap, landlock or process.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
-def predict_command(submissions, out, assignment, data, gate_data, checkpoints, require_isolation, device) -> None:
+@click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]),
+              help="Of gates on a GPU; bfloat16 only where it gives the same labels.")
+def predict_command(submissions, out, assignment, data, gate_data, checkpoints, require_isolation, device, precision) -> None:
     """Run the code of SUBMISSIONS (folders or zips) in sealed workers and keep what it answers; no points are given.
 
     `python -m autograder grade SUBMISSIONS --predictions OUT` gives the points, on a machine that runs no student code. A second
@@ -32,7 +34,9 @@ def predict_command(submissions, out, assignment, data, gate_data, checkpoints, 
     from autograder.sandbox.isolation import IsolationError
     from autograder.seeds import SecretError
 
-    settings = Settings(assignment, out.resolve(), data, gate_data, checkpoints, require_isolation, device=device, labels=False)
+    settings = Settings(
+        assignment, out.resolve(), data, gate_data, checkpoints, require_isolation, device=device, labels=False, precision=precision
+    )
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
         with Run.create(settings) as run:

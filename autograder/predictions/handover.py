@@ -8,7 +8,6 @@ the checks ask otherwise, and find no answer.
 import hashlib
 import io
 import json
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,24 +34,13 @@ Maps = dict[str, NDArray[np.uint8]]
 def facts_of(run: Run, submission: Submission) -> dict[str, Any]:
     """What a bundle says of itself; what must be the same on both sides stands in ``Replay``."""
     settings = json.dumps(dict(run.rubric.settings), sort_keys=True, default=str)
-    gpu = run.gate_settings().gpu
     return {
         "schema": SCHEMA, "assignment": run.rubric.assignment, "submission": submission.name,
         "submission_sha256": submission.sha256, "kit_version": segkit.__version__,
         "settings": hashlib.sha256(settings.encode()).hexdigest(), "seed": run.seeds.name,
-        "data": run.data.digest if run.data else None, "isolation": run.isolation, "device": "cuda" if gpu else "cpu",
-        "device_name": _gpu_name() if gpu else "CPU", "precision": "float32", "lost": [],
+        "data": run.data.digest if run.data else None, "isolation": run.isolation, "device": "cuda" if run.uses_gpu else "cpu",
+        "device_name": run.gate_device if run.uses_gpu else "CPU", "precision": run.gate_precision, "lost": [],
     }  # fmt: skip
-
-
-def _gpu_name() -> str:
-    """Name of the GPU. Not asked through torch, which would take hold of it."""
-    try:
-        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-        return found.splitlines()[0].strip()[:100]
-    except (OSError, subprocess.SubprocessError, IndexError):
-        return "GPU"
 
 
 class _Questions:

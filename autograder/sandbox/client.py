@@ -244,7 +244,7 @@ class RemoteSubject:
         reply = self._exchange(do, arguments, seconds or self.settings.seconds)
         if reply["ok"]:
             return reply.get("value")
-        message = str(reply.get("message", ""))
+        message = str(reply.get("message") or "the worker gave no reason")[:8000]
         if reply.get("fault") == "grader":
             raise GraderFault(f"The worker failed at {do}: {message}")
         raise StudentError(message, str(reply.get("cause", "code.raises"))[:40])
@@ -298,8 +298,14 @@ class RemoteSubject:
     def load_checkpoint(self, handle: str, file: str) -> None:
         self._ask("load_checkpoint", handle=handle, file=file, seconds=180)
 
-    def predict(self, handle: str, x: NDArray) -> NDArray:
-        return _array(self._ask("predict", handle=handle, x=x, seconds=180))
+    def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
+        return _array(self._ask("predict", handle=handle, x=x, precision=precision, seconds=180))
+
+    def peak_bytes(self) -> int:
+        found = self._ask("peak_bytes")
+        if type(found) is not int or found < 0:
+            raise StudentError("the worker's answer has an unknown form", "code.garbage")
+        return found
 
     def forget(self, handle: str) -> None:
         if self._process is not None:

@@ -88,10 +88,10 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         import_folder(loaded.modules, Path(settings["scratch"]) / "work")
         subject.define(loaded)
 
-    def predict(handle: str, x: Any) -> Any:
+    def predict(handle: str, x: Any, precision: str) -> Any:
         torch.set_num_threads(settings["predict_threads"])
         try:
-            return subject.predict(handle, x)
+            return subject.predict(handle, x, precision)
         finally:
             torch.set_num_threads(settings["threads"])
 
@@ -109,6 +109,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         "forward": lambda handle, x, train, seed: subject.forward(handle, x, train, seed),
         "load_checkpoint": lambda handle, file: subject.load_checkpoint(handle, file),
         "predict": predict,
+        "peak_bytes": lambda: subject.peak_bytes(),
         "forget": lambda handle: subject.forget(handle),
         "hello": lambda: {"device": subject.device},
     }

@@ -1,6 +1,7 @@
 """One submission becomes one result: valid, repeatable, and fair to whoever is not at fault."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -48,7 +49,9 @@ def test_a_perfect_submission_earns_everything_and_its_result_is_valid(perfect, 
     validate(perfect | {"checks": list(perfect["checks"].values())})
     assert perfect["score"] == 10 and perfect["max_score"] == 15 and perfect["needs_manual"] == 5
     assert list(perfect["checks"]) == ["double", "net.forward", "net.accuracy", "question"]
-    assert perfect["assignment"] == "tiny" and perfect["isolation"] == run.isolation and perfect["notes"] == []
+    assert perfect["assignment"] == "tiny" and perfect["isolation"] == run.isolation
+    (note,) = perfect["notes"]
+    assert re.fullmatch(r"net.accuracy: 4 pictures in \d+\.\d s on the CPU, float32, at most \d+ MiB\.", note)
     assert perfect["data"] == {"source": "drawn dots", "split": "drawn", "images": 4} and len(perfect["submission_sha256"]) == 64
     json.dumps(perfect, allow_nan=False)
 
@@ -152,6 +155,7 @@ def test_without_pictures_a_gate_with_a_checkpoint_cannot_be_graded_and_one_with
 def test_pictures_are_asked_mirrored_as_the_seed_says_and_answers_are_turned_back(run):
     class Recorder:
         asked: list = []
+        device = "cpu"
 
         def build(self, *_, **__):
             return "net"
@@ -162,18 +166,22 @@ def test_pictures_are_asked_mirrored_as_the_seed_says_and_answers_are_turned_bac
         def forget(self, *_):
             pass
 
-        def predict(self, handle, image):
+        def peak_bytes(self):
+            return 2**30
+
+        def predict(self, handle, image, precision="float32"):
+            assert precision == "float32"
             self.asked.append(image)
             return (image[0] > 0.5).astype(np.uint8)
 
     class Grading:
         seeds = Seeds(SECRET)
-        context = type("C", (), {"gate_progress": staticmethod(lambda *_: None)})
+        context = type("C", (), {"gate_progress": staticmethod(lambda *_: None), "data": run.data})
         check = type("K", (), {"id": "net.accuracy"})
 
     flips = [mirrored(Grading, name) for name in run.data.names]
     assert set(flips) == {True, False}, "the drawn seed must mirror some pictures and not others"
-    found = _predict_all(Recorder(), Grading, "DotNet", "dots", run.data)
+    found = _predict_all(Recorder(), Grading, "DotNet", "dots")
     for flip, name, image in zip(flips, run.data.names, Recorder.asked, strict=True):
         _, picture, label = run.data.load(name)
         assert np.array_equal(image, picture[:, :, ::-1] if flip else picture)

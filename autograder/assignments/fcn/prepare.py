@@ -90,8 +90,12 @@ def _open(source: str | None, own: bool, labels: bool) -> GateData:
         label = read_label(label_path(root, name)).numpy() if labels else None  # (H, W)
         return photo, np.ascontiguousarray(scaled.transpose(2, 0, 1).astype(np.float32)), label
 
+    def size(name: str) -> tuple[int, int]:
+        with Image.open(image_path(root, name)) as photo:
+            return photo.height, photo.width
+
     source_name = {"sample": "embedded sample", "own": "the instructor's own facades"}.get(split, "CMP Facade Database")
-    return GateData(source_name, split, names, load, digest.hexdigest())
+    return GateData(source_name, split, names, load, digest.hexdigest(), size)
 
 
 torch.set_num_threads(1)  # reference outputs must not depend on how many cores a judge has

@@ -1,0 +1,137 @@
+"""Asking a network for its label maps: picture by picture on a CPU, in batches of one size on a GPU.
+
+What is faster must not be felt in the points. A batch, or 16 bits, is used only where on the first pictures its label maps agree
+with those of one picture at a time in float32; those of the first pictures are then the slow way's.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autograder.student import Student
+from segkit.subject import StudentError
+from segkit.training.loading import read_ahead
+from segkit.training.measuring import batches_of_one_size
+
+__all__ = ["AGREEMENT", "PLAIN", "Manner", "Picture", "ask_all"]
+
+AGREEMENT = 0.999  # share of the pixels
+CHECKED = 4  # pictures that are asked both ways
+PIXELS_AT_ONCE = 2**22  # FCN-8s takes about 1.5 KB for each in float32, padding included
+GONE = ("code.died", "code.timeout", "code.garbage")  # the worker was ended, and the network with it
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a network is asked.
+
+    Attributes:
+        most_pixels: Of a batch; 0 for one picture at a time.
+        precision: ``"float32"`` or ``"bfloat16"``.
+    """
+
+    most_pixels: int = 0
+    precision: str = "float32"
+
+
+PLAIN = Manner()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to be asked about.
+
+    Attributes:
+        name: Its name.
+        size: (H, W), or None where only loading tells.
+        load: Gives the network's input (3, H, W), float32.
+    """
+
+    name: str
+    size: tuple[int, int] | None
+    load: Callable[[], NDArray[np.float32]]
+
+
+class _Batches:
+    """Batches of pictures, loaded when they are asked for."""
+
+    def __init__(self, pictures: Sequence[Picture], most_pixels: int) -> None:
+        sizes = [picture.size for picture in pictures]
+        plan = batches_of_one_size(None if None in sizes else sizes, len(pictures), most_pixels)
+        self.plan = sorted(plan, key=len, reverse=True)  # what is tried on the first pictures is batches
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, number: int) -> tuple[list[str], NDArray[np.float32]]:
+        chosen = [self.pictures[index] for index in self.plan[number]]
+        return [picture.name for picture in chosen], np.stack([picture.load() for picture in chosen])  # (B, 3, H, W)
+
+
+def ask_all(
+    student: Student, handle: str, pictures: Sequence[Picture], manner: Manner, progress: Callable[[int], Any] = lambda done: None
+) -> tuple[dict[str, NDArray[np.uint8]], Manner]:
+    """Ask for the label maps of all pictures.
+
+    Args:
+        student: Behind the gate.
+        handle: The network, with its checkpoint.
+        pictures: What is asked.
+        manner: The fastest way that may be used.
+        progress: Told how many pictures are done.
+
+    Returns:
+        Name -> label map (H, W), uint8; and the way that was used.
+
+    Raises:
+        StudentError: The network fails, or answers with something else than a label map.
+    """
+    maps: dict[str, NDArray[np.uint8]] = {}
+    batches = _Batches(pictures, manner.most_pixels)
+    if all(len(batch) == 1 for batch in batches.plan):
+        manner = Manner(0, manner.precision)
+    ways = list(dict.fromkeys([manner, Manner(manner.most_pixels), PLAIN]))
+    for names, images in read_ahead(batches, 0, 1):
+        if ways[0] != PLAIN and len(maps) < CHECKED:
+            singles = np.stack([_label_map(student.predict(handle, image), image) for image in images])
+            maps |= dict(zip(names, singles, strict=True))
+            while ways[0] != PLAIN and not _agrees(student, handle, images, singles, ways[0]):
+                ways.pop(0)
+        else:
+            maps |= dict(zip(names, _asked(student, handle, images, ways[0]), strict=True))
+        progress(len(maps))
+    return maps, ways[0]
+
+
+def _asked(student: Student, handle: str, images: NDArray[np.float32], way: Manner) -> Iterator[NDArray[np.uint8]]:
+    """Label maps of a batch, in one way; a batch that fails as such is asked picture by picture."""
+    if way.most_pixels and len(images) > 1:
+        try:
+            answer = student.predict(handle, images, way.precision)
+            return iter([_label_map(part, image) for part, image in zip(answer, images, strict=True)])
+        except (StudentError, ValueError) as error:
+            if getattr(error, "cause", None) in GONE:
+                raise
+    return iter([_label_map(student.predict(handle, image, way.precision), image) for image in images])
+
+
+def _agrees(student: Student, handle: str, images: NDArray[np.float32], singles: NDArray[np.uint8], way: Manner) -> bool:
+    """Whether a faster way gives the same labels but for a few pixels."""
+    try:
+        found = student.predict(handle, images if way.most_pixels else images[0], way.precision)
+    except StudentError as error:
+        if error.cause in GONE:
+            raise
+        return False
+    singles = singles if way.most_pixels else singles[0]
+    return found.shape == singles.shape and float((found == singles).mean()) >= AGREEMENT
+
+
+def _label_map(answer: NDArray, image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    if answer.shape != image.shape[1:] or answer.dtype != np.uint8:
+        raise StudentError(f"expected a label map of shape {image.shape[1:]}, but got {answer.shape}", "shape.size")
+    return answer

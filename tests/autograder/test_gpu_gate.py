@@ -1,0 +1,362 @@
+"""Gates on a GPU, with a GPU that is made up: batches, 16 bits, turns, memory. What is faster must not be felt in the points."""
+
+import multiprocessing
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import NET, InProcess, open_run, weights, write_submission
+
+from autograder import asking, gpus, grade
+from autograder.asking import PLAIN, Manner, Picture, ask_all
+from autograder.gates import near_a_step
+from autograder.gpus import Memory
+from autograder.grade import grade_path
+from segkit.checkpoints import save_checkpoint
+from segkit.subject import LocalSubject, StudentError
+
+FAST = Manner(400, "bfloat16")
+
+
+class Network:
+    """Answers like a student behind the gate: labels are the whole part of the first channel.
+
+    Args:
+        wrong: Share of the pixels that 16 bits change.
+        mixes: Whether a batch gives other labels than its pictures.
+        fails: Cause with which batches fail, or empty.
+    """
+
+    def __init__(self, wrong=0.0, mixes=False, fails=""):
+        self.wrong, self.mixes, self.fails = wrong, mixes, fails
+        self.asked: list[tuple[int, str]] = []
+
+    def predict(self, handle, x, precision="float32"):
+        self.asked.append((len(x) if x.ndim == 4 else 1, precision))
+        if x.ndim == 4 and len(x) > 1 and self.fails:
+            raise StudentError("no", self.fails)
+        labels = x[..., 0, :, :].astype(np.uint8)
+        if precision == "bfloat16":
+            labels.reshape(-1)[: round(self.wrong * labels.size)] += 1
+        if self.mixes and x.ndim == 4 and len(x) > 1:
+            labels[0] = labels[1]
+        return labels
+
+
+def pictures(sizes):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 12, (3, *size)).astype(np.float32) for size in sizes]
+    names = [f"p{number}" for number in range(len(sizes))]
+    expected = {name: image[0].astype(np.uint8) for name, image in zip(names, images, strict=True)}
+    return [Picture(n, i.shape[1:], lambda i=i: i) for n, i in zip(names, images, strict=True)], expected
+
+
+SIZES = [(10, 10), (9, 4), (10, 10), (10, 10), (10, 10), (9, 4), (20, 30), (10, 10)] + [(5, 5)] * 9
+
+
+def same(found, expected):
+    return found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_on_a_cpu_each_picture_is_asked_by_itself_in_order():
+    network, (asked, expected) = Network(), pictures(SIZES)
+    done = []
+    found, manner = ask_all(network, "net", asked, PLAIN, done.append)
+    assert same(found, expected) and list(found) == list(expected) and manner == PLAIN
+    assert network.asked == [(1, "float32")] * len(SIZES) and done == list(range(1, len(SIZES) + 1))
+
+
+def test_pictures_of_one_size_are_asked_together_once_16_bits_have_shown_to_agree():
+    network, (asked, expected) = Network(wrong=0.0005), pictures(SIZES)
+    found, manner = ask_all(network, "net", asked, FAST)
+    assert manner == FAST and network.asked[:10] == [(1, "float32")] * 9 + [(9, "bfloat16")]
+    assert all(precision == "bfloat16" for _, precision in network.asked[10:]) and max(count for count, _ in network.asked[10:]) == 4
+    agree = np.mean([np.mean(found[name] == expected[name]) for name in expected])
+    assert agree > 0.998
+    assert all(np.array_equal(found[f"p{number}"], expected[f"p{number}"]) for number in range(8, 17))  # asked both ways
+
+
+def test_16_bits_that_change_labels_are_not_used():
+    network, (asked, expected) = Network(wrong=0.01), pictures(SIZES)
+    found, manner = ask_all(network, "net", asked, FAST)
+    assert manner == Manner(400, "float32") and same(found, expected)
+    assert [count for count, precision in network.asked if precision == "bfloat16"] == [9]
+
+
+@pytest.mark.parametrize("network", [Network(mixes=True), Network(fails="code.raises"), Network(fails="code.memory")])
+def test_a_network_that_cannot_take_batches_is_asked_picture_by_picture(network):
+    asked, expected = pictures(SIZES)
+    found, manner = ask_all(network, "net", asked, FAST)
+    assert manner == PLAIN and same(found, expected)
+
+
+def test_a_later_batch_that_finds_no_room_is_asked_picture_by_picture():
+    class Small(Network):
+        def predict(self, handle, x, precision="float32"):
+            if x.ndim == 4 and x[:, 0].size > 240:
+                raise StudentError("out of memory", "code.memory")
+            return super().predict(handle, x, precision)
+
+    network, (asked, expected) = Small(), pictures(SIZES)
+    found, manner = ask_all(network, "net", asked, Manner(400))
+    assert same(found, expected) and manner == Manner(400) and (5, "float32") not in network.asked
+
+
+@pytest.mark.parametrize("cause", asking.GONE)
+def test_a_worker_that_ended_is_not_asked_again(cause):
+    network = Network(fails=cause)
+    with pytest.raises(StudentError):
+        ask_all(network, "net", pictures(SIZES)[0], FAST)
+    assert network.asked[-1][0] == 9
+
+
+@pytest.mark.parametrize("answer", [np.zeros((3, 3), np.uint8), np.zeros((10, 10), np.int64)])
+def test_what_is_no_label_map_is_said(answer):
+    class Odd(Network):
+        def predict(self, handle, x, precision="float32"):
+            return answer
+
+    with pytest.raises(StudentError, match=r"expected a label map of shape \(10, 10\)"):
+        ask_all(Odd(), "net", pictures([(10, 10)])[0], PLAIN)
+
+
+def test_pictures_whose_sizes_nobody_knows_are_asked_singly():
+    asked, expected = pictures(SIZES)
+    network = Network()
+    found, manner = ask_all(network, "net", [Picture(p.name, None, p.load) for p in asked], Manner(400))
+    assert same(found, expected) and manner == PLAIN and {count for count, _ in network.asked} == {1}
+
+
+# ------------------------------------------------------------------------------------------------------------- the worker
+def local(tmp_path, net):
+    save_checkpoint(tmp_path / "dots.safetensors", weights())
+    names = {}
+    exec(net, names)
+    subject = LocalSubject(tmp_path, checkpoints={"dots": tmp_path / "dots.safetensors"})
+    subject.adopt("DotNet", names["DotNet"])
+    handle = subject.build("DotNet")
+    subject.load_checkpoint(handle, "dots")
+    return subject, handle
+
+
+def test_a_batch_predicts_what_its_pictures_do_in_either_format(tmp_path):
+    subject, handle = local(tmp_path, NET)
+    x = np.random.default_rng(0).random((3, 3, 7, 5)).astype(np.float32)
+    x = np.where(abs(x - 0.5) < 0.05, 0.9, x).astype(np.float32)  # nothing that rounding may exchange
+    expected = (x[:, 0] > 0.5).astype(np.uint8)
+    for precision in ("float32", "bfloat16"):
+        together = subject.predict(handle, x, precision)
+        assert together.dtype == np.uint8 and np.array_equal(together, expected)
+        assert np.array_equal(subject.predict(handle, x[1], precision), expected[1])
+
+
+def test_16_bits_are_16_bits(tmp_path):
+    subject, handle = local(tmp_path, NET)
+    x = np.full((3, 4, 4), 0.5 + 2**-12, np.float32)  # rounds to a half, which is no dot
+    assert (subject.predict(handle, x) == 1).all() and (subject.predict(handle, x, "bfloat16") == 0).all()
+
+
+@pytest.mark.parametrize(("forward", "found"), [
+    ("self.conv(x)[:1]", r"expected logits of shape \(2, n_class, 7, 5\), but got \(1, 2, 7, 5\)"),
+    ("self.conv(x)[..., 1:]", r"but got \(2, 2, 7, 4\)"),
+    ("(self.conv(x),)", "expected a tensor, but got tuple"),
+])  # fmt: skip
+def test_an_output_of_another_shape_is_named_for_batches_too(tmp_path, forward, found):
+    subject, handle = local(tmp_path, NET.replace("return self.conv(x)", f"return {forward}"))
+    with pytest.raises(StudentError, match=found):
+        subject.predict(handle, np.zeros((2, 3, 7, 5), np.float32))
+
+
+def test_argmax_in_forward_passes_for_batches_too(tmp_path):
+    subject, handle = local(tmp_path, NET.replace("return self.conv(x)", "return self.conv(x).argmax(1)"))
+    assert subject.predict(handle, np.ones((2, 3, 7, 5), np.float32)).sum() == 70
+
+
+def test_a_gpu_without_room_is_a_lack_of_memory(tmp_path):
+    subject, handle = local(tmp_path, NET.replace("return self.conv(x)", "raise torch.OutOfMemoryError('CUDA out of memory. Tried')"))
+    with pytest.raises(StudentError, match="ran out of memory. CUDA out of memory") as caught:
+        subject.predict(handle, np.zeros((3, 7, 5), np.float32))
+    assert caught.value.cause == "code.memory"
+
+
+def test_the_memory_of_a_process_is_told(tmp_path):
+    subject, _ = local(tmp_path, NET)
+    before = subject.peak_bytes()
+    block = np.ones(2**25)  # 256 MiB
+    assert subject.peak_bytes() >= max(before, block.nbytes) and before > 2**20
+
+
+# -------------------------------------------------------------------------------------------------------------- the judge
+class OnGpu(InProcess):
+    """A worker that says it has a GPU; networks run where they can."""
+
+    half: list[str] = []
+
+    def __init__(self, settings, checkpoints=None):
+        super().__init__(settings, checkpoints)
+        self._told = "cuda" if settings.gpu else "cpu"
+
+    @property
+    def device(self):
+        return getattr(self, "_told", "cpu") if hasattr(self, "_names") and not getattr(self, "_inside", False) else "cpu"
+
+    @device.setter
+    def device(self, value):
+        pass
+
+    def _in(self, function, *arguments):
+        self._inside = True
+        try:
+            return function(*arguments)
+        finally:
+            self._inside = False
+
+    def predict(self, handle, x, precision="float32"):
+        self.half.append(precision)
+        return self._in(super().predict, handle, x, precision)
+
+    def load_checkpoint(self, handle, file):
+        return self._in(super().load_checkpoint, handle, file)
+
+    def peak_bytes(self):
+        return 3 * 2**30
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """A GPU in the eyes of the judge; returns what its driver says."""
+    said = {"memory": Memory(2**30, 100 * 2**30)}
+    (tmp_path / "dev").mkdir()
+    for name in ("nvidia1", "nvidia0", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / "dev" / name).touch()
+    monkeypatch.setattr(gpus, "DEVICES", tmp_path / "dev")
+    monkeypatch.setattr(gpus, "memory", lambda: said["memory"])
+    monkeypatch.setattr(gpus, "gpu_name", lambda: "Made-up 9000")
+    monkeypatch.setattr("autograder.run.gpu_name", lambda: "Made-up 9000")
+    monkeypatch.setattr(gpus, "PATIENCE", 0.3)
+    monkeypatch.setattr(grade, "RemoteSubject", OnGpu)
+    OnGpu.half = []
+    return said
+
+
+def graded(tmp_path, name="alice", **more):
+    with open_run(tmp_path / "out", device="cuda", only=("net.accuracy",), **more) as run:
+        return grade_path(run, write_submission(tmp_path / name, checkpoint=weights()), name)
+
+
+def test_time_memory_device_and_format_stand_in_the_result(gpu, tmp_path):
+    result = graded(tmp_path)
+    assert result["checks"][0]["status"] == "earned" and result["device"] == "cuda"
+    (note,) = result["notes"]
+    assert note.startswith("net.accuracy: 4 pictures in ") and note.endswith(" s on Made-up 9000, float32, at most 3072 MiB.")
+
+
+def test_predictions_of_another_gpu_or_format_are_not_reused(gpu, tmp_path, monkeypatch):
+    graded(tmp_path)
+    asked = len(OnGpu.half)
+    graded(tmp_path)
+    assert len(OnGpu.half) == asked
+    graded(tmp_path, precision="bfloat16")
+    assert len(OnGpu.half) > asked and "bfloat16" in OnGpu.half[asked:]
+    asked = len(OnGpu.half)
+    monkeypatch.setattr("autograder.run.gpu_name", lambda: "Another")
+    graded(tmp_path)
+    assert len(OnGpu.half) > asked
+    assert len(list((tmp_path / "out" / ".gates").glob("gate-*.npz"))) == 3
+
+
+def test_memory_that_stays_taken_is_told(gpu, tmp_path, monkeypatch):
+    said = iter([Memory(2**30, 2**36)])
+    monkeypatch.setattr(gpus, "memory", lambda: next(said, Memory(2**30 + 700 * 2**20, 2**36)))
+    result = graded(tmp_path)
+    assert "net.accuracy: 700 MiB of the GPU were not free again after the gate." in result["notes"]
+    assert result["checks"][0]["status"] == "earned"
+
+
+def test_memory_that_comes_back_late_is_waited_for(monkeypatch):
+    said = iter([Memory(5 * 2**30, 2**36), Memory(3 * 2**30, 2**36), Memory(2**30, 2**36)])
+    monkeypatch.setattr(gpus, "memory", lambda: next(said))
+    assert gpus.memory_left_behind(Memory(2**30, 2**36)) == 0
+    assert gpus.memory_left_behind(None) == 0
+
+
+@pytest.mark.parametrize(("used", "status"), [(2**30, "not_earned"), (60 * 2**30, "could_not_grade")])
+def test_no_room_is_the_students_fault_only_where_the_gpu_was_free(gpu, tmp_path, monkeypatch, used, status):
+    gpu["memory"] = Memory(used, 100 * 2**30)
+
+    def full(*_, **__):
+        raise StudentError("CUDA out of memory", "code.memory")
+
+    monkeypatch.setattr(OnGpu, "predict", full)
+    check = graded(tmp_path)["checks"][0]
+    assert check["status"] == status
+    if status == "could_not_grade":
+        assert check["cause"] == "grader.memory" and "60.0 of its 100.0 GiB" in check["message"] and "--device cpu" in check["message"]
+
+
+def test_the_first_device_file_is_what_is_locked(gpu, tmp_path):
+    assert gpus.lock_file(tmp_path).name == "nvidia0"
+    (tmp_path / "dev" / "nvidia0").unlink()
+    assert gpus.lock_file(tmp_path).name == "nvidia1"
+    (tmp_path / "dev" / "nvidia1").unlink()
+    assert gpus.lock_file(tmp_path) == tmp_path / "gpu.lock"
+
+
+def hold(out, devices, seconds, told):
+    gpus.DEVICES = devices
+    with open_run(out, device="cuda") as run, run.gate_turn():
+        told.put(("begin", time.monotonic()))
+        time.sleep(seconds)
+        told.put(("end", time.monotonic()))
+
+
+def test_two_runs_never_measure_on_one_gpu_at_once(gpu, tmp_path):
+    """Runs of different folders, as two people would start them; each told when it was inside."""
+    context = multiprocessing.get_context("fork")
+    told = context.Queue()
+    runs = [context.Process(target=hold, args=(tmp_path / name, tmp_path / "dev", 0.4, told)) for name in "abc"]
+    for process in runs:
+        process.start()
+    seen = sorted((told.get(timeout=60) for _ in range(6)), key=lambda event: event[1])
+    for process in runs:
+        process.join(timeout=20)
+    assert [what for what, _ in seen] == ["begin", "end"] * 3
+
+
+def test_a_cpu_gate_waits_for_no_gpu(gpu, tmp_path):
+    with open_run(tmp_path / "a", device="cuda") as first, open_run(tmp_path / "b", device="cpu") as second, first.gate_turn():
+        entered = threading.Event()
+
+        def enter():
+            with second.gate_turn():
+                entered.set()
+
+        threading.Thread(target=enter, daemon=True).start()
+        assert entered.wait(timeout=10)
+
+
+def test_a_judge_without_a_driver_knows_no_gpu():
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("there is a driver")
+    assert gpus.memory() is None and gpus.gpu_name() == "GPU"
+
+
+@pytest.mark.parametrize(("value", "near"), [
+    (0.4, True), (0.4005, True), (0.3995, True), (0.402, False), (0.6, False), (0.05, False),
+    (0.30 + 0.1 * 3 / 6 + 0.0005, True), (0.30 + 0.1 * 3 / 6 - 0.0005, True), (0.30 + 0.1 * 3.25 / 6, False),
+])  # fmt: skip
+def test_a_value_near_a_step_of_half_points_is_known(value, near):
+    assert near_a_step(value, 0.40, 0.30, 6) is near
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_real_gpu_is_named_and_its_memory_counted():
+    assert gpus.gpu_name() in torch.cuda.get_device_name(0) or torch.cuda.get_device_name(0) in gpus.gpu_name()
+    assert abs(gpus.memory().total - torch.cuda.mem_get_info()[1]) < 2**30
+    assert gpus.lock_file(Path("/nowhere")).exists()
+
+
