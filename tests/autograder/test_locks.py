@@ -98,6 +98,7 @@ def test_a_lock_waits_for_its_holder_and_leaves_no_file(tmp_path, other):
     assert try_lock(path) is None
     with file_lock(path):
         assert time.monotonic() - started > 0.5 and first.first == "held"
+        assert try_lock(path) is None  # the file that the first one removed is not the one held now
     assert not path.exists()
 
 
