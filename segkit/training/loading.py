@@ -11,7 +11,7 @@ from torch import Tensor
 from segkit.facades import IMAGENET_MEAN, IMAGENET_STD
 from segkit.training.batches import Batch
 
-__all__ = ["normalised", "read_ahead"]
+__all__ = ["normalised", "read_ahead", "send"]
 
 T = TypeVar("T")
 
@@ -47,6 +47,11 @@ def read_ahead(items: Sequence[T], start: int, threads: int) -> Iterator[T]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to the device; to a CUDA GPU without waiting, for what comes after is done in order there."""
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
 def normalised(batch: Batch, device: torch.device) -> Tensor:
     """Images of a batch on the device, as the network takes them.
 
@@ -56,7 +61,7 @@ def normalised(batch: Batch, device: torch.device) -> Tensor:
     Returns:
         FloatTensor (B, 3, H, W), normalised with the ImageNet statistics.
     """
-    images = batch.images.to(device, non_blocking=True)
+    images = send(batch.images, device)
     if images.dtype != torch.uint8:
         return images
     mean, std = (_channels(values, device) for values in (IMAGENET_MEAN, IMAGENET_STD))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from segkit.facades import IGNORE_INDEX
 from segkit.training.batches import Batch
 from segkit.training.descent import Descent, Diverged
-from segkit.training.loading import normalised
+from segkit.training.loading import normalised, send
 from segkit.training.memory import MemoryPlan, advice, described, means_out_of_memory
 from segkit.training.sources import Pairs, label_shares
 
@@ -83,7 +83,7 @@ class Stepper:
     def _pieces(self, batch: Batch) -> Iterator[Callable[[], Tensor]]:
         at_once = self.memory.images_at_once(batch)
         whole = at_once >= len(batch.names)
-        total = None if whole else self.mass_of(batch.labels.to(self.device, non_blocking=True).long(), self.weight)
+        total = None if whole else self.mass_of(send(batch.labels, self.device).long(), self.weight)
         for begin in range(0, len(batch.names), at_once):
             part = slice(begin, begin + at_once)
             piece = batch._replace(
@@ -94,7 +94,7 @@ class Stepper:
     def _loss(self, piece: Batch, total: Tensor | None) -> Tensor:
         """Mean loss of a whole batch, or what a piece of it adds to the mean."""
         images = normalised(piece, self.device)
-        labels = piece.labels.to(self.device, non_blocking=True).long()
+        labels = send(piece.labels, self.device).long()
         with self.descent.precision.autocast():
             logits = self.model(images)  # (B, n_class, H, W); of patches (B, n_class)
         return self.loss_of(logits.float(), labels, self.weight, total)
