@@ -235,22 +235,6 @@ def grade(entries, tmp_path, **more) -> list[Outcome]:
     return sit(entries, settings, SOURCE, jobs=1, **more)
 
 
-SAMPLE = [
-    ("mutants", ["label-convert-l-clipped", "hist-minlength-forgotten", "iou-recall-spelled-out", "absent-class-by-epsilon",
-                 "mean-micro", "label-colours-looked-up"]),
-    ("variants", ["label-looped", "hist-nested-lists", "scores-torch"]),
-    ("damaged", ["colab-round-trip", "notebook-format-3", "duplicated-solution-cell", "zip-cut-off"]),
-    ("attacks", ["a-os-exit-zero", "c-equal-to-everything", "d-fork-and-answer-twice", "e-zip-slip", "d-daemon"]),
-]  # fmt: skip
-
-
-@pytest.mark.slow
-def test_a_fixed_sample_of_the_exam_is_passed(tmp_path):
-    entries = [entry for kind, names in SAMPLE for entry in CORPUS.of_kind(kind) if entry.name in names]
-    assert len(entries) == sum(len(names) for _, names in SAMPLE)
-    assert [f"{o.entry.name}: {o.problem}" for o in grade(entries, tmp_path) if o.problem] == []
-
-
 @pytest.mark.slow
 def test_exam_tells_when_the_grader_is_not_as_the_corpus_says(tmp_path):
     """A corpus that expects too little, a survivor, and an honest entry that loses points: all three are surprises."""

@@ -1,0 +1,170 @@
+"""A release is refused when the grader misjudges reference or stub, or when its exam is not valid for the present files."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from small_course import POINTS, SECRET_LINE, notebooks, write_course
+
+from autograder.demo import __main__ as demo
+from autograder.release import build as building
+from autograder.release import command, guard
+from autograder.release.build import build_release
+from autograder.release.guard import Guard, GuardError, surprises_of
+from autograder.selftest.verdict import Standing
+
+CHANGED = Standing(True, False, "Since the grader's exam of May these have changed: checks.\nrun: python -m autograder selftest tiny --all")
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "verify_edition", lambda folder, repositories: [])
+    return write_course(tmp_path / "c")
+
+
+@pytest.fixture
+def solvable(tmp_path, monkeypatch):
+    """The small course with solutions that run: its planted secret line does not."""
+    monkeypatch.setattr(building, "verify_edition", lambda folder, repositories: [])
+    books = notebooks()
+    for cell in books["1_first.ipynb"].cells:
+        cell.source = cell.source.replace(SECRET_LINE, "assert values is not None")
+    return write_course(tmp_path / "solvable", books)
+
+
+def result(points: dict[str, float | None], causes: dict[str, str] | None = None) -> dict:
+    checks = [
+        {"id": name, "points": value, "max_points": POINTS[name], "cause": (causes or {}).get(name), "message": f"why {name}\nmore",
+         "status": "needs_manual" if name == "question_1" else "graded"}
+        for name, value in points.items()
+    ]  # fmt: skip
+    return {"checks": checks, "isolation": "landlock"}
+
+
+FULL = {"double": 4.0, "last.value": 6.0, "question_1": None}
+NOTHING = {"double": 0.0, "last.value": 0.0, "question_1": None}
+
+
+def fake(reference=FULL, stub=NOTHING):
+    seen = []
+
+    def grade(material: Path, folder: Path, name: str) -> dict:
+        seen.append((name, "NotImplementedError" in (folder / "1_first.ipynb").read_text()))
+        return result({"reference": reference, "stub": stub}[name])
+
+    grade.seen = seen
+    return grade
+
+
+def release(course, tmp_path, *, grade=None, unexamined=False, standing=None):
+    """Build with a guard; returns what it said."""
+    said: list[str] = []
+    own = Guard(course, unexamined, said.append, grade or fake())
+    if standing:
+        own.standing = standing
+    build_release(course, tmp_path / "out", facts={}, checks=POINTS, guard=own)
+    return said
+
+
+def test_both_tries_are_told_in_a_line_each(course, tmp_path):
+    grade = fake()
+    said = release(course, tmp_path, grade=grade)
+    assert said[:2] == ["reference solution: 10 of 10 points (landlock): as it must be", "stub as released: 0 of 10 points (landlock): as it must be"]
+    assert grade.seen == [("reference", False), ("stub", True)]
+
+
+def test_an_assignment_without_a_corpus_is_released_and_that_is_said(course, tmp_path):
+    said = release(course, tmp_path)
+    assert "tiny has no corpus" in said[-1] and (tmp_path / "out" / "tiny.zip").is_file()
+    assert "unexamined" not in json.loads((tmp_path / "out" / "tiny" / "assignment.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("reference", "stub", "words"),
+    [
+        (FULL | {"double": 3.5}, NOTHING, "reference: double gave 3.5 of 4 points: why double"),
+        (FULL | {"double": None}, NOTHING, "reference: double could not be graded: why double"),
+        (FULL, NOTHING | {"last.value": 0.5}, "stub: last.value gave 0.5 points for nothing"),
+        (FULL, NOTHING | {"last.value": None}, "stub: last.value could not be graded"),
+        (NOTHING, NOTHING, "reference: no check at all was earned"),
+    ],
+)
+def test_a_surprise_in_a_try_stops_the_release(course, tmp_path, reference, stub, words):
+    with pytest.raises(GuardError, match="The grader does not grade as it must; nothing was released") as caught:
+        release(course, tmp_path, grade=fake(reference, stub), unexamined=True)
+    assert words in str(caught.value)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_needs_a_checkpoint_is_no_loss_of_the_reference_and_is_counted():
+    found = result({"double": 4.0, "last.value": 0.0}, {"last.value": "checkpoint.missing"})
+    assert surprises_of(found, solved=True) == []
+    assert guard._line("reference", found, []) == "reference solution: 4 of 4 points (landlock; 1 checks need a trained model): as it must be"
+    assert surprises_of(result({"double": 4.0, "last.value": 0.0}), solved=True) == ["last.value gave 0 of 6 points: why last.value"]
+
+
+def test_without_a_valid_verdict_nothing_is_written(course, tmp_path):
+    with pytest.raises(GuardError) as caught:
+        release(course, tmp_path, standing=CHANGED)
+    assert "have changed: checks." in str(caught.value) and "run: python -m autograder selftest tiny --all" in str(caught.value)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_tries_come_before_the_verdict(course, tmp_path):
+    grade = fake()
+    with pytest.raises(GuardError):
+        release(course, tmp_path, grade=grade, standing=CHANGED)
+    assert [name for name, _ in grade.seen] == ["reference", "stub"]
+
+
+def test_an_unexamined_release_says_so_in_manifest_readme_and_zip(course, tmp_path):
+    said = release(course, tmp_path, unexamined=True, standing=CHANGED)
+    assert said[-1].startswith("UNEXAMINED, and stamped so: Since the grader's exam")
+    folder = tmp_path / "out" / "tiny"
+    words = "released without a valid verdict of the grader's exam (--unexamined)"
+    assert json.loads((folder / "assignment.json").read_text())["unexamined"] == words
+    assert f"*This copy was {words}.*" in (folder / "START_HERE.md").read_text().splitlines()[:3]
+    with zipfile.ZipFile(tmp_path / "out" / "tiny.zip") as bundle:
+        assert words in bundle.read("tiny/START_HERE.md").decode() and words in bundle.read("tiny/assignment.json").decode()
+
+
+def test_an_examined_release_carries_no_stamp_whatever_the_option(course, tmp_path):
+    release(course, tmp_path, unexamined=True, standing=Standing(True, True, "The grader's exam of May was passed."))
+    assert "unexamined" not in (tmp_path / "out" / "tiny" / "START_HERE.md").read_text()
+
+
+def test_the_command_ends_with_1_when_the_guard_refuses(course, tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "exam_standing", lambda sources: CHANGED)
+    monkeypatch.setattr(command, "find_sources", lambda assignment, root: course)
+    monkeypatch.setattr(command, "Guard", lambda sources, unexamined, say: Guard(sources, unexamined, say, fake()))
+    arguments = ["tiny", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(command.release_command, arguments)
+    assert done.exit_code == 1 and "run: python -m autograder selftest tiny --all" in done.output
+    assert not (tmp_path / "out" / "tiny").exists()
+    assert CliRunner().invoke(command.release_command, [*arguments, "--unexamined"]).exit_code == 0
+
+
+@pytest.mark.slow
+def test_tries_are_really_graded(solvable, tmp_path):
+    """No stand-in for the grader: workers, checks, points."""
+    said: list[str] = []
+    build_release(solvable, tmp_path / "out", facts={}, checks=POINTS, guard=Guard(solvable, say=said.append))
+    assert said[0].startswith("reference solution: 10 of 10 points") and said[1].startswith("stub as released: 0 of 10 points")
+
+
+@pytest.mark.slow
+def test_a_grader_that_gives_points_for_a_stub_is_caught_by_a_real_try(solvable, tmp_path):
+    checks = solvable.material / "checks"
+    file = next(checks.glob("*.py"))
+    file.write_text(file.read_text().replace('answer = student.call("last_of_all", np.array([3, 9, 1]))', "answer = 9"))
+    with pytest.raises(GuardError, match="stub: last.value gave 6 points for nothing"):
+        build_release(solvable, tmp_path / "out", facts={}, checks=POINTS, guard=Guard(solvable))
+
+
+def test_the_demo_never_refuses_and_tells_the_truth(course, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(guard, "exam_standing", lambda sources: CHANGED)
+    build_release(course, tmp_path / "out", facts={}, checks=POINTS, guard=demo._DemoGuard(course))
+    assert "UNEXAMINED, and stamped so" in capsys.readouterr().out
+    assert "unexamined" in json.loads((tmp_path / "out" / "tiny" / "assignment.json").read_text())
