@@ -110,13 +110,15 @@ class Descent:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "scaled_for": self.precision.name,
         }
 
     def restore(self, state: dict) -> None:
         """Put back what :meth:`state` gave."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        if self.scaler.is_enabled() and state.get("scaler"):  # empty where another device wrote it
+        # another device may compute in another format, and then has its own scale
+        if self.scaler.is_enabled() and state.get("scaler") and state["scaled_for"] == self.precision.name:
             self.scaler.load_state_dict(state["scaler"])
 
 

@@ -225,6 +225,16 @@ def test_float16_passes_over_an_overflow_with_half_the_scale():
     assert descent.hopeless()
 
 
+def test_the_scale_of_another_format_is_not_taken_over():
+    """A run that began in bfloat16 goes on on a T4: with bfloat16's scale of 1, float16 would lose small gradients."""
+    model = nn.Linear(1, 1)
+    one, other, same = (Descent(model, config(), Precision(name, "cpu"), 10) for name in ("bfloat16", "float16", "bfloat16"))
+    one.step([lambda: model(torch.full((1, 1), math.nan)).sum()])
+    for descent in (other, same):
+        descent.restore(one.state())
+    assert (one.scaler.get_scale(), other.scaler.get_scale(), same.scaler.get_scale()) == (0.5, 2.0**16, 0.5)
+
+
 # -- runs ---------------------------------------------------------------------------------------------
 
 
