@@ -95,8 +95,9 @@ class Recorder(_Questions):
         return _Recording(settings, self)
 
     def gate(
-        self, student: Student, grading: Grading, class_name: str, checkpoint: str, sha256: str, measure: Callable[[], Maps]
-    ) -> Maps:
+        self, student: Student, grading: Grading, class_name: str, checkpoint: str, sha256: str, measure: Callable[[], Maps],
+        exact: bool = False,
+    ) -> Maps:  # fmt: skip
         """Predict and take down; never returns: there are no labels here to score with."""
         from autograder.gates import asked_pictures
 
@@ -183,8 +184,9 @@ class Replay(_Questions):
         return _Replaying(settings, self)
 
     def gate(
-        self, student: Student, grading: Grading, class_name: str, checkpoint: str, sha256: str, measure: Callable[[], Maps]
-    ) -> Maps:
+        self, student: Student, grading: Grading, class_name: str, checkpoint: str, sha256: str, measure: Callable[[], Maps],
+        exact: bool = False,
+    ) -> Maps:  # fmt: skip
         """The predictions that were handed over, if they are those of this network, checkpoint and these pictures.
 
         Raises:
@@ -203,6 +205,12 @@ class Replay(_Questions):
             raise _missing(f"no predictions of {class_name}: {clean_text(found.lost)}")
         if (found.network, found.sha256) != (student.program(class_name).digest, sha256):
             raise _missing(f"predictions of {class_name} with other code or another checkpoint than those handed in")
+        if exact and self.facts["precision"] != "float32":
+            raise CannotGrade(
+                f"The score of {class_name} is so near a step of points that it must be measured in float32, and what was handed over was "
+                f"predicted in {clean_text(self.facts['precision'])}. Run `python -m autograder predict --precision float32` again.",
+                "predictions.missing",
+            )
         maps = {}
         for name, image, _ in asked_pictures(grading):
             asked, predicted = found.pictures.get(name, ("", None))

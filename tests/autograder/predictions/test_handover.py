@@ -15,7 +15,7 @@ from autograder.assignments.fcn.prepare import open_data, open_pictures
 from autograder.cli import main
 from autograder.grade import grade_path
 from autograder.predictions.bundle import Answer, BundleError, Gate, read_bundle, writing
-from autograder.predictions.handover import facts_of
+from autograder.predictions.handover import Replay, facts_of
 from autograder.sandbox.client import GraderFault, RemoteSubject
 from autograder.submission import read_submission
 from segkit.checkpoints import save_checkpoint
@@ -174,6 +174,16 @@ def test_a_named_checkpoint_need_not_lie_where_points_are_given(hand):
     named["dots"]["sha256"] = "0" * 64
     (hand.folder / "checkpoints.json").write_text(json.dumps(named))
     assert "other files than those" in hand.grade()["message"]
+
+
+@pytest.mark.parametrize(("precision", "points"), [("float32", 3.0), ("bfloat16", None)])
+def test_a_score_near_a_step_needs_predictions_in_float32(hand, monkeypatch, precision, points):
+    """A gate near a step asks a second time, exactly; what was predicted in 16 bits is no answer to that."""
+    real = Replay.gate
+    monkeypatch.setattr(Replay, "gate", lambda self, *arguments: real(self, *arguments[:6], True))
+    check = hand.check(precision=precision)
+    assert check["points"] == points
+    assert points or "predict --precision float32` again" in check["message"]
 
 
 # --- the file itself
