@@ -91,7 +91,7 @@ def predictions(
         return _measure(student, grading, class_name, checkpoint_name, checkpoint.sha256, exact)
 
     if handover is not None:
-        return handover.gate(student, grading, class_name, checkpoint_name, checkpoint.sha256, measure)
+        return handover.gate(student, grading, class_name, checkpoint_name, checkpoint.sha256, measure, exact)
     return measure()
 
 
