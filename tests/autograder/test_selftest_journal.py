@@ -80,11 +80,12 @@ def test_a_torn_line_costs_its_entry_alone(path):
 
 
 def test_the_code_that_builds_an_entry_counts_and_its_neighbours_do_not(tmp_path):
-    code = "HELPER = 1\n\n@damaged(DATA)\ndef one(folder, notebooks):\n    return 1\n\n\n@damaged(DATA)\ndef two(folder, notebooks):\n    return 2\n"
+    function = "@damaged(DATA)\ndef {}(folder, notebooks):\n    return {}\n\n\n"
+    code = "HELPER = 1\n\n" + function.format("one", 1) + function.format("two", 2)
     entry = Entry("damaged", "one", build="corpus.damage:one")
     keys = []
-    for text in (code, code.replace("return 2", "return 3"), code.replace("return 1", "return 4"), code.replace("HELPER = 1", "HELPER = 2")):
-        (tmp_path / "damage.py").write_text(text)
+    for old, new in (("", ""), ("return 2", "return 3"), ("return 1", "return 4"), ("HELPER = 1", "HELPER = 2")):
+        (tmp_path / "damage.py").write_text(code.replace(old, new))
         keys.append(entry_key(entry, tmp_path))
     assert keys[0] == keys[1] and len(set(keys)) == 3
 
