@@ -14,7 +14,7 @@ PER_CHECK = 3
 
 
 def write_pictures(folder: Path, context: Any) -> None:
-    """Write ``pictures.json`` and ``pictures/``.
+    """Write ``pictures.json`` and ``pictures/``; nothing for the instructor's own pictures, which no student may see with labels.
 
     Args:
         folder: The submission's result folder.
@@ -25,6 +25,8 @@ def write_pictures(folder: Path, context: Any) -> None:
     Raises:
         DiskFullError: There was no room; no half file is left.
     """
+    if context.data.split == "own":
+        return
     target = folder / "pictures"
     target.mkdir(parents=True, exist_ok=True)
     entries = []

@@ -159,6 +159,16 @@ def test_no_bundle_says_to_run_predict(hand):
     assert "expected alice/predictions.json in" in check["message"] and "python -m autograder predict SUBMISSION" in check["message"]
 
 
+@pytest.mark.parametrize(("more", "shown"), [({}, True), ({"gate_data": "my own dots"}, False)])
+def test_the_instructors_own_pictures_and_labels_are_not_shown_to_students(hand, more, shown):
+    """A report shows pictures with their labels; those of the public test list are public."""
+    hand.check()
+    with open_run(hand.tmp_path / "z", only=(GATE,), predictions=hand.out, **more) as run:
+        result = grade_path(run, hand.folder, "alice", hand.tmp_path / "shown")
+    assert result["score"] == 3.0 and result["data"]["split"] == ("drawn" if shown else "own")
+    assert (hand.tmp_path / "shown" / "pictures").exists() is shown
+
+
 def test_labels_are_needed_where_points_are_given(hand):
     hand.check()
     check = hand.grade(data=None)
