@@ -302,6 +302,7 @@ def fcn_class(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("judges-machine")
     sources = find_sources("fcn", REPOSITORY)
+    (root / "release").mkdir()
     for path in sources.notebook_paths():
         write_notebook(root / "release" / path.name, student_version(read_source(path), path.name))
     shutil.copy(sources.notebooks / "assignment.json", root / "release")
