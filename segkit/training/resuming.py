@@ -29,15 +29,18 @@ def capture(model: nn.Module) -> dict:
         "model": model.state_dict(),
         "rng": torch.get_rng_state(),
         "rng_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "rng_mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
     }
 
 
 def restore(state: dict, model: nn.Module) -> None:
-    """Put everything back that :func:`capture` took."""
+    """Put everything back that :func:`capture` took; generators of devices that are not here are left out."""
     model.load_state_dict(state["model"])
     torch.set_rng_state(state["rng"])
     if state["rng_cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["rng_cuda"])
+    if state.get("rng_mps") is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["rng_mps"])
 
 
 def save_resume(path: Path, state: dict) -> None:
