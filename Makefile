@@ -8,16 +8,19 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 # more arguments for pytest, such as ARGS="-k crop"
 ARGS ?=
+# how long `make fuzz` goes on
+SECONDS ?= 600
 ifndef PYTHON
 PYTHON := $(shell for p in python3 python3.12 python3.11 python3.13 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 endif
 
-.PHONY: help venv demo test lint lock clean
+.PHONY: help venv demo test fuzz lint lock clean
 
 help:
 	@echo 'make demo    a release, a class with one mistake each, trained checkpoints, and their grades (build/demo/)'
 	@echo 'make test    all tests; ARGS="-k crop" for some'
+	@echo 'make fuzz    damaged notebooks, zips, checkpoints and messages for ten minutes; SECONDS=60 SEED=7 for others'
 	@echo 'make lint    ruff'
 	@echo 'make venv    the environment alone: .venv/ with the versions of requirements.lock (about 5 GB)'
 	@echo 'make lock    write the versions of .venv/ to requirements.lock'
@@ -40,6 +43,10 @@ demo: $(STAMP)
 # one thread each: two test processes on two cores must not fight; files stay together, for what their tests share
 test: $(STAMP)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n $(JOBS) --dist loadfile --durations 15 $(ARGS)
+
+# a failed case names itself; SEGKIT_FUZZ_SEED=that-name replays it
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

@@ -1,6 +1,7 @@
 """Find and read a submission, however damaged. Nothing of it is executed here."""
 
 import calendar
+import errno
 import hashlib
 import json
 import lzma
@@ -18,6 +19,7 @@ from typing import Any
 
 from autograder.rubric import Rubric
 from segkit.notebooks import Workbook, open_folder, own_files
+from segkit.notebooks.reading import shown
 
 __all__ = ["Checkpoint", "Submission", "SubmissionError", "file_sha256", "read_submission", "submission_names"]
 
@@ -109,29 +111,46 @@ def submission_names(paths: Iterable[Path], assignment: str) -> dict[Path, str]:
     return names
 
 
+# a name that no file can have here: too long, or the name of a folder or below a file
+IMPOSSIBLE_NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+
+
 def _unpack(archive: Path, folder: Path) -> list[str]:
     """Unpack a zip's regular files below ``folder``; what would land elsewhere, or is no file, is left out and noted."""
-    notes, total = [], 0
+    left_out, total = [], 0
     with zipfile.ZipFile(archive) as bundle:
         members = bundle.infolist()
         if len(members) > MAX_FILES:
             raise SubmissionError(f"{archive.name}: expected at most {MAX_FILES} files, but got {len(members)}.")
         for member in members:
-            target = (folder / member.filename).resolve()
-            if member.is_dir():
+            if not member.filename or member.is_dir():
                 continue
-            if not target.is_relative_to(folder.resolve()) or stat.S_ISLNK(member.external_attr >> 16):
-                notes.append(f"{archive.name}: {member.filename[:80]!r} is a link or lies outside of the folder: left out")
-                continue
+            shown_name = f"{archive.name}: {shown(member.filename, 80)!r}"
             total += member.file_size
             if total > MAX_UNPACKED:
                 raise SubmissionError(f"{archive.name}: expected at most 4 GiB unpacked; this zip holds more.")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with bundle.open(member) as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy, 2**20)
-            # keep the time: of two copies of a notebook the newest may count
-            os.utime(target, (zip_time(member), zip_time(member)))
-    return notes
+            try:
+                if not _unpack_member(bundle, member, folder):
+                    left_out.append(f"{shown_name} is a link or lies outside of the folder: left out")
+            except OSError as error:
+                if error.errno not in IMPOSSIBLE_NAMES:
+                    raise
+                left_out.append(f"{shown_name} has a name that no file can have ({os.strerror(error.errno)}): left out")
+    more = [f"{archive.name}: {len(left_out) - 20} more such files were left out"] if len(left_out) > 20 else []
+    return left_out[:20] + more
+
+
+def _unpack_member(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> bool:
+    """Unpack one file; False, and nothing is written, if it would be a link or land outside of the folder."""
+    target = (folder / member.filename).resolve()
+    if not target.is_relative_to(folder.resolve()) or stat.S_ISLNK(member.external_attr >> 16):
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with bundle.open(member) as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, 2**20)
+    # keep the time: of two copies of a notebook the newest may count
+    os.utime(target, (zip_time(member), zip_time(member)))
+    return True
 
 
 def zip_time(member: zipfile.ZipInfo) -> float:
@@ -173,7 +192,7 @@ def _named_checkpoints(folder: Path, notes: list[str]) -> dict[str, dict[str, An
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-        return {str(name): entry for name, entry in content.items() if isinstance(entry, dict)}
+        return {name: entry for name, entry in content.items() if isinstance(entry, dict)}
     except (ValueError, AttributeError, RecursionError) as error:
         notes.append(f"checkpoints.json cannot be read ({type(error).__name__}); expected the file `segkit submit` writes")
         return {}
@@ -181,8 +200,8 @@ def _named_checkpoints(folder: Path, notes: list[str]) -> dict[str, dict[str, An
 
 def _by_hash(entry: dict[str, Any], root: Path | None) -> Checkpoint:
     """Find a named checkpoint below ``root`` by size and hash."""
-    wanted, size = str(entry.get("sha256", "")).lower(), entry.get("bytes")
-    where = str(entry.get("where", ""))[:200]
+    wanted, where = (shown(entry.get(key), 200) if isinstance(entry.get(key), str) else "" for key in ("sha256", "where"))
+    wanted, size = wanted.lower(), entry.get("bytes") if type(entry.get("bytes")) in (int, float) else None
     if root is None:
         return Checkpoint(
             None, wanted, f"named in checkpoints.json (at {where!r}), but the grader was given no --checkpoints FOLDER to look in"
@@ -257,7 +276,7 @@ def read_submission(path: Path, name: str, rubric: Rubric, checkpoints_root: Pat
         except UNPACKING_ERRORS as error:
             temporary.cleanup()
             raise SubmissionError(
-                f"{path.name} cannot be unpacked ({error}). Expected a folder or an intact zip, such as `python -m segkit "
+                f"{path.name} cannot be unpacked ({shown(str(error))}). Expected a folder or an intact zip, such as `python -m segkit "
                 "submit` builds; ask for it again."
             ) from error
     else:

@@ -207,7 +207,13 @@ def plain_names(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def listed(names: list[str], most: int = 6) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(map(_short, names[:most])) + more
+
+
+def _short(name: object, most: int = 100) -> str:
+    """A name as messages show it: a file may call its tensors anything."""
+    text = str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _mib(size: int) -> str:

@@ -11,6 +11,7 @@ from nbformat.notebooknode import NotebookNode
 from autograder.cells import grade_id_of, is_answer, is_test, make_cell, resolve_duplicates
 from autograder.collect.repair import Unreadable, repair
 from segkit.notebooks import FOREIGN
+from segkit.notebooks.reading import shown
 
 __all__ = ["Collected", "collect_folder"]
 
@@ -82,6 +83,7 @@ def collect_folder(folder: Path, target: Path, sources: dict[str, NotebookNode])
     _fill_in(books, target, sources, done.notes)
     for path in [file for file in files if file.suffix != ".ipynb"]:
         _copy(path, target / path.relative_to(folder))
+    done.notes = [shown(note, 1000) for note in done.notes]
     return done
 
 

@@ -8,7 +8,7 @@ import nbformat
 from nbformat.notebooknode import NotebookNode
 
 from autograder.cells import make_cell
-from segkit.notebooks.reading import MAX_BYTES, MAX_CELLS, decode
+from segkit.notebooks.reading import MAX_BYTES, DocumentError, decode, raw_cells, shown
 
 __all__ = ["Unreadable", "plain_output", "repair"]
 
@@ -30,41 +30,31 @@ def repair(path: Path) -> tuple[NotebookNode, list[str]]:
     Raises:
         Unreadable: no JSON, no cells, or too large.
     """
-    data = path.read_bytes()
+    data, name = path.read_bytes(), shown(path.name)
     if len(data) > MAX_BYTES:
-        raise Unreadable(f"{path.name}: {len(data) // 2**20} MiB, expected at most {MAX_BYTES // 2**20} MiB")
-    notes = [f"{path.name}: begins with a byte order mark"] if data[:2] in (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb") else []
+        raise Unreadable(f"{name}: {len(data) // 2**20} MiB, expected at most {MAX_BYTES // 2**20} MiB")
+    notes = [f"{name}: begins with a byte order mark"] if data[:2] in (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb") else []
     if b"\r\n" in data:
-        notes.append(f"{path.name}: has Windows line ends")
+        notes.append(f"{name}: has Windows line ends")
     try:
         content = json.loads(decode(data))
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"{path.name}: no readable notebook ({type(error).__name__}: {error})") from None
-    cells = _cells(content, path.name)
-    if isinstance(content, dict) and "worksheets" in content and "cells" not in content:
-        notes.append(f"{path.name}: was saved in notebook format 3")
+        raise Unreadable(f"{name}: no readable notebook ({type(error).__name__}: {shown(str(error))})") from None
+    try:
+        cells = raw_cells(content, name)
+    except DocumentError as error:
+        raise Unreadable(str(error)) from None
+    if "worksheets" in content and "cells" not in content:
+        notes.append(f"{name}: was saved in notebook format 3")
     notebook = nbformat.v4.new_notebook(metadata=_notebook_metadata(content))
     seen: set[str] = set()
-    for raw in cells:
+    for raw in filter(None, cells):
         cell = _cell(raw)
         if cell["id"] in seen:
             cell["id"] = nbformat.v4.new_raw_cell()["id"]
         seen.add(cell["id"])
         notebook.cells.append(cell)
     return notebook, notes
-
-
-def _cells(content: Any, name: str) -> list[dict]:
-    if not isinstance(content, dict):
-        raise Unreadable(f"{name}: no notebook, but a JSON {type(content).__name__}")
-    cells = content.get("cells")
-    if cells is None and isinstance(content.get("worksheets"), list):
-        cells = [c for sheet in content["worksheets"] if isinstance(sheet, dict) for c in sheet.get("cells") or []]
-    if not isinstance(cells, list):
-        raise Unreadable(f"{name}: no notebook: it has no list of cells")
-    if len(cells) > MAX_CELLS:
-        raise Unreadable(f"{name}: {len(cells)} cells, expected at most {MAX_CELLS}")
-    return [cell for cell in cells if isinstance(cell, dict)]
 
 
 def _text(value: Any) -> str:
@@ -79,9 +69,10 @@ def _cell(raw: dict) -> NotebookNode:
     kind = raw.get("cell_type")
     text = _text(raw.get("source", raw.get("input")))
     if kind == "heading":  # format 3
-        text, kind = "#" * int(raw.get("level") or 1) + " " + text, "markdown"
+        level = raw.get("level")
+        text, kind = "#" * (level if type(level) is int and 1 <= level <= 6 else 1) + " " + text, "markdown"
     metadata = raw.get("metadata") if isinstance(raw.get("metadata"), dict) else {}
-    kept = {"nbgrader": metadata["nbgrader"]} if _plausible(metadata.get("nbgrader")) else {}
+    kept = {"nbgrader": _plain(metadata["nbgrader"])} if _plausible(metadata.get("nbgrader")) else {}
     cell_id = raw.get("id") or metadata.get("id")
     known = kind if kind in ("code", "markdown", "raw") else "raw"
     cell = make_cell(known, text, kept, cell_id if isinstance(cell_id, str) else None)
@@ -92,6 +83,17 @@ def _cell(raw: dict) -> NotebookNode:
 
 def _plausible(own: Any) -> bool:
     return isinstance(own, dict) and isinstance(own.get("grade_id"), str) and bool(own["grade_id"])
+
+
+def _plain(own: dict[str, Any]) -> dict[str, Any]:
+    """What nbgrader writes is text, numbers and yes or no; nothing else of it can be relied on to be written again."""
+    kept = {}
+    for key, value in own.items():
+        if isinstance(value, str) and len(value) < 1000:
+            kept[_text(key)] = _text(value)
+        elif isinstance(value, (bool, int, float)) and -(10**9) < value < 10**9:
+            kept[_text(key)] = value
+    return kept
 
 
 def _list(value: Any) -> list:

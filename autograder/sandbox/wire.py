@@ -20,6 +20,7 @@ MAGIC = b"SGK1"
 HEADER = struct.Struct("<4sQQ")
 MAX_JSON = 16 * 2**20
 MAX_ARRAYS = 512 * 2**20
+MAX_CONTAINERS = 500_000  # three bytes of text become a list of a hundred
 MAX_DEPTH = 32
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 
@@ -53,7 +54,7 @@ def _pack(value: Any, parts: list[bytes], depth: int = 0) -> Any:
 class _Parts:
     """Hands out the array bytes of a message in order."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | bytearray) -> None:
         self.data, self.position = memoryview(data), 0
 
     def take(self, count: int) -> memoryview:
@@ -118,14 +119,14 @@ def write_message(stream: BinaryIO, message: dict[str, Any]) -> None:
     stream.flush()
 
 
-def _read_exactly(stream: BinaryIO, count: int) -> bytes:
+def _read_exactly(stream: BinaryIO, count: int) -> bytearray:
     data = bytearray()
     while len(data) < count:
         piece = stream.read(min(count - len(data), 2**20))
         if not piece:
             raise EOFError("the other side closed the pipe" + (" in the middle of a message" if data else ""))
         data += piece
-    return bytes(data)
+    return data
 
 
 def read_message(stream: BinaryIO) -> dict[str, Any]:
@@ -141,6 +142,8 @@ def read_message(stream: BinaryIO) -> dict[str, Any]:
     if length > MAX_JSON or total > MAX_ARRAYS:
         raise WireError("a message is too large")
     text, data = _read_exactly(stream, length), _read_exactly(stream, total)
+    if text.count(b"[") + text.count(b"{") > MAX_CONTAINERS:
+        raise WireError("a message holds too many values")
     try:
         content = json.loads(text.decode("ascii"))
         message = _unpack(content, _Parts(data))

@@ -35,11 +35,16 @@ def bound_names(statement: ast.stmt) -> list[str]:
         return [name for target in statement.targets for name in _target_names(target)]
     if isinstance(statement, (ast.AnnAssign, ast.AugAssign)):
         return _target_names(statement.target) if statement.value is not None else []
-    if isinstance(statement, (ast.If, ast.Try, ast.With)):
-        blocks = [statement.body, getattr(statement, "orelse", []), getattr(statement, "finalbody", [])]
-        blocks += [handler.body for handler in getattr(statement, "handlers", [])]
-        return [name for block in blocks for inner in block for name in bound_names(inner)]
-    return []
+    names, pending = [], [statement]
+    while pending:  # no recursion: a chain of a thousand elif is nested a thousand deep
+        compound = pending.pop()
+        if isinstance(compound, (ast.If, ast.Try, ast.With)):
+            blocks = [compound.body, getattr(compound, "orelse", []), getattr(compound, "finalbody", [])]
+            blocks += [handler.body for handler in getattr(compound, "handlers", [])]
+            pending += reversed([inner for block in blocks for inner in block])
+        elif compound is not statement:
+            names += bound_names(compound)
+    return names
 
 
 def changed_names(statement: ast.stmt) -> list[str]:
@@ -70,12 +75,11 @@ def _collect(table: symtable.SymbolTable, deferred: bool, now: set[str], later: 
 def needs(statement: ast.stmt) -> Needs:
     """Global names a statement uses; local variables of functions of the same name do not count."""
     try:
-        table = symtable.symtable(ast.unparse(statement), "statement", "exec")
+        now: set[str] = set()
+        later: set[str] = set()
+        _collect(symtable.symtable(ast.unparse(statement), "statement", "exec"), False, now, later)
     except (SyntaxError, RecursionError, ValueError, MemoryError):
         return Needs(frozenset(), frozenset())
-    now: set[str] = set()
-    later: set[str] = set()
-    _collect(table, False, now, later)
     if isinstance(statement, ast.AugAssign):
         now.update(_target_names(statement.target))
     return Needs(frozenset(now), frozenset(later))

@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MAX_BYTES", "MAX_CELLS", "Cell", "Document", "DocumentError", "decode", "python_source", "read_document"]
+__all__ = ["MAX_BYTES", "MAX_CELLS", "Cell", "Document", "DocumentError", "decode", "python_source", "raw_cells", "read_document", "shown"]
 
 MAX_BYTES = 64 * 2**20
 MAX_CELLS = 5000
+MAX_TOKENIZED = 100_000  # lines, in looking for the magics of one cell
 
 
 class DocumentError(Exception):
@@ -48,10 +49,10 @@ class Cell:
         try:
             return ast.parse(self.source, self.label).body, None
         except SyntaxError as error:
-            line = (error.text or "").strip()
-            return [], f"{self.label}, line {error.lineno}: {error.msg}" + (f": {line!r}" if line else "")
+            line = shown((error.text or "").strip(), 200)
+            return [], f"{self.label}, line {error.lineno}: {shown(error.msg)}" + (f": {line!r}" if line else "")
         except (ValueError, RecursionError, MemoryError) as error:
-            return [], f"{self.label}: {type(error).__name__}: {error}"
+            return [], f"{self.label}: {type(error).__name__}: {shown(str(error))}"
 
 
 @dataclass
@@ -78,6 +79,12 @@ class Document:
         return frozenset([cell.grade_id for cell in self.cells if cell.grade_id] + list(self.markdown))
 
 
+def shown(text: str, most: int = 300) -> str:
+    """What can be written to any file and terminal of a stranger's text: no lone surrogates, at most so many characters."""
+    text = text if len(text) <= most else text[: most - 3] + "..."
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def decode(content: bytes) -> str:
     """Decode a text file: UTF-8 with or without byte order mark, UTF-16, else Latin-1; line ends become ``\\n``."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -90,7 +97,7 @@ def decode(content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-MAGIC = re.compile(r"^(\s*)([%!?]|[\w.]+\s*\?+\s*$|[\w, ]+=\s*[%!])")
+MAGIC = re.compile(r"[%!?]|[\w.]+\s*\?+\s*$|[\w, ]+=\s*[%!]")  # of a line without its indentation
 CELL_MAGICS_OF_PYTHON = {"time", "timeit", "capture", "prun"}
 
 
@@ -115,10 +122,16 @@ def python_source(source: str) -> str:
 def _without_magics(lines: list[str]) -> str:
     kept: list[str] = []
     goes_on = False  # a magic ended in a backslash
+    begun = tokenized = 0  # kept[begun:] may be in the middle of a statement; all before it is complete
     for line in lines:
-        magic = MAGIC.match(line)
-        if goes_on or (magic and not _inside_statement(kept)):
-            kept.append("" if goes_on else magic[1] + "pass")
+        bare = line.lstrip()
+        magic = not goes_on and MAGIC.match(bare) is not None
+        if magic:
+            tokenized += len(kept) - begun
+            magic = tokenized <= MAX_TOKENIZED and not _inside_statement(kept[begun:])
+            begun = len(kept) if magic else begun
+        if goes_on or magic:
+            kept.append("" if goes_on else line[: len(line) - len(bare)] + "pass")
             goes_on = line.rstrip().endswith("\\")
         else:
             kept.append(line)
@@ -126,9 +139,9 @@ def _without_magics(lines: list[str]) -> str:
 
 
 def _inside_statement(before: list[str]) -> bool:
-    """Whether a line that follows is in the middle of a bracket, a string or a continued line."""
+    """Whether a line that follows is in the middle of a bracket, a string or a continued line. Indentation does not matter."""
     try:
-        for _ in tokenize.generate_tokens(iter([f"{line}\n" for line in before]).__next__):
+        for _ in tokenize.generate_tokens(iter([f"{line.lstrip()}\n" for line in before]).__next__):
             pass
     except tokenize.TokenError as error:
         return "multi-line" in str(error)
@@ -144,13 +157,18 @@ def _text(source: Any) -> str:
     return source.replace("\r\n", "\n") if isinstance(source, str) else ""
 
 
-def _raw_cells(content: Any, name: str) -> list[dict]:
-    """Cells of a notebook of format 3 or 4."""
+def raw_cells(content: Any, name: str) -> list[dict]:
+    """Return the cells of a notebook of format 3 or 4, as they stand in its JSON; what is no cell becomes an empty one.
+
+    Raises:
+        DocumentError: If it has no list of cells, or too many.
+    """
     if not isinstance(content, dict):
         raise DocumentError(f"{name}: expected a notebook (a JSON object), but got a JSON {type(content).__name__}.")
     cells = content.get("cells")
     if cells is None and isinstance(content.get("worksheets"), list):
-        cells = [cell for sheet in content["worksheets"] if isinstance(sheet, dict) for cell in sheet.get("cells") or []]
+        sheets = [sheet["cells"] for sheet in content["worksheets"] if isinstance(sheet, dict) and "cells" in sheet]
+        cells = [cell for sheet in sheets if isinstance(sheet, list) for cell in sheet]
     if not isinstance(cells, list):
         raise DocumentError(f"{name}: expected a notebook with a list of cells, but found none. Save it again from Jupyter.")
     if len(cells) > MAX_CELLS:
@@ -170,15 +188,15 @@ def _notebook(text: str, name: str, code_ids: frozenset[str]) -> Document:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DocumentError(
-            f"{name}: no readable notebook ({type(error).__name__}: {error}). Expected the JSON of a notebook; the file may "
+            f"{name}: no readable notebook ({type(error).__name__}: {shown(str(error))}). Expected the JSON of a notebook; the file may "
             "be cut off. Open it in Jupyter, save it again and hand that in."
         ) from error
     document = Document(name, [])
-    for number, cell in enumerate(_raw_cells(content, name), start=1):
+    for number, cell in enumerate(raw_cells(content, name), start=1):
         grade_id, kind = _grade_id(cell), cell.get("cell_type")
         source = _text(cell.get("source", cell.get("input")))
         if kind == "code" or grade_id in code_ids:
-            note = "" if kind == "code" else f"{name}, cell {number}: a {kind} cell now; it was read as code"
+            note = "" if kind == "code" else f"{name}, cell {number}: a {shown(str(kind), 40)} cell now; it was read as code"
             document.cells.append(Cell(name, number, python_source(source), grade_id, note))
             document.notes.extend([note] if note else [])
         elif grade_id:
@@ -199,7 +217,7 @@ def read_document(path: Path, name: str | None = None, code_ids: frozenset[str] 
     Raises:
         DocumentError: If the file is missing, too large, or no notebook at all.
     """
-    name = name or path.name
+    name = shown(name or path.name, 1000)
     try:
         status = path.stat()
         if status.st_size > MAX_BYTES:

@@ -212,7 +212,7 @@ class Workbook:
 
     def _note_choice(self, name: str, candidates: list[Definition]) -> None:
         if len(candidates) > 1:
-            others = ", ".join(d.where for d in candidates[:-1])
+            others = ", ".join(d.where for d in candidates[:-1][:6]) + (", ..." if len(candidates) > 7 else "")
             note = f"{name} is defined {len(candidates)} times: the last one counts, {candidates[-1].where} (also: {others})"
             if note not in self.notes:
                 self.notes.append(note)
@@ -245,6 +245,7 @@ class _Slicer:
         self.renamed: list[Chunk] = []
         self.notes: list[str] = []
         self.done: set[tuple] = set()
+        self.pending: list[tuple[int, Position]] = []  # chosen, but what they need is not; a chain may be of any length
         document = workbook.documents.index(definition.document)
         self.target = (document, (definition.document.cells.index(definition.cell), definition.index))
         self.bindings = [self._index(d, bound_names) for d in workbook.documents]
@@ -266,6 +267,8 @@ class _Slicer:
         document, position = self.target
         self._choose(document, position)
         self._choose_changes(document, self.definition.owner or self.definition.name)
+        while self.pending:
+            self._choose_needs(*self.pending.pop())
         self._choose_future()
         others = [index for index in sorted(self.chosen) if index != document]
         chunks = [*self.extra]
@@ -288,9 +291,11 @@ class _Slicer:
 
     def _choose(self, document: int, position: Position) -> None:
         chosen = self.chosen.setdefault(document, set())
-        if position in chosen:
-            return
-        chosen.add(position)
+        if position not in chosen:
+            chosen.add(position)
+            self.pending.append((document, position))
+
+    def _choose_needs(self, document: int, position: Position) -> None:
         wanted = needs(self._statement(document, position))
         for name in sorted(wanted.now):
             self._resolve(name, document, position, deferred=False)

@@ -1,0 +1,267 @@
+"""A short run of every fuzz target, and each bug that fuzzing found, kept as a case of its own."""
+
+import io
+import json
+import os
+import random
+import time
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from autograder.collect.copying import collect_folder
+from autograder.collect.repair import Unreadable, repair
+from autograder.sandbox import wire
+from autograder.sandbox.client import RemoteSubject, WorkerSettings
+from autograder.sandbox.wire import WireError, read_message
+from autograder.submission import read_submission
+from segkit.checkpoints import CheckpointError, load_checkpoint, read_state_dict, save_checkpoint
+from segkit.notebooks import Workbook, read_document
+from segkit.notebooks.reading import DocumentError, python_source
+from segkit.subject import StudentError
+
+from .messages import sent, talker
+from .notebooks import TINY_RUBRIC, damaged_notebook, tiny, tiny_notebooks
+from .running import run_case, run_guarded
+from .targets import TARGETS, names, target_of
+
+SEED = 1
+SHORT = {"notebooks": 60, "grading": 10, "zips": 40, "wire": 300, "judge": 8, "checkpoints": 50}
+
+
+# ------------------------------------------------------------------------------------------------------------ the short run
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("target", TARGETS)
+def test_readers_keep_their_promises_whatever_they_are_given(target):
+    replayed = os.environ.get("SEGKIT_FUZZ_SEED")
+    if replayed and not replayed.startswith(f"{target}:"):
+        pytest.skip(f"only {replayed} is replayed")
+    cases = [replayed] if replayed else names(target, SEED, SHORT[target])
+    count, failures = run_guarded(TARGETS[target][0], cases)
+    assert count == len(cases)
+    text = "\n\n".join(str(failure) for failure in failures[:3])
+    assert not failures, f"{len(failures)} of {count} cases failed:\n{text.encode('utf-8', 'backslashreplace').decode()}"
+
+
+# ------------------------------------------------------------------------------------------------------ the fuzzing itself
+def test_a_case_is_drawn_again_from_its_name_alone():
+    first, second, other = (damaged_notebook(random.Random(name), tiny_notebooks()["1_double.ipynb"]) for name in ("a:1:2", "a:1:2",
+        "a:1:3"))
+    assert first == second != other and target_of("wire:1:2") is TARGETS["wire"][0]
+
+
+def test_most_drawn_notebooks_are_damaged_and_many_can_still_be_read(tmp_path):
+    intact, read, drawn = tiny_notebooks()["1_double.ipynb"], 0, set()
+    for number in range(100):
+        data = damaged_notebook(random.Random(number), intact)
+        drawn.add(data)
+        (tmp_path / "a.ipynb").write_bytes(data)
+        try:
+            read += Workbook([read_document(tmp_path / "a.ipynb")], {"double": "double"}).find("double") is not None
+        except DocumentError:
+            pass
+    assert len(drawn) > 80 and 30 < read < 95, (len(drawn), read)
+
+
+def _dies(rng, folder):
+    os.kill(os.getpid(), 9) if rng.random() < 0.5 else None
+
+
+def _breaks_a_promise(rng, folder):
+    raise KeyError("promise")
+
+
+def _hangs(rng, folder):
+    while True:
+        try:
+            time.sleep(1)
+        except Exception:  # a reader that catches everything must not catch the end of its time
+            pass
+
+
+def _hoards(rng, folder):
+    assert len(bytearray(b"x") * 300 * 2**20) > 0
+
+
+def test_a_case_that_kills_its_process_is_told_and_the_others_are_run():
+    cases = names("any", 1, 8)
+    count, failures = run_guarded(_dies, cases)
+    assert count == 8 and 0 < len(failures) < 8
+    assert {failure.case for failure in failures} == {case for case in cases if random.Random(case).random() < 0.5}
+    assert "exit code -9" in str(failures[0]) and f"SEGKIT_FUZZ_SEED={failures[0].case} python" in str(failures[0])
+
+
+def test_failures_hangs_and_hoarding_are_told(monkeypatch):
+    monkeypatch.setattr("fuzz.running.WALL_SECONDS", 0.3)
+    assert run_case(_breaks_a_promise, "x").startswith("KeyError: 'promise'")
+    assert run_case(_hangs, "x").startswith("no end after")
+    monkeypatch.setattr("fuzz.running.CASE_MEGABYTES", 100)
+    monkeypatch.setattr("fuzz.running.WALL_SECONDS", 60)
+    _, failures = run_guarded(_hoards, ["x"])
+    assert "MiB of memory" in failures[0].reason
+
+
+def test_a_run_that_is_given_no_time_stops():
+    count, failures = run_guarded(_breaks_a_promise, names("any", 1, 100_000), until=time.monotonic() + 1)
+    assert 0 < count < 100_000 and len(failures) == count
+
+
+# --------------------------------------------------------------------------------------------------------- what was found
+def workbook(source: str, path: Path) -> Workbook:
+    return Workbook([read_document(tiny.notebook(path, tiny.cell(source, "double")))], {"double": "double"})
+
+
+@pytest.mark.parametrize("sheet", [{"cells": 5}, {"cells": 2.5}, {"cells": True}, {"cells": {"a": 1}}, {}, 3])
+def test_a_worksheet_without_a_list_of_cells_is_passed_over(sheet, tmp_path):
+    cells = [{"cell_type": "code", "input": tiny.DOUBLE, "metadata": {"nbgrader": {"grade_id": "double"}}}]
+    (tmp_path / "a.ipynb").write_text(json.dumps({"nbformat": 3, "worksheets": [sheet, {"cells": cells}]}))
+    document = read_document(tmp_path / "a.ipynb")
+    assert [cell.grade_id for cell in document.cells] == ["double"] and "format 3" in document.notes[0]
+    assert [cell.source for cell in repair(tmp_path / "a.ipynb")[0].cells] == [tiny.DOUBLE]
+
+
+@pytest.mark.parametrize("source", ["x = [\n" + "!ls\n" * 12_000, "!ls\n" * 12_000 + "x = (", "?\n" * 30_000,
+    "x = (\n" + " " * 200_000 + "(",
+                                    "a" + "?" * 200_000 + "(", "a, " * 100_000 + "("])  # fmt: skip
+def test_magics_of_an_endless_cell_are_looked_for_in_bounded_time(source):
+    started = time.process_time()
+    python_source(source)
+    assert time.process_time() - started < 5
+
+
+def test_magics_after_a_complete_statement_are_dropped_and_those_inside_of_one_are_not():
+    source = "x = ('''\n!a\n''',\n  3\n  % 2)\nif x:\n        y = [\n%z\n        ]\n    \n!b \\\n   c\n%d\n('\n"
+    lines = python_source(source).split("\n")
+    assert lines == ["x = ('''", "!a", "''',", "  3", "  % 2)", "if x:", "        y = [", "%z", "        ]", "    ", "pass", "",
+        "pass", "('", ""]
+
+
+@pytest.mark.parametrize("level", ["2", None, [], -3, 10**9, 7, True])
+def test_a_heading_of_any_level_is_text(level, tmp_path):
+    (tmp_path / "a.ipynb").write_text(json.dumps({"worksheets": [{"cells": [{"cell_type": "heading", "level": level,
+        "source": "Title"}]}]}))
+    assert repair(tmp_path / "a.ipynb")[0].cells[0].source == "# Title"
+
+
+@pytest.mark.parametrize("own", [{"grade_id": "\ud800"}, {"grade_id": "double", "\udfff": 1}, {"grade_id": "double",
+    "points": float("nan")},
+                                 {"grade_id": "double", "points": 10**400}, {"grade_id": "double", "more": [["\ud800"] * 3]}])  # fmt: skip
+def test_collected_notebooks_can_be_written_whatever_stands_in_their_metadata(own, tmp_path):
+    cell = tiny.cell(tiny.DOUBLE) | {"metadata": {"nbgrader": own}}
+    tiny.notebook(tmp_path / "work" / "a.ipynb", cell)
+    done = collect_folder(tmp_path / "work", tmp_path / "clean", {})
+    [found] = json.loads((tmp_path / "clean" / "a.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert "".join(found["source"]) == tiny.DOUBLE and all(note.encode() for note in done.notes)
+
+
+@pytest.mark.parametrize("entry", [{"sha256": "\ud800x"}, {"sha256": ["x"]}, {"where": "\ud800"}, {"bytes": "x" * 10**5}, {"where": 3}, {}])
+def test_any_entry_of_checkpoints_json_is_a_checkpoint_that_was_not_found(entry, tmp_path):
+    tiny.write_submission(tmp_path / "work")
+    (tmp_path / "work/checkpoints.json").write_text(json.dumps({"dots": entry}))
+    for root in (None, tmp_path):
+        found = read_submission(tmp_path / "work", "alice", TINY_RUBRIC, root).checkpoints["dots"]
+        assert found.path is None and "named in checkpoints.json" in found.problem and len(found.problem.encode()) < 700
+
+
+@pytest.mark.parametrize(("name", "words"), [("", None), ("x" * 300, "File name too long"), ("a/" * 3000 + "x", "File name too long"),
+                                             ("1_double.ipynb/x", "File exists"), ("1_double.ipynb/x/y", "Not a directory"),
+                                             ("checkpoints", None)])  # fmt: skip
+def test_one_impossible_name_in_a_zip_costs_only_that_file(name, words, tmp_path):
+    tiny.write_submission(tmp_path / "work", checkpoint=tiny.weights())
+    with zipfile.ZipFile(tmp_path / "alice.zip", "w") as bundle:
+        for path in sorted((tmp_path / "work").rglob("*.*")):
+            bundle.write(path, path.relative_to(tmp_path / "work").as_posix())
+        info = zipfile.ZipInfo("name" if name == "" else name)
+        bundle.writestr(info, b"odd")
+    if name == "":
+        data = (tmp_path / "alice.zip").read_bytes()
+        (tmp_path / "alice.zip").write_bytes(data.replace(b"name", b"\0ame"))
+    found = read_submission(tmp_path / "alice.zip", "alice", TINY_RUBRIC)
+    assert found.workbook.find("double") and found.workbook.find("DotNet") and "dots" in found.checkpoints
+    assert words is None or any(words in note and "left out" in note and str(tmp_path) not in note for note in found.notes), found.notes
+    found.close()
+
+
+def test_a_zip_with_thousands_of_links_tells_so_in_a_few_notes(tmp_path):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as bundle:
+        bundle.writestr("1_double.ipynb", json.dumps(tiny_notebooks()["1_double.ipynb"]))
+        for number in range(1000):
+            bundle.writestr(f"../{number}", b"")
+    (tmp_path / "alice.zip").write_bytes(stream.getvalue())
+    found = read_submission(tmp_path / "alice.zip", "alice", TINY_RUBRIC)
+    found.close()
+    notes = [note for note in found.notes if "left out" in note]
+    assert len(notes) == 21 and "980 more" in notes[-1]
+
+
+def test_a_name_that_is_defined_thousands_of_times_is_told_in_one_short_note(tmp_path):
+    found = workbook("double = 1\n" * 5000, tmp_path / "a.ipynb")
+    assert found.find("double").index == 4999
+    [note] = [note for note in found.notes if "5000 times" in note]
+    assert len(note) < 500 and note.endswith(", ...)")
+
+
+@pytest.mark.parametrize("chain", ["if a: double = 0\n" + "elif a: double = 1\n" * 700,
+    "s0 = 1\n" + "".join(f"s{i + 1} = s{i}\n" for i in range(1500)) + "double = s1500",
+                                   "".join(f"def f{i}(): return f{i + 1}()\n" for i in range(1500)) + "double = f0"])  # fmt: skip
+def test_a_chain_of_thousands_of_definitions_is_followed(chain, tmp_path):
+    found = workbook(chain, tmp_path / "a.ipynb")
+    program = found.program(found.find("double"))
+    wanted = len(found.documents[0].cells[0].parsed[0])
+    assert sum(len(chunk.statements) for chunk in program.chunks) == wanted
+
+
+def test_a_syntax_error_in_an_endless_line_or_with_odd_characters_is_told_shortly(tmp_path):
+    for source in ("x = '" + "a" * 100_000, "x = (\ud800"):
+        [error] = workbook(source, tmp_path / "a.ipynb").syntax_errors()
+        assert len(error.encode("utf-8")) < 700 and "a.ipynb, cell 1" in error
+
+
+def test_a_cell_of_an_endless_or_unprintable_type_is_told_shortly(tmp_path):
+    for kind in ("x" * 10**5, "\ud800"):
+        tiny.notebook(tmp_path / "a.ipynb", tiny.cell(tiny.DOUBLE, "double") | {"cell_type": kind})
+        [note] = read_document(tmp_path / "a.ipynb", None, frozenset(["double"])).notes
+        assert len(note.encode("utf-8")) < 200 and note.endswith("cell now; it was read as code")
+
+
+def test_names_of_tensors_are_told_shortly(tmp_path):
+    save_checkpoint(tmp_path / "a.pth", {"x" * 10**5: torch.zeros(1), "0.weight": torch.zeros(2, 2)})
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(torch.nn.Sequential(torch.nn.Linear(2, 2)), tmp_path / "a.pth")
+    assert len(str(caught.value)) < 700 and "xxx..." in str(caught.value) and "missing (1): 0.bias" in str(caught.value)
+    torch.save({"\ud800": 3}, tmp_path / "b.pth")
+    with pytest.raises(CheckpointError) as caught:
+        read_state_dict(tmp_path / "b.pth")
+    assert "b.pth" in str(caught.value).encode("utf-8").decode()
+
+
+def test_what_collect_cannot_read_is_named(tmp_path):
+    (tmp_path / "a\udcff.ipynb").write_bytes(b'{"cells": 3}')
+    with pytest.raises(Unreadable, match="list of cells") as caught:
+        repair(tmp_path / "a\udcff.ipynb")
+    assert str(caught.value).encode("utf-8").startswith(b"a\\udcff.ipynb")
+
+
+@pytest.mark.parametrize("item", [b"[]", b"{}"])
+def test_a_message_of_millions_of_empty_lists_is_refused_before_it_takes_memory(item):
+    text = b"[" + (item + b",") * 600_000 + b"1]"
+    tracemalloc.start()
+    try:
+        with pytest.raises(WireError, match="too many values"):
+            read_message(io.BytesIO(wire.HEADER.pack(wire.MAGIC, len(text), 0) + text))
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_worker_that_fails_without_a_word_or_with_a_flood_still_gives_a_short_reason(tmp_path, monkeypatch):
+    for said in ("", "x" * 10**6):
+        reply = {"ok": False, "fault": "student", "message": said, "number": 2}
+        monkeypatch.setattr("autograder.sandbox.client.launch", talker(tmp_path / "answers", sent(reply)))
+        with RemoteSubject(WorkerSettings("none", tmp_path)) as subject, pytest.raises(StudentError) as caught:
+            subject.call("double")
+        assert 0 < len(str(caught.value)) <= 8000
