@@ -139,7 +139,7 @@ def _judge_usual_classes(network: Network) -> None:
 def _judge_size(network: Network, found: tuple, expected: tuple) -> None:
     if tuple(found) == tuple(expected):
         return
-    if tuple(found) == (expected[1], expected[0]):
+    if found[0] == expected[1] and found[1] > expected[1]:  # perhaps fewer than expected[0]: the map may end before
         why = "\nLikely cause: rows and columns exchanged in the crop."
     elif found[0] > expected[0] + 8 and found[1] > expected[1] + 8:
         why = "\nLikely cause: the output is not cropped to the size of the input."

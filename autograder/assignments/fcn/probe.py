@@ -35,10 +35,11 @@ def canonical(network: str, layer: str, kind: str, drop: bool = False) -> str:
 def probe_images(seeds: Seeds) -> np.ndarray:
     """Two images of one odd, non-square size: (2, 3, H, W) float32.
 
-    H is one of the sizes at which a trunk without ``ceil_mode`` gives FCN-32s too few rows; W is not.
+    H is one of the sizes at which a trunk without ``ceil_mode`` gives FCN-32s too few rows; W is not. Behind the padding of
+    100 the coarsest maps have 3 rows and 2 columns: were they square, nobody would see rows taken for columns in a skip.
     """
     rng = seeds.generator("probe images")
-    height, width = int(rng.choice([47, 49, 51, 53, 55])), int(rng.choice([29, 31, 33, 35, 37]))
+    height, width = int(rng.choice([79, 81, 83, 85, 87])), int(rng.choice([29, 31, 33, 35, 37]))
     return rng.standard_normal((2, 3, height, width)).astype(np.float32)
 
 
