@@ -110,13 +110,16 @@ def _runs(values: list, length: int) -> Iterator[tuple]:
     return zip(*(values[start:] for start in range(length)), strict=False)
 
 
-def _rounded(values: np.ndarray) -> list[float]:
-    return np.round(values, 3).tolist()
+def _rounded(values: np.ndarray) -> list[int]:
+    """Numbers to three digits, however large or small: digits and exponent as one integer."""
+    known = np.where(np.isfinite(values) & (values != 0), values, 1.0)
+    exponents = np.floor(np.log10(np.abs(known)))
+    return (np.round(known / 10.0**exponents * 100) + 10_000 * exponents).astype(np.int64).tolist()
 
 
 def _tells(run: tuple) -> bool:
     """Three numbers that nobody writes by chance."""
-    return len(set(run)) == 3 and all(value != round(value, 1) for value in run)
+    return len(set(run)) == 3 and all(value % 100 for value in run)
 
 
 def _texts(data: bytes) -> Iterator[str]:
