@@ -130,8 +130,8 @@ def evaluate(
     Args:
         model: maps (B, 3, H, W) to logits (B, n_class, H, W); B is 1 on a CPU.
         dataset: items ``(image (3, H, W), label (H, W))``; ``.names`` is used in messages if it is there.
-        confusion_matrix: ``(pred, gt, n_class) -> (n, n)`` counts; gets two LongTensors (H, W) on the CPU, or, where it
-            has an attribute ``on_device``, that function is called with tensors on the device.
+        confusion_matrix: ``(pred, gt, n_class) -> (n, n)`` counts; gets two LongTensors (H, W) on the CPU. Where it has an
+            attribute ``on_device``, that function is called on a GPU, with tensors over there.
         scores: ``(hist) -> (pixel_accuracy, iou, mean_iou)``; gets what ``confusion_matrix`` returns,
             summed, as an array or a tensor accordingly.
         device: where to compute; None takes the GPU if there is one.

@@ -1,6 +1,7 @@
 """Counting with batches, threads and the device: always the integers of a plain loop."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from segkit.facades import DataError, FacadeDataset
 from segkit.precision import Precision
 from segkit.reference import confusion_matrix, read_label, scores
 from segkit.reference.metrics import _product_counts, confusion_matrix_on_device
-from segkit.training.measuring import batches_of_one_size, measure, near_ties, read_pairs, tie_tolerance
+from segkit.training.measuring import _Counter, batches_of_one_size, measure, near_ties, read_pairs, tie_tolerance
 
 CPU, FLOAT32 = torch.device("cpu"), Precision("float32", "cpu")
 QUIET = {"progress": False, "bootstrap": 0}
@@ -100,7 +101,7 @@ def plain(pred, gt, n_class):
 SIZES = [(7, 9), (5, 3), (7, 9), (1, 1), (9, 7), (5, 3), (7, 9), (1, 13)]
 
 
-@pytest.mark.parametrize("counting", [plain, confusion_matrix], ids=["on the CPU in a thread", "on the device"])
+@pytest.mark.parametrize("counting", [plain, confusion_matrix], ids=["a student's function", "the reference's"])
 @pytest.mark.parametrize("most_pixels", [0, 63, 130, 10_000])
 def test_batches_of_any_size_count_like_a_loop_over_pixels(counting, most_pixels):
     rng = np.random.default_rng(most_pixels)
@@ -331,6 +332,20 @@ def test_a_gpu_counts_like_the_plain_loop_but_for_pixels_that_tie():
     )  # fmt: skip
     assert abs(counts.hists - expected).sum() <= 2 * counts.ties
     assert next(model.parameters()).device.type == "cpu"
+
+
+def test_away_from_the_cpu_counts_are_made_over_there_and_put_in_order():
+    """On meta tensors nothing could be read back: what asked for values would fail."""
+
+    def count(pred, gt, n_class):
+        raise AssertionError("a label map came back")
+
+    count.on_device = lambda pred, gt, n_class: torch.full((n_class, n_class), pred.shape[0])
+    counter = _Counter(count, torch.device("meta"))
+    for indices, height in (([2, 0], 7), ([1], 5)):
+        maps = torch.empty(len(indices), height, 3, dtype=torch.int64, device="meta")
+        counter.add(maps, maps, SimpleNamespace(names=["a", "b"][: len(indices)], labels=None), indices, 4)
+    assert counter.finish(3)[:, 0, 0].tolist() == [7, 5, 7] and not counter.as_tensor
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
