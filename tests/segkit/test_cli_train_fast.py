@@ -71,6 +71,7 @@ def test_a_run_starts_from_another_networks_checkpoint(folder):
     assert "new: score_pool_3.weight, score_pool_3.bias" in done.output
 
 
+@pytest.mark.slow
 def test_coarse_networks_come_first_and_hand_their_layers_on(folder, monkeypatch):
     """The short names mean tiny networks here; FCN-16s is missing, as in a student's notebooks."""
     space = {}
