@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from segkit.atomic import replacing
 from segkit.download import hash_file
@@ -25,12 +24,13 @@ from segkit.progress import bar, say
 from segkit.training.batches import Augmentation, EpochBatches, fingerprint
 from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import normalised, read_ahead
+from segkit.training.patches import Repeated, class_shares, labelled_patches, share_loss
 from segkit.training.recipes import RECIPES
 from segkit.training.resuming import FREE, TrainingError, capture, demand_same_run, read_resume, restore, save_resume
-from segkit.training.sources import Pairs, open_pairs
+from segkit.training.sources import open_pairs
 from segkit.training.steps import Stepper
 
-__all__ = ["PretrainConfig", "class_shares", "fresh_vgg16", "pretrain", "share_loss"]
+__all__ = ["PretrainConfig", "fresh_vgg16", "pretrain"]
 
 RECORD = "pretraining.json"
 
@@ -73,18 +73,6 @@ class PretrainConfig:
             raise ValueError(f"Expected a side of at least 32 pixels, which VGG-16 makes one cell of, but got {self.side}.")
 
 
-class _Repeated:
-    """Every image several times, for several patches of it."""
-
-    def __init__(self, pairs: Pairs, indices: Sequence[int], times: int) -> None:
-        self.pairs, self.indices, self.parallel = pairs, list(indices) * times, pairs.parallel
-        self.names = [pairs.names[index] for index in self.indices]
-        self.sizes = None if pairs.sizes is None else [pairs.sizes[index] for index in self.indices]
-
-    def load(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.pairs.load(self.indices[index])
-
-
 def fresh_vgg16(n_class: int) -> nn.Module:
     """torchvision's VGG-16 with random weights; of its 1000 outputs the first ``n_class`` are used, the others stay zero."""
     from torchvision.models import vgg16
@@ -93,38 +81,6 @@ def fresh_vgg16(n_class: int) -> nn.Module:
     with torch.no_grad():
         model.classifier[6].weight[n_class:].zero_()
     return model
-
-
-def class_shares(labels: Tensor, n_class: int) -> Tensor:
-    """Share of each class in the labelled pixels of each patch.
-
-    Args:
-        labels: integers (B, H, W), 255 for unknown.
-        n_class: number of classes.
-
-    Returns:
-        FloatTensor (B, n_class); rows sum to 1, or to 0 where nothing is labelled.
-    """
-    counts = torch.stack([(labels == index).sum((1, 2)) for index in range(n_class)], 1).float()
-    return counts / counts.sum(1, keepdim=True).clamp(min=1)
-
-
-def share_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None, total: Tensor | None = None) -> Tensor:
-    """Cross entropy between the shares of the classes and the softmax of the outputs, per labelled patch.
-
-    Args:
-        logits: float32 (B, n_class), or more columns, which are left out.
-        labels: integers (B, H, W).
-        weight: FloatTensor (n_class,) of ones; its length is the number of classes.
-        total: number of labelled patches that the sum is divided by; None: those of this batch.
-    """
-    shares = class_shares(labels, len(weight))
-    losses = -(shares * F.log_softmax(logits[:, : len(weight)], 1)).sum()
-    return losses / (_labelled_patches(labels, weight) if total is None else total)
-
-
-def _labelled_patches(labels: Tensor, weight: Tensor | None) -> Tensor:
-    return class_shares(labels, len(weight)).sum().clamp(min=1)
 
 
 def pretrain(
@@ -192,8 +148,8 @@ class _Pretraining:
             self.model.to(memory_format=torch.channels_last)
         pairs = open_pairs(train_set, config.cache)
         held_out = max(1, len(train_set) // 10)
-        self.patches = _Repeated(pairs, range(len(train_set) - held_out), config.patches)
-        self.watched = _Repeated(pairs, range(len(train_set) - held_out, len(train_set)), config.patches)
+        self.patches = Repeated(pairs, range(len(train_set) - held_out), config.patches)
+        self.watched = Repeated(pairs, range(len(train_set) - held_out, len(train_set)), config.patches)
         steps = config.epochs * -(-len(self.patches.names) // config.batch_size)
         recipe = dataclasses.replace(
             RECIPES["fast"], recipe="pretrain", epochs=config.epochs, learning_rate=config.learning_rate,
@@ -201,7 +157,7 @@ class _Pretraining:
         )  # fmt: skip
         self.descent = Descent(self.model, recipe, precision, steps)
         self.stepper = Stepper(
-            self.model, self.descent, pairs, n_class, self.device, self._say, share_loss, _labelled_patches
+            self.model, self.descent, pairs, n_class, self.device, self._say, share_loss, labelled_patches
         )
         self.stepper.weight = torch.ones(n_class, device=self.device)
         self.epoch, self.records = 1, []
@@ -236,7 +192,7 @@ class _Pretraining:
         for file in there:
             file.unlink()
 
-    def _batches(self, patches: _Repeated, epoch: int) -> EpochBatches:
+    def _batches(self, patches: Repeated, epoch: int) -> EpochBatches:
         config = self.config
         return EpochBatches(
             patches, seed=config.seed, epoch=epoch, batch_size=config.batch_size, pad_to=config.side, n_class=self.n_class,

@@ -19,7 +19,8 @@ import segkit.vgg
 from segkit.cli import main
 from segkit.facades import DataError
 from segkit.training import TrainingError
-from segkit.training.pretraining import PretrainConfig, class_shares, fresh_vgg16, pretrain, share_loss
+from segkit.training.patches import class_shares, share_loss
+from segkit.training.pretraining import PretrainConfig, fresh_vgg16, pretrain
 from segkit.vgg import VGGError, load_vgg16
 
 
@@ -73,11 +74,11 @@ def test_unused_outputs_of_the_fresh_network_are_zero_and_its_layout_is_torchvis
 
 
 def test_it_learns_which_class_fills_a_patch(tmp_path):
-    path = run(tmp_path, tmp_path / "out", epochs=12, patches=8, learning_rate=1e-2)
+    path = run(tmp_path, tmp_path / "out", epochs=25, patches=8, learning_rate=5e-3)
     record = json.loads((tmp_path / "out" / "pretraining.json").read_text())
     first, last = record["epochs"][0], record["epochs"][-1]
-    assert last["loss"] < first["loss"] - 0.25  # zero is out of reach: most patches hold several classes
-    assert len(record["epochs"]) == 12 and 0 <= last["held_out_majority_right"] <= 1
+    assert last["loss"] < first["loss"] - 0.2  # zero is out of reach: most patches hold several classes
+    assert len(record["epochs"]) == 25 and 0 <= last["held_out_majority_right"] <= 1
     assert path.name == f"vgg16_facades-{record['sha256'][:8]}.pth"
 
 
