@@ -22,6 +22,8 @@ class Assignment:
     ``write_weights(path, seeds, rubric) -> index`` (tensors that workers map) and
     ``open_data(source, rubric, own) -> GateData`` (what the gates are measured on; ``own``: the instructor's own pictures). With
     ``open_pictures(source, rubric, own)``, the same without labels, ``predict`` can run where labels must not be.
+    For ``grade --retrain`` it defines ``write_training(folder, source, rubric) -> names`` (pictures and labels to train on, as
+    ``segkit.facades`` names them) and ``begin_training(student, handle)`` (how given weights get into a network).
 
     Attributes:
         folder: The folder.

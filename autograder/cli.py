@@ -44,6 +44,12 @@ def main() -> None:
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
 @click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]),
               help="Of gates on a GPU; bfloat16 only where it gives the same labels.")
+@click.option("--retrain", is_flag=True, help="Train each network again with the kit's recipe, and grade that in place of the checkpoint.")
+@click.option("--retrain-minutes", default=30.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
+              help="For each network; when they are over, its best epoch so far counts.")
+@click.option("--retrain-recipe", default="fast", show_default=True, type=click.Choice(["course", "fast"]))
+@click.option("--retrain-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Weights of VGG-16, which the student's own function copies first.  [default: from scratch]")
 @click.option("--only", multiple=True, metavar="CHECK", help="Grade this check only (may be repeated).")
 @click.option("--bulk", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Bulk download (zip) of Canvas, Moodle, Gradescope or nbgrader's exchange.")
@@ -51,7 +57,7 @@ def main() -> None:
 @click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.")
 def grade_command(
     submissions, out, assignment, data, gate_data, checkpoints, predictions, jobs, memory, regrade, require_isolation, device, precision,
-    only, bulk, roster, due,
+    retrain, retrain_minutes, retrain_recipe, retrain_weights, only, bulk, roster, due,
 ) -> None:  # fmt: skip
     """Grade SUBMISSIONS (folders or zips), or those in a bulk download.
 
@@ -63,6 +69,7 @@ def grade_command(
     from autograder.batch import MemoryShortError, OutOfSpaceError, elapsed, grade_many
     from autograder.locks import FolderBusyError, hold_folder
     from autograder.report import format_table
+    from autograder.retraining import Retraining
     from autograder.rubric import RubricError
     from autograder.run import Settings
     from autograder.sandbox.isolation import IsolationError
@@ -73,9 +80,13 @@ def grade_command(
         raise click.UsageError(f"no such submission: {', '.join(missing[:5])}")
     if bool(submissions) == bool(bulk):
         raise click.UsageError("expected something to grade: either SUBMISSIONS (folders or zips), or --bulk EXPORT.zip")
+    if retrain and predictions:
+        raise click.UsageError("--retrain runs student code, and with --predictions none is run here: give one of them")
+    retraining = Retraining(retrain_minutes, retrain_recipe, retrain_weights and retrain_weights.resolve()) if retrain else None
     settings = Settings(
         assignment, out.resolve(), data, gate_data, checkpoints, require_isolation, device="cpu" if predictions else device,
         only=tuple(only), predictions=predictions and predictions.resolve(), precision=precision,
+        retraining=retraining,
     )  # fmt: skip
     started = time.monotonic()
     try:

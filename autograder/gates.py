@@ -13,6 +13,7 @@ import segkit
 from autograder import gpus
 from autograder.asking import PIXELS_AT_ONCE, Manner, Picture, ask_all
 from autograder.checking import CannotGrade, Grading
+from autograder.retraining import retrained_in_words, retrained_network
 from autograder.rubric import round_down
 from autograder.run import GateData
 from autograder.student import Student
@@ -84,6 +85,8 @@ def predictions(
     Returns:
         Picture name -> label map (H, W), uint8, not mirrored.
     """
+    if (retraining := grading.context.run.settings.retraining) is not None:
+        return _measure(student, grading, class_name, checkpoint_name, retraining.key(grading.context.run), exact)
     handover = getattr(grading.context, "handover", None)
     checkpoint = _checkpoint(grading, checkpoint_name, handover is None or handover.needs_checkpoints)
 
@@ -126,7 +129,8 @@ def _told(facts: dict[str, Any]) -> str:
     """What was measured, for people."""
     memory = f", at most {facts['mib']} MiB" if facts["mib"] else ""
     how = f"{facts['precision']}{' in batches' if facts['batches'] else ''}"
-    return f"{facts['pictures']} pictures in {facts['seconds']:.1f} s on {facts['device']}, {how}{memory}"
+    trained = f"{retrained_in_words(facts['retrained'])}; " if facts.get("retrained") else ""
+    return f"{trained}{facts['pictures']} pictures in {facts['seconds']:.1f} s on {facts['device']}, {how}{memory}"
 
 
 def _not_for_want_of_memory(before: gpus.Memory | None, predict: Callable[[], dict]) -> dict:
@@ -146,7 +150,12 @@ def _not_for_want_of_memory(before: gpus.Memory | None, predict: Callable[[], di
 def _predict_all(
     student: Student, grading: Grading, class_name: str, checkpoint_name: str, precision: str = "float32"
 ) -> dict[str, NDArray]:
-    handle, data, started = _load(student, class_name, checkpoint_name), _data(grading), time.monotonic()
+    data, retrained = _data(grading), None
+    if grading.context.run.settings.retraining is not None:
+        handle, retrained = retrained_network(student, grading.context.run, class_name)
+    else:
+        handle = _load(student, class_name, checkpoint_name)
+    started = time.monotonic()
     gpu = student.device == "cuda"
     pictures = [
         Picture(name, data.size(name) if gpu and data.size else None, lambda name=name: _asked_picture(grading, name))
@@ -161,6 +170,7 @@ def _predict_all(
     facts = {
         "pictures": len(maps), "seconds": round(time.monotonic() - started, 2), "precision": manner.precision,
         "batches": manner.most_pixels > 0, "device": gpus.gpu_name() if gpu else "the CPU", "mib": student.peak_bytes() // 2**20,
+        "retrained": retrained,
     }  # fmt: skip
     found = {name: np.ascontiguousarray(maps[name][:, ::-1] if mirrored(grading, name) else maps[name]) for name in data.names}
     return {**found, FACTS: np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)}

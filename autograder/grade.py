@@ -10,6 +10,7 @@ import segkit
 from autograder.checking import Verdict, run_checks
 from autograder.pictures import write_pictures
 from autograder.predictions import BundleError, Recorder, Replay
+from autograder.retraining import WEIGHTS
 from autograder.run import Run
 from autograder.sandbox.client import GraderFault, RemoteSubject
 from autograder.student import Student
@@ -82,6 +83,8 @@ def grade_submission(
     started, clock = _now(), time.monotonic()
     context = Context(run, submission, gate_progress)
     files = {name: c.path for name, c in submission.checkpoints.items() if c.path is not None}
+    if (retraining := run.settings.retraining) is not None:  # the checkpoints are out of reach of a network that is trained again
+        files = {WEIGHTS: retraining.weights} if retraining.weights else {}
     gate = run.gate_settings()
     context.device_name = "cuda" if gate.gpu else "cpu"
     context.handover = handover

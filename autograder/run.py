@@ -17,6 +17,7 @@ from autograder.array_cache import ArrayCache
 from autograder.assignment import Assignment, open_assignment
 from autograder.gpus import gpu_name, lock_file
 from autograder.locks import one_of, try_lock
+from autograder.retraining import TRAINING, Retraining, write_training
 from autograder.rubric import CheckRubric, Rubric, RubricError
 from autograder.sandbox.client import WorkerSettings, make_zygote
 from autograder.sandbox.forking import Zygote
@@ -49,6 +50,7 @@ class Settings:
         labels: Whether the gates' labels are read; ``predict`` needs none.
         predictions: What ``predict`` handed over; with it no worker is started.
         precision: Of gates on a GPU: ``"float32"``, or ``"bfloat16"`` where that gives the same labels (see ``autograder.asking``).
+        retraining: Train each network again in place of taking its checkpoint, or None (see ``autograder.retraining``).
     """
 
     assignment: str
@@ -65,6 +67,7 @@ class Settings:
     labels: bool = True
     predictions: Path | None = None
     precision: str = "float32"
+    retraining: Retraining | None = None
 
 
 @dataclass
@@ -174,6 +177,8 @@ class Run:
         (self.folder / "weights.json").write_text(json.dumps(index), encoding="utf-8")
         # workers run under another user: they must be able to read, and only to read
         self.folder.chmod(0o755)
+        if self.settings.retraining is not None:
+            write_training(self)
 
     @classmethod
     def attach(cls, settings: Settings, folder: Path) -> "Run":
@@ -230,7 +235,8 @@ class Run:
 
     def gate_settings(self) -> WorkerSettings:
         """How workers of gates are started: anew, with the GPU where there is one to be used."""
-        return replace(self.worker_settings(), zygote=None, gpu=self.uses_gpu)
+        training = self.folder / TRAINING if self.settings.retraining else None
+        return replace(self.worker_settings(), zygote=None, gpu=self.uses_gpu, training=training)
 
     def close(self) -> None:
         """End what workers are forked from, and remove the shared folder (only the process that began the run)."""

@@ -153,6 +153,9 @@ class Student:
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
         return self.subject.predict(handle, x, precision)
 
+    def retrain(self, handle: str, **how: Any) -> dict[str, Any]:
+        return self.subject.retrain(handle, **how)
+
     def peak_bytes(self) -> int:
         return self.subject.peak_bytes()
 

@@ -22,7 +22,7 @@ from torch import nn
 from segkit.layers import Layer, describe
 from segkit.notebooks import Program, Unrunnable, execute, student_traceback
 
-__all__ = ["LocalSubject", "StudentError", "Subject", "WeightFile"]
+__all__ = ["LocalSubject", "StudentError", "Subject", "WeightFile", "as_student_error"]
 
 MAX_ELEMENTS = 2**26
 
@@ -78,7 +78,7 @@ class WeightFile:
 
 
 @contextlib.contextmanager
-def _as_student_error(doing: str) -> Iterator[None]:
+def as_student_error(doing: str) -> Iterator[None]:
     """Turn whatever a student's code raises into a StudentError that names cell and line."""
     try:
         yield
@@ -123,7 +123,7 @@ class LocalSubject:
     # ------------------------------------------------------------------------------------------------ code
     def define(self, program: Program) -> None:
         """Run a definition; ``call`` and ``build`` then know its name."""
-        with _as_student_error(program.where):
+        with as_student_error(program.where):
             try:
                 self._names[program.name] = execute(program)[program.name]
             except Unrunnable as error:
@@ -147,7 +147,7 @@ class LocalSubject:
         Arrays are given as NumPy arrays; a function that cannot work with those gets tensors.
         """
         function = self._named(name)
-        with _as_student_error(f"{name}()"), torch.random.fork_rng(devices=[]):
+        with as_student_error(f"{name}()"), torch.random.fork_rng(devices=[]):
             try:
                 return plain(function(*map(self._argument, args), **kwargs))
             except (AttributeError, TypeError, RuntimeError):
@@ -159,7 +159,7 @@ class LocalSubject:
     def method(self, handle: str, name: str, *args: Any) -> Any:
         """Call a method of a built object."""
         owner = self._objects[handle]
-        with _as_student_error(f"{name}()"):
+        with as_student_error(f"{name}()"):
             return plain(getattr(owner, name)(*map(self._argument, args)))
 
     def _argument(self, value: Any) -> Any:
@@ -179,7 +179,7 @@ class LocalSubject:
         cls = self._named(name)
         arguments = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
         self._check_signature(cls, name, args, kwargs)
-        with _as_student_error(f"{name}({arguments})"), torch.device("meta") if meta else self._construction():
+        with as_student_error(f"{name}({arguments})"), torch.device("meta") if meta else self._construction():
             model = cls(*args, **kwargs)
         if not isinstance(model, nn.Module):
             raise StudentError(f"{name}({arguments}): expected an nn.Module, but got {type(model).__name__}.", "code.type")
@@ -210,7 +210,7 @@ class LocalSubject:
 
     def describe(self, handle: str) -> list[Layer]:
         """List the layers of a network (see ``segkit.layers.describe``)."""
-        with _as_student_error("Looking through the layers"):
+        with as_student_error("Looking through the layers"):
             return describe(self._model(handle))
 
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
@@ -297,7 +297,7 @@ class LocalSubject:
             Whatever tensor the network returns; integers stay integers.
         """
         model = self._model(handle)
-        with _as_student_error(f"{type(model).__name__}.forward"), torch.random.fork_rng(devices=[]):
+        with as_student_error(f"{type(model).__name__}.forward"), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             nn.Module.train(model, train)
             with torch.inference_mode():
@@ -324,7 +324,7 @@ class LocalSubject:
             load_checkpoint(self._model(handle), self.checkpoints[file])
         except CheckpointError as error:
             raise StudentError(str(error), "checkpoint.unreadable") from None
-        with _as_student_error("Moving the network to the device"):
+        with as_student_error("Moving the network to the device"):
             nn.Module.eval(self._model(handle)).to(self.device)
 
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
@@ -343,7 +343,7 @@ class LocalSubject:
         half = torch.autocast(self.device, torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
         try:
             # what a GPU was asked may fail when its answer is read
-            with _as_student_error(f"{type(model).__name__}.forward"), torch.inference_mode(), half:
+            with as_student_error(f"{type(model).__name__}.forward"), torch.inference_mode(), half:
                 labels = self._labels(nn.Module.eval(model)(images), images, type(model).__name__).to(torch.uint8).cpu()
         except StudentError as error:
             if error.cause == "code.memory" and self.device == "cuda":
@@ -387,6 +387,10 @@ class LocalSubject:
 
     def _model(self, handle: str) -> nn.Module:
         return self._objects[handle]
+
+    def model(self, handle: str) -> nn.Module:
+        """The network itself."""
+        return self._model(handle)
 
     def forget(self, handle: str) -> None:
         """Let go of an object and its memory."""

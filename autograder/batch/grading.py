@@ -125,6 +125,8 @@ class _Class:
             seconds = estimate_gate_seconds(run)
             if seconds > 30:
                 self.say(f"Gates on the CPU: about {seconds / 60:.1f} minutes per model for {len(run.data.names)} pictures.")
+        if run.settings.retraining is not None:
+            self.say(f"Each network is trained again, for {run.settings.retraining.minutes:g} minutes at most.")
         counts = {self.names[path]: _checkpoints(path, run.rubric.checkpoints) if gates else 0 for path in standing.left}
         progress = Progress(len(standing.done), Estimate(jobs, counts, gates), run.folder / "marks", self.say)
         try:

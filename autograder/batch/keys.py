@@ -21,7 +21,8 @@ PACKAGES = Path(__file__).resolve().parents[2]
 REASONS = {
     "submission": "submission changed", "elsewhere": "submission changed", "rubric": "rubric changed", "checks": "kit changed",
     "kit": "kit changed", "seed": "seed changed", "data": "data changed", "isolation": "isolation changed",
-    "device": "device changed", "only": "other checks asked for", "limits": "time limit changed", "predictions": "predictions changed",
+    "device": "device changed", "only": "other checks asked for", "limits": "time limit changed",
+    "retraining": "retraining changed", "predictions": "predictions changed",
 }  # fmt: skip
 NO_CHECKS = ("corpus", "release")
 
@@ -39,6 +40,7 @@ def run_key(run: Run) -> dict[str, str]:
         "data": run.data.digest if run.data else "",
         "isolation": run.isolation,
         "device": f"cuda {run.gate_precision}" if run.uses_gpu else "cpu",
+        "retraining": repr(settings.retraining),
         "only": ",".join(settings.only),
         "limits": f"{settings.seconds:g} s",
         "predictions": _listing(settings.predictions) if settings.predictions else "",

@@ -27,6 +27,8 @@ __all__ = ["GraderFault", "RemoteSubject", "WorkerSettings", "make_zygote"]
 
 HERE = Path(__file__).resolve().parent
 SETTINGS_FILE = ".settings.json"
+TRAINING_MEGABYTES = 16_000
+TRAINING_GRACE = 120.0  # seconds for what comes after the last step
 
 
 class GraderFault(Exception):
@@ -46,6 +48,7 @@ class WorkerSettings:
         memory_megabytes: Limit of a worker's private memory; 0 for none.
         gpu: Whether predictions may run on the GPU.
         zygote: What workers are forked from; None starts each anew.
+        training: Folder with pictures and labels to train on, which the worker may read; None for no training.
     """
 
     isolation: str
@@ -61,11 +64,13 @@ class WorkerSettings:
     predict_threads: int = 2
     gpu: bool = False
     zygote: Zygote | None = None
+    training: Path | None = None
 
     def readable(self) -> list[Path]:
         """Files and folders that every worker may read."""
         files = [self.edition, *(HERE / name for name in ("worker.py", "wire.py", "lazy.py"))]
-        return files if self.weights is None else [*files, self.weights]
+        files += [] if self.weights is None else [self.weights]
+        return files if self.training is None else [*files, self.training, HERE / "retraining.py"]
 
 
 def make_zygote(settings: WorkerSettings, nest: Path) -> Zygote:
@@ -135,6 +140,11 @@ class RemoteSubject:
 
     def _limits(self) -> Limits:
         settings = self.settings
+        if settings.training is not None:  # the network, its gradients, Adam's two means, and a file of all that
+            return Limits(
+                memory_megabytes=0 if settings.gpu else TRAINING_MEGABYTES, file_megabytes=TRAINING_MEGABYTES,
+                disk_megabytes=TRAINING_MEGABYTES, processes=settings.processes, cpu_seconds=10**7,
+            )  # fmt: skip
         memory = 0 if settings.gpu else settings.memory_megabytes  # CUDA reserves addresses without bound
         return Limits(
             memory_megabytes=memory, file_megabytes=settings.file_megabytes, processes=settings.processes,
@@ -148,6 +158,7 @@ class RemoteSubject:
             "weights": str(self.settings.weights) if self.settings.weights else None,
             "weight_index": {name: [first, list(shape)] for name, (first, shape) in self.settings.weight_index.items()},
             "checkpoints": {name: str(path) for name, path in self.checkpoints.items()}, "gpu": self.settings.gpu,
+            "training": str(self.settings.training) if self.settings.training else None,
         }  # fmt: skip
         (scratch / SETTINGS_FILE).write_text(json.dumps(content), encoding="utf-8")
 
@@ -300,6 +311,14 @@ class RemoteSubject:
 
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
         return _array(self._ask("predict", handle=handle, x=x, precision=precision, seconds=180))
+
+    def retrain(self, handle: str, *, seconds: float, **how: Any) -> dict[str, Any]:
+        """Train a network, at most for so many seconds (see ``autograder.sandbox.retraining``)."""
+        found = self._ask("retrain", handle=handle, time=seconds, seconds=seconds + TRAINING_GRACE, **how)
+        numbers = {"epochs": int, "best_epoch": int, "mean_iou": (float, type(None)), "seconds": float, "in_time": bool}
+        if not isinstance(found, dict) or any(not isinstance(found.get(name), kind) for name, kind in numbers.items()):
+            raise StudentError("the worker's answer has an unknown form", "code.garbage")
+        return found
 
     def peak_bytes(self) -> int:
         found = self._ask("peak_bytes")

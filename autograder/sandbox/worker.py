@@ -4,6 +4,7 @@ Started as a script with three arguments: the descriptors of the pipe (read, wri
 settings. It imports the student edition of segkit, torch, and its neighbours.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -39,9 +40,9 @@ def forget_projects() -> None:
     sys.path_importer_cache.clear()
 
 
-def load_neighbours() -> None:
-    """Import the files beside this one by their paths: behind some walls the folder itself cannot be listed."""
-    for name in ("wire", "lazy"):
+def load_neighbours(*names: str) -> None:
+    """Import files beside this one by their paths: behind some walls the folder itself cannot be listed."""
+    for name in names or ("wire", "lazy"):
         specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
         sys.modules[name] = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(sys.modules[name])
@@ -73,7 +74,11 @@ def make_subject(settings: dict[str, Any]):
     weights = WeightFile(Path(settings["weights"]), settings["weight_index"]) if settings.get("weights") else None
     checkpoints = {name: Path(path) for name, path in settings["checkpoints"].items()}
     device = "cuda" if settings.get("gpu") and torch.cuda.is_available() else "cpu"
-    return LocalSubject(Path(settings["scratch"]), weights, checkpoints, device, lazy_weights)
+    construction = lazy_weights
+    if settings.get("training"):  # begins with real weights, the same every time
+        construction = contextlib.nullcontext
+        torch.manual_seed(0)
+    return LocalSubject(Path(settings["scratch"]), weights, checkpoints, device, construction)
 
 
 def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[..., Any]]:
@@ -95,6 +100,17 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         finally:
             torch.set_num_threads(settings["threads"])
 
+    def retrain(handle: str, time: float, **how: Any) -> Any:
+        load_neighbours("retraining")
+        from retraining import retrain
+
+        from segkit.subject import as_student_error
+
+        torch.set_num_threads(settings["predict_threads"])
+        with as_student_error("Training it again"):
+            return retrain(subject.model(handle), Path(settings["training"]), seconds=time, device=subject.device,
+                           out=Path(settings["scratch"]) / "retrained", **how)  # fmt: skip
+
     return {
         "define": define,
         "call": lambda name, args, kwargs: subject.call(name, *args, **kwargs),
@@ -109,6 +125,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         "forward": lambda handle, x, train, seed: subject.forward(handle, x, train, seed),
         "load_checkpoint": lambda handle, file: subject.load_checkpoint(handle, file),
         "predict": predict,
+        "retrain": retrain,
         "peak_bytes": lambda: subject.peak_bytes(),
         "forget": lambda handle: subject.forget(handle),
         "hello": lambda: {"device": subject.device},

@@ -176,7 +176,7 @@ def test_pictures_are_asked_mirrored_as_the_seed_says_and_answers_are_turned_bac
 
     class Grading:
         seeds = Seeds(SECRET)
-        context = type("C", (), {"gate_progress": staticmethod(lambda *_: None), "data": run.data})
+        context = type("C", (), {"gate_progress": staticmethod(lambda *_: None), "data": run.data, "run": run})
         check = type("K", (), {"id": "net.accuracy"})
 
     flips = [mirrored(Grading, name) for name in run.data.names]

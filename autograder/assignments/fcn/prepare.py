@@ -1,6 +1,7 @@
 """What the assignment ``fcn`` needs once per run: the students' numbers, hidden weights, and the pictures of the gates."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,16 @@ import torch
 from PIL import Image
 
 from autograder.assignments.fcn.probe import probe_weights
+from autograder.retraining import WEIGHTS
 from autograder.rubric import Rubric
 from autograder.run import GateData
 from autograder.seeds import Seeds
+from autograder.student import Student
 from segkit.facades import CLASSES, IMAGENET_MEAN, IMAGENET_STD, PALETTE, find_root, image_path, label_path, split_names
 from segkit.reference import read_label
 from segkit.upsampling import crop_offsets
 
-__all__ = ["COLOURS", "LEGEND", "assignment_file", "open_data", "open_pictures", "write_weights"]
+__all__ = ["COLOURS", "LEGEND", "assignment_file", "begin_training", "open_data", "open_pictures", "write_training", "write_weights"]
 
 COLOURS = [tuple(int(v) for v in PALETTE[index + 1]) for index in range(len(CLASSES))] + [(128, 128, 128)]
 LEGEND = [{"name": name, "color": list(colour)} for name, colour in zip(CLASSES, COLOURS, strict=False)]
@@ -69,6 +72,30 @@ def open_data(source: str | None, rubric: Rubric, own: bool) -> GateData:
 def open_pictures(source: str | None, rubric: Rubric, own: bool) -> GateData:
     """Open the same pictures without their labels, which need not be there."""
     return _open(source, own, labels=False)
+
+
+def write_training(folder: Path, source: str | None, rubric: Rubric) -> list[str]:
+    """Write the training list of the gate's split: photographs, and labels as numbers 0..11 with 255 for unknown."""
+    root, split, _ = _list(source, False, labels=True)
+    names = split_names(split, "train")
+    for name in names:
+        photo, label = image_path(folder, name), label_path(folder, name)
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image_path(root, name), photo)
+        Image.fromarray(read_label(label_path(root, name)).numpy().astype(np.uint8)).save(label)
+    return list(names)
+
+
+def begin_training(student: Student, handle: str) -> None:
+    """Copy VGG-16 into a network with the student's own function."""
+    vgg16 = student.build("torchvision.models:vgg16", meta=True)
+    student.load_checkpoint(vgg16, WEIGHTS)
+    name = "copy_params_from_vgg16"
+    if student.owner(name) is not None:
+        student.method(handle, name, vgg16)
+    else:
+        student.call(name, handle, vgg16)
+    student.forget(vgg16)
 
 
 def _open(source: str | None, own: bool, labels: bool) -> GateData:

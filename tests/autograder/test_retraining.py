@@ -1,0 +1,166 @@
+"""``grade --retrain``: the class is trained in the worker and graded; labels of the test list and checkpoints stay out of reach."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from sklearn.metrics import confusion_matrix as sk_confusion_matrix
+from sklearn.metrics import jaccard_score
+from tiny import NET, TINY, open_run, weights, write_submission
+from torch import nn
+
+from autograder.cli import grade_command
+from autograder.grade import grade_path
+from autograder.retraining import Retraining, retrained_in_words
+from autograder.rubric import RubricError
+from autograder.sandbox import retraining
+
+
+def graded(tmp_path, name, net=NET, checkpoint=None, minutes=1.0, **more):
+    folder = write_submission(tmp_path / name, net=net, checkpoint=checkpoint)
+    settings = {"only": ("net.accuracy",), "retraining": Retraining(minutes, "course", **more)}
+    with open_run(tmp_path / "out", **settings) as run:
+        result = grade_path(run, folder, name)
+        return result | {"cached": len(list((run.settings.out / ".gates").glob("gate-*.npz")))}
+
+
+@pytest.mark.slow
+def test_a_class_without_a_checkpoint_is_trained_and_graded(tmp_path):
+    first = graded(tmp_path, "ada", epochs=2)
+    check = first["checks"][0]
+    assert check["status"] in ("earned", "partial", "not_earned") and check["cause"] in (None, "gate.low"), check
+    (note,) = first["notes"]
+    assert re.match(r"net.accuracy: trained again from scratch, recipe course: 2 epochs in \d+\.\d min \(best epoch [12], mean ", note)
+    assert first["cached"] == 1
+    again = graded(tmp_path, "bob", epochs=2)
+    assert again["notes"] == first["notes"] and again["cached"] == 1  # the same class, training and pictures
+    assert graded(tmp_path, "eve", epochs=3)["cached"] == 2
+
+
+@pytest.mark.slow
+def test_a_perfect_checkpoint_is_of_no_use(tmp_path):
+    with_it = graded(tmp_path / "a", "ada", checkpoint=weights(), epochs=1)["checks"][0]
+    without = graded(tmp_path / "b", "ada", epochs=1)["checks"][0]
+    assert {k: with_it[k] for k in ("points", "measured")} == {k: without[k] for k in ("points", "measured")} and with_it["points"] < 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("net", "words"), [
+    (NET.replace("return self.conv(x)", "return self.conv(x)[:, :, 1:]"), "expected network output"),
+    (NET.replace("return self.conv(x)", "return self.conv(x) * float('nan')"), "NaN|nan|finite"),
+    (NET.replace("return self.conv(x)", "raise ValueError('not mine')"), "not mine"),
+])  # fmt: skip
+def test_a_network_that_cannot_be_trained_earns_nothing_and_is_told_why(tmp_path, net, words):
+    check = graded(tmp_path, "ada", net=net, epochs=1)["checks"][0]
+    assert check["status"] == "not_earned" and re.search(words, check["message"]), check
+
+
+@pytest.mark.slow
+def test_when_the_time_is_over_what_there_is_is_graded(tmp_path):
+    slow = NET.replace("return self.conv(x)", "import time; time.sleep(0.02); return self.conv(x)")
+    result = graded(tmp_path, "ada", net=slow, minutes=0.05, epochs=1000)
+    (note,) = result["notes"]
+    assert re.search(r"stopped after 0.05 min, with \d+ of 1000 epochs done", note), note
+    assert result["checks"][0]["status"] != "could_not_grade"
+
+
+# ------------------------------------------------------------------------------------------------------- within the worker
+@pytest.fixture
+def pictures(tmp_path):
+    with open_run(tmp_path / "out", retraining=Retraining(1)) as run:
+        folder = run.folder / "training"
+        listed = json.loads((folder / "list.json").read_text())
+        yield folder, listed
+
+
+class Learner(nn.Module):
+    def __init__(self, pause=0.0):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.steps, self.pause = nn.Conv2d(3, 2, 1), 0, pause
+
+    def forward(self, x):
+        import time
+
+        self.steps += self.training
+        time.sleep(self.pause)
+        return self.conv(x)
+
+
+def run(model, pictures, tmp_path, epochs=3, seconds=60.0):
+    folder, listed = pictures
+    return retraining.retrain(model, folder, listed["train"], listed["held_out"], "course", epochs, seconds, "cpu", tmp_path / "work")
+
+
+def test_held_out_pictures_are_not_learnt_from(pictures, tmp_path):
+    folder, listed = pictures
+    assert not set(listed["train"]) & set(listed["held_out"]) and len(listed["train"]) + len(listed["held_out"]) == 12
+    model = Learner()
+    found = run(model, pictures, tmp_path)
+    assert model.steps == 3 * len(listed["train"]) and found["epochs"] == 3 and found["in_time"]
+
+
+def test_the_network_has_the_weights_of_its_best_epoch(pictures, tmp_path):
+    model = Learner()
+    found = run(model, pictures, tmp_path)
+    folder, listed = pictures
+    truth, guess = [], []
+    for image, label in retraining.FacadeDataset(folder, names=listed["held_out"], read_label=retraining.read_label):
+        with torch.no_grad():
+            guess.append(model.eval()(image[None]).argmax(1).flatten())
+        truth.append(label.flatten())
+    assert found["best_epoch"] > 0
+    expected = jaccard_score(torch.cat(truth), torch.cat(guess), average="macro")
+    assert found["mean_iou"] == pytest.approx(expected)
+
+
+def test_the_clock_stops_the_training_and_the_best_epoch_counts(pictures, tmp_path):
+    model = Learner(pause=0.01)
+    found = run(model, pictures, tmp_path, epochs=10_000, seconds=1.5)
+    assert not found["in_time"] and 0 < found["epochs"] < 1000 and found["seconds"] < 20
+    short = Learner(pause=0.5)
+    before = short.conv.weight.detach().clone()
+    found = run(short, pictures, tmp_path / "short", epochs=5, seconds=3.0)
+    assert (found["epochs"], found["best_epoch"], found["mean_iou"]) == (0, 0, None)
+    assert 0 < short.steps < 12 and not torch.equal(short.conv.weight, before)  # graded as it was then
+
+
+def test_counts_and_scores_within_the_worker_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    truth, guess = rng.integers(0, 5, 400), rng.integers(0, 5, 400)
+    truth[:50] = 255
+    hist = retraining.confusion_matrix(torch.from_numpy(guess).view(20, 20), torch.from_numpy(truth).view(20, 20), 6)
+    assert np.array_equal(hist, sk_confusion_matrix(truth[50:], guess[50:], labels=range(6)))
+    accuracy, iou, mean = retraining.scores(hist)
+    assert accuracy == pytest.approx((truth[50:] == guess[50:]).mean()) and np.isnan(iou[5])
+    assert mean == pytest.approx(jaccard_score(truth[50:], guess[50:], average="macro"))
+
+
+# ------------------------------------------------------------------------------------------------------------- bad input
+def test_an_assignment_without_training_pictures_says_so(tmp_path, monkeypatch):
+    import autograder.assignment
+
+    hook = autograder.assignment.Assignment.hook
+    monkeypatch.setattr(autograder.assignment.Assignment, "hook", lambda self, name: None if name == "write_training" else hook(self, name))
+    with pytest.raises(RubricError, match="has no training pictures"), open_run(tmp_path / "out", retraining=Retraining(1)):
+        pass
+
+
+def test_retraining_and_handed_over_predictions_exclude_each_other(tmp_path):
+    (tmp_path / "p").mkdir()
+    done = CliRunner().invoke(grade_command, [str(write_submission(tmp_path / "ada")), "--out", str(tmp_path / "out"), "--assignment",
+                                              str(TINY), "--retrain", "--predictions", str(tmp_path / "p")])  # fmt: skip
+    assert done.exit_code == 2 and "give one of them" in done.output and not Path(tmp_path / "out").exists()
+
+
+def test_words_tell_a_stop_from_an_end():
+    facts = {"epochs": 3, "of": 25, "seconds": 600.0, "minutes": 10, "best_epoch": 2, "mean_iou": 0.1234, "recipe": "fast",
+             "begun": "from scratch", "in_time": False}  # fmt: skip
+    text = retrained_in_words(facts)
+    assert text == ("trained again from scratch, recipe fast: stopped after 10 min, with 3 of 25 epochs done (best epoch 2, mean IoU 0.123 "
+                    "on held-out training pictures)")  # fmt: skip
+    assert "25 epochs in 10.0 min" in retrained_in_words(facts | {"epochs": 25, "in_time": True})
