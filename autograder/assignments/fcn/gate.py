@@ -19,8 +19,8 @@ __all__ = ["judge"]
 def judge(student: Student, grading: Grading) -> None:
     """Mean IoU over the test list; full points at the threshold, none at the lower end, linear between."""
     settings, data = grading.check.settings, grading.context.data
+    maps = predictions(student, grading, settings["defines"], settings["checkpoint"])  # or why not: no checkpoint, no data
     limits = settings[data.split]
-    maps = predictions(student, grading, settings["defines"], settings["checkpoint"])
     hist = _count(maps, data)
     run, share = grading.context.run, grading.check.points
     if run.gate_precision != "float32" and near_a_step(scores(hist)[2], limits["full"], limits["zero"], share):
