@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autograder.checking import CannotGrade
 from autograder.rubric import RubricError
 from autograder.student import Student
 
@@ -84,6 +85,7 @@ def retrained_network(student: Student, run: "Run", class_name: str) -> tuple[st
 
     Raises:
         StudentError: It cannot be built or trained.
+        CannotGrade: The time did not do for one epoch, which says nothing of the student's work.
     """
     how: Retraining = run.settings.retraining
     listed = json.loads((run.folder / TRAINING / LIST).read_text(encoding="utf-8"))
@@ -93,6 +95,12 @@ def retrained_network(student: Student, run: "Run", class_name: str) -> tuple[st
     found = student.retrain(
         handle, seconds=60 * how.minutes, train=listed["train"], held_out=listed["held_out"], recipe=how.recipe, epochs=how.epochs
     )
+    if not found["in_time"] and not found["best_epoch"]:
+        raise CannotGrade(
+            f"{class_name} was trained again for {how.minutes:g} minutes with the recipe {how.recipe}, which did not do for one epoch of "
+            f"{len(listed['train'])} pictures on {student.device}. Give it more: --retrain-minutes, or a GPU.",
+            "grader.budget",
+        )
     begun = "from given weights" if how.weights else "from scratch"
     return handle, found | {"of": how.epochs, "recipe": how.recipe, "begun": begun, "minutes": how.minutes}
 
@@ -103,7 +111,5 @@ def retrained_in_words(found: dict[str, Any]) -> str:
         end = f"{found['epochs']} epochs in {found['seconds'] / 60:.1f} min"
     else:
         end = f"stopped after {found['minutes']:g} min, with {found['epochs']} of {found['of']} epochs done"
-    best = f"best epoch {found['best_epoch']}, mean IoU {found['mean_iou']:.3f} on held-out training pictures" if found["best_epoch"] else (
-        "graded as it was then"
-    )
+    best = f"best epoch {found['best_epoch']}, mean IoU {found['mean_iou'] or 0:.3f} on held-out training pictures"
     return f"trained again {found['begun']}, recipe {found['recipe']}: {end} ({best})"

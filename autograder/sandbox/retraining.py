@@ -65,7 +65,7 @@ def retrain(
 ) -> dict[str, Any]:  # fmt: skip
     """Train a network for so long; afterwards it has the weights of its best epoch by the held-out pictures.
 
-    Where no epoch came to its end it keeps the weights that it had by then.
+    Where no epoch came to its end it keeps the weights that it had by then, and ``best_epoch`` is 0.
 
     Args:
         model: The network.
