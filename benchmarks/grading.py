@@ -79,10 +79,10 @@ class Memory(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.largest, self._stop = 0.0, threading.Event()
+        self.largest, self._ended = 0.0, threading.Event()
 
     def run(self) -> None:
-        while not self._stop.wait(0.2):
+        while not self._ended.wait(0.2):
             for judge in psutil.Process().children():
                 self.largest = max(self.largest, sum(map(_share, [judge, *_below(judge)])) / 2**30)
 
@@ -91,7 +91,7 @@ class Memory(threading.Thread):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 
@@ -229,6 +229,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "benchmarks" / "grading.json")
     options = parser.parse_args()
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # nbgrader calls alembic by its name
     checks, seconds = wanted_checks(), {"segkit": [], "nbgrader": [], "floor": []}
     with tempfile.TemporaryDirectory(prefix="segkit-bench-") as place, Memory() as memory:
         folder = Path(place)
@@ -250,7 +251,8 @@ def report(options: argparse.Namespace, checks: tuple[str, ...], seconds: dict[s
         "segkit / floor": statistics.median(a / b for a, b in zip(seconds["segkit"], seconds["floor"], strict=True)),
         "nbgrader / segkit": statistics.median(a / b for a, b in zip(seconds["nbgrader"], seconds["segkit"], strict=True)),
     }
-    print(f"\n{options.submissions} submissions, {len(checks)} checks, {options.jobs} judges, {os.cpu_count()} cores, torch {torch.__version__}")
+    print(f"\n{options.submissions} submissions, {len(checks)} checks, {options.jobs} judges")
+    print(f"{os.cpu_count()} cores, torch {torch.__version__}")
     print(f"{'':10} {'seconds':>8} {'per minute':>11}")
     for name, values in seconds.items():
         median = statistics.median(values)
