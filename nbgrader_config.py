@@ -16,10 +16,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from autograder.nbgrader_database import wait_for_busy_gradebook  # noqa: E402
 from autograder.release.notebooks import student_config  # noqa: E402
 
 c = get_config()  # noqa: F821 - defined by traitlets when it loads this file
 c.merge(student_config())
+
+wait_for_busy_gradebook(seconds=60.0)
 
 c.CourseDirectory.source_directory = "notebooks"
 c.CourseDirectory.release_directory = "release"
@@ -44,8 +47,7 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.IgnorePattern",
     "nbconvert.preprocessors.ClearMetadataPreprocessor",
     "nbgrader.preprocessors.LimitOutput",
-    "nbgrader.preprocessors.SaveAutoGrades",
-    "autograder.nbgrader_plugin.SaveUngraded",
+    "autograder.nbgrader_plugin.SaveScores",  # in the place of SaveAutoGrades
     "nbgrader.preprocessors.AssignLatePenalties",
     "nbgrader.preprocessors.CheckCellMetadata",
 ]

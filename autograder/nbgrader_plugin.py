@@ -6,8 +6,8 @@ Four preprocessors, wired up in ``nbgrader_config.py``:
 ``PlainOutputs``   in the place of ClearOutput: pictures and text stay for whoever marks the answers, scripts do not;
 ``Judge``          in the place of Execute: grades the submission as ``python -m autograder grade`` does, writes each
                    score into its cell as the one result that nbgrader reads;
-``SaveUngraded``   after SaveAutoGrades: what could not be graded waits for a person, and notebooks that were not handed
-                   in get the points that their checks earned elsewhere.
+``SaveScores``     in the place of SaveAutoGrades: saves them all at once; what could not be graded waits for a person, and
+                   notebooks that were not handed in get the points that their checks earned elsewhere.
 """
 
 import functools
@@ -20,13 +20,13 @@ from nbformat.v4 import new_output
 from nbgrader import utils
 from nbgrader.api import Gradebook
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.preprocessors import NbGraderPreprocessor, SaveAutoGrades
 from traitlets import Unicode
 
 from autograder.judging import judge
 from autograder.release.verify import check_id_of
 
-__all__ = ["Judge", "PlainOutputs", "RestoreCells", "SaveUngraded"]
+__all__ = ["Judge", "PlainOutputs", "RestoreCells", "SaveScores"]
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 MAX_TEXT = 20_000
@@ -125,7 +125,7 @@ def _write_score(cell: NotebookNode, checks: dict[str, dict]) -> None:
     """Make the points the cell's first result (nbgrader reads that one), and the message text below it.
 
     A cell without a result would get full points from nbgrader; so every graded cell gets one, and what could not be graded
-    a 0 here, which ``SaveUngraded`` takes out of the gradebook again.
+    a 0 here, which ``SaveScores`` takes out of the gradebook again.
     """
     check = _check_of(cell.metadata.nbgrader["grade_id"], checks)
     points = float(check["points"] or 0.0) if check else 0.0
@@ -145,32 +145,39 @@ def _words(check: dict[str, Any] | None) -> str:
     return CONTROL.sub(" ", text)[:MAX_TEXT] + "\n"
 
 
-class SaveUngraded(_CoursePreprocessor):
-    """Corrects in the gradebook what a cell's output cannot say."""
+class SaveScores(_CoursePreprocessor, SaveAutoGrades):
+    """Saves the scores of a submission in one transaction: a gradebook that is busy or full has all of them or none.
+
+    nbgrader saves cell by cell, and for a while a check that could not be graded would stand there with a 0.
+    """
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
-        result, facts = resources.get("segkit_result"), resources["nbgrader"]
-        if result is None:
-            return nb, resources
+        facts = resources["nbgrader"]
+        self.notebook_id, self.assignment_id, self.student_id = facts["notebook"], facts["assignment"], facts["student"]
+        with Gradebook(facts["db_url"]) as self.gradebook:
+            database = self.gradebook.db
+            commit, database.commit = database.commit, database.flush  # what nbgrader's own steps would save one by one
+            nb, resources = NbGraderPreprocessor.preprocess(self, nb, resources)
+            if "segkit_result" in resources:
+                self._correct_all(nb, resources["segkit_result"])
+            commit()
+        return nb, resources
+
+    def _correct_all(self, nb: NotebookNode, result: dict[str, Any]) -> None:
+        """Correct what a cell's output cannot say, and save what the other notebooks of the submission earned."""
         checks = {check["id"]: check for check in result["checks"]}
         here = {c.metadata.nbgrader["grade_id"] for c in nb.cells if utils.is_grade(c) and not utils.is_solution(c)}
-        folder = self.folder(self.course().submitted_directory, facts["student"], facts["assignment"])
-        with Gradebook(facts["db_url"]) as gradebook:
-            submission = gradebook.find_submission(facts["assignment"], facts["student"])
-            for notebook in submission.notebooks:
-                absent = not (folder / f"{notebook.name}.ipynb").exists()
-                for grade in notebook.grades:
-                    check = _check_of(grade.name, checks)
-                    if grade.name in here and notebook.name == facts["notebook"]:
-                        _correct(grade, check, known_points=False)
-                    elif absent and check is not None:
-                        _correct(grade, check, known_points=True)
-            gradebook.db.commit()
-        return nb, resources
+        for notebook in self.gradebook.find_submission(self.assignment_id, self.student_id).notebooks:
+            for grade in notebook.grades:
+                check = _check_of(grade.name, checks)
+                if grade.name in here and notebook.name == self.notebook_id:
+                    _correct(grade, check, known_points=False)
+                elif notebook.name != self.notebook_id and check is not None:
+                    _correct(grade, check, known_points=True)
 
 
 def _correct(grade: Any, check: dict[str, Any] | None, known_points: bool) -> None:
-    """Let a grade wait for a person where the judge has no points; write points where nbgrader saw no notebook."""
+    """Let a grade wait for a person where the judge has no points; write points where nbgrader has not seen the notebook."""
     if check is None or check["points"] is None:
         # an answer that was not handed in at all has its 0 from nbgrader already
         if check is None or check["status"] == "could_not_grade":

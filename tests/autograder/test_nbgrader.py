@@ -3,14 +3,17 @@
 import csv
 import json
 import os
+import pickle
 import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbgrader.api import Gradebook
 from nbgrader.utils import determine_grade
 from small_course import edit_notebook, graded, write_course
 
@@ -253,3 +256,80 @@ def test_files_of_the_release_are_not_copied_along(graded_class, tmp_path):
     with sqlite3.connect(root / "gradebook.db") as database:
         database.execute("delete from grade where notebook_id in (select id from submitted_notebook where assignment_id in "
                          "(select id from submitted_assignment where student_id = 'heavy'))")  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------- a gradebook that others write to
+def small_gradebook(root: Path) -> str:
+    """A gradebook with two notebooks of one check each, and a submission; returns its URL."""
+    url = f"sqlite:///{root / 'gradebook.db'}"
+    with Gradebook(url) as book:
+        book.add_assignment("tiny")
+        for notebook, check in (("1_first", "double"), ("2_second", "last-value")):
+            book.add_notebook(notebook, "tiny")
+            book.add_grade_cell(check, notebook, "tiny", max_score=4, cell_type="code")
+        book.add_student("alice")
+        book.add_submission("tiny", "alice")
+    return url
+
+
+def save(url: str, found: dict, cell, notebook: str = "1_first") -> None:
+    nb = nbformat.v4.new_notebook(cells=[cell])
+    facts = {"student": "alice", "assignment": "tiny", "notebook": notebook, "db_url": url}
+    plugin.SaveScores().preprocess(nb, {"nbgrader": facts, "segkit_result": found, "unique_key": "x"})
+
+
+def saved(root: Path) -> dict:
+    with sqlite3.connect(root / "gradebook.db") as database:
+        return {name: (score, bool(waits)) for _, name, score, waits in database.execute(QUERY)}
+
+
+def scored(monkeypatch, found: dict, grade_id: str):
+    return judged(monkeypatch, found, check_cell(grade_id))[0]
+
+
+def test_scores_of_all_notebooks_are_saved_with_the_first(monkeypatch, tmp_path):
+    found = result(**{"double": 3.0, "last.value": 2.0})
+    url = small_gradebook(tmp_path)
+    save(url, found, scored(monkeypatch, found, "double"))
+    assert saved(tmp_path) == {"double": (3.0, False), "last-value": (2.0, False)}
+
+
+def test_a_check_that_could_not_be_graded_never_stands_in_the_gradebook_as_zero(monkeypatch, tmp_path):
+    found = result(**{"double": None, "last.value": None})
+    url = small_gradebook(tmp_path)
+    before, cell = saved(tmp_path), scored(monkeypatch, found, "double")
+    seen = []
+    correct = plugin._correct
+    monkeypatch.setattr(plugin, "_correct", lambda *some, **more: (seen.append(saved(tmp_path)), correct(*some, **more)))
+    save(url, found, cell)
+    assert seen == [before, before], "scores were visible before all of them were right"
+    assert saved(tmp_path) == {"double": (None, True), "last-value": (None, True)}
+
+
+@pytest.mark.slow
+def test_a_busy_gradebook_is_waited_for_and_then_told_and_nothing_is_saved(monkeypatch, tmp_path):
+    found = result(**{"double": 3.0, "last.value": 2.0})
+    url, cell = small_gradebook(tmp_path), scored(monkeypatch, found, "double")
+    before = saved(tmp_path)
+    program = f"""
+import pickle, sys
+sys.path.insert(0, {str(REPOSITORY)!r}); sys.path.insert(0, {str(Path(__file__).parent)!r})
+from autograder.nbgrader_database import wait_for_busy_gradebook
+wait_for_busy_gradebook(float(sys.argv[1]))
+from test_nbgrader import save
+save({url!r}, *pickle.loads(bytes.fromhex(sys.argv[2])))
+"""
+    arguments = [sys.executable, "-c", program]
+    content = pickle.dumps((found, cell)).hex()
+    other = sqlite3.connect(tmp_path / "gradebook.db", check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    refused = subprocess.run([*arguments, "0.2", content], capture_output=True, text=True)
+    assert refused.returncode == 1 and saved(tmp_path) == before
+    assert "GradebookBusy: The gradebook is being written to by another program and was not free within 0 s" in refused.stderr
+    assert "run the same command again" in refused.stderr and "db upgrade" not in refused.stderr
+    release = threading.Timer(7.0, other.rollback)  # longer than the five seconds of sqlite
+    release.start()
+    patient = subprocess.run([*arguments, "60", content], capture_output=True, text=True)
+    release.join()
+    assert patient.returncode == 0, patient.stderr
+    assert saved(tmp_path) == {"double": (3.0, False), "last-value": (2.0, False)}
