@@ -16,6 +16,7 @@ import numpy as np
 from autograder.array_cache import ArrayCache
 from autograder.assignment import Assignment, open_assignment
 from autograder.gpus import gpu_name, lock_file
+from autograder.leftovers import remove_leftovers
 from autograder.locks import one_of, try_lock
 from autograder.retraining import TRAINING, Retraining, write_training
 from autograder.rubric import CheckRubric, Rubric, RubricError
@@ -149,6 +150,7 @@ class Run:
     def open(cls, settings: Settings) -> "Run":
         """Begin a run that knows what it is about, and cannot grade until ``prepare``. Folders of killed runs are removed."""
         _sweep(Path(tempfile.gettempdir()))
+        remove_leftovers()
         folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         try:
             lock = try_lock(folder / "new.lock")

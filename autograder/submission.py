@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from autograder.leftovers import owned_prefix
 from autograder.rubric import Rubric
 from segkit.notebooks import Workbook, open_folder, own_files
 from segkit.notebooks.reading import shown
@@ -269,7 +270,7 @@ def read_submission(path: Path, name: str, rubric: Rubric, checkpoints_root: Pat
     if path.is_dir():
         folder = path
     elif path.is_file():
-        temporary = tempfile.TemporaryDirectory(prefix="segkit-submission-")
+        temporary = tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-submission-"))
         folder = Path(temporary.name)
         try:
             notes += _unpack(path, folder)

@@ -1,0 +1,72 @@
+"""Temporary folders that tell whose they are, so that those of a killed process can be removed by the next one.
+
+The name of such a folder holds the process that made it: its id, when it was started, and the space in which that id counts
+(a container has its own). A folder is removed only if its owner is surely dead and it belongs to this user.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from autograder.sandbox.users import UNUSED_USERS
+
+__all__ = ["owned_prefix", "remove_leftovers", "scratch_folder"]
+
+MARK = re.compile(r"segkit-[a-z-]+-(?P<process>\d+)\.(?P<start>\d+)\.(?P<space>\d+)-[^.]+")
+
+
+def _started(process: int) -> int | None:
+    """When a process was started, in clock ticks since boot; None if there is no such process, or only its corpse."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _space() -> int:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:  # no Linux: such folders are never taken for leftovers
+        return 0
+
+
+def owned_prefix(prefix: str) -> str:
+    """Return the prefix of a temporary name with this process in it, for ``tempfile``.
+
+    Args:
+        prefix: Such as ``"segkit-worker-"``; small letters and hyphens.
+    """
+    return f"{prefix}{os.getpid()}.{_started(os.getpid())}.{_space()}-"
+
+
+def scratch_folder(prefix: str) -> Path:
+    """Make a temporary folder that is removed by a later ``remove_leftovers`` if this process dies before it does so itself."""
+    return Path(tempfile.mkdtemp(prefix=owned_prefix(prefix)))
+
+
+def remove_leftovers(above: Path | None = None) -> list[Path]:
+    """Remove the temporary folders of dead processes; those of living processes and of other users stay.
+
+    Args:
+        above: Where they lie; the folder of temporary files where it is left out.
+
+    Returns:
+        What was removed.
+    """
+    above, removed = Path(tempfile.gettempdir()) if above is None else above, []
+    # root's workers run as users that are lent to them, and so do their folders
+    users = {os.geteuid(), *(UNUSED_USERS if os.geteuid() == 0 else ())}
+    for entry in os.scandir(above):
+        found = MARK.fullmatch(entry.name)
+        with suppress(OSError, ValueError):
+            if not found or not entry.is_dir(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_uid not in users:
+                continue
+            if int(found["space"]) != _space() or _started(int(found["process"])) == int(found["start"]):
+                continue
+            shutil.rmtree(entry.path)
+            removed.append(Path(entry.path))
+    return removed
