@@ -44,6 +44,7 @@ STUDENT_PARTS = (
     "synthetic.py",
     "training/",
     "transforms.py",
+    "trying.py",
     "upsampling.py",
     "vgg.py",
 )

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from segkit import __version__
 from segkit.atomic import replacing
 from segkit.handin import Item, Work, assignment_facts, inspect_work, own_files
+from segkit.trying import try_checkpoint
 
 __all__ = ["WARN_BYTES", "Submission", "SubmitError", "build_submission"]
 
@@ -198,36 +198,16 @@ def _read_back(out: Path, hashes: dict[str, str], facts: dict) -> Work:
 
 def _try_checkpoints(work: Work, folder: Path, models: dict[str, Item], say: Callable[[str], None]) -> None:
     """Load each checkpoint into the student's own class: names and shapes of all tensors must fit."""
-    from segkit.checkpoints import CheckpointError, load_checkpoint
-    from segkit.notebooks import Unrunnable, execute
-
     for name, item in models.items():
         path, class_name = checkpoint_of(folder, name), work.workbook.cells.get(name)
         definition = work.workbook.find(class_name, name) if class_name else None
         if item.state != "ready" or path is None or definition is None or definition.unfinished:
             continue
         say(f"loading {path.name} into {class_name} ...")
-        try:
-            network = execute(work.workbook.program(definition))[class_name]
-            load_checkpoint(_without_memory(network), path)
-        except CheckpointError as error:
-            work.items[item.need] = Item(item.need, "fault", str(error))
-        except Unrunnable as error:
-            work.items[name] = Item(name, "fault", f"{class_name} cannot be run: {error}")
-        except Exception as error:  # whatever the student's own code raises
-            text = f"{class_name}() in {definition.where} raises {type(error).__name__}: {error}"
-            work.items[name] = Item(name, "fault", text)
-
-
-def _without_memory(network: Callable[[], Any]) -> Any:
-    """Build a network on the meta device; where its initialisation needs real numbers, build it for real."""
-    import torch
-
-    try:
-        with torch.device("meta"):
-            return network()
-    except (RuntimeError, NotImplementedError, ValueError, TypeError):
-        return network()
+        fault, text = try_checkpoint(work.workbook.program(definition), path)
+        if fault:
+            need = item.need if fault == "checkpoint" else name
+            work.items[need] = Item(need, "fault", text)
 
 
 def _copied_models(folder: Path, facts: dict) -> list[str]:

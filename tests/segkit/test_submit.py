@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from segkit import submit as module
 from segkit.cli.submit import submit
+from segkit.trying import attempt, try_checkpoint
 
 FACTS = {
     "assignment": "fcn",
@@ -41,8 +42,9 @@ def cell(source, grade_id, markdown=False):
 
 
 @pytest.fixture
-def work(tmp_path):
+def work(tmp_path, monkeypatch):
     """A finished hand-in of two notebooks, one script, one checkpoint, in a folder with spaces in its name."""
+    monkeypatch.setattr(module, "try_checkpoint", attempt)  # no process, which would import torch for each test
     folder = tmp_path / "my work"
     folder.mkdir()
     (folder / "assignment.json").write_text(json.dumps(FACTS))
@@ -178,6 +180,25 @@ def test_class_that_cannot_be_built_is_named(work):
     write(work, "2_fcn32s.ipynb", cell(NETWORK.replace("super().__init__()", "super().__init__()\n        1 / 0"), "fcn32s"))
     _, text = run(work, "--allow-unfinished", code=1)
     assert "FCN32s() in 2_fcn32s.ipynb, cell 1 raises ZeroDivisionError" in text
+
+
+def with_constructor(work, line):
+    write(work, "2_fcn32s.ipynb", cell(NETWORK + f"        {line}\n", "fcn32s"), cell("Because of A and B.", "question_1", markdown=True))
+
+
+@pytest.mark.parametrize(("line", "seconds", "words"), [
+    ("while True: pass", 4, "FCN32s() in 2_fcn32s.ipynb, cell 1 was not built within 4 s"),
+    ("import os; os._exit(3)", 60, "building FCN32s() in 2_fcn32s.ipynb, cell 1 ended the whole program (exit code 3)"),
+    ("exit()", 60, "building FCN32s() in 2_fcn32s.ipynb, cell 1 ended the whole program (exit code 0)"),
+    ("print('a' * 99999)", 60, None),
+])  # fmt: skip
+@pytest.mark.slow
+def test_a_class_that_loops_or_leaves_the_program_does_not_stop_the_hand_in(work, monkeypatch, line, seconds, words):
+    monkeypatch.setattr(module, "try_checkpoint", lambda program, path: try_checkpoint(program, path, seconds))
+    with_constructor(work, line)
+    out, text = run(work, code=1 if words else 0)
+    assert out.is_file()
+    assert (words or "Everything is there.") in text
 
 
 def test_code_only_names_the_checkpoint_by_hash(work):
