@@ -1,24 +1,13 @@
-"""The part of the grader's own exam that the test suite sits: 40 entries, and 12 of them over three ways of grading."""
+"""The part of the grader's own exam that the test suite sits: 40 entries over all kinds and cells."""
 
-import json
-import os
-import shutil
-import sqlite3
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from autograder.assignment import open_assignment
-from autograder.release.verify import check_id_of
-from autograder.selftest.building import solved_notebooks, write_submission
-from autograder.selftest.course import QUERY
 from autograder.selftest.entries import Entry
 from autograder.selftest.exam import choose, sit_exam
-from autograder.selftest.pytest_plugin import points_in_junit
-from autograder.selftest.sitting import SECRET
 
 REPO = Path(__file__).resolve().parents[2]
 SOURCE = REPO / "notebooks" / "fcn"
@@ -48,76 +37,3 @@ def test_the_sample_has_forty_entries_of_every_kind_and_cell(entries):
 def test_a_fixed_sample_of_the_exam_is_passed(entries):
     outcomes = sit_exam(entries, "fcn", REPO)
     assert len(outcomes) == 40 and [f"{o.entry.name}: {o.problem}" for o in outcomes if o.problem] == []
-
-
-# ----------------------------------------------------------------------------- parity, by the real commands, without a tape
-def run(*command: str, cwd: Path, codes=(0,)) -> str:
-    environment = os.environ | {"SEGKIT_COURSE_SECRET": SECRET, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-m", *command], cwd=cwd, env=environment, capture_output=True, text=True)
-    assert done.returncode in codes, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def class_of_twelve(entries, tmp_path_factory) -> tuple[Path, dict[str, Entry]]:
-    """A course of nbgrader, and the raw hand-ins of twelve entries, each in ``raw/``."""
-    root = tmp_path_factory.mktemp("course")
-    shutil.copytree(SOURCE, root / "notebooks" / "fcn", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "assignment.json"))
-    settings = (REPO / "nbgrader_config.py").read_text()
-    (root / "nbgrader_config.py").write_text(settings.replace("Path(__file__).resolve().parent", f"Path({str(REPO)!r})"))
-    twelve = {entry.name: entry for entry in entries if entry.name in SAMPLE["parity"]}
-    notebooks = solved_notebooks(SOURCE)
-    for name, entry in twelve.items():
-        path = write_submission(entry, notebooks, root / "made" / name)
-        target = root / "raw" / (name + path.suffix)
-        target.parent.mkdir(exist_ok=True)
-        shutil.move(path, target)
-    return root, twelve
-
-
-@pytest.fixture(scope="module")
-def by_command_line(class_of_twelve) -> dict[str, dict[str, float | None]]:
-    root, twelve = class_of_twelve
-    only = [argument for check in sorted({c for e in twelve.values() for c in e.checks}) for argument in ("--only", check)]
-    raw = [str(path) for path in sorted((root / "raw").iterdir())]
-    run("autograder", "grade", *raw, "--out", "graded", "--device", "cpu", *only, cwd=root)
-    found = {}
-    for name in twelve:
-        checks = json.loads((root / "graded" / name / "result.json").read_text())["checks"]
-        found[name] = {check["id"]: check["points"] for check in checks}
-    return found
-
-
-@pytest.mark.slow
-def test_the_command_line_gives_what_the_corpus_says(class_of_twelve, by_command_line):
-    """Else the three could agree on something wrong."""
-    rubric = open_assignment("fcn").rubric
-    for name, entry in class_of_twelve[1].items():
-        expected = {check: entry.points.get(check, rubric.checks[check].points) for check in entry.checks}
-        assert {check: by_command_line[name][check] for check in entry.checks} == expected, name
-
-
-@pytest.mark.slow
-def test_nbgraders_gradebook_has_the_points_of_the_command_line(class_of_twelve, by_command_line):
-    root, twelve = class_of_twelve
-    run("autograder", "collect", *[str(path) for path in sorted((root / "raw").iterdir())], cwd=root)
-    run("nbgrader", "generate_assignment", "fcn", cwd=root)
-    run("nbgrader", "autograde", "fcn", cwd=root)
-    points = {name: check.points for name, check in open_assignment("fcn").rubric.checks.items()}
-    with sqlite3.connect(root / "gradebook.db") as database:
-        for name in twelve:
-            rows = database.execute(QUERY, (name,)).fetchall()
-            book = {check_id_of(cell, points): None if waits else score for cell, score, waits in rows}
-            assert {check: book[check] for check in by_command_line[name]} == by_command_line[name], name
-
-
-@pytest.mark.slow
-def test_plain_pytest_gives_the_points_of_the_command_line(class_of_twelve, by_command_line):
-    root, twelve = class_of_twelve
-    for name, entry in twelve.items():
-        path = next((root / "raw").glob(f"{name}*"))
-        only = [argument for check in entry.checks for argument in ("--only-check", check)]
-        run("pytest", "-n", "0", "-q", "-p", "autograder.selftest.pytest_plugin", "-p", "no:cacheprovider", "--submission", str(path),
-            *only, "--junitxml", str(root / f"{name}.xml"), str(REPO / "autograder" / "assignments" / "fcn" / "checks"),
-            cwd=REPO, codes=(0, 1))  # fmt: skip
-        assert points_in_junit(root / f"{name}.xml") == {check: by_command_line[name][check] for check in entry.checks}, name
