@@ -71,12 +71,14 @@ def read_dropout(output: NDArray) -> Dropout:
         output: ``(1, n_class, H, W)``, n_class >= 4.
     """
     if output.ndim != 4 or output.shape[1] < 4 or not np.isfinite(output).all():
-        return Dropout("Dropout cannot be read off the output: expected finite logits (N, n_class, H, W).", "dropout.missing")
+        text = "Dropout cannot be judged: that needs an output of finite scores (N, n_class, H, W)."
+        return Dropout(text, "dropout.missing")
     rates = np.arange(0, 0.95, 0.05)
     scales = 1 / (1 - rates)
     last = _scale(np.concatenate([_values(output, channel) for channel in range(3, output.shape[1])]), scales, 2.0)
     if last is None:
-        text = "Dropout cannot be read off the output in train mode: other values than dropout after fc7 can give."
+        text = ("Dropout cannot be judged: in train mode the output holds other values than dropout after fc6 and fc7 can give. Get the "
+                "values right first; then have nn.Dropout2d(0.5) after the ReLUs of fc6 and fc7, and nowhere else.")  # fmt: skip
         return Dropout(text, "dropout.missing")
     both = _scale(np.concatenate([_values(output, channel) for channel in range(3)]), scales * last, 2 * last)
     first = None if both is None else both / last
@@ -84,10 +86,12 @@ def read_dropout(output: NDArray) -> Dropout:
     missing = [name for name, rate in found.items() if rate == 0]
     if missing:
         text = f"Expected dropout with p = 0.5 after fc6 and fc7 in train mode, but found none after {' and '.join(missing)}."
+        text += " Pass the map through nn.Dropout2d(0.5) behind the ReLU there."
         return Dropout(text, "dropout.missing", found)
     other = [f"p = {rate:g} after {name}" for name, rate in found.items() if rate is not None and abs(rate - 0.5) > 0.01]
     if other:
         return Dropout(f"Expected dropout with p = 0.5 after fc6 and fc7, but found {' and '.join(other)}.", "dropout.p", found)
     if first is None:
-        return Dropout("Dropout after fc6 cannot be read off the output in train mode.", "dropout.missing", found)
+        text = "Dropout after fc6 cannot be judged from the output in train mode. Is it there, with p = 0.5?"
+        return Dropout(text, "dropout.missing", found)
     return Dropout(measured=found)

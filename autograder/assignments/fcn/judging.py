@@ -67,7 +67,7 @@ def _judge_bilinear(grading, name: str, weight: np.ndarray, share: float) -> Non
         difference = float(np.abs(weight - expected).max()) if weight.shape == expected.shape else float("nan")
         cause, text = "weights.bilinear", f"it begins with other weights (largest difference {difference:.3g})"
     message = (f"{name}: expected initial weights that upsample bilinearly, the kernel on the channel diagonal and zero elsewhere; "
-               f"{text}. See segkit.upsampling.bilinear_weight.")  # fmt: skip
+               f"{text}. Copy what segkit.upsampling.bilinear_weight returns into its weight in __init__.")  # fmt: skip
     grading.lose("weights", cause=cause, message=message, measured={"layer": name}, share=share)
 
 
@@ -180,7 +180,10 @@ def _unmeasurable(network: Network, name: str, found) -> None:
         text = f"{CROP_WORDS[name].capitalize()}: nothing of them arrives in the output, so their crop cannot be measured. Are they added?"
     else:
         text = f"The crop of {CROP_WORDS[name]} cannot be measured: the output is not the expected one at any offset.{blame(network)}"
-        text += f"\nSee the message of {network.network}.forward." if not blame(network) else ""
+        text += "" if blame(network) else (
+            f"\nIs it resized (F.interpolate) in place of being cropped? Else get the values right first: see the message of "
+            f"{network.network}.forward."
+        )
     for part in _crop_parts(network, name):
         network.grading.lose(part, cause="crop.unmeasurable", message=text, measured={"crop": name})
         text = ""
@@ -194,7 +197,8 @@ def _judge_offset(network: Network, name: str, offset: tuple[int, int], expected
     what, verb = CROP_WORDS[name], "lies" if name == "output" else "lie"
     unit = "pixels" if name == "output" else "cells"
     text = (f"The crop of {what} begins at row {offset[0]}, column {offset[1]}; expected row {expected[0]}, column {expected[1]}. "
-            f"{what[0].upper()}{what[1:]} {verb} (dy, dx) = ({dy:+d}, {dx:+d}) {unit} off.")  # fmt: skip
+            f"{what[0].upper()}{what[1:]} {verb} (dy, dx) = ({dy:+d}, {dx:+d}) {unit} off: in forward, let this crop begin at "
+            f"[:, :, {expected[0]}:, {expected[1]}:].")  # fmt: skip
     cause = "crop.shift"
     if name == "output" and offset == (0, 0):
         cause, text = "crop.missing", text + "\nLikely cause: the output is not cropped at all, or from its corner."
@@ -222,9 +226,11 @@ def judge_values(network: Network) -> None:
     except StudentError as error:
         raise StudentError(f"{error}{blame(network)}", error.cause) from None
     if not np.isfinite(evidence.output.astype(np.float64)).all():
-        grading.lose("values", cause="forward.nan", message="Expected finite numbers, but the output holds NaN or infinity.")
+        grading.lose("values", cause="forward.nan", message="Expected finite numbers, but the output holds NaN or infinity. "
+                     "Likely cause: a division, logarithm or root in forward; the network needs none.")
     elif found is None:
-        text = f"The values cannot be compared: with these layers no FCN can be put together.{blame(network)}"
+        text = (f"The values cannot be compared: your layers do not fit together as {network.class_name}. Get {network.network}.layers "
+                f"right first.{blame(network)}")  # fmt: skip
         grading.lose("values", cause="forward.values", message=text)
     elif found.view != "logits":
         word = VIEW_WORDS[found.view]
@@ -232,7 +238,7 @@ def judge_values(network: Network) -> None:
                 "the raw scores.")  # fmt: skip
         grading.lose("values", cause=f"forward.{found.view}" if found.view != "relu" else "forward.values", message=text)
     elif found.silent:
-        text = f"Expected the sum of all paths, but nothing of {' and '.join(found.silent)} arrives in the output. Is the skip added?"
+        text = f"Expected the sum of all paths, but nothing of {' and '.join(found.silent)} arrives in the output. Is it added in forward?"
         grading.lose("values", cause="forward.skip", message=text, measured={"skips": list(found.silent)})
     elif not found.exact:
         _explain_values(network, found)
@@ -247,17 +253,19 @@ def _explain_values(network: Network, found) -> None:
         return
     shape = tuple(found.worst[2:]) if len(found.worst) == 4 else ()
     where = f" (largest at row {shape[0]}, column {shape[1]})" if shape else ""
-    error = f"they differ by {found.error:.2g} of their spread{where}"
-    error = "they cannot be laid over each other" if np.isnan(found.error) else error
-    usual = "\nLikely cause: a ReLU left out, a layer skipped or used twice, or maps added in another place."
-    text = f"Expected the numbers of the reference under the same weights, but {error}.{blame(network) or usual}"
+    error = f"yours differ by up to {found.error:.2g} standard deviations{where}"
+    error = "yours cannot be compared with them pixel by pixel" if np.isnan(found.error) else error
+    usual = ("\nLikely cause: a ReLU left out, a layer skipped or used twice, or maps added in another place. Hold forward against the "
+             "list of layers in the notebook, line by line.")  # fmt: skip
+    text = f"Expected the numbers that the network of the paper gives under the same weights, but {error}.{blame(network) or usual}"
     network.grading.lose("values", cause="forward.values", message=text)
 
 
 def judge_dropout(network: Network, seed: int) -> None:
     """Dropout with p = 0.5 after fc6 and fc7 in train mode, read off the output."""
     if any(name not in network.match()[0].paths for name in ("fc6", "fc7", "score", "conv5_3")):
-        network.grading.lose("dropout", cause="dropout.missing", message=f"Dropout cannot be judged.{blame(network)}")
+        text = f"Dropout cannot be judged while layers are missing.{blame(network)}"
+        network.grading.lose("dropout", cause="dropout.missing", message=text)
         return
     measurement = network.measurement()
     if measurement is None or measurement.view != "logits":  # said by judge_values: there are no logits to read it off

@@ -43,13 +43,16 @@ def judge(student: Student, grading: Grading) -> None:
     found = student.call("read_label", label_png(ids))
     if not isinstance(found, np.ndarray):
         name = found.get("type", "an object") if isinstance(found, dict) else type(found).__name__
-        raise StudentError(f"read_label: expected a LongTensor (H, W), but got {name}.", "label.type")
+        missing = " Does it end without `return`?" if found is None else ""
+        raise StudentError(f"read_label: expected a LongTensor (H, W), but got {name}.{missing}", "label.type")
     if found.shape != expected.shape:
         turned = " Likely cause: rows and columns exchanged." if found.shape == expected.shape[::-1] else ""
-        text = f"read_label: expected shape {expected.shape}, but got {found.shape}.{turned}"
+        channels = " Likely cause: a dimension for channels; labels have rows and columns only." if found.ndim > 2 else ""
+        text = f"read_label: expected shape {expected.shape}, but got {found.shape}.{turned}{channels}"
         raise StudentError(text, "label.shape")
     if found.dtype != np.int64:
-        text = f"read_label: expected dtype int64 (LongTensor), but got {found.dtype}: cross entropy wants int64."
+        text = (f"read_label: expected dtype int64 (LongTensor), but got {found.dtype}: cross entropy wants int64. Convert before you "
+                "subtract.")  # fmt: skip
         grading.lose("dtype", cause="label.dtype", message=text, measured={"found": str(found.dtype)})
     labelled = ids > 0
     if not np.array_equal(found[labelled], expected[labelled]):

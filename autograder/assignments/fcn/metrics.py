@@ -30,9 +30,11 @@ def _counts(student: Student, pred: NDArray, gt: NDArray, n_class: int) -> NDArr
         found = np.array(found)
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
         kind = found.get("type") if isinstance(found, dict) else type(found).__name__
-        raise StudentError(f"confusion_matrix: expected an (n, n) array or tensor of counts, but got {kind}.", "hist.type")
+        missing = " Does it end without `return`?" if found is None else ""
+        raise StudentError(f"confusion_matrix: expected an (n, n) array or tensor of counts, but got {kind}.{missing}", "hist.type")
     if found.shape != (n_class, n_class):
-        text = f"confusion_matrix: expected shape {(n_class, n_class)} for n_class={n_class}, but got {found.shape}."
+        text = (f"confusion_matrix: expected shape {(n_class, n_class)} for n_class={n_class}, but got {found.shape}. The argument n_class "
+                "decides, not the classes that occur.")  # fmt: skip
         raise StudentError(text, "hist.shape")
     return found.astype(np.float64)
 
@@ -94,7 +96,8 @@ def _judge_ignored(student: Student, grading: Grading, rng, shape, transposed: b
         found = _counts(student, pred, gt, 5)
     except StudentError as error:
         _reraise_if_lost(error)
-        text = f"confusion_matrix fails where the ground truth holds ignored pixels (255 and others outside 0..n-1).\n{error}"
+        text = ("confusion_matrix fails where the ground truth holds ignored pixels (255 and others outside 0..n-1). Leave these out "
+                f"before counting.\n{error}")  # fmt: skip
         grading.lose("ignored", cause="hist.ignored", message=text)
         return
     if not np.array_equal(found, expected) and not any(fault[2] == "hist.values" for fault in grading.faults):
@@ -137,10 +140,12 @@ def _judge_dtypes(student: Student, grading: Grading, rng, transposed: bool) -> 
 def _three(found: Any) -> tuple[float, NDArray, float]:
     if not isinstance(found, list) or len(found) != 3:
         kind = f"{len(found)} results" if isinstance(found, list) else type(found).__name__
-        raise StudentError(f"scores: expected (pixel_accuracy, iou, mean_iou), but got {kind}.", "scores.type")
+        missing = " Does it end without `return`?" if found is None else ""
+        raise StudentError(f"scores: expected (pixel_accuracy, iou, mean_iou), but got {kind}.{missing}", "scores.type")
     accuracy, iou, mean = (np.asarray(value, dtype=np.float64) if _numeric(value) else None for value in found)
     if accuracy is None or iou is None or mean is None or accuracy.size != 1 or mean.size != 1:
-        raise StudentError("scores: expected a number, an (n,) array and a number; something else came back.", "scores.type")
+        text = "scores: expected (pixel_accuracy, iou, mean_iou): a number, an (n,) array and a number; something else came back."
+        raise StudentError(text, "scores.type")
     return float(accuracy.reshape(())), iou, float(mean.reshape(()))
 
 
@@ -220,14 +225,14 @@ def _judge_absent(student: Student, grading: Grading, hist: NDArray, iou_right: 
         _, found_iou, found_mean = _three(student.call("scores", hist))
     except StudentError as error:
         _reraise_if_lost(error)
-        text = f"scores fails when a class is absent from ground truth and prediction.\n{error}"
+        text = f"scores fails when a class is absent from ground truth and prediction; its IoU must be NaN.\n{error}"
         grading.lose("absent", cause="iou.absent", message=text)
         return
     if found_iou.shape != iou.shape:
         grading.lose("absent", cause="iou.absent", message="")
         return
     if not np.isnan(found_iou[2]) or (iou_right and not _close(found_iou, iou)):
-        text = f"scores: a class absent from both must have IoU NaN; it got {found_iou[2]:.4g}."
+        text = f"scores: a class absent from both must have IoU NaN; it got {found_iou[2]:.4g}. Nothing was right or wrong about it."
         if np.isnan(found_iou[2]):
             text = f"scores: a class that was only predicted has IoU 0; it got {found_iou[1]:.4g}."
             if _close(found_iou[1], 0):
@@ -239,5 +244,5 @@ def _judge_absent(student: Student, grading: Grading, hist: NDArray, iou_right: 
         cause = "iou.absent_mean"
         if grading.faults and grading.faults[-1][0] == "absent":
             return  # the same mistake, seen from its other side
-        text = f"scores: the mean must leave out absent classes: expected {own:.4f} from your own IoUs, got {found_mean:.4f}."
+        text = f"scores: the mean must leave out absent classes: expected {own:.4f} from your own IoUs, got {found_mean:.4f}. Use nanmean."
         grading.lose("mean", cause=cause, message=text)

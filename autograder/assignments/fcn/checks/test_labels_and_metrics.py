@@ -1,19 +1,23 @@
 """Checks of notebook 1: label decoding, confusion matrix, scores."""
 
 from autograder.assignments.fcn import labels, metrics
+from autograder.assignments.fcn.hints import explained
 from autograder.checking import check
 
 
 @check("read_label")
 def test_labels_are_decoded_by_palette_index(student, grading):
-    labels.judge(student, grading)
+    with explained("read_label"):
+        labels.judge(student, grading)
 
 
 @check("confusion_matrix")
 def test_pixels_are_counted_by_true_and_predicted_class(student, grading):
-    metrics.judge_confusion_matrix(student, grading)
+    with explained("confusion_matrix"):
+        metrics.judge_confusion_matrix(student, grading)
 
 
 @check("scores")
 def test_scores_are_accuracy_iou_and_mean(student, grading):
-    metrics.judge_scores(student, grading)
+    with explained("scores"):
+        metrics.judge_scores(student, grading)

@@ -3,6 +3,7 @@
 import pytest
 
 from autograder.assignments.fcn import judging
+from autograder.assignments.fcn.hints import NETWORK_HINTS, explained
 from autograder.assignments.fcn.network import Network
 from autograder.checking import check
 
@@ -15,25 +16,31 @@ def networks(kind):
 @networks("layers")
 def test_layers_are_those_of_the_paper(student, grading, name):
     network = Network(student, grading, name)
-    judging.judge_layers(network)
-    judging.judge_initial_weights(network)
+    with explained(network.class_name, NETWORK_HINTS):
+        judging.judge_layers(network)
+        judging.judge_initial_weights(network)
 
 
 @networks("shapes")
 def test_output_has_one_score_per_class_and_pixel(student, grading, name):
-    judging.judge_shapes(Network(student, grading, name))
+    network = Network(student, grading, name)
+    with explained(network.class_name, NETWORK_HINTS):
+        judging.judge_shapes(network)
 
 
 @networks("crop")
 def test_crops_begin_where_they_must(student, grading, name):
-    judging.judge_crops(Network(student, grading, name))
+    network = Network(student, grading, name)
+    with explained(network.class_name, NETWORK_HINTS):
+        judging.judge_crops(network)
 
 
 @networks("forward")
 def test_values_are_those_of_the_reference(student, grading, name):
     network = Network(student, grading, name)
-    judging.judge_values(network)
-    judging.judge_dropout(network, seed=int(grading.rng("dropout").integers(2**31)))
+    with explained(network.class_name, NETWORK_HINTS):
+        judging.judge_values(network)
+        judging.judge_dropout(network, seed=int(grading.rng("dropout").integers(2**31)))
     network.forget()
 
 

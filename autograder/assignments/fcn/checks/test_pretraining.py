@@ -3,12 +3,14 @@
 import pytest
 
 from autograder.assignments.fcn import copying, gate
+from autograder.assignments.fcn.hints import COPY_HINTS, explained
 from autograder.checking import check
 
 
 @check("pretraining.copy")
 def test_vgg16_is_copied_by_value(student, grading):
-    copying.judge(student, grading)
+    with explained("copy_params_from_vgg16", COPY_HINTS):
+        copying.judge(student, grading)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""What usually lies behind an error that Python and torch word in their own terms, and what to do about it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from segkit.subject import StudentError
+
+__all__ = ["COPY_HINTS", "NETWORK_HINTS", "explained"]
+
+Hints = tuple[tuple[str, str], ...]
+
+NETWORK_HINTS: Hints = (
+    (r"before Module\.__init__\(\) call", "The first line of __init__ must be super().__init__()."),
+    (r"must match the size of tensor", "Likely cause: two maps of different sizes are added; crop the pool's scores to the size of the "
+     "upsampled scores first."),
+    (r"to have \d+ channels, but got \d+ channels", "Likely cause: a layer is given the output of another layer than the one it was "
+     "made for."),
+    (r"Kernel size can't be greater than actual input size", "Likely cause: the map has become smaller than the kernel; look at the "
+     "padding of conv1_1."),
+    (r"'FCN\w+' object has no attribute", "Likely cause: a name is written differently in __init__ and in forward."),
+    (r"but got NoneType", "Likely cause: forward ends without `return`."),
+)  # fmt: skip
+COPY_HINTS: Hints = (
+    (r"must match the size of tensor", "Likely cause: VGG-16's linear layers hold their numbers in another shape than a convolution does; "
+     "give them the convolution's shape first (view)."),
+    (r"a leaf Variable that requires grad", "Copy inside `with torch.no_grad():`."),
+)  # fmt: skip
+
+
+@contextmanager
+def explained(what: str, hints: Hints = ()) -> Iterator[None]:
+    """Add to a student's error what usually causes it, where nothing was said of that yet.
+
+    Args:
+        what: The function or class that was asked for, as messages name it.
+        hints: Pattern in the error's text -> a sentence for the student; the first that fits is added.
+    """
+    try:
+        yield
+    except StudentError as error:
+        text = str(error)
+        if error.cause == "code.timeout":
+            text = (f"{what}: {text}\nRun it in the notebook on the example there: it must come to its end within a few seconds. Look for "
+                    "a loop whose condition never changes, and for loops over single pixels.")  # fmt: skip
+        elif "Likely cause" not in text:
+            text += next((f"\n{hint}" for pattern, hint in hints if re.search(pattern, text)), "")
+        raise StudentError(text, error.cause) from None
