@@ -99,7 +99,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path}: damaged or incomplete safetensors file of {_mib(path.stat().st_size)} ({error}). "
+            f"{path}: damaged or incomplete safetensors file of {_mib(path.stat().st_size)} ({_first_line(error)}). "
             "A copy or download probably broke off: fetch or save it again."
         ) from error
 
@@ -221,4 +221,4 @@ def _mib(size: int) -> str:
 
 
 def _first_line(error: object) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    return _short((str(error).strip() or type(error).__name__).splitlines()[0], 160)

@@ -112,6 +112,7 @@ def plain_output(raw: Any) -> NotebookNode | None:
         if output.get("output_type") == "execute_result":
             output["execution_count"] = None
         nbformat.validate(output, ref="output", version=4)
+        json.dumps(output, ensure_ascii=False).encode("utf-8")  # a lone surrogate could not be written
     except Exception:  # whatever a stranger's JSON does to nbformat, an output is not worth a hand-in
         return None
     return output

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import struct
 import time
 import tracemalloc
 import zipfile
@@ -157,6 +158,15 @@ def test_collected_notebooks_can_be_written_whatever_stands_in_their_metadata(ow
     assert "".join(found["source"]) == tiny.DOUBLE and all(note.encode() for note in done.notes)
 
 
+def test_an_output_that_cannot_be_written_is_left_out(tmp_path):
+    texts = ["fine", "\ud800"]
+    outputs = [{"output_type": "stream", "name": "stdout", "text": text} for text in texts]
+    tiny.notebook(tmp_path / "work" / "a.ipynb", tiny.cell(tiny.DOUBLE) | {"outputs": outputs})
+    collect_folder(tmp_path / "work", tmp_path / "clean", {})
+    [found] = json.loads((tmp_path / "clean" / "a.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert ["".join(output["text"]) for output in found["outputs"]] == ["fine"] and "".join(found["source"]) == tiny.DOUBLE
+
+
 @pytest.mark.parametrize("entry", [{"sha256": "\ud800x"}, {"sha256": ["x"]}, {"where": "\ud800"}, {"bytes": "x" * 10**5}, {"where": 3}, {}])
 def test_any_entry_of_checkpoints_json_is_a_checkpoint_that_was_not_found(entry, tmp_path):
     tiny.write_submission(tmp_path / "work")
@@ -237,6 +247,14 @@ def test_names_of_tensors_are_told_shortly(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         read_state_dict(tmp_path / "b.pth")
     assert "b.pth" in str(caught.value).encode("utf-8").decode()
+
+
+def test_a_type_of_endless_name_is_told_shortly(tmp_path):
+    header = json.dumps({"w": {"dtype": "x" * 70_000, "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(CheckpointError, match="damaged or incomplete") as caught:
+        read_state_dict(tmp_path / "a.safetensors")
+    assert len(str(caught.value)) < 700
 
 
 def test_what_collect_cannot_read_is_named(tmp_path):

@@ -33,6 +33,7 @@ def test_scores_are_those_of_the_weights(student, grading):
     weights = WeightFile(grading.context.weights_file, grading.context.run.worker_settings().weight_index)
     x = grading.rng("x").standard_normal((2, 3, 5, 4)).astype(np.float32)
     handle = student.build("DotNet", n_class=2)
+    assert {"conv.weight", "conv.bias"} <= set(student.shapes(handle)), "DotNet: expected a convolution with the name conv"
     student.load(handle, {"conv.weight": "conv.weight"}, zero=["conv.bias"])
     expected = np.einsum("oc,nchw->nohw", weights["conv.weight"].numpy()[:, :, 0, 0], x)
     assert np.allclose(student.forward(handle, x), expected, atol=1e-5), "DotNet: expected the convolution's scores"
