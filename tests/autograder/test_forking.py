@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny import cell, notebook
 
 from autograder.sandbox import isolation
 from autograder.sandbox.client import RemoteSubject, WorkerSettings, make_zygote
 from autograder.sandbox.forking import ForkedProcess, Zygote
 from autograder.sandbox.isolation import LEVELS, Room, available, best_level, end_process
+from autograder.student import Student
 from segkit.edition import write_edition
+from segkit.notebooks import open_folder
 from segkit.subject import StudentError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the autograder grades on Linux")
@@ -212,7 +215,9 @@ def test_a_subject_answers_from_forked_workers_and_survives_their_death(level, n
         with RemoteSubject(settings) as subject:
             assert subject.call("torch:is_tensor", 1) is False
             assert isinstance(subject._process, ForkedProcess)
+            notebook(nest / "work.ipynb", cell("def loops():\n    while True: pass"))
+            subject.define(Student(open_folder(nest, {}), subject).program("loops"))
             with pytest.raises(StudentError, match="no answer within"):
-                subject._ask("call", name="torch:is_tensor", args=[1], kwargs={}, seconds=1e-9)
+                subject._ask("call", name="loops", args=[], kwargs={}, seconds=0.5)
             assert subject.call("torch:is_tensor", 2) is False
         assert sorted(path.name for path in workers.glob("worker-*")) == []
