@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autograder.checking import CannotGrade
 from autograder.rubric import RubricError
 from autograder.student import Student
+from segkit.download import hash_file
 
 if TYPE_CHECKING:
     from autograder.run import Run
@@ -44,9 +45,8 @@ class Retraining:
 
     def key(self, run: "Run") -> str:
         """What predictions of a retrained network depend on, beside its code. Where it has to stop is a matter of luck."""
-        digest = json.loads((run.folder / TRAINING / LIST).read_text(encoding="utf-8"))["digest"]
-        weights = hashlib.sha256(self.weights.read_bytes()).hexdigest() if self.weights else "none"
-        return f"retrained {self.minutes} {self.recipe} {self.epochs} {weights} {digest}"
+        listed = json.loads((run.folder / TRAINING / LIST).read_text(encoding="utf-8"))
+        return f"retrained {self.minutes} {self.recipe} {self.epochs} {listed['weights']} {listed['digest']}"
 
 
 def write_training(run: "Run") -> None:
@@ -68,7 +68,11 @@ def write_training(run: "Run") -> None:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.*")):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
-    content = {"train": [name for name in names if name not in held_out], "held_out": held_out, "digest": digest.hexdigest()}
+    weights = run.settings.retraining.weights
+    content = {
+        "train": [name for name in names if name not in held_out], "held_out": held_out, "digest": digest.hexdigest(),
+        "weights": hash_file(weights) if weights else "none",  # half a gigabyte: once for the class
+    }  # fmt: skip
     (folder / LIST).write_text(json.dumps(content), encoding="utf-8")
 
 

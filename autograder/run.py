@@ -1,11 +1,10 @@
 """What one grading run shares between submissions: settings, the student edition, weights, cached reference outputs."""
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +15,8 @@ import numpy as np
 from autograder.array_cache import ArrayCache
 from autograder.assignment import Assignment, open_assignment
 from autograder.gpus import gpu_name, lock_file
-from autograder.leftovers import remove_leftovers
-from autograder.locks import one_of, try_lock
+from autograder.leftovers import remove_leftovers, scratch_folder
+from autograder.locks import one_of
 from autograder.retraining import TRAINING, Retraining, write_training
 from autograder.rubric import CheckRubric, Rubric, RubricError
 from autograder.sandbox.client import WorkerSettings, make_zygote
@@ -27,9 +26,6 @@ from autograder.seeds import Seeds, course_secret
 from segkit.edition import write_edition
 
 __all__ = ["GateData", "Run", "Settings"]
-
-FOLDER_PREFIX = "segkit-run-"
-LIFE = "run.lock"  # locked as long as the run lives
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,6 @@ class Run:
 
     def __init__(self, settings: Settings, folder: Path, owner: bool) -> None:
         self.settings, self.folder, self._owner = settings, folder, owner
-        self._life: int | None = None
         self._zygote: Zygote | None = None
         self.assignment: Assignment = open_assignment(settings.assignment, **settings.overrides)
         unknown = [name for name in settings.only if name not in self.rubric.checks]
@@ -149,15 +144,10 @@ class Run:
     @classmethod
     def open(cls, settings: Settings) -> "Run":
         """Begin a run that knows what it is about, and cannot grade until ``prepare``. Folders of killed runs are removed."""
-        _sweep(Path(tempfile.gettempdir()))
         remove_leftovers()
-        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        folder = scratch_folder("segkit-run-")
         try:
-            lock = try_lock(folder / "new.lock")
-            (folder / "new.lock").rename(folder / LIFE)  # under this name it is never seen without its lock
-            run = cls(settings, folder, owner=True)
-            run._life = lock
-            return run
+            return cls(settings, folder, owner=True)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -246,25 +236,12 @@ class Run:
             self._zygote.close()
         if self._owner:
             shutil.rmtree(self.folder, ignore_errors=True)
-        if self._life is not None:
-            os.close(self._life)
-            self._life = None
 
     def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _sweep(above: Path) -> None:
-    """Remove the folders of runs that were killed: their weights alone are half a gigabyte."""
-    for life in above.glob(f"{FOLDER_PREFIX}*/{LIFE}"):
-        with suppress(OSError):
-            if life.parent.lstat().st_uid != os.geteuid() or (handle := try_lock(life)) is None:
-                continue  # somebody else's, or alive
-            shutil.rmtree(life.parent, ignore_errors=True)
-            os.close(handle)
 
 
 def _gpu_is_there() -> bool:

@@ -35,8 +35,8 @@ def estimate_gate_seconds(run: Run) -> float:
     """Seconds that one gate takes on this machine's CPU, from the sizes of its pictures (measured: 2 cores)."""
     if run.data is None:
         return 0.0
-    pixels = sum((shape[0] + 198) * (shape[1] + 198) for shape in (run.data.load(n)[2].shape for n in run.data.names))
-    return pixels * SECONDS_PER_PIXEL
+    size = run.data.size or (lambda name: run.data.load(name)[0].shape[:2])
+    return SECONDS_PER_PIXEL * sum((height + 198) * (width + 198) for height, width in map(size, run.data.names))
 
 
 def grade_many(

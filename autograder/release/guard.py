@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autograder.leftovers import owned_prefix
 from autograder.release.sources import ReleaseError, Sources
 
 __all__ = ["UNEXAMINED", "Guard", "GuardError", "exam_standing", "grade_folder", "surprises_of"]
@@ -35,7 +36,7 @@ def grade_folder(material: Path, submission: Path, name: str) -> dict[str, Any]:
     from autograder.grade import grade_path
     from autograder.run import Run, Settings
 
-    with tempfile.TemporaryDirectory(prefix="segkit-try-") as out:
+    with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-try-")) as out:
         with Run.create(Settings(str(material), Path(out), secret=SECRET, device="cpu", seconds=120.0)) as run:
             return grade_path(run, submission, name)
 
@@ -105,7 +106,7 @@ class Guard:
         from autograder.selftest.building import solved_notebooks, write_notebooks
 
         faults: list[str] = []
-        with tempfile.TemporaryDirectory(prefix="segkit-reference-") as place:
+        with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-reference-")) as place:
             write_notebooks(solved_notebooks(self.sources.notebooks), Path(place))
             for name, path in (("reference", Path(place)), ("stub", folder)):
                 result = self.grade(self.sources.material, path, name)

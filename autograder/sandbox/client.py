@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from autograder.leftovers import scratch_folder
 from autograder.sandbox.forking import Zygote
 from autograder.sandbox.isolation import IsolationError, Limits, Room, end_process, launch
 from autograder.sandbox.wire import WireError, read_message, write_message
@@ -108,7 +109,7 @@ class RemoteSubject:
     def _start(self) -> None:
         self.close()
         zygote = self._zygote()
-        self._scratch = zygote.make_scratch() if zygote else Path(tempfile.mkdtemp(prefix="segkit-worker-"))
+        self._scratch = zygote.make_scratch() if zygote else scratch_folder("segkit-worker-")
         inside = zygote.inside(self._scratch) if zygote else self._scratch
         self._write_settings(self._scratch, inside)
         child_read, judge_write = os.pipe()

@@ -141,6 +141,28 @@ def disk(folder: str, enough: int) -> int:
     return total // MEGABYTE
 
 
+def too_much(spec: dict[str, Any], numbers: list[int]) -> bool:
+    """Whether the worker's processes use more than they may; the judge reads the reason in the last words."""
+    trouble = excess(spec, numbers)
+    if trouble:
+        sys.stderr.write(f"ended: {trouble}\n")
+        sys.stderr.flush()
+    return bool(trouble)
+
+
+def exit_code(status: int) -> int:
+    """Exit code from what ``wait`` gave, 128 + n for signal n."""
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
+
+
+def fail(error: BaseException) -> NoReturn:
+    """End because the room cannot be entered."""
+    sys.stderr.write(f"the worker's room cannot be entered: {error}\n")
+    sys.stderr.flush()
+    os._exit(CANNOT_ENTER)
+
+
 def excess(spec: dict[str, Any], numbers: list[int]) -> str:
     """What the worker's processes use beyond their limits together, or nothing."""
     if len(numbers) > spec["processes"]:
@@ -163,8 +185,7 @@ def reap(child: int) -> int | None:
         if number == 0:
             return code
         if number == child:
-            code = os.waitstatus_to_exitcode(status)
-            code = 128 - code if code < 0 else code
+            code = exit_code(status)
 
 
 def end_all() -> None:
@@ -195,10 +216,7 @@ def watch(spec: dict[str, Any], child: int) -> int:
         if time.monotonic() - last_look < GLANCE:
             continue  # a stream of dying children must neither cost time nor keep the looks away
         last_look = time.monotonic()
-        trouble = excess(spec, descendants())
-        if trouble:
-            sys.stderr.write(f"ended: {trouble}\n")
-            sys.stderr.flush()
+        if too_much(spec, descendants()):
             return 128 + signal.SIGKILL
 
 
@@ -221,9 +239,7 @@ def guard(spec: dict[str, Any], command: list[str]) -> NoReturn:
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.execv(command[0], command)
         except BaseException as error:
-            sys.stderr.write(f"the worker's room cannot be entered: {error}\n")
-            sys.stderr.flush()
-            os._exit(CANNOT_ENTER)
+            fail(error)
     os.closerange(3, 1 << 16)  # the pipe belongs to the worker alone: its end must be seen by the judge
     code = watch(spec, child)
     end_all()

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from autograder.leftovers import owned_prefix
 from autograder.sandbox import users
 from autograder.sandbox.bubblewrap import DOOR, bubblewrap, bubblewrap_for_zygote, styles
 from autograder.sandbox.view import IsolationError, Limits, Room, devices, environment, visible
@@ -53,7 +54,7 @@ def _landlock_version() -> int:
 
 def _try(level: str, style: str | None = None) -> str:
     """Start Python behind a wall; returns what went wrong, or nothing."""
-    with tempfile.TemporaryDirectory(prefix="segkit-probe-") as scratch, tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-probe-")) as scratch, tempfile.TemporaryFile() as errors:
         command = [sys.executable, "-I", "-S", "-c", "open('proof', 'w').write('1')"]
         try:
             process = _start(level, style, Room(Path(scratch)), command, (), errors.fileno())
@@ -240,10 +241,9 @@ def forked_order(level: str, room: Room, command: Sequence[str], descriptors: Se
     user = users.lend() if not (separate and _style()[0] == "user") and users.can_lend_users() else None
     try:
         inside = room.scratch.parent if separate else room.scratch
-        guard = _guard_spec(room) | {"scratch": str(room.scratch)}
         order = {
             "namespaces": separate, "nest": str(room.scratch.parent), "scratch": str(room.scratch), "inside": str(inside),
-            "guard": guard, "enter": _enter_spec(level, room, user), "command": list(command), "descriptors": list(descriptors),
+            "guard": _guard_spec(room), "enter": _enter_spec(level, room, user), "command": list(command), "descriptors": list(descriptors),
         }  # fmt: skip
         if user is not None:
             users.hand_over(room.scratch, user)

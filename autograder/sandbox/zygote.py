@@ -70,8 +70,7 @@ def run_guarded(link: socket.socket, order: dict[str, Any], descriptors: Sequenc
         code = guard(order, control, pipes)
         os.write(control, str(code).encode())
     except BaseException as error:
-        sys.stderr.write(f"the worker's room cannot be entered: {error}\n")
-        sys.stderr.flush()
+        door.fail(error)
     os._exit(0)
 
 
@@ -92,7 +91,7 @@ def guard(order: dict[str, Any], control: int, pipes: Sequence[int]) -> int:
                 become_first(order, pipes)
             become_worker(order, pipes, me)
         except BaseException as error:
-            fail(error)
+            door.fail(error)
     for pipe in pipes:
         os.close(pipe)  # the pipe belongs to the worker alone: its end must be seen by the judge
     code = watch(spec, child, control, separate)
@@ -105,12 +104,6 @@ def guard(order: dict[str, Any], control: int, pipes: Sequence[int]) -> int:
     else:
         door.end_all()
     return code
-
-
-def fail(error: BaseException) -> NoReturn:
-    sys.stderr.write(f"the worker's room cannot be entered: {error}\n")
-    sys.stderr.flush()
-    os._exit(door.CANNOT_ENTER)
 
 
 def watch(spec: dict[str, Any], child: int, control: int, separate: bool) -> int:
@@ -131,12 +124,8 @@ def watch(spec: dict[str, Any], child: int, control: int, separate: bool) -> int
         if time.monotonic() - last_look < door.GLANCE:
             continue
         last_look = time.monotonic()
-        numbers = door.descendants(me)
         first = door.children(me) if separate else []
-        trouble = door.excess(spec, [number for number in numbers if number not in first])
-        if trouble:
-            sys.stderr.write(f"ended: {trouble}\n")
-            sys.stderr.flush()
+        if door.too_much(spec, [number for number in door.descendants(me) if number not in first]):
             return 128 + signal.SIGKILL
 
 
@@ -151,14 +140,13 @@ def become_first(order: dict[str, Any], pipes: Sequence[int]) -> NoReturn:
         try:
             become_worker(order, pipes, me)
         except BaseException as error:
-            fail(error)
+            door.fail(error)
     for pipe in pipes:
         os.close(pipe)
     while True:
         number, status = os.wait()
         if number == worker:
-            code = os.waitstatus_to_exitcode(status)
-            os._exit(128 - code if code < 0 else code)
+            os._exit(door.exit_code(status))
 
 
 def become_worker(order: dict[str, Any], pipes: Sequence[int], parent: int) -> NoReturn:

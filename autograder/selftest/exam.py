@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from autograder.leftovers import owned_prefix
 from autograder.run import Settings
 from autograder.selftest.entries import Entry, read_corpus
 from autograder.selftest.generated import generate
@@ -60,7 +61,7 @@ def sit_exam(
         tell(outcome)
 
     graded = [entry for entry in left if entry.kind != "leaks"]
-    with tempfile.TemporaryDirectory(prefix="segkit-exam-out-") as out:
+    with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-exam-out-")) as out:
         # attacks are let loose behind the strongest wall only
         wall = "bubblewrap" if any(entry.kind == "attacks" for entry in graded) else None
         settings = Settings(assignment, Path(out), isolation=wall, secret=SECRET, device="cpu", seconds=120.0)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autograder.leaks import Release, check_leaks, collect_secrets
+from autograder.leftovers import owned_prefix
 from autograder.release.archive import write_zip
 from autograder.release.build import build_release, expected_files
 from autograder.release.notebooks import read_source
@@ -38,7 +39,7 @@ def sit_leaks(
     secrets = collect_secrets(originals, sources.check_files(), sources.reference_files(), sources.student_files())
     release = Release(secrets, expected_files(sources))
     outcomes = []
-    with tempfile.TemporaryDirectory(prefix="segkit-leaks-") as place:
+    with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-leaks-")) as place:
         facts, checks = rubric_facts(sources.material)
         clean = build_release(sources, Path(place) / "out", facts=facts, checks=checks).folder
         for number, entry in enumerate(entries):

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from autograder.checking import CheckPlugin
+from autograder.leftovers import owned_prefix
 
 __all__ = ["PlainChecks", "points_in_junit"]
 
@@ -74,7 +75,7 @@ class _Session:
 
         material = _material(config)
         path, only = Path(config.getoption("--submission")).resolve(), tuple(config.getoption("--only-check"))
-        self._out = tempfile.TemporaryDirectory(prefix="segkit-pytest-")
+        self._out = tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-pytest-"))
         self._run = Run.create(Settings(str(material), Path(self._out.name), device="cpu", only=only))
         try:
             self._submission = read_submission(path, path.name, self._run.rubric)

@@ -19,6 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from autograder.grade import grade_path
+from autograder.leftovers import owned_prefix
 from autograder.run import Run, Settings
 from autograder.sandbox import kernel
 from autograder.selftest.building import solved_notebooks, write_submission
@@ -101,7 +102,7 @@ def sit_entry(entry: Entry, source: Path, with_seen: bool, with_parity: bool = F
     outcome = Outcome(entry)
     try:
         run = _run_for(entry, _BASES[_key(entry.overrides)][0].seconds)
-        with tempfile.TemporaryDirectory(prefix="segkit-exam-") as place:
+        with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-exam-")) as place:
             _sit(outcome, run, Path(place), source, with_seen, with_parity)
     except Exception as error:  # a fault of corpus or grader: it is a surprise like any other
         outcome.problem = f"{type(error).__name__}: {error}"

@@ -1,5 +1,9 @@
 """Small stand-ins for facades and networks, shared by the tests of training."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,45 @@ from segkit.facades import PALETTE, FacadeDataset
 
 N = 12
 SIZES = ((20, 31), (24, 24), (33, 18), (20, 30), (40, 26), (24, 25), (34, 18), (41, 26))
+
+TINY = """
+import torch
+from torch import nn
+
+class Tiny(nn.Module):
+    def __init__(self, n_class=12):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.score = nn.Conv2d(8, n_class, 1)
+
+    def forward(self, x):
+        return self.score(torch.relu(self.conv(x)))
+"""
+KILLED = """
+import os, signal, sys, torch
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+torch.set_num_threads(1)
+import {module} as t
+import segkit.training.steps as steps
+count = 0
+step = steps.Stepper.step
+def counted(self, *args):
+    global count
+    count += 1
+    if count == {kill_at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *args)
+steps.Stepper.step = counted
+t.{call}
+"""
+
+
+def run_and_kill(module: str, call: str, kill_at: int) -> None:
+    """Make a call of a test module in another process, which is killed before one of its steps."""
+    code = KILLED.format(tests=str(Path(__file__).parent), module=module, call=call, kill_at=kill_at)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=dict(os.environ))
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def decode(path: Path) -> torch.Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from course_items import TINY
 from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
@@ -15,20 +16,6 @@ from segkit.checkpoints import save_checkpoint
 from segkit.cli import main
 from segkit.facades import CLASSES, FacadeDataset, find_root
 from segkit.reference import read_label
-
-TINY = """
-import torch
-from torch import nn
-
-class Tiny(nn.Module):
-    def __init__(self, n_class=12):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3, padding=1)
-        self.score = nn.Conv2d(8, n_class, 1)
-
-    def forward(self, x):
-        return self.score(torch.relu(self.conv(x)))
-"""
 
 
 @pytest.fixture(scope="module")

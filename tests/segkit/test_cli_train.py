@@ -4,22 +4,9 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from course_items import TINY
 
 from segkit.cli import main
-
-TINY = """
-import torch
-from torch import nn
-
-class Tiny(nn.Module):
-    def __init__(self, n_class=12):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3, padding=1)
-        self.score = nn.Conv2d(8, n_class, 1)
-
-    def forward(self, x):
-        return self.score(torch.relu(self.conv(x)))
-"""
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from course_items import N, facades, net
+from course_items import TINY, N, facades, net
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -18,19 +18,7 @@ from segkit.history import EpochRecord, History
 from segkit.training.live import LivePictures, spread
 from segkit.training.run import EpochDone
 
-TINY = """
-import torch
-from torch import nn
-
-class Tiny(nn.Module):
-    def __init__(self, n_class=12):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3, padding=1)
-        self.score = nn.Conv2d(8, n_class, 1)
-
-    def forward(self, x):
-        return self.score(torch.relu(self.conv(x)))
-
+NETWORKS = TINY + """
 class Finer(Tiny):
     def __init__(self, n_class=12):
         super().__init__(n_class)
@@ -45,7 +33,7 @@ class Finer(Tiny):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
-    (folder / "tiny.py").write_text(TINY)
+    (folder / "tiny.py").write_text(NETWORKS)
     done = train(folder, "run", "--epochs", 3, "--masks", 2)
     assert done.exit_code == 0, done.output
     return folder
@@ -75,7 +63,7 @@ def test_a_run_starts_from_another_networks_checkpoint(folder):
 def test_coarse_networks_come_first_and_hand_their_layers_on(folder, monkeypatch):
     """The short names mean tiny networks here; FCN-16s is missing, as in a student's notebooks."""
     space = {}
-    exec(TINY, space)
+    exec(NETWORKS, space)
     classes = {"fcn32s": space["Tiny"], "fcn8s": space["Finer"]}
 
     def model_class(name, where):

@@ -2,16 +2,11 @@
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
-from course_items import facades
+from course_items import facades, run_and_kill
 from torch import nn
 
 import segkit.facades
@@ -112,32 +107,10 @@ def test_the_command_never_touches_val_or_test(tmp_path, monkeypatch):
     assert len(list((tmp_path / "out").glob("vgg16_facades-*.pth"))) == 1
 
 
-KILLED = """
-import os, signal, sys, torch
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-torch.set_num_threads(1)
-import test_pretraining as t
-import segkit.training.steps as steps
-count = 0
-step = steps.Stepper.step
-def counted(self, *args):
-    global count
-    count += 1
-    if count == 6:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, *args)
-steps.Stepper.step = counted
-t.run(Path({root!r}), Path({out!r}))
-"""
-
-
 @pytest.mark.slow
 def test_a_killed_run_ends_as_an_unbroken_one(tmp_path):
     whole = run(tmp_path, tmp_path / "whole")
-    code = KILLED.format(tests=str(Path(__file__).parent), root=str(tmp_path), out=str(tmp_path / "broken"))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=dict(os.environ))
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    run_and_kill("test_pretraining", f"run(Path({str(tmp_path)!r}), Path({str(tmp_path / 'broken')!r}))", 6)
     assert [p.name for p in (tmp_path / "broken").iterdir()] == ["resume.pt"]
     broken = run(tmp_path, tmp_path / "broken", resume=True)
     assert broken.name == whole.name, "the checksum stands in the name"

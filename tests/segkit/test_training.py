@@ -2,14 +2,11 @@
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from course_items import run_and_kill
 from safetensors.torch import load_file
 from sklearn.metrics import confusion_matrix as sk_confusion_matrix
 from torch import nn
@@ -168,33 +165,11 @@ def spy(function, seen):
     return save
 
 
-KILLED = """
-import os, signal, sys, torch
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-torch.set_num_threads(1)
-import test_training as t
-import segkit.training.steps as steps
-count = 0
-step = steps.Stepper.step
-def counted(self, *args):
-    global count
-    count += 1
-    if count == {kill_at}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, *args)
-steps.Stepper.step = counted
-t.run(Path({out!r}), epochs=3, every=0.0)
-"""
-
-
 @pytest.mark.parametrize("kill_at", [4, 7, 15], ids=["in epoch 1", "between epochs", "in epoch 3"])
 def test_a_killed_and_resumed_run_ends_as_an_unbroken_one(tmp_path, kill_at):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     _, expected = run(whole, epochs=3)
-    code = KILLED.format(tests=os.path.dirname(__file__), kill_at=kill_at, out=str(broken))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    run_and_kill("test_training", f"run(Path({str(broken)!r}), epochs=3, every=0.0)", kill_at)
     assert (broken / "resume.pt").exists()
     _, history = run(broken, epochs=3, resume=True)
     assert comparable(history) == comparable(expected)

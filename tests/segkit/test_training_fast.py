@@ -2,16 +2,12 @@
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from course_items import N, comparable, facades, net
+from course_items import N, comparable, facades, net, run_and_kill
 from safetensors.torch import load_file
 from torch import nn
 
@@ -246,26 +242,6 @@ def test_the_fast_recipe_learns(tmp_path):
     assert history.config["computed_in"] == "float32"
 
 
-KILLED = """
-import os, signal, sys, torch
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-torch.set_num_threads(1)
-import test_training_fast as t
-import segkit.training.steps as steps
-count = 0
-step = steps.Stepper.step
-def counted(self, *args):
-    global count
-    count += 1
-    if count == {kill_at}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, *args)
-steps.Stepper.step = counted
-t.run(Path({root!r}), Path({out!r}), every=0.0, **{settings!r})
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [2, 5, 8], ids=["in epoch 1", "in epoch 2", "in epoch 3"])
 @pytest.mark.parametrize(
@@ -274,11 +250,7 @@ t.run(Path({root!r}), Path({out!r}), every=0.0, **{settings!r})
 def test_a_killed_fast_run_ends_as_an_unbroken_one(tmp_path, kill_at, settings):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     _, expected = run(tmp_path, whole, **settings)
-    code = KILLED.format(
-        tests=os.path.dirname(__file__), kill_at=kill_at, root=str(tmp_path), out=str(broken), settings=settings
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    run_and_kill("test_training_fast", f"run(Path({str(tmp_path)!r}), Path({str(broken)!r}), every=0.0, **{settings!r})", kill_at)
     _, history = run(tmp_path, broken, resume=True, **settings)
     assert comparable(history) == comparable(expected)
     kept, other = (load_file(folder / "best.safetensors") for folder in (whole, broken))
