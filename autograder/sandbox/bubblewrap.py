@@ -1,25 +1,41 @@
 """The strongest wall: bubblewrap gives a worker namespaces of its own and a view of nothing but what its room names."""
 
+import functools
 import os
+import stat
+import subprocess
 import sys
 from pathlib import Path
 
+from autograder.sandbox.users import can_lend_users
 from autograder.sandbox.view import Room, visible
 
-__all__ = ["DOOR", "DOOR_INSIDE", "STYLES", "bubblewrap", "bubblewrap_for_zygote", "styles"]
+__all__ = ["DOOR", "DOOR_INSIDE", "STYLES", "bubblewrap", "bubblewrap_for_zygote", "knows", "styles"]
 
 DOOR = Path(__file__).resolve().parent
 DOOR_INSIDE = "/run/door"
 DOOR_FILES = ("door.py", "kernel.py", "landlock.py", "namespaces.py", "seccomp.py", "zygote.py")
 NOBODY = "65534"
+SHARED_MEMORY = 64 * 2**20  # bytes; as in ``namespaces.py``
 # "user": with a user namespace, for ordinary users. "root": without; root changes to an unused user at the door instead,
 # since the kernel counts no processes of root, not even inside a user namespace
 STYLES = ("root", "user")
 
 
 def styles() -> tuple[str, ...]:
-    """Styles worth trying for whoever runs the judge, best first."""
-    return STYLES if os.geteuid() == 0 else STYLES[1:]
+    """Styles worth trying for whoever runs the judge, best first. A root that can lend no users would give away its rights."""
+    return STYLES if can_lend_users() else STYLES[1:]
+
+
+@functools.cache
+def knows(program: str, *options: str) -> bool:
+    """Whether this bubblewrap has options that old ones lack."""
+    try:
+        answer = subprocess.run([program, "--help"], capture_output=True, text=True, errors="replace", timeout=10, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    words = (answer.stdout + answer.stderr).split()
+    return all(option in words for option in options)
 
 
 # what a worker's door needs to hand it to another user, and what a zygote needs beyond that to give it namespaces of its own
@@ -36,7 +52,8 @@ def bubblewrap(program: str, room: Room, style: str) -> list[str]:
         style: One of ``STYLES``.
     """
     rights = DOOR_RIGHTS if style == "root" else ()
-    command = [*_namespaces(program, style, rights), "--proc", "/proc", "--dev", "/dev", *_view(room), "--remount-ro", "/"]
+    command = [*_namespaces(program, style, rights), "--proc", "/proc", *_devices(), *_view(room), *_shared_memory(program)]
+    command += ["--remount-ro", "/dev", "--remount-ro", "/"]
     return [*command, "--chdir", str(room.scratch), "--", sys.executable, "-I", "-S", f"{DOOR_INSIDE}/door.py", "enter"]
 
 
@@ -52,7 +69,7 @@ def bubblewrap_for_zygote(program: str, room: Room, style: str) -> list[str]:
     command = _namespaces(program, style, rights)
     # in a user namespace the kernel mounts a new /proc only over one that hides nothing; the zygote's children do so
     command += ["--proc", "/proc"] if style == "root" else ["--bind", "/proc", "/proc"]
-    command += ["--dev", "/dev", *_view(room), "--remount-ro", "/dev", "--remount-ro", "/"]
+    command += [*_devices(), *_view(room), "--remount-ro", "/dev", "--remount-ro", "/"]
     return [*command, "--chdir", str(room.scratch), "--", sys.executable, "-s", f"{DOOR_INSIDE}/zygote.py"]
 
 
@@ -63,6 +80,23 @@ def _namespaces(program: str, style: str, rights: tuple[str, ...]) -> list[str]:
     for right in rights:
         command += ["--cap-add", right]
     return [*command, "--die-with-parent", "--new-session", "--hostname", "worker"]
+
+
+def _devices() -> list[str]:
+    """A folder of devices. /dev/full reads as zeros too, but cannot be made into shared memory, which no limit would hold."""
+    return ["--dev", "/dev", "--dev-bind", "/dev/full", "/dev/zero"]
+
+
+def _shared_memory(program: str) -> list[str]:
+    """What the processes of a worker may share; nothing where bubblewrap cannot bound it, or is setuid, and then refuses to."""
+    if not knows(program, "--perms", "--size") or _setuid(program):
+        return []
+    return ["--perms", "1777", "--size", str(SHARED_MEMORY), "--tmpfs", "/dev/shm"]
+
+
+def _setuid(program: str) -> bool:
+    """Whether a program runs with other rights than those of whoever starts it."""
+    return os.geteuid() != 0 and os.path.exists(program) and bool(os.stat(program).st_mode & stat.S_ISUID)
 
 
 def _view(room: Room) -> list[str]:

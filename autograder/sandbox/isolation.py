@@ -40,6 +40,7 @@ __all__ = [
 
 LEVELS = ("bubblewrap", "landlock", "process")
 PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
+ZERO = "/dev/zero"  # who may write to it makes shared memory of it, which no limit holds
 SIGNAL_SCOPES = 6  # version of Landlock that keeps signals inside
 
 
@@ -133,6 +134,11 @@ def _enter_spec(level: str, room: Room, user: int | None) -> dict[str, Any]:
     """What ``door.py enter`` is told."""
     limits = room.limits
     outside = level != "bubblewrap"
+    needed = {
+        "bubblewrap": user is not None,  # such a worker keeps a right with which it could open the machine's files by number
+        "landlock": True,
+        "process": user is None,  # without the filter, only another user holds a plain process off the judge
+    }
     contained = user is not None or (level == "landlock" and _landlock_version() >= SIGNAL_SCOPES)
     running = 0 if user is not None else users.running().get(os.geteuid(), 0)
     return {
@@ -142,11 +148,12 @@ def _enter_spec(level: str, room: Room, user: int | None) -> dict[str, Any]:
         "process_limit": limits.processes + running,
         "user": user, "capability": users.reading_right(level, room) if user is not None else None, "guard": None,
         "landlock": level == "landlock",
-        "readable": [str(path) for path in visible(room)] + _proc_files() if level == "landlock" else [],
-        "writable": [str(room.scratch)], "devices": [str(path) for path in devices(room)],
-        "filter": {"network": outside, "signals": outside and not contained, "attributes": outside},
-        # without the filter, only another user holds a plain process off the judge
-        "filter_needed": level == "landlock" or (level == "process" and user is None),
+        "readable": [*map(str, visible(room)), *_proc_files(), ZERO] if level == "landlock" else [],
+        "writable": [str(room.scratch)], "devices": [str(path) for path in devices(room) if str(path) != ZERO],
+        "filter": {
+            "network": outside, "signals": outside and not contained, "attributes": outside, "memory": bool(limits.memory_megabytes),
+        },
+        "filter_needed": needed[level],
     }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "setxattr": (188, 5),
     "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463), "removexattr": (197, 14),
     "lremovexattr": (198, 15), "fremovexattr": (199, 16), "removexattrat": (466, 466), "file_setattr": (469, 469),
+    "mmap": (9, 222), "memfd_create": (319, 279), "memfd_secret": (447, 447),
     "utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88),
 }  # fmt: skip
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -54,6 +55,9 @@ ATTRIBUTES = (
     "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat", "file_setattr", "utime",
     "utimes", "futimesat", "utimensat",
 )  # fmt: skip
+# files without a place: what lies in them and is not mapped counts for no process
+UNPLACED = ("memfd_create", "memfd_secret")
+MAP_SHARED, MAP_ANONYMOUS = 0x01, 0x20
 NAMESPACES = 0x7E020000  # every CLONE_NEW* flag of clone(2)
 AF_UNIX, STREAM, SEQPACKET = 1, 1, 5
 F_SETOWN, F_SETSIG, F_SETOWN_EX = 8, 10, 15
@@ -118,7 +122,7 @@ class Filter:
         return b"".join(struct.pack("=HBBI", *step) for step in [*self.code, _return(None)])
 
 
-def program(machine: str, own: int, network: bool, signals: bool, attributes: bool) -> bytes:
+def program(machine: str, own: int, network: bool, signals: bool, attributes: bool, memory: bool) -> bytes:
     """Write the filter.
 
     Args:
@@ -130,6 +134,8 @@ def program(machine: str, own: int, network: bool, signals: bool, attributes: bo
         attributes: Pretend to change modes, owners and times of files. Landlock does not cover them, so a worker that runs
             under the instructor's own user could lock the instructor out. Saying "done" keeps honest code running, such as
             ``shutil.copy``.
+        memory: Refuse shared memory that is no file: the kernel has no limit for it, and once a process no longer maps it,
+            nothing shows whose it is. CUDA may need it.
     """
     rules = Filter(machine)
     rules.refuse(FORBIDDEN)
@@ -153,17 +159,21 @@ def program(machine: str, own: int, network: bool, signals: bool, attributes: bo
     if attributes:
         rules.refuse(ATTRIBUTES, 0)
         devices += [FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR]
+    if memory:
+        rules.refuse(UNPLACED, errno.ENOSYS)
+        both = MAP_SHARED | MAP_ANONYMOUS
+        rules.rule("mmap", [_argument(3), (AND, 0, 0, both), (EQUAL, 0, 1, both), _return(errno.EPERM), _return(None)])
     rules.never("ioctl", 1, devices)
     return rules.bytes()
 
 
-def install(network: bool, signals: bool, attributes: bool) -> None:
+def install(network: bool, signals: bool, attributes: bool, memory: bool) -> None:
     """Put this process and all its children behind the filter, for good.
 
     Raises:
         OSError: If this kernel or machine has no such filter.
     """
-    code = program(os.uname().machine, os.getpid(), network, signals, attributes)
+    code = program(os.uname().machine, os.getpid(), network, signals, attributes, memory)
     buffer = ctypes.create_string_buffer(code, len(code))
     pointer = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer)))
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

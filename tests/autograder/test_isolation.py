@@ -1,8 +1,10 @@
 """The walls around a worker, tried from inside at every level this machine has; all attacks here are harmless ones."""
 
+import importlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from autograder.sandbox import bubblewrap as bubblewrap_module
 from autograder.sandbox import isolation, users, view
 from autograder.sandbox.forking import Zygote
 from autograder.sandbox.isolation import LEVELS, IsolationError, Limits, Room, available, best_level, end_process, launch
@@ -236,6 +239,49 @@ def test_modes_and_times_of_files_outside_stay_as_they_are(level, scratch, outsi
     assert outside.stat().st_mode & 0o777 == 0o777
 
 
+def test_no_room_for_files_without_a_limit_is_left_beside_the_scratch_folder(level, scratch):
+    if level != "bubblewrap":
+        pytest.skip("only bubblewrap makes folders of its own")
+    code = """
+def fill():
+    for number in range(60):
+        with open(f"/dev/shm/{number}", "wb") as file: file.write(bytes(2 * 2**20))
+places = ["/", "/dev", "/dev/pts", "/run", "/run/door", "/usr", "/tmp", "/proc", "/proc/self"]
+answer([[place for place in places if attempt(write, place + "/new") == "done"], attempt(fill)])
+"""
+    assert inside(level, scratch, code) in ([[], "OSError"], [[], "PermissionError"])
+
+
+def test_processes_of_a_worker_share_a_little_memory(level, scratch):
+    if level != "bubblewrap":
+        pytest.skip("only bubblewrap has a /dev/shm of its own")
+    if not level.forked and not bubblewrap_module.knows(shutil.which("bwrap"), "--size", "--perms"):
+        pytest.skip("this bubblewrap cannot bound a folder")
+    code = """
+import multiprocessing
+context = multiprocessing.get_context("fork")
+numbers, queue = context.Array("d", 1000), context.SimpleQueue()
+def work(): numbers[5] = 7; queue.put(8)
+process = context.Process(target=work); process.start(); process.join()
+answer([numbers[5], queue.get()])
+"""
+    assert inside(level, scratch, code) == [7, 8]
+
+
+def test_an_old_bubblewrap_that_cannot_bound_a_folder_gives_none_that_is_writable(scratch, tmp_path):
+    from autograder.sandbox.bubblewrap import bubblewrap
+
+    room = Room(scratch)
+    for number, words in enumerate(("--tmpfs DEST", "--perms OCTAL\n--size BYTES\n--tmpfs DEST")):
+        program = tmp_path / f"bwrap{number}"
+        program.write_text(f"#!/bin/sh\necho '{words}'\n")
+        program.chmod(0o755)
+        command = bubblewrap(str(program), room, "user")
+        assert ("--size" in command) is ("/dev/shm" in command) is bool(number)
+        assert command[command.index("--remount-ro") + 1] == "/dev"
+    assert "--size" not in bubblewrap(str(tmp_path / "none"), room, "user")
+
+
 # ------------------------------------------------------------------------------------------------------------ network
 def test_no_tcp_no_udp_and_no_socket_files_but_connected_pairs(level, scratch, outside):
     with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket(socket.AF_UNIX) as local:
@@ -363,6 +409,69 @@ def test_workers_side_by_side_have_users_of_their_own(level, scratch, outside):
 def test_memory_has_a_limit(level, scratch):
     code = "answer([attempt(bytearray, 400 * 2**20), attempt(bytearray, 20 * 2**20)])"
     assert inside(level, scratch, code, limits=Limits(memory_megabytes=200)) == ["MemoryError", "done"]
+
+
+# each step takes 32 MiB, and keeps it: "mapped" as what processes share, "file" as a file without a place, "zero" by a device;
+# "closed" has private pages that the kernel's own count leaves out
+TAKERS = {
+    "mapped": "m = mmap.mmap(-1, SIZE); m.write(bytes(SIZE))",
+    "file": "os.write(os.memfd_create('m'), bytes(SIZE))",
+    "zero": "m = mmap.mmap(os.open('/dev/zero', os.O_RDWR), SIZE); m.write(bytes(SIZE))",
+    "closed": "m = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); m.write(bytes(SIZE)); close(m)",
+}
+
+
+@pytest.mark.parametrize("way", list(TAKERS))
+def test_memory_that_is_not_private_counts_as_well_also_that_of_one_process(level, scratch, way):
+    code = f"""
+import ctypes, mmap
+SIZE, kept = 32 * 2**20, []
+libc = ctypes.CDLL(None, use_errno=True)
+def close(m):
+    address = ctypes.addressof(ctypes.c_char.from_buffer(m))
+    assert libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(SIZE), mmap.PROT_READ) == 0
+def take():
+    for _ in range(24):
+        m = None
+        {TAKERS[way]}
+        kept.append(m)
+        time.sleep(0.02)
+answer(1)
+answer(attempt(take)); time.sleep(20)
+"""
+    with Inside(level, scratch, code, limits=Limits(memory_megabytes=300)) as work:
+        work.line()
+        text = work.pipe.readline()
+        if not text or json.loads(text) == "done":
+            assert work.process.wait(timeout=5) == 137, "768 MiB are held, 300 are allowed"
+            assert re.search(r"all processes together hold \d+ MiB, 300 are allowed", work.words())
+        else:
+            assert json.loads(text) in ("PermissionError", "OSError") and way != "closed"
+    assert relatives(scratch) == []
+
+
+def test_memory_that_a_process_shares_or_had_from_its_parent_is_counted():
+    code = """
+import mmap, os, sys
+private, shared = bytearray(os.urandom(1)) * (32 * 2**20), mmap.mmap(-1, 64 * 2**20)
+shared.write(bytes(len(shared)))
+if (child := os.fork()) == 0: sys.stdin.read(); os._exit(0)
+print(child, flush=True); sys.stdin.read()
+"""
+    door = sandbox_module("door")
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        child = int(process.stdout.readline())
+        one, both = door.memory([process.pid]), door.memory([process.pid, child])
+        process.stdin.close()
+    assert 96 <= one <= 96 + 32  # the rest is Python's own
+    assert one + 32 <= both <= 2 * one  # a fork has its parent's private pages, and not yet touched what they share
+
+
+def test_where_the_kernel_does_not_tell_what_is_shared_private_memory_is_counted(monkeypatch):
+    door, real = sandbox_module("door"), open
+    monkeypatch.setattr("builtins.open", lambda path, **more: real("/dev/null" if path.endswith("/status") else path, **more))
+    assert door.memory([os.getpid()]) >= 5
+    assert door.memory([2**22 + 1]) == 0  # nobody has this number
 
 
 def test_many_processes_cannot_take_more_memory_than_one(level, scratch):
@@ -579,6 +688,41 @@ def test_a_plain_process_of_the_judges_own_user_needs_the_filter(scratch):
     assert isolation._enter_spec("landlock", Room(scratch), 61184)["filter_needed"]
 
 
+def test_a_worker_that_keeps_the_right_to_read_all_needs_the_filter(scratch, tmp_path, monkeypatch):
+    assert isolation._enter_spec("bubblewrap", Room(scratch), 61184)["filter_needed"]
+    assert not isolation._enter_spec("bubblewrap", Room(scratch), None)["filter_needed"]
+    if isolation._style()[0] != "root":
+        pytest.skip("needs a judge that runs as root, and bubblewrap")
+    other = shutil.copytree(SANDBOX, tmp_path / "sandbox")
+    text = (other / "seccomp.py").read_text()
+    assert '"x86_64": (' in text and '"aarch64": (' in text
+    (other / "seccomp.py").write_text(text.replace('"x86_64": (', '"sparc1": (').replace('"aarch64": (', '"sparc2": ('))
+    for module in (isolation, bubblewrap_module):
+        monkeypatch.setattr(module, "DOOR", other)
+    assert "no seccomp filter for" in isolation._try("bubblewrap", "root")
+    tried = isolation._try("bubblewrap", "user")
+    monkeypatch.setattr(isolation, "_style", isolation._style.__wrapped__)
+    assert isolation._style()[0] == (None if tried else "user")  # that style leaves no such right
+
+
+def test_root_that_cannot_lend_users_gives_no_worker_its_own_rights(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for rights, expected in ((0b11100001, ("root", "user")), (0b11100000, ("user",))):
+        monkeypatch.setattr(users, "rights", lambda rights=rights: rights)
+        assert bubblewrap_module.styles() == expected
+
+
+def test_files_cannot_be_opened_by_number(level, scratch):
+    code = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+handle = ctypes.create_string_buffer(b"\\x08\\0\\0\\0\\x01\\0\\0\\0\\x80\\0\\0\\0\\0\\0\\0\\0", 16)
+place = os.open(".", os.O_RDONLY)
+answer([libc.open_by_handle_at(place, handle, 0), ctypes.get_errno()])
+"""
+    assert inside(level, scratch, code) == [-1, 1]  # EPERM, before the kernel looks at the number (ESTALE)
+
+
 def test_a_file_that_no_worker_could_read_is_refused_by_name(scratch, outside, monkeypatch):
     (outside / "weights").write_text("")
     (outside / "weights").chmod(0o600)
@@ -636,14 +780,18 @@ def decide(code: bytes, machine: str, number: int, *arguments: int) -> int:
             at += yes if test else no
 
 
-@pytest.fixture(scope="module")
-def seccomp():
+def sandbox_module(name: str) -> Any:
+    """A module as the door's own scripts see it."""
     sys.path.insert(0, str(SANDBOX))
     try:
-        import seccomp as module
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(SANDBOX))
-    return module
+
+
+@pytest.fixture(scope="module")
+def seccomp():
+    return sandbox_module("seccomp")
 
 
 def numbers_of_the_kernel(machine: str) -> dict[str, int]:
@@ -664,7 +812,7 @@ def test_numbers_of_system_calls_are_those_of_the_kernel(seccomp, machine):
 
 @pytest.mark.parametrize("machine", list(ARCHES))
 def test_the_filter_decides_by_call_and_argument(seccomp, machine):
-    code = seccomp.program(machine, 1000, network=True, signals=True, attributes=True)
+    code = seccomp.program(machine, 1000, network=True, signals=True, attributes=True, memory=True)
     column = list(ARCHES).index(machine)
 
     def said(name: str, *arguments: int) -> int:
@@ -678,15 +826,19 @@ def test_the_filter_decides_by_call_and_argument(seccomp, machine):
     assert said("prlimit64", 0) == ALLOW and said("prlimit64", 999) == EPERM
     assert said("fcntl", 3, 1) == ALLOW and said("fcntl", 3, 8) == EPERM
     assert said("fchmod", 3) == 0x00050000  # "done", without doing it
-    open_code = seccomp.program(machine, 1000, network=False, signals=False, attributes=False)
-    for name in ("socket", "kill", "fchmod", "fcntl"):
+    assert said("mmap", 0, 4096, 3, 0x22) == said("mmap", 0, 4096, 3, 0x1) == said("mmap", 0, 4096, 3, 0x4022) == ALLOW
+    assert said("mmap", 0, 4096, 3, 0x21) == said("mmap", 0, 4096, 1, 0x8021) == EPERM  # shared, without a file
+    assert said("memfd_create") == said("memfd_secret") == ENOSYS
+    open_code = seccomp.program(machine, 1000, network=False, signals=False, attributes=False, memory=False)
+    assert decide(open_code, machine, seccomp.NUMBERS["mmap"][column], 0, 4096, 3, 0x21) == ALLOW
+    for name in ("socket", "kill", "fchmod", "fcntl", "memfd_create"):
         assert decide(open_code, machine, seccomp.NUMBERS[name][column], 8, 8) == ALLOW
     assert decide(open_code, machine, seccomp.NUMBERS["ptrace"][column]) == EPERM
 
 
 def test_calls_of_another_architecture_and_unknown_machines_are_refused(seccomp):
-    code = seccomp.program("x86_64", 1, True, True, True)
+    code = seccomp.program("x86_64", 1, True, True, True, True)
     assert decide(code, "aarch64", 1) == KILL
     assert decide(code, "x86_64", 0x40000000 + 41, 2) == ENOSYS  # socket(2) by its x32 number
     with pytest.raises(OSError, match="no seccomp filter for sparc"):
-        seccomp.program("sparc", 1, True, True, True)
+        seccomp.program("sparc", 1, True, True, True, True)
