@@ -215,7 +215,12 @@ class LocalSubject:
 
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
         """Return the shape of every parameter, by its key."""
-        return {key: tuple(value.shape) for key, value in nn.Module.named_parameters(self._model(handle))}
+        return {key: tuple(value.shape) for key, value in self._parameters(handle).items()}
+
+    def _parameters(self, handle: str) -> dict[str, nn.Parameter]:
+        """The parameters of a network by their keys; torch asks the network's own, perhaps overridden, ``named_modules``."""
+        with as_student_error("Looking through the parameters"):
+            return dict(nn.Module.named_parameters(self._model(handle)))
 
     @torch.no_grad()
     def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None:
@@ -232,7 +237,7 @@ class LocalSubject:
         if self.weights is None:
             raise RuntimeError("this subject has no weight file")
         model = self._model(handle)
-        parameters = dict(nn.Module.named_parameters(model))
+        parameters = self._parameters(handle)
         on_meta = any(parameters[key].is_meta for key in source)
         private = WeightFile(self.weights.path, self.weights.index) if on_meta else self.weights
         for key in zero:
@@ -269,7 +274,7 @@ class LocalSubject:
             handle: The network.
             indices: Key -> flat indices (int64 array), or None for the whole tensor.
         """
-        parameters = dict(nn.Module.named_parameters(self._model(handle)))
+        parameters = self._parameters(handle)
         values = {}
         for key, wanted in indices.items():
             flat = parameters[key].detach().reshape(-1)
@@ -282,7 +287,7 @@ class LocalSubject:
     @torch.no_grad()
     def change(self, handle: str, key: str, index: int, value: float) -> None:
         """Set one value of a parameter (to see whether another network changes with it)."""
-        dict(nn.Module.named_parameters(self._model(handle)))[key].view(-1)[index] = value
+        self._parameters(handle)[key].view(-1)[index] = value
 
     def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0) -> NDArray:
         """Run a network.
@@ -320,10 +325,11 @@ class LocalSubject:
         """Load a checkpoint into a network that may be on the meta device; moves the network to the device of ``predict``."""
         from segkit.checkpoints import CheckpointError, load_checkpoint
 
-        try:
-            load_checkpoint(self._model(handle), self.checkpoints[file])
-        except CheckpointError as error:
-            raise StudentError(str(error), "checkpoint.unreadable") from None
+        with as_student_error("Loading the checkpoint"):  # the class may have a load_state_dict of its own
+            try:
+                load_checkpoint(self._model(handle), self.checkpoints[file])
+            except CheckpointError as error:
+                raise StudentError(str(error), "checkpoint.unreadable") from None
         with as_student_error("Moving the network to the device"):
             nn.Module.eval(self._model(handle)).to(self.device)
 

@@ -6,7 +6,6 @@ reads a bundle trusts nothing in it: it says what student code answered, perhaps
 
 import gzip
 import json
-import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO
 import jsonschema
 import numpy as np
 
+from autograder.sandbox.client import CAUSE
 from autograder.sandbox.isolation import LEVELS
 from autograder.sandbox.wire import WireError, read_message, write_message
 from segkit.atomic import replacing
@@ -27,7 +27,6 @@ __all__ = ["ANSWERS_FILE", "FACTS_FILE", "SCHEMA", "Answer", "Bundle", "BundleEr
 SCHEMA = "segkit-predictions/1"
 FACTS_FILE, ANSWERS_FILE = "predictions.json", "answers.gz"
 MAX_UNPACKED = 2**30
-CAUSE = re.compile(r"[a-z][a-z0-9_]*([.-][a-z0-9_]+)*")
 _SHORT = {"type": "string", "maxLength": 200}
 _FACTS = {
     "type": "object",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import shutil
 import sys
@@ -22,12 +23,14 @@ from autograder.sandbox.isolation import IsolationError, Limits, Room, end_proce
 from autograder.sandbox.wire import WireError, read_message, write_message
 from segkit.layers import Layer
 from segkit.notebooks import Program
+from segkit.notebooks.reading import shown
 from segkit.subject import StudentError
 
 __all__ = ["GraderFault", "RemoteSubject", "WorkerSettings", "make_zygote"]
 
 HERE = Path(__file__).resolve().parent
 SETTINGS_FILE = ".settings.json"
+CAUSE = re.compile(r"[a-z][a-z0-9_]*([.-][a-z0-9_]+)*")
 TRAINING_MEGABYTES = 16_000
 TRAINING_GRACE = 120.0  # seconds for what comes after the last step
 
@@ -219,7 +222,7 @@ class RemoteSubject:
         if type(reply.get("ok")) is not bool:
             self._abandon()
             raise StudentError("the worker's answer has an unknown form", "code.garbage")
-        if reply.get("number") != self._number:  # a second answer to an earlier question
+        if type(number := reply.get("number")) is not int or number != self._number:  # a second answer to an earlier question
             self._abandon()
             raise StudentError("more than one process answers: does the code call os.fork() and go on in both?", "code.garbage")
         return reply
@@ -256,10 +259,13 @@ class RemoteSubject:
         reply = self._exchange(do, arguments, seconds or self.settings.seconds)
         if reply["ok"]:
             return reply.get("value")
-        message = str(reply.get("message") or "the worker gave no reason")[:8000]
-        if reply.get("fault") == "grader":
+        # whoever took over the worker writes what he likes: nothing here but plain words and known forms
+        message, cause, fault = (reply.get(name) for name in ("message", "cause", "fault"))
+        message = shown(message, 8000) if isinstance(message, str) and message else "the worker gave no reason"
+        if isinstance(fault, str) and fault == "grader":
             raise GraderFault(f"The worker failed at {do}: {message}")
-        raise StudentError(message, str(reply.get("cause", "code.raises"))[:40])
+        fits = isinstance(cause, str) and len(cause) <= 40 and CAUSE.fullmatch(cause)
+        raise StudentError(message, cause if fits else "code.raises")
 
     def define(self, program: Program) -> None:
         """Run a definition, now and in every later worker."""

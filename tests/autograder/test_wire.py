@@ -6,12 +6,15 @@ import json
 import math
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from autograder.sandbox import wire
+from autograder.sandbox import client, wire
+from autograder.sandbox.client import RemoteSubject, WorkerSettings
 from autograder.sandbox.wire import WireError, read_message, write_message
+from segkit.subject import StudentError
 
 
 def sent(message: dict) -> bytes:
@@ -154,3 +157,34 @@ def test_the_wire_imports_nothing_that_can_run_code():
     assert names == {"json", "math", "struct", "typing", "numpy"}
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     assert not calls & {"np.load", "eval", "exec", "pickle.loads", "getattr"}
+
+
+# -- what the judge believes of a reply -----------------------------------------------------------------
+
+
+def asked(monkeypatch, **reply):
+    """What a question gives if a worker that is in strange hands replies so."""
+    subject = RemoteSubject(WorkerSettings("process", Path("edition")))
+    subject._process, subject._requests, subject._replies = object(), io.BytesIO(), SimpleNamespace(deadline=0.0)
+    monkeypatch.setattr(subject, "_abandon", lambda: None)
+    monkeypatch.setattr(client, "read_message", lambda stream: {"ok": False, "number": 1} | reply)
+    with pytest.raises(StudentError) as found:
+        subject.call("torch:is_tensor", 1)
+    return found.value
+
+
+@pytest.mark.parametrize("number", [np.array([1, 1]), True, 1.0, "1", None, [1]], ids=str)
+def test_a_reply_is_numbered_by_a_number_and_nothing_like_one(monkeypatch, number):
+    assert asked(monkeypatch, number=number, message="x").cause == "code.garbage"
+
+
+@pytest.mark.parametrize("value", [np.array([1, 2]), np.zeros(0), {"a": 1}, 5, True, None], ids=str)
+def test_words_of_a_reply_that_are_no_words_are_left_out(monkeypatch, value):
+    error = asked(monkeypatch, message=value, fault=value, cause=value)
+    assert (str(error), error.cause) == ("the worker gave no reason", "code.raises")
+
+
+def test_a_reply_can_be_written_down_whatever_it_says(monkeypatch):
+    error = asked(monkeypatch, message="lone \ud800 " + "x" * 10_000, cause="no cause\n<b>")
+    assert len(str(error).encode("utf-8")) < 8100 and "lone \\ud800" in str(error) and error.cause == "code.raises"
+    assert asked(monkeypatch, message="m", cause="iou.recall").cause == "iou.recall"

@@ -199,3 +199,33 @@ def test_an_output_of_another_size_is_no_prediction(subject):
     with pytest.raises(StudentError, match=r"expected logits of shape \(1, n_class, 4, 6\), but got \(1, 3, 4, 3\)") as caught:
         subject.predict(subject.build("Half"), np.ones((3, 4, 6), np.float32))
     assert caught.value.cause == "shape.size"
+
+
+def test_a_class_with_a_load_state_dict_of_its_own_is_filled(tmp_path, subject):
+    class Own(Net):
+        def load_state_dict(self, state_dict, strict=True):
+            return super().load_state_dict(state_dict, strict)
+
+    save_checkpoint(tmp_path / "own.safetensors", Own())
+    subject.adopt("Own", Own)
+    subject.checkpoints["own"] = tmp_path / "own.safetensors"
+    with pytest.raises(StudentError, match="Loading the checkpoint failed"):  # on the meta device torch wants assign=True
+        subject.load_checkpoint(subject.build("Own", meta=True), "own")
+    handle = subject.build("Own")
+    subject.load_checkpoint(handle, "own")
+    assert subject.predict(handle, np.zeros((3, 2, 2), np.float32)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("ask", [
+    lambda s, h: s.shapes(h), lambda s, h: s.load(h, {"conv.weight": "w"}), lambda s, h: s.sample(h, {"conv.weight": None}),
+    lambda s, h: s.change(h, "conv.weight", 0, 1.0),
+])  # fmt: skip
+def test_a_network_whose_own_listing_of_modules_fails_is_a_students_mistake(subject, ask):
+    class Broken(Net):
+        def named_modules(self, *args, **more):
+            raise ValueError("not today")
+
+    subject.adopt("Broken", Broken)
+    with pytest.raises(StudentError, match="not today") as found:
+        ask(subject, subject.build("Broken"))
+    assert found.value.cause == "code.raises"
