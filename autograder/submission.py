@@ -82,6 +82,9 @@ UNPACKING_ERRORS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, NotImplementedError, RuntimeError, EOFError, ValueError, SubmissionError,
 )  # fmt: skip
 
+# in a name: what separates folders, control characters, and what Python makes of bytes that are no UTF-8
+UNPRINTABLE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
 _HASHES: dict[tuple, str] = {}
 
 
@@ -96,7 +99,10 @@ def file_sha256(path: Path) -> str:
 
 
 def submission_names(paths: Iterable[Path], assignment: str) -> dict[Path, str]:
-    """Give every submission its name: the base name, or the parent's where that is the assignment's name or collides."""
+    """Give every submission its name: the base name, or the parent's where that is the assignment's name or collides.
+
+    Names can be printed and written as UTF-8, whatever bytes the files' names are.
+    """
     paths = list(dict.fromkeys(paths))
     base = {path: path.name.removesuffix(".zip") for path in paths}
     names: dict[Path, str] = {}
@@ -105,7 +111,7 @@ def submission_names(paths: Iterable[Path], assignment: str) -> dict[Path, str]:
         # a rival beside it (alice and alice.zip) has the same parent, whose name would say nothing
         collides = any(other.parent != path.parent for other in rivals)
         name = path.resolve().parent.name if base[path] == assignment or collides else base[path]
-        name = re.sub(r"[/\\\0]", "_", name).lstrip(".") or "submission"
+        name = UNPRINTABLE.sub("_", name).lstrip(".") or "submission"
         while name in names.values() or name in RESERVED:  # still the same: two parents of one name
             name += "_2"
         names[path] = name

@@ -98,7 +98,7 @@ class Journal:
         Raises:
             OSError: It could not be written (a full disk); the journal is as before.
         """
-        line = json.dumps({"do": do, **content}, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+        line = json.dumps({"do": do, **content}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         size = os.fstat(self._file).st_size
         try:
             rest = memoryview(line)

@@ -14,13 +14,15 @@ from typing import Any
 
 from autograder.batch.keys import submission_key
 from autograder.batch.progress import Progress, put_mark
-from autograder.batch.writing import write_result
+from autograder.batch.writing import writable, write_result
 from autograder.grade import grade_path, unreadable_result
 from autograder.run import Run, Settings
 from autograder.sandbox.kernel import PR_SET_PDEATHSIG, prctl
 from segkit.atomic import disk_is_full
 
 __all__ = ["Graded", "grade_side_by_side"]
+
+DIED = "the judge process died, twice (out of memory? Or it could not begin: then the reason may stand above in the terminal's output)"
 
 _RUN: Run | None = None
 
@@ -104,7 +106,7 @@ def grade_side_by_side(
     while left:  # a judge died and took along those beside it: one after the other, the first left over is who it dies of
         left = _round(run, left, names, 1, progress, finish, say)
         if left:
-            finish(left[0], _not_graded(run, names[left[0]], "the judge process died, twice (out of memory?)", say))
+            finish(left[0], _not_graded(run, names[left[0]], DIED, say))
         left = left[1:]
 
 
@@ -142,12 +144,13 @@ def _round(
 
 def _not_graded(run: Run, name: str, reason: str, say: Callable[[str], None]) -> Graded:
     """The result of a submission at which the grader failed."""
+    reason = writable(reason)
     say(f"{name}: could not be graded: {reason}")
     result = unreadable_result(run, name, f"The grader failed, not the student: {reason}", "grader.fault")
     try:
         write_result(result, run.settings.out / name, run.rubric)
-    except OSError as error:
+    except Exception as error:  # the rest of the class is graded, and the class pages have this one too
         if disk_is_full(error):
             raise
-        # its folder cannot be written, which was said above
+        say(writable(f"{name}: its result could not be written: {type(error).__name__}: {error}"))
     return Graded(result)

@@ -1,6 +1,7 @@
 """Files of one submission in the folder of results."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from autograder.result_schema import validate
 from autograder.rubric import Rubric
 from segkit.atomic import replacing
 
-__all__ = ["remove_leftovers", "restore", "titles_of", "write_result"]
+__all__ = ["remove_leftovers", "restore", "titles_of", "writable", "write_result"]
 
 # what a killed run may leave half-written, each under a name of its own
 LEFTOVERS = ("*/.*.partial", "*/pictures/.*.partial", "*/.report.html.*", ".index.html.*", ".summary.csv.*", ".regrade.csv.*",
@@ -17,17 +18,30 @@ LEFTOVERS = ("*/.*.partial", "*/pictures/.*.partial", "*/.report.html.*", ".inde
 
 
 def write_result(result: dict[str, Any], folder: Path, rubric: Rubric) -> None:
-    """Write ``result.json`` (whole or not at all) and ``report.html``.
+    """Write ``result.json`` (whole or not at all) and ``report.html``; of the texts what ``writable`` makes of them.
 
     Raises:
         OSError: They could not be written; a full disk is a ``segkit.atomic.DiskFullError`` or has the code of one.
     """
+    result = writable(result)
     validate(result)
     with replacing(folder / "result.json") as partial:
         partial.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
     write_student_page(
         result, folder, titles=rubric.causes, checks=titles_of(rubric), pictures=read_pictures(folder)
     )
+
+
+def writable(value: Any) -> Any:
+    """A result, or a part of one, without lone surrogates: no file can hold them. They are shown as U+FFFD.
+
+    They come from names of files that are no UTF-8, and from whatever a student's code says.
+    """
+    if isinstance(value, str):
+        return re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict):
+        return {writable(key): writable(part) for key, part in value.items()}
+    return [writable(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def titles_of(rubric: Rubric) -> dict[str, dict[str, Any]]:

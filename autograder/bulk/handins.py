@@ -3,16 +3,16 @@
 import csv
 import datetime
 import io
-import shutil
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from autograder.bulk.systems import SYSTEMS, Facts, System, moment
-from autograder.bulk.unpacking import BROKEN_ZIP, BulkError, check_room, copy_member, safe_members, unpack
+from autograder.bulk.unpacking import BROKEN_ZIP, BulkError, check_room, is_zip, label, safe_members, write_files
 from autograder.report.rendering import write_page
 from autograder.roster import Roster, folder_name, read_roster
+from segkit.atomic import disk_is_full
 
 __all__ = ["HandIn", "read_bulk", "write_handins"]
 
@@ -43,6 +43,7 @@ class _Attempt:
     label: str
     who: str
     members: list[tuple[zipfile.ZipInfo, str, int]] = field(default_factory=list)  # member, name in the hand-in, number
+    unusable: dict[zipfile.ZipInfo, str] = field(default_factory=dict)  # of the members, and why
     submitted: datetime.datetime | None = None
     late: bool = False
     notes: list[str] = field(default_factory=list)
@@ -80,11 +81,13 @@ def read_bulk(
     people = read_roster(roster) if roster else Roster()
     try:
         with zipfile.ZipFile(archive) as bundle:
-            members = safe_members(bundle, archive)
+            members, unusable = safe_members(bundle, archive)
             check_room(members, archive, folder)
-            attempts, notes = _attempts(bundle, members, people, assignment)
+            attempts, notes = _attempts(bundle, members, unusable, people, assignment)
             handins = [_hand_in(bundle, name, group, folder, limit) for name, group in _by_student(attempts)]
     except BROKEN_ZIP as error:
+        if isinstance(error, OSError) and disk_is_full(error):
+            raise BulkError(f"{folder}: {error.strerror or error}. Free some space and give the same command again.") from error
         raise BulkError(f"{archive} cannot be unpacked ({error}). Download it again from the course system.") from error
     there = {attempt.who for attempt in attempts}
     absent = [student.name for student in people.students if student.name not in there]
@@ -118,24 +121,28 @@ def _system(members: list[zipfile.ZipInfo], archive: str | None) -> System:
 
 
 def _attempts(
-    bundle: zipfile.ZipFile, members: list[zipfile.ZipInfo], roster: Roster, assignment: str
+    bundle: zipfile.ZipFile, members: list[zipfile.ZipInfo], unusable: Mapping[zipfile.ZipInfo, str], roster: Roster, assignment: str
 ) -> tuple[list[_Attempt], list[str]]:
     """Sort the members into submissions; also notes on the whole."""
     system = _system(members, bundle.filename)
     facts = _facts(bundle, members, system)
     attempts: dict[tuple[str, str], _Attempt] = {}
     skipped: list[str] = []
-    for member in members:
+    for member in [*members, *unusable]:
         match = system.pattern.fullmatch(member.filename)
         groups = {name: text or "" for name, text in match.groupdict().items()} if match else {}
         if not groups or groups.get("text") or groups.get("assignment", assignment) != assignment:
-            if not system.metadata or PurePosixPath(member.filename).name != system.metadata:
+            if member in unusable:
+                skipped.append(f"{member.filename} ({unusable[member]})")
+            elif not system.metadata or PurePosixPath(member.filename).name != system.metadata:
                 skipped.append(member.filename)
             continue
         for attempt in _of_people(groups, facts, roster):
             found = attempts.setdefault((attempt.who, attempt.label), attempt)
             found.members.append((member, groups["file"] + groups.get("suffix", ""), int(groups.get("number") or 0)))
             found.late |= attempt.late
+            if member in unusable:
+                found.unusable[member] = unusable[member]
     for attempt in attempts.values() if system.stamp else ():
         attempt.submitted = _stamp(bundle, attempt, system.stamp)
     notes = [f"a bulk download of {system.name}"]
@@ -210,7 +217,8 @@ def _hand_in(
         notes.append(f"newest of {len(group)} submissions; not graded: {', '.join(attempt.label for attempt in older)}")
     files = _newest_files(newest, notes)
     submitted = newest.submitted
-    path = _write(bundle, files, folder / name, notes)
+    path, more = write_files(bundle, files, folder / name, [f"{label(member)} {why}" for member, why in newest.unusable.items()])
+    notes += more
     lateness = "late" if newest.late else ""
     if due and submitted and submitted > due:
         lateness = _duration(submitted - due)
@@ -221,42 +229,20 @@ def _hand_in(
 def _newest_files(attempt: _Attempt, notes: list[str]) -> dict[str, zipfile.ZipInfo]:
     """Name in the hand-in -> member. Of several files of one name, and of several zips, the newest counts."""
     files: dict[str, zipfile.ZipInfo] = {}
-    for member, name, _ in sorted(attempt.members, key=lambda entry: (entry[2], entry[0].date_time)):
+    usable = [entry for entry in attempt.members if entry[0] not in attempt.unusable]
+    for member, name, _ in sorted(usable, key=lambda entry: (entry[2], entry[0].date_time)):
         if name in files:
             notes.append(f"older file, not graded: {files.pop(name).filename}")
         files[name] = member  # in the order of age
-    for name in [name for name in files if _is_zip(name)][:-1]:
+    for name in [name for name in files if is_zip(name)][:-1]:
         notes.append(f"older file, not graded: {files.pop(name).filename}")
     return files
 
 
-def _is_zip(name: str) -> bool:
-    return name.lower().endswith(".zip") and "/" not in name
-
-
 def _stamp(bundle: zipfile.ZipFile, attempt: _Attempt, name: str) -> datetime.datetime | None:
     """The time that the system wrote into a file beside the submission."""
-    stamp = next((member for member, file, _ in attempt.members if file == name), None)
+    stamp = next((member for member, file, _ in attempt.members if file == name and member not in attempt.unusable), None)
     return moment(bundle.read(stamp).decode("utf-8", "replace")) if stamp and stamp.file_size < 100 else None
-
-
-def _write(bundle: zipfile.ZipFile, files: Mapping[str, zipfile.ZipInfo], target: Path, notes: list[str]) -> Path:
-    """Write a hand-in. A zip alone stays a zip: whoever reads submissions opens it safely."""
-    shutil.rmtree(target, ignore_errors=True)
-    archive = target.with_name(f"{target.name}.zip")
-    archive.unlink(missing_ok=True)
-    loose = {name: member for name, member in files.items() if not _is_zip(name)}
-    for name in files.keys() - loose.keys():
-        copy_member(bundle, files[name], archive.parent, archive.name)
-        if not loose:
-            return archive
-        target.mkdir()
-        if problem := unpack(archive, target):
-            notes.append(f"{name} was left out: {problem}")
-        archive.unlink()
-    for name, member in loose.items():
-        copy_member(bundle, member, target, name)
-    return target
 
 
 def _duration(late: datetime.timedelta) -> str:

@@ -1,5 +1,6 @@
 """Every submission gets a name of its own, by which its student is known."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,19 @@ def test_a_name_never_takes_the_place_of_a_file_of_the_class(name):
 
 def test_no_name_leads_out_of_the_folder():
     assert "/" not in names("/in/a\\b")[0] and "\\" not in names("/in/a\\b")[0]
+
+
+def test_a_name_that_is_no_utf8_can_be_printed_and_written():
+    """What a zip with Latin-1 names leaves on the disk."""
+    paths = [os.fsdecode(b"/in/M\xfcller"), os.fsdecode(b"/in/M\xf6ller.zip"), "/in/M_ller", "/in/Müller", "/in/\ud800"]
+    found = names(*paths)
+    assert found == ["M_ller", "M_ller_2", "M_ller_2_2", "Müller", "_"]
+    assert [name.encode().decode() for name in found] == found
+
+
+def test_a_parent_that_is_no_utf8_gives_a_name_too():
+    assert names(os.fsdecode(b"/submitted/M\xfcller/fcn"), os.fsdecode(b"/submitted/M\xf6ller/fcn")) == ["M_ller", "M_ller_2"]
+
+
+def test_a_name_holds_no_control_characters():
+    assert names("/in/a\nb\x1b[31m\x9b\x7f") == ["a_b_[31m__"]
