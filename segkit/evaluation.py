@@ -30,6 +30,7 @@ __all__ = [
     "evaluating",
     "image_name",
     "image_scores",
+    "move",
     "plain_counts",
     "predict",
     "scored",
@@ -206,13 +207,20 @@ def evaluating(model: nn.Module, device: torch.device | str | None) -> Iterator[
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        model.to(device)
+        move(model, device=device)
         with torch.inference_mode():
             yield device
     finally:
-        model.to(home)
+        move(model, device=home)
         for module, mode in modes.items():
             module.training = mode
+
+
+def move(model: nn.Module, **where: object) -> None:
+    """``model.to(**where)``, also within inference mode: weights that are copied there could never be trained again."""
+    made_there = any(value.is_inference() for value in model.parameters())
+    with torch.inference_mode(made_there):
+        model.to(**where)
 
 
 def _device_of(model: nn.Module) -> torch.device:

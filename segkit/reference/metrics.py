@@ -57,7 +57,8 @@ def _product_counts(pred: torch.Tensor, gt: torch.Tensor, n_class: int, block: i
     for begin in range(0, len(gt), block):
         part = slice(begin, begin + block)
         rows, columns = ((values[part][None] == classes).float() for values in (gt, pred))  # (n_class, pixels)
-        counts += (rows @ columns.T).long()  # zeros and ones are exact in TF32 too
+        with torch.autocast(gt.device.type, enabled=False):  # which would round the sums to 16 bits
+            counts += (rows @ columns.T).long()  # zeros and ones are exact in TF32 too, whose sums are float32
     return counts
 
 

@@ -13,20 +13,21 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.evaluation import EvaluationError, check_logits, evaluating, plain_counts
+from segkit.evaluation import EvaluationError, check_logits, evaluating, move, plain_counts
 from segkit.facades import IGNORE_INDEX
 from segkit.precision import Precision
 from segkit.progress import bar
 from segkit.training.batches import Batch, collate
-from segkit.training.loading import normalised, read_ahead
+from segkit.training.loading import normalised, read_ahead, send
 from segkit.training.memory import MemoryPlan, means_out_of_memory
 from segkit.training.sources import DecodedPairs, Pairs, PlainPairs
+from segkit.training.steps import segmentation_loss
 
 __all__ = ["Counts", "batches_of_one_size", "measure", "near_ties", "read_pairs", "tie_tolerance"]
 
@@ -103,8 +104,9 @@ def measure(
         pairs: the images.
         device: where to compute.
         precision: of the forward passes.
-        confusion_matrix: ``(pred, gt, n_class) -> (n, n)`` counts; gets LongTensors (H, W) on the CPU, in a thread. Where it
-            has an attribute ``on_device``, that is called on a GPU, with tensors (H, W) there, and must not wait for them.
+        confusion_matrix: ``(pred, gt, n_class) -> (n, n)`` counts; gets LongTensors (H, W) on the CPU, its own, in a
+            thread. Where it has an attribute ``on_device``, that is called on a GPU, with tensors (H, W) there, outside
+            autocast, and must not wait for them.
         threads: that read images ahead; 0 reads them when they are needed.
         most_pixels: see :func:`batches_of_one_size`.
         ties: also count the pixels whose class rounding decides.
@@ -120,7 +122,7 @@ def measure(
     with (
         evaluating(model, device),
         _laid_out(model, precision),
-        precision.autocast(),  # around all of it: weights are rounded once
+        precision.autocast(),  # around all passes: weights are rounded once
         _Counter(confusion_matrix, device) as counter,
         bar(total=len(pairs.names), show=progress, desc=desc, unit="image", leave=False) as shown,
     ):
@@ -149,6 +151,22 @@ class _Batches:
         return collate([self.pairs.load(i) for i in indices], [self.pairs.names[i] for i in indices], pin=self.pin)
 
 
+class _Seen(NamedTuple):
+    """What a pass of the network left.
+
+    Attributes:
+        losses: one scalar per image.
+        ties: their number; None if they are not counted.
+        begun: of :meth:`_Counter.begin`.
+        n_class: number of classes.
+    """
+
+    losses: list[Tensor]
+    ties: Tensor | None
+    begun: "list[Tensor] | Callable[[], Tensor]"
+    n_class: int
+
+
 @dataclass
 class _Seeing:
     """The network at work, batch by batch."""
@@ -166,20 +184,43 @@ class _Seeing:
         first = 0
         while first < len(indices):
             together = self.memory.images_at_once(batch)
-            piece = slice(first, first + together)
+            part = slice(first, first + together)
+            piece = _piece(batch, part)
             try:
-                logits = self._logits(_piece(batch, piece))
+                seen = self._see(piece)
             except (RuntimeError, MemoryError) as error:
                 if not means_out_of_memory(error):
                     raise
-                reason = str(error).splitlines()[0][:200]
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             else:
-                self._count(logits, _piece(batch, piece), indices[piece])
+                self._keep(seen, piece, indices[part])
                 first += together
                 continue
             self.memory.free()  # not within the handler: its traceback holds the tensors
             if not self.memory.shrink(batch):
                 raise EvaluationError(_no_memory(batch, first, self.device, reason))
+
+    def _see(self, batch: Batch) -> _Seen:
+        """All that takes memory on the device. Changes nothing here: what does not fit is tried again."""
+        logits = self._logits(batch)
+        with torch.autocast(self.device.type, enabled=False):  # which would round counts that are products
+            n_class = logits.shape[1]
+            for label, name in zip(batch.labels, batch.names, strict=True):
+                _demand_labels(label, n_class, name)
+            labels = send(batch.labels, self.device)
+            losses = [segmentation_loss(logits[k : k + 1], labels[k : k + 1].long()) for k in range(len(labels))]
+            ties = None
+            if self.tolerance is not None:
+                ties = (near_ties(logits, self.tolerance) & (labels != IGNORE_INDEX)).sum()
+            # the first of equal ones, as argmax has it, which takes four times as long on a CPU
+            begun = self.counter.begin(logits.max(1).indices, labels, n_class)
+        return _Seen(losses, ties, begun, n_class)
+
+    def _keep(self, seen: _Seen, batch: Batch, indices: list[int]) -> None:
+        self.losses += seen.losses
+        if seen.ties is not None:
+            self.ties.append(seen.ties)
+        self.counter.add(seen.begun, batch, indices, seen.n_class)
 
     def _logits(self, batch: Batch) -> Tensor:
         images = normalised(batch, self.device)
@@ -188,19 +229,6 @@ class _Seeing:
         logits = self.model(images)
         check_logits(logits, batch.labels[0], batch.names[0], len(batch.names))
         return logits.float()
-
-    def _count(self, logits: Tensor, batch: Batch, indices: list[int]) -> None:
-        n_class = logits.shape[1]
-        for label, name in zip(batch.labels, batch.names, strict=True):
-            _demand_labels(label, n_class, name)
-        label = batch.labels.to(self.device, non_blocking=True)
-        self.losses += [
-            F.cross_entropy(logits[k : k + 1], label[k : k + 1].long(), ignore_index=IGNORE_INDEX) for k in range(len(indices))
-        ]
-        if self.tolerance is not None:
-            self.ties.append((near_ties(logits, self.tolerance) & (label != IGNORE_INDEX)).sum())
-        # the first of equal ones, as argmax has it, which takes four times as long on a CPU
-        self.counter.add(logits.max(1).indices, label, batch, indices, n_class)
 
 
 class _Counter:
@@ -221,15 +249,25 @@ class _Counter:
         self._there: list[tuple[int, str, Tensor]] = []
         self._counts: dict[int, np.ndarray] = {}
 
-    def add(self, predicted: Tensor, label: Tensor, batch: Batch, indices: list[int], n_class: int) -> None:
-        """Count the images of a batch: ``predicted`` (B, H, W) and ``label`` (B, H, W) on the device."""
+    def begin(self, predicted: Tensor, labels: Tensor, n_class: int) -> list[Tensor] | Callable[[], Tensor]:
+        """What takes memory on the device: counts of each image of a batch there, or a copy on its way to the CPU.
+
+        Args:
+            predicted: (B, H, W) on the device.
+            labels: the same.
+            n_class: number of classes.
+        """
+        if self.on_device is None:
+            return _send(predicted, n_class)
+        return [self.on_device(pred, gt, n_class) for pred, gt in zip(predicted, labels, strict=True)]
+
+    def add(self, begun: list[Tensor] | Callable[[], Tensor], batch: Batch, indices: list[int], n_class: int) -> None:
+        """Count the images of a batch of which ``begun`` came from :meth:`begin`."""
         if self.on_device is not None:
-            found = [self.on_device(predicted[k], label[k], n_class) for k in range(len(indices))]
-            self._there += zip(indices, batch.names, found, strict=True)
+            self._there += zip(indices, batch.names, begun, strict=True)
             return
-        arrived = _send(predicted, n_class)
         for place, (index, name) in enumerate(zip(indices, batch.names, strict=True)):
-            task = self._thread.submit(_count, self.function, arrived, batch.labels, place, n_class)
+            task = self._thread.submit(_count, self.function, begun, batch.labels, place, n_class)
             self._waiting.append((index, name, n_class, task))
         while self._waiting and (self._waiting[0][3].done() or len(self._waiting) > WAITING):
             self._take()  # a function that returns nonsense is noticed now, not after the last image
@@ -264,7 +302,10 @@ def _piece(batch: Batch, part: slice) -> Batch:
 
 
 def _count(function: Callable, arrived: Callable[[], Tensor], labels: Tensor, place: int, n_class: int) -> object:
-    return function(arrived()[place].long(), labels[place].long(), n_class)
+    # copies: a function may write into them, which tensors made in inference mode refuse, and labels are not ours alone.
+    # NumPy makes them in this thread; torch would wake all cores
+    pred, gt = (torch.from_numpy(maps[place].numpy().astype(np.int64)) for maps in (arrived(), labels))
+    return function(pred, gt, n_class)
 
 
 def _send(predicted: Tensor, n_class: int) -> Callable[[], Tensor]:
@@ -275,7 +316,7 @@ def _send(predicted: Tensor, n_class: int) -> Callable[[], Tensor]:
     target = torch.empty(small.shape, dtype=small.dtype, pin_memory=True)
     target.copy_(small, non_blocking=True)
     there = torch.cuda.Event()
-    there.record()
+    there.record(torch.cuda.current_stream(predicted.device))  # the current device may be another one
 
     def wait() -> Tensor:
         there.synchronize()
@@ -293,11 +334,11 @@ def _laid_out(model: nn.Module, precision: Precision) -> Iterator[None]:
     if there or not precision.half or precision.device_type != "cuda":
         yield
         return
-    model.to(memory_format=last)
     try:
+        move(model, memory_format=last)
         yield
     finally:
-        model.to(memory_format=plain)
+        move(model, memory_format=plain)
 
 
 # -- ties --------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from segkit.evaluation import Evaluation, scored
+from segkit.evaluation import PIXELS_AT_ONCE, Evaluation, scored
 from segkit.precision import Precision
 from segkit.training.measuring import measure
 from segkit.training.sources import Pairs
@@ -27,7 +27,8 @@ def validate(
     """Score a network over images that may be kept decoded, in the format in which it is trained.
 
     Args:
-        model: maps (1, 3, H, W) to logits (1, n_class, H, W); afterwards in the mode in which it was.
+        model: maps (B, 3, H, W) to logits (B, n_class, H, W); B is 1 but on a CUDA GPU, where images of equal size share a
+            batch, as in :func:`segkit.evaluation.evaluate`. Afterwards in the mode in which it was.
         pairs: the images.
         device: where the network is.
         precision: of the forward passes.
@@ -43,7 +44,7 @@ def validate(
         EvaluationError: the network or a function returned something that cannot be scored.
     """
     counts = measure(
-        model, pairs, device=device, precision=precision, confusion_matrix=confusion_matrix, threads=workers, progress=progress,
-        desc="validating",
+        model, pairs, device=device, precision=precision, confusion_matrix=confusion_matrix, threads=workers,
+        most_pixels=PIXELS_AT_ONCE if device.type == "cuda" else 0, progress=progress, desc="validating",
     )  # fmt: skip
     return scored(counts, scores)

@@ -11,13 +11,25 @@ from PIL import Image
 from sklearn.metrics import jaccard_score
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-from segkit.evaluation import EvaluationError, evaluate
+from segkit.evaluation import PIXELS_AT_ONCE, EvaluationError, evaluate
 from segkit.facades import DataError, FacadeDataset
 from segkit.precision import Precision
 from segkit.reference import confusion_matrix, read_label, scores
 from segkit.reference.metrics import _product_counts, confusion_matrix_on_device
-from segkit.training.measuring import _Counter, batches_of_one_size, measure, near_ties, read_pairs, tie_tolerance
+from segkit.training import measuring, validation
+from segkit.training.batches import collate
+from segkit.training.measuring import (
+    _Counter,
+    _laid_out,
+    _Seeing,
+    batches_of_one_size,
+    measure,
+    near_ties,
+    read_pairs,
+    tie_tolerance,
+)
 
 CPU, FLOAT32 = torch.device("cpu"), Precision("float32", "cpu")
 QUIET = {"progress": False, "bootstrap": 0}
@@ -238,10 +250,40 @@ def test_a_batch_that_does_not_fit_is_taken_in_smaller_pieces_and_counts_are_the
     assert [shape[0] for shape in model.asked] == [5, 2, 2, 1, 2]  # five did not fit; the rest went by what was learned
 
 
+def test_counting_that_does_not_fit_is_tried_again_in_smaller_pieces_and_nothing_counts_twice(monkeypatch):
+    """The network's pass fitted, the copies for the ties did not."""
+    data, model = Noise([(7, 9)] * 5 + [(5, 3)] * 2, 4), whole_numbers(4)
+    settings = {"device": CPU, "precision": FLOAT32, "confusion_matrix": confusion_matrix, "ties": True, "progress": False}
+    monkeypatch.setattr(measuring, "tie_tolerance", lambda precision: 0.1)
+    alone, asked = measure(model, Sized(data), **settings), []
+
+    def tight(logits, tolerance):
+        asked.append(len(logits))
+        if len(logits) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return near_ties(logits, tolerance)
+
+    monkeypatch.setattr(measuring, "near_ties", tight)
+    counts = measure(model, Sized(data), most_pixels=10_000, **settings)
+    assert (counts.hists == by_hand(model, data, 4)).all()
+    assert counts.losses == pytest.approx(alone.losses, rel=1e-6) and counts.ties == alone.ties > 0
+    assert asked == [5, 2, 2, 1, 2]
+
+
 def test_an_image_that_does_not_fit_is_named_with_its_size_and_what_helps():
     model = Tight(whole_numbers(4), most=20)
     with pytest.raises(EvaluationError, match=r"Out of memory on cpu with one image of 7 x 9 \(noise 1\): CUDA out of memory.*end other"):
         evaluate(model, Noise([(5, 3), (7, 9)], 4), device="cpu", confusion_matrix=confusion_matrix, scores=scores, **QUIET)
+
+
+def test_a_lack_of_memory_without_a_text_is_told_too():
+    def full(*_):
+        raise MemoryError
+
+    model = whole_numbers(4)
+    model.register_forward_pre_hook(full)
+    with pytest.raises(EvaluationError, match=r"with one image of 5 x 3 \(noise 0\): MemoryError"):
+        evaluate(model, Noise([(5, 3)], 4), device="cpu", confusion_matrix=confusion_matrix, scores=scores, **QUIET)
 
 
 def test_errors_of_the_network_itself_are_not_taken_for_a_lack_of_memory():
@@ -277,6 +319,26 @@ def test_nonsense_of_a_counting_function_ends_the_run_early():
     with pytest.raises(EvaluationError, match="noise 0: expected confusion_matrix to return counts"):
         evaluate(whole_numbers(4), Noise([(3, 3)] * 100, 4), device="cpu", confusion_matrix=nonsense, scores=scores, **QUIET)
     assert len(seen) < 60
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_a_counting_function_may_write_into_its_arguments(dtype):
+    def writing(pred, gt, n_class):
+        pred[gt == 255] = 0
+        counts = confusion_matrix(pred, gt, n_class)
+        pred.zero_(), gt.zero_()
+        return counts
+
+    data, model = Noise(SIZES, 4, dtype=dtype), whole_numbers(4)
+    settings = {"device": "cpu", "scores": scores, "ties": True, **QUIET}
+    expected = evaluate(model, data, confusion_matrix=plain, **settings)
+    found = evaluate(model, data, confusion_matrix=writing, **settings)
+    assert (found.by_image == expected.by_image).all() and found.to_json() == expected.to_json()
+    together = measure(
+        model, Sized(data), device=CPU, precision=FLOAT32, confusion_matrix=writing, threads=2, most_pixels=10_000, progress=False
+    )
+    assert (together.hists == expected.by_image).all()
+    assert (data[0][1] == 255).any()  # the dataset's own labels are as they were
 
 
 def test_ties_are_the_labelled_pixels_whose_two_best_scores_are_close():
@@ -344,7 +406,7 @@ def test_away_from_the_cpu_counts_are_made_over_there_and_put_in_order():
     counter = _Counter(count, torch.device("meta"))
     for indices, height in (([2, 0], 7), ([1], 5)):
         maps = torch.empty(len(indices), height, 3, dtype=torch.int64, device="meta")
-        counter.add(maps, maps, SimpleNamespace(names=["a", "b"][: len(indices)], labels=None), indices, 4)
+        counter.add(counter.begin(maps, maps, 4), SimpleNamespace(names=["a", "b"][: len(indices)], labels=None), indices, 4)
     assert counter.finish(3)[:, 0, 0].tolist() == [7, 5, 7] and not counter.as_tensor
 
 
@@ -362,3 +424,151 @@ def test_counting_on_the_device_agrees_with_counting_on_the_cpu(dtype, n_class):
     gt, pred = gt.to(dtype), pred.to(dtype)
     assert (confusion_matrix_on_device(pred, gt, n_class).numpy() == expected).all()
     assert (_product_counts(pred.flatten(), gt.flatten(), n_class, block=100).numpy() == expected).all()
+
+
+# -- 16 bits, and other things of a GPU ---------------------------------------------------------------
+
+
+class Blank(nn.Module):
+    """Class 1 everywhere."""
+
+    def forward(self, x):
+        return torch.stack([torch.zeros_like(x[:, 0]), torch.ones_like(x[:, 0])], 1)
+
+
+def products(pred, gt, n_class):
+    """A student's way to count: a product of matrices, which autocast would round."""
+    classes = torch.arange(n_class, device=gt.device)[:, None]
+    rows, columns = ((values.flatten()[None] == classes).float() for values in (gt, pred))
+    return (rows @ columns.T).long()
+
+
+BIG = (257, 263)
+"""67591 pixels: no number of bfloat16, and infinite in float16."""
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_counting_by_products_is_exact_under_autocast(dtype):
+    generator = torch.Generator().manual_seed(0)
+    gt, pred = (torch.randint(0, 3, (300_007,), generator=generator) for _ in range(2))
+    gt[:70_001] = pred[:70_001] = 0
+    with torch.autocast("cpu", dtype):
+        found = _product_counts(pred, gt, 3)
+        assert torch.is_autocast_enabled("cpu")
+    assert (found.numpy() == confusion_matrix(pred, gt, 3)).all() and found[0, 0] > 65504
+
+
+@pytest.mark.parametrize("count", [products, _product_counts, confusion_matrix_on_device])
+def test_counts_made_over_there_are_exact_while_the_network_runs_in_16_bits(count):
+    """As on a GPU, on the CPU: the network under autocast, the counting not."""
+    image, label = torch.zeros(3, *BIG), torch.ones(BIG, dtype=torch.long)
+    label[0] = 0
+    half = []
+
+    def count_there(pred, gt, n_class):
+        half.append(torch.is_autocast_enabled("cpu"))
+        return count(pred.flatten(), gt.flatten(), n_class)
+
+    model = Blank()
+    model.register_forward_pre_hook(lambda *_: half.append(torch.is_autocast_enabled("cpu")))
+    with torch.inference_mode(), Precision("bfloat16", "cpu").autocast(), _Counter(count_there, CPU) as counter:
+        counter.on_device = count_there
+        _Seeing(model, CPU, counter, 0.1).look(collate([(image, label)], ["big"]), [0])
+        assert counter.finish(1)[0].tolist() == [[0, 263], [0, 256 * 263]]
+    assert half == [True, False]
+
+
+@pytest.mark.parametrize("convert", [lambda counts: counts, lambda counts: counts.numpy()], ids=["tensor", "array"])
+def test_a_students_products_are_exact_while_the_network_runs_in_16_bits(convert):
+    image, label = torch.zeros(3, *BIG), torch.ones(BIG, dtype=torch.long)
+
+    def counting(pred, gt, n_class):
+        return convert(products(pred, gt, n_class))
+
+    result = evaluate(Blank(), [(image, label)], device="cpu", precision="bfloat16", confusion_matrix=counting, scores=scores, **QUIET)
+    assert result.hist.tolist() == [[0, 0], [0, 257 * 263]] and result.loss == pytest.approx(math.log1p(math.exp(-1)), rel=1e-6)
+
+
+def test_a_network_can_be_trained_after_its_weights_were_laid_out_for_a_gpu():
+    model, x = whole_numbers(4), torch.ones(1, 3, 5, 5)
+    before = [value.detach().clone() for value in model.parameters()]
+    with torch.inference_mode(), _laid_out(model, Precision("bfloat16", "cuda")):
+        assert model[0].weight.is_contiguous(memory_format=torch.channels_last) and torch.is_inference_mode_enabled()
+        model(x)
+    assert all(value.is_contiguous() and not value.is_inference() for value in model.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    model(x).sum().backward()
+    torch.optim.SGD(model.parameters(), 0.1).step()
+
+
+def test_a_network_made_in_inference_mode_can_be_laid_out_for_a_gpu_too():
+    with torch.inference_mode():
+        model = whole_numbers(4)
+    with torch.inference_mode(), _laid_out(model, Precision("bfloat16", "cuda")):
+        assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert model[0].weight.is_contiguous()
+
+
+def test_the_loss_is_that_of_training_which_adds_in_one_order_where_a_run_must_repeat(monkeypatch):
+    data, numbers = Noise(SIZES, 4), iter(range(len(SIZES)))
+    monkeypatch.setattr(measuring, "segmentation_loss", lambda logits, labels: torch.tensor(float(next(numbers))))
+    counts = measure(whole_numbers(4), Sized(data), device=CPU, precision=FLOAT32, confusion_matrix=confusion_matrix, progress=False)
+    assert counts.losses == list(range(len(SIZES)))
+
+
+def test_only_copies_to_a_cuda_gpu_do_not_wait():
+    """From an Apple GPU or the CPU a copy that does not wait may be read half done."""
+
+    class Copies(TorchFunctionMode):
+        def __torch_function__(self, function, types, arguments=(), options=None):
+            if function is torch.Tensor.to and (options or {}).get("non_blocking"):
+                hasty.append(arguments[1:])
+            return function(*arguments, **(options or {}))
+
+    hasty = []
+    with Copies():
+        measure(whole_numbers(4), Sized(Noise(SIZES, 4)), device=CPU, precision=FLOAT32, confusion_matrix=plain, progress=False)
+    assert hasty == []
+
+
+def test_the_copy_of_a_label_map_is_awaited_on_the_gpu_that_makes_it(monkeypatch):
+    """Not on the current one: its queue knows nothing of the copy."""
+    recorded = []
+    event = SimpleNamespace(record=lambda stream=None: recorded.append(stream), synchronize=lambda: recorded.append("awaited"))
+    empty = torch.empty
+    monkeypatch.setattr(torch.cuda, "Event", lambda: event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: f"the stream of {device}")
+    monkeypatch.setattr(torch, "empty", lambda *size, pin_memory, **options: empty(*size, **options))
+    there = torch.device("cuda:1")
+    predicted = SimpleNamespace(device=there, to=torch.tensor([[[3, 200]]]).to)
+    assert measuring._send(predicted, 256)().tolist() == [[[3, 200]]]
+    assert recorded == ["the stream of cuda:1", "awaited"]
+
+
+@pytest.mark.parametrize(("device", "most"), [("cuda:0", PIXELS_AT_ONCE), ("cpu", 0), ("mps", 0)])
+def test_validation_lets_pictures_of_one_size_share_a_batch_on_a_gpu_as_evaluate_does(monkeypatch, device, most):
+    asked = []
+
+    def measured(model, pairs, **settings):
+        asked.append(settings.get("most_pixels", 0))
+        return measuring.Counts(np.ones((1, 2, 2), dtype=np.int64), [0.5], None, False)
+
+    monkeypatch.setattr(validation, "measure", measured)
+    validation.validate(
+        Blank(), Sized(Noise(SIZES, 2)), device=torch.device(device), precision=FLOAT32, confusion_matrix=plain, scores=scores
+    )
+    assert asked == [most]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("counting", [plain, confusion_matrix], ids=["a student's function", "the reference's"])
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_a_gpu_in_16_bits_counts_every_pixel_and_leaves_a_network_that_trains(counting, name):
+    data, model = Noise([(300, 400)] * 3 + [(64, 100)], 4), whole_numbers(4)  # whole numbers below 256: exact in 16 bits
+    with torch.no_grad():
+        model[2].weight.clamp_(-1, 1)
+        model[0].weight.mul_(0), model[2].bias.copy_(torch.tensor([0, 1, 0, 0]))
+    settings = {"device": "cuda", "confusion_matrix": counting, "scores": scores, "precision": name, **QUIET}
+    assert (evaluate(model, data, **settings).by_image == by_hand(model, data, 4)).all()
+    model(torch.ones(1, 3, 5, 5)).sum().backward()
