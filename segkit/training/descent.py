@@ -69,7 +69,8 @@ class Descent:
             unread.
 
         Raises:
-            Diverged: the loss is not finite, where it is looked at every step. The weights were not changed.
+            Diverged: the loss, or a gradient that is clipped, is not finite, where it is looked at every step. The weights
+                were not changed.
         """
         self.optimizer.zero_grad(set_to_none=True)
         self.in_backward = True
@@ -82,7 +83,10 @@ class Descent:
             total = loss.detach() if total is None else total + loss.detach()
         self.in_backward = False
         norm = self._clip()
+        if self.immediate and norm is not None and not math.isfinite(length := norm.item()):
+            raise Diverged(f"{total.item():.3f}, with a gradient of norm {length},")
         if self.scaler.is_enabled() or norm is None or self.immediate or bool(norm.isfinite()):
+            self._begin_momentum()
             self.scaler.step(self.optimizer)
             self.scaler.update()
         if self.config.schedule == "poly":
@@ -94,6 +98,13 @@ class Descent:
             return None
         self.scaler.unscale_(self.optimizer)
         return nn.utils.clip_grad_norm_(self._weights, self.config.clip or math.inf)
+
+    def _begin_momentum(self) -> None:
+        """Let momentum begin at zero: fused SGD begins with memory as it lies, and leaves it so where it skips the step."""
+        for group in self.optimizer.param_groups:
+            for value in group["params"] if group.get("momentum") else ():
+                if value.grad is not None and self.optimizer.state[value].get("momentum_buffer") is None:
+                    self.optimizer.state[value]["momentum_buffer"] = torch.zeros_like(value)
 
     def end_epoch(self, train_loss: float) -> None:
         """Tell a schedule that goes by the loss."""
@@ -114,15 +125,28 @@ class Descent:
         }
 
     def restore(self, state: dict) -> None:
-        """Put back what :meth:`state` gave."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Put back what :meth:`state` gave, be it on another device or with another ``read_every``."""
+        _load(self.optimizer, state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         # another device may compute in another format, and then has its own scale
         if self.scaler.is_enabled() and state.get("scaler") and state["scaled_for"] == self.precision.name:
             self.scaler.load_state_dict(state["scaler"])
 
 
-def _optimizer(model: nn.Module, config: TrainConfig, fused: bool) -> torch.optim.Optimizer:
+def _load(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Load moments and rates; how this run computes, and how its weights lie in memory, stays."""
+    own = ({name: group.get(name) for name in ("fused", "foreach")} for group in optimizer.param_groups)
+    groups = [group | how for group, how in zip(state["param_groups"], own, strict=True)]
+    optimizer.load_state_dict(state | {"param_groups": groups})
+    for weights, values in optimizer.state.items():
+        for name, value in values.items():
+            # fused kernels go through memory, not through rows and columns
+            if name != "step" and isinstance(value, Tensor) and value.shape == weights.shape:
+                values[name] = torch.empty_like(weights, requires_grad=False).copy_(value)
+
+
+def _optimizer(model: nn.Module, config: TrainConfig, wanted: bool) -> torch.optim.Optimizer:
+    fused = True if wanted else None  # False would also forbid to take all tensors together, which a GPU is fast with
     if config.optimizer == "adam" and config.skip_scale == (1.0, 1.0):
         return torch.optim.Adam(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=fused)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, config.weight_decay): []}

@@ -6,17 +6,41 @@ import torch
 
 from segkit.training.batches import Batch
 
-__all__ = ["MemoryPlan", "means_out_of_memory"]
+__all__ = ["MemoryPlan", "let_go", "means_out_of_memory"]
+
+SIGNS = (
+    "out of memory",
+    "can't allocate memory",  # a CPU
+    "not enough memory",  # a CPU under Windows
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",  # cuDNN 9
+    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+    "unable to find an engine to execute this computation",  # cuDNN tried all of them, and none got its memory
+    "find a valid cuDNN algorithm",
+)
+"""What torch says where it has no error of its own for it. The last two may also mean a GPU that torch does not know:
+then nothing fits, and the text, which is shown, tells."""
 
 
 def means_out_of_memory(error: BaseException) -> bool:
     """Whether torch ran out of memory, on a GPU or on the CPU."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and any(
-        sign in text for sign in ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    )
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+
+
+def let_go(error: BaseException) -> None:
+    """Give back the memory that a failed attempt holds: the frames of its traceback keep the tensors that did not fit."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            waiting += [one.__cause__, one.__context__]
+    MemoryPlan.free()
 
 
 class MemoryPlan:

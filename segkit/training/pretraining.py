@@ -26,7 +26,16 @@ from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import normalised, read_ahead
 from segkit.training.patches import Repeated, class_shares, labelled_patches, share_loss
 from segkit.training.recipes import RECIPES
-from segkit.training.resuming import FREE, TrainingError, capture, demand_same_run, read_resume, restore, save_resume
+from segkit.training.resuming import (
+    EPOCH_SAVED_AFTER,
+    FREE,
+    TrainingError,
+    capture,
+    demand_same_run,
+    read_resume,
+    restore,
+    save_resume,
+)
 from segkit.training.sources import open_pairs
 from segkit.training.steps import Stepper
 
@@ -93,6 +102,7 @@ def pretrain(
     overwrite: bool = False,
     progress: bool = True,
     device: torch.device | str | None = None,
+    resume_every: float = EPOCH_SAVED_AFTER,
     network: Callable[[int], nn.Module] = fresh_vgg16,
 ) -> Path:
     """Train VGG-16 to tell the shares of the classes in patches of the training facades.
@@ -107,6 +117,8 @@ def pretrain(
         overwrite: start again although ``out`` holds one.
         progress: show bars and one line per epoch.
         device: None takes the GPU if there is one.
+        resume_every: seconds since the last saving after which the end of an epoch is saved (VGG-16 and its moments are
+            1.5 GiB, longer to write than a short epoch takes); the last epoch always is.
         network: makes the network from the number of classes.
 
     Returns:
@@ -116,7 +128,7 @@ def pretrain(
         TrainingError: fewer than two images; the loss is no number; ``out`` holds another run.
         DataError: a damaged file; the run can be resumed.
     """
-    run = _Pretraining(train_set, n_class, config, Path(out), device, progress, network)
+    run = _Pretraining(train_set, n_class, config, Path(out), device, progress, resume_every, network)
     if run.record_file.exists() and resume:
         return run.finished_file(same=True)
     run.begin(resume, overwrite)
@@ -134,6 +146,7 @@ class _Pretraining:
         out: Path,
         device: torch.device | str | None,
         progress: bool,
+        resume_every: float,
         network: Callable[[int], nn.Module],
     ) -> None:
         if len(train_set) < 2:
@@ -161,6 +174,7 @@ class _Pretraining:
         )
         self.stepper.weight = torch.ones(n_class, device=self.device)
         self.epoch, self.records = 1, []
+        self.resume_every, self.saved, self.kept = resume_every, time.monotonic(), 0  # kept: the last epoch in resume.pt
 
     def description(self) -> dict:
         """What must agree on resuming; the names are those of a training run."""
@@ -172,13 +186,13 @@ class _Pretraining:
         }
 
     def begin(self, resume: bool, overwrite: bool) -> None:
-        """Start, or go on after the last epoch that was finished."""
+        """Start, or go on after the last epoch that was saved."""
         if resume and self.resume_file.exists():
             state = read_resume(self.resume_file)
             demand_same_run(self.resume_file, state, self.description(), self.model)
-            restore(state, self.model)
+            restore(state, self.model, self.device)
             self.descent.restore(state)
-            self.epoch, self.records = state["epoch"], state["records"]
+            self.epoch, self.records, self.kept = state["epoch"], state["records"], state["epoch"] - 1
             self._say(f"resuming in epoch {self.epoch}")
             return
         there = [file for file in (self.record_file, self.resume_file) if file.exists()]
@@ -215,13 +229,13 @@ class _Pretraining:
                 if (number + 1) % self.descent.config.read_every == 0 or number + 1 == len(batches):
                     for loss, count in self.stepper.read():
                         losses, patches = losses + loss * count, patches + count
+            right, usual = self._watch()
         except Diverged as error:
             raise TrainingError(self._diverged(error)) from error
         except MemoryError as error:
             raise TrainingError(f"{error} A smaller --batch-size or --side needs less.") from error
         except DataError as error:
-            raise DataError(f"{error}\nEpoch {self.epoch - 1} is the last that is kept; repair the file and use --resume.") from error
-        right, usual = self._watch()
+            raise DataError(f"{error}\nEpoch {self.kept} is the last that is kept; repair the file and use --resume.") from error
         self.records.append({
             "epoch": self.epoch, "loss": losses / max(patches, 1), "held_out_majority_right": right,
             "held_out_most_common_class": usual, "seconds": round(time.monotonic() - begun, 3),
@@ -231,11 +245,16 @@ class _Pretraining:
             f"{right:.3f} of the patches (one answer for all: {usual:.3f})  {time.monotonic() - begun:.0f} s"
         )
         self.epoch += 1
+        if self.epoch > self.config.epochs or time.monotonic() - self.saved >= self.resume_every:
+            self._save_resume()
+
+    def _save_resume(self) -> None:
         position = {"epoch": self.epoch, "records": self.records, "description": self.description()}
-        save_resume(self.resume_file, position | capture(self.model) | self.descent.state())
+        save_resume(self.resume_file, position | capture(self.model, self.device) | self.descent.state())
+        self.saved, self.kept = time.monotonic(), self.epoch - 1
 
     def _diverged(self, error: Diverged) -> str:
-        kept = f"{self.resume_file} holds epoch {self.epoch - 1}. " if self.resume_file.exists() else ""
+        kept = f"{self.resume_file} holds epoch {self.kept}. " if self.resume_file.exists() else ""
         return (
             f"The loss became {error} in epoch {self.epoch}, batch {error.batch} ({', '.join(error.names[:4])}, ...), at "
             f"learning rate {self.descent.learning_rate:.1e}. {kept}Start in another folder with a smaller rate."

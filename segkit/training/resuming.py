@@ -10,7 +10,7 @@ from torch import nn
 from segkit.atomic import replacing
 from segkit.training.recipes import TrainConfig
 
-__all__ = ["TrainingError", "capture", "demand_same_run", "read_resume", "restore", "save_resume"]
+__all__ = ["EPOCH_SAVED_AFTER", "TrainingError", "capture", "demand_same_run", "read_resume", "restore", "save_resume"]
 
 SCHEMA = "segkit-resume/1"
 
@@ -18,29 +18,37 @@ FREE = {"device", "computed_in", "workers", "cache", "read_every", "stop_after"}
 """Settings in which a resumed run may differ: they say where it computes and when it ends, not what."""
 
 
+EPOCH_SAVED_AFTER = 30.0
+"""Seconds since the last saving after which the end of an epoch is saved: what a kill may cost at most."""
+
+
 class TrainingError(RuntimeError):
     """A training run cannot start or go on; the text says why and what to do."""
 
 
-def capture(model: nn.Module) -> dict:
-    """Weights and random generators; what else decides how the run goes on is added by the caller."""
+def capture(model: nn.Module, device: torch.device) -> dict:
+    """Weights and the random generators of where it trains; what else decides how the run goes on is added by the caller."""
     return {
         "schema": SCHEMA,
         "model": model.state_dict(),
         "rng": torch.get_rng_state(),
-        "rng_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "rng_cuda": torch.cuda.get_rng_state(_gpu(device)) if torch.cuda.is_available() else None,
         "rng_mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
     }
 
 
-def restore(state: dict, model: nn.Module) -> None:
+def restore(state: dict, model: nn.Module, device: torch.device) -> None:
     """Put everything back that :func:`capture` took; generators of devices that are not here are left out."""
     model.load_state_dict(state["model"])
     torch.set_rng_state(state["rng"])
     if state["rng_cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["rng_cuda"])
+        torch.cuda.set_rng_state(state["rng_cuda"], _gpu(device))
     if state.get("rng_mps") is not None and torch.backends.mps.is_available():
         torch.mps.set_rng_state(state["rng_mps"])
+
+
+def _gpu(device: torch.device) -> torch.device:
+    return device if device.type == "cuda" else torch.device("cuda")  # else the one that torch takes by itself
 
 
 def save_resume(path: Path, state: dict) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.checkpoints import load_checkpoint, save_checkpoint
-from segkit.evaluation import Evaluation, best_device, evaluate
+from segkit.evaluation import Evaluation, EvaluationError, best_device, evaluate
 from segkit.facades import DataError
 from segkit.history import EpochRecord, History
 from segkit.precision import choose_precision
@@ -23,18 +23,16 @@ from segkit.progress import bar, say
 from segkit.training.batches import Augmentation, Batch, EpochBatches, fingerprint
 from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import read_ahead
+from segkit.training.memory import let_go, means_out_of_memory
 from segkit.training.recipes import TrainConfig
 from segkit.training.repeating import repeatable
-from segkit.training.resuming import TrainingError, capture, demand_same_run, read_resume, restore, save_resume
+from segkit.training.resuming import EPOCH_SAVED_AFTER, TrainingError, capture, demand_same_run, read_resume, restore, save_resume
 from segkit.training.sources import open_pairs
 from segkit.training.steps import Stepper
 from segkit.training.telling import diverged, duration, epoch_line
 from segkit.training.validation import validate
 
 __all__ = ["EpochDone", "fit"]
-
-EPOCH_SAVED_AFTER = 30.0
-"""Seconds since the last saving after which the end of an epoch is saved: what a kill may cost at most."""
 
 ESTIMATE_AFTER = 20
 """Steps after which the remaining time is told: the first ones also set up the GPU and read images."""
@@ -90,14 +88,16 @@ def fit(
         progress: show bars and one line per epoch on stdout.
         device: where to train; None takes the GPU if there is one. The network stays there.
         resume_every: seconds between two savings inside an epoch. The end of an epoch is saved too if the last saving is half
-            a minute old (writing 1.5 GiB takes longer than a short epoch), and the end of the run always.
+            a minute old (writing 1.5 GiB takes longer than a short epoch), and the end of the run always; with ``inf``
+            nothing but that.
         after_epoch: called when the untrained network was scored, and after every epoch.
 
     Returns:
         The history, epoch 0 being the untrained model. ``model`` then holds the best weights.
 
     Raises:
-        TrainingError: the loss is NaN; ``out`` holds another run; a label is out of range; a file is damaged; no memory.
+        TrainingError: the loss is NaN; ``out`` holds another run; a label is out of range; a file is damaged; no memory;
+            an epoch cannot be scored. Where going on is of use, the text says that the run is saved.
         DiskFullError: no space for a file; the files written before are whole.
     """
     with repeatable(config.deterministic):
@@ -186,7 +186,7 @@ class _Run:
                 "--overwrite), or give another folder."
             )
         torch.manual_seed(self.config.seed)
-        self._validate(None)
+        self._record(None, *self._timed_scores())
         for file in there:
             file.unlink()
         self._ready()
@@ -200,7 +200,7 @@ class _Run:
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.loss_sum, self.images, self.seconds = state["loss_sum"], state["images"], state["seconds"]
         self._ready()
-        restore(state, self.model)
+        restore(state, self.model, self.device)
         self.descent.restore(state)
         self._say(f"resuming in epoch {self.epoch}, after {self.batch} batches")
 
@@ -273,12 +273,12 @@ class _Run:
             text = diverged(error, self.epoch, rate, self.history, self.best_file, self.resume_file)
             raise TrainingError(text) from error
 
-    def _stopped(self, reason: str) -> TrainingError:
+    def _stopped(self, reason: str, before: str = "") -> TrainingError:
         """An error between two steps: the run is saved where it stands, and can go on when the reason is gone."""
-        where = f"in epoch {self.epoch}, before batch {self.batch}"
+        where = f"in epoch {self.epoch}, before {before or f'batch {self.batch}'}"
         try:
             self._save_resume()
-        except (OSError, TrainingError) as error:
+        except (OSError, RuntimeError, MemoryError) as error:  # a full disk, a loss that is no number, no memory again
             return TrainingError(f"{reason}\nThe run stopped {where}, and could not be saved there ({error}).")
         return TrainingError(f"{reason}\nThe run is saved {where}; put that right and go on with it (resume=True, --resume).")
 
@@ -295,22 +295,38 @@ class _Run:
     def finish_epoch(self) -> None:
         """Score, keep the best, write everything down, go to the next epoch."""
         train_loss = self.loss_sum / self.images if self.images else math.nan
+        scores = self._scores_or_stopped()  # changes nothing yet: a resumed run comes back to this line
         self.descent.end_epoch(train_loss)
-        self._validate(train_loss)
+        self._record(train_loss, *scores)
         if self.history.best_epoch == self.epoch:
             self.best_state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.epoch, self.batch = self.epoch + 1, 0
         self.loss_sum, self.images, self.seconds = 0.0, 0, 0.0
-        if self.finished or self._unsaved_for(min(self.resume_every, EPOCH_SAVED_AFTER)):
+        wait = self.resume_every if math.isinf(self.resume_every) else min(self.resume_every, EPOCH_SAVED_AFTER)
+        if self.finished or self._unsaved_for(wait):
             self._save_resume()
         self.history.save(self.history_file)
         self._call_back()
         if self.finished and self.epoch <= self.config.epochs:
             self._say(f"stopped early: no better mean IoU for {self.config.stop_after} epochs")
 
-    def _validate(self, train_loss: float | None) -> None:
+    def _scores_or_stopped(self) -> tuple[Evaluation, float]:
+        try:
+            return self._timed_scores()
+        except (DataError, EvaluationError, MemoryError, RuntimeError) as error:
+            memory = means_out_of_memory(error)
+            if isinstance(error, RuntimeError) and not memory and not isinstance(error, TrainingError):
+                raise  # a fault of the network's own, with the traceback that shows it
+            if memory:
+                let_go(error)
+            raise self._stopped(str(error) or type(error).__name__, "its scores") from error
+
+    def _timed_scores(self) -> tuple[Evaluation, float]:
+        """Scores of the network as it is, and the seconds that they took."""
         begun = time.monotonic()
-        result = self._scores()
+        return self._scores(), time.monotonic() - begun
+
+    def _record(self, train_loss: float | None, result: Evaluation, seconds: float) -> None:
         record = EpochRecord(
             epoch=self.epoch if train_loss is not None else 0,
             train_loss=train_loss,
@@ -319,7 +335,7 @@ class _Run:
             mean_iou=result.mean_iou,
             iou=list(result.iou.values()),
             learning_rate=self.descent.learning_rate,
-            seconds=round(self.seconds + time.monotonic() - begun, 3),
+            seconds=round(self.seconds + seconds, 3),
         )
         self.history.epochs.append(record)
         if train_loss is None:
@@ -360,7 +376,7 @@ class _Run:
             "epoch": self.epoch, "batch": self.batch, "loss_sum": self.loss_sum, "images": self.images,
             "seconds": self.seconds, "description": self.description(), "history": self.history.to_json(),
         }  # fmt: skip
-        save_resume(self.resume_file, position | capture(self.model) | self.descent.state())
+        save_resume(self.resume_file, position | capture(self.model, self.device) | self.descent.state())
         self.saved = time.monotonic()
 
     def _say(self, text: str) -> None:

@@ -12,7 +12,7 @@ from segkit.facades import IGNORE_INDEX
 from segkit.training.batches import Batch
 from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import normalised, send
-from segkit.training.memory import MemoryPlan, advice, described, means_out_of_memory
+from segkit.training.memory import MemoryPlan, advice, described, let_go, means_out_of_memory
 from segkit.training.sources import Pairs, label_shares
 
 __all__ = ["Stepper", "label_mass", "median_weights", "segmentation_loss"]
@@ -49,7 +49,7 @@ class Stepper:
         self.model, self.descent, self.device, self.say = model, descent, device, say
         self.loss_of, self.mass_of = loss_of or segmentation_loss, mass_of or label_mass
         self.memory = MemoryPlan()
-        self.unread: list[tuple[int, Batch, Tensor, Tensor | None]] = []
+        self.unread: list[tuple[int, list[str], Tensor, Tensor | None]] = []
         self.weight: Tensor | None = None
         if descent.config.class_weights == "median":
             self.weight = median_weights(label_shares(pairs, n_class)).to(device)
@@ -77,8 +77,7 @@ class Stepper:
                 if not means_out_of_memory(error):
                     raise
                 self._make_room(batch, error)
-        # images are not kept: their names are enough
-        self.unread.append((number, batch._replace(images=batch.images[:0], labels=batch.labels[:0]), loss, norm))
+        self.unread.append((number, batch.names, loss, norm))  # not the batch: any view of its images keeps them all
 
     def _pieces(self, batch: Batch) -> Iterator[Callable[[], Tensor]]:
         at_once = self.memory.images_at_once(batch)
@@ -103,15 +102,14 @@ class Stepper:
         tried = described(batch, self.memory.images_at_once(batch))
         reason = str(error).strip().splitlines()[0][:160] if str(error) else type(error).__name__
         in_state = not self.descent.in_backward
+        self.descent.optimizer.zero_grad(set_to_none=True)
+        let_go(error)  # before anything else: a run that ends here is saved first, which takes memory too
         if in_state or not self.memory.shrink(batch):
             what = "the optimizer's two moments, as large as the weights each" if in_state else tried
             raise MemoryError(
                 f"Out of memory on {self.device.type} with {what} ({reason}). "
                 f"{advice(batch, self.device, self.descent.precision.half)}"
             )
-        self.descent.optimizer.zero_grad(set_to_none=True)
-        error.__traceback__ = None  # its frames hold the tensors that did not fit
-        self.memory.free()
         now = self.memory.images_at_once(batch)
         self.say(
             f"out of memory with {tried}: going on with {now} at a time, gradients added up "
@@ -131,12 +129,12 @@ class Stepper:
         norms = [norm for _, _, _, norm in unread]
         measured = torch.stack(norms).tolist() if norms[0] is not None else [0.0] * len(norms)
         overflow = self.descent.precision.needs_scaling and not self.descent.hopeless()
-        for (number, batch, _, _), loss, norm in zip(unread, losses, measured, strict=True):
+        for (number, names, _, _), loss, norm in zip(unread, losses, measured, strict=True):
             if not math.isfinite(loss):
-                raise Diverged(str(loss)).at(number, batch.names)
+                raise Diverged(str(loss)).at(number, names)
             if not math.isfinite(norm) and not overflow:  # float16 overflows now and then, and scales down
-                raise Diverged(f"{loss:.3f}, with a gradient of norm {norm},").at(number, batch.names)
-        return [(loss, len(batch.names)) for (_, batch, _, _), loss in zip(unread, losses, strict=True)]
+                raise Diverged(f"{loss:.3f}, with a gradient of norm {norm},").at(number, names)
+        return [(loss, len(names)) for (_, names, _, _), loss in zip(unread, losses, strict=True)]
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None, total: Tensor | None = None) -> Tensor:

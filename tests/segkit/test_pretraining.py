@@ -10,6 +10,7 @@ from course_items import facades, run_and_kill
 from torch import nn
 
 import segkit.facades
+import segkit.training.pretraining
 import segkit.vgg
 from segkit.cli import main
 from segkit.facades import DataError
@@ -39,10 +40,10 @@ def narrow(n_class):
 SMALL = {"epochs": 2, "patches": 2, "side": 32, "batch_size": 4, "workers": 2, "learning_rate": 1e-3}
 
 
-def run(root, out, *, data=None, resume=False, overwrite=False, **changes):
+def run(root, out, *, data=None, resume=False, overwrite=False, every=30.0, **changes):
     return pretrain(
         data or facades(root), n_class=12, config=PretrainConfig(**SMALL | changes), out=out, resume=resume,
-        overwrite=overwrite, progress=False, device="cpu", network=narrow,
+        overwrite=overwrite, progress=False, device="cpu", network=narrow, resume_every=every,
     )  # fmt: skip
 
 
@@ -108,10 +109,12 @@ def test_the_command_never_touches_val_or_test(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_as_an_unbroken_one(tmp_path):
+@pytest.mark.parametrize(("every", "kept"), [(0.0, ["resume.pt"]), (1e9, [])])
+def test_a_killed_run_ends_as_an_unbroken_one(tmp_path, every, kept):
     whole = run(tmp_path, tmp_path / "whole")
-    run_and_kill("test_pretraining", f"run(Path({str(tmp_path)!r}), Path({str(tmp_path / 'broken')!r}))", 6)
-    assert [p.name for p in (tmp_path / "broken").iterdir()] == ["resume.pt"]
+    (tmp_path / "broken").mkdir()
+    run_and_kill("test_pretraining", f"run(Path({str(tmp_path)!r}), Path({str(tmp_path / 'broken')!r}), every={every})", 6)
+    assert [p.name for p in (tmp_path / "broken").iterdir()] == kept
     broken = run(tmp_path, tmp_path / "broken", resume=True)
     assert broken.name == whole.name, "the checksum stands in the name"
 
@@ -137,6 +140,35 @@ def test_a_damaged_picture_is_named_and_the_run_goes_on_when_it_is_whole(tmp_pat
     with pytest.raises(DataError, match=r"cmp_b0002.jpg: expected a complete picture.*\n.*repair the file and use --resume"):
         run(tmp_path, tmp_path / "out", data=data)
     file.write_bytes(content)
+    assert run(tmp_path, tmp_path / "out", resume=True).name == whole.name
+
+
+def test_short_epochs_are_not_written_one_by_one_but_the_last_is(tmp_path, monkeypatch):
+    saved = []
+    write = segkit.training.pretraining.save_resume
+    monkeypatch.setattr(
+        segkit.training.pretraining, "save_resume", lambda path, state: (saved.append(state["epoch"] - 1), write(path, state))
+    )
+    path = run(tmp_path, tmp_path / "seldom", epochs=3, every=1e9)
+    assert saved == [3]
+    assert run(tmp_path, tmp_path / "always", epochs=3, every=0.0).name == path.name and saved == [3, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("every", "kept"), [(0.0, 1), (1e9, 0)])
+def test_an_epoch_that_was_not_saved_is_not_called_kept(tmp_path, monkeypatch, every, kept):
+    """The pictures that are only watched break in epoch 2, when nothing is read from the others any more."""
+    whole = run(tmp_path, tmp_path / "whole")
+    watch, count = segkit.training.pretraining._Pretraining._watch, []
+
+    def breaking(self):
+        count.append(1)
+        if len(count) == 2:
+            raise DataError("cmp_b0008.jpg: expected a complete picture.")
+        return watch(self)
+
+    monkeypatch.setattr(segkit.training.pretraining._Pretraining, "_watch", breaking)
+    with pytest.raises(DataError, match=rf"cmp_b0008.*\nEpoch {kept} is the last that is kept; repair the file and use --resume"):
+        run(tmp_path, tmp_path / "out", every=every)
     assert run(tmp_path, tmp_path / "out", resume=True).name == whole.name
 
 

@@ -14,6 +14,7 @@ from torch import nn
 import segkit.training.run
 from segkit.atomic import DiskFullError
 from segkit.evaluation import evaluate
+from segkit.facades import DataError
 from segkit.history import History
 from segkit.training import RECIPES, TrainConfig, TrainingError, fit
 from segkit.training.batches import Augmentation, EpochBatches
@@ -259,6 +260,68 @@ def test_a_full_disk_keeps_the_files_of_the_epoch_before(tmp_path, monkeypatch):
     assert all(torch.equal(value, before[name]) for name, value in weights(tmp_path).items())
 
 
+@pytest.mark.parametrize("flat", [False, True], ids=["learning", "on a plateau"])
+def test_a_validation_image_that_fails_once_loses_and_repeats_no_epoch(tmp_path, flat):
+    """On a plateau the rate falls after epoch 4: sooner, if the end of the epoch that broke were counted twice."""
+
+    class Failing(Stripes):
+        broken = False
+
+        def __getitem__(self, index):
+            if self.broken and index == 1:
+                raise DataError("img1.jpg: expected a complete picture, found a damaged file.")
+            return super().__getitem__(index)
+
+    train, val = Stripes(2), Failing(3, seed=1)
+    if flat:
+        train.images = [torch.full_like(image, -0.1) for image in train.images]  # black: the loss is log 3 for ever
+    stepped = []
+
+    def one():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, N, 1, bias=False)) if flat else net()
+        model.register_forward_pre_hook(lambda module, _: stepped.append(module.training))
+        return model
+
+    options = {"config": TrainConfig(epochs=6, learning_rate=1e-2, weight_decay=0.0), "confusion_matrix": counting,
+               "scores": scoring, "progress": False, "device": "cpu"}  # fmt: skip
+    expected = fit(one(), train, val, out=tmp_path / "whole", **options)
+    steps = sum(stepped)
+    stepped.clear()
+
+    def breaks(done):
+        val.broken = done.epoch == 1  # epoch 2 is trained and not scored
+
+    out = tmp_path / "out"
+    with pytest.raises(TrainingError) as caught:
+        fit(one(), train, val, out=out, after_epoch=breaks, **options)
+    assert "img1.jpg: expected a complete picture" in str(caught.value)
+    assert "The run is saved in epoch 2, before its scores; put that right and go on with it" in str(caught.value)
+    with pytest.raises(TrainingError, match="saved in epoch 2, before its scores"):  # nothing was put right
+        fit(one(), train, val, out=out, resume=True, **options)
+    val.broken = False
+    history = fit(one(), train, val, out=out, resume=True, **options)
+    assert comparable(history) == comparable(expected) and sum(stepped) == steps
+    assert not flat or [record.learning_rate for record in history.epochs] == pytest.approx([1e-2] * 5 + [1e-3] * 2)
+    assert all(torch.equal(value, weights(out)[name]) for name, value in weights(tmp_path / "whole").items())
+
+
+def test_a_fault_of_the_network_in_scoring_keeps_its_traceback(tmp_path):
+    class Faulty(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.trained = net(), False
+
+        def forward(self, x):
+            self.trained |= self.training
+            if self.trained and not self.training:
+                raise RuntimeError("shapes cannot be multiplied")
+            return self.inner(x)
+
+    with pytest.raises(RuntimeError, match="^shapes cannot be multiplied$"):
+        run(tmp_path, Faulty())
+
+
 def test_shuffling_differs_by_epoch_and_by_seed_and_repeats():
     def order(seed, epoch):
         return EpochBatches(PlainPairs(Stripes(20)), seed=seed, epoch=epoch, batch_size=1).order
@@ -313,4 +376,7 @@ def test_short_epochs_are_not_written_one_by_one_but_the_end_is(tmp_path, monkey
     monkeypatch.setattr(segkit.training.run, "EPOCH_SAVED_AFTER", 0.0)
     run(tmp_path / "each", epochs=4)
     assert saved == [2, 3, 4, 5]
+    saved.clear()
+    run(tmp_path / "end", epochs=4, every=math.inf)
+    assert saved == [5], "inf asks for nothing but the end"
     assert all(torch.equal(value, weights(tmp_path / "each")[name]) for name, value in weights(tmp_path / "still").items())

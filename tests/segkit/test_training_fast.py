@@ -1,7 +1,9 @@
 """The fast recipe: equal to slow code where it must be, and unharmed by kills, NaN, damaged files and full memory."""
 
+import copy
 import json
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -11,15 +13,17 @@ from course_items import N, comparable, facades, net, run_and_kill
 from safetensors.torch import load_file
 from torch import nn
 
+import segkit.training.run
 from segkit.checkpoints import save_checkpoint
 from segkit.evaluation import EvaluationError, evaluate
 from segkit.precision import Precision, choose_precision
 from segkit.reference import confusion_matrix, scores
 from segkit.training import RECIPES, TrainConfig, TrainingError, fit
-from segkit.training.batches import EpochBatches
-from segkit.training.descent import Descent
+from segkit.training.batches import Batch, EpochBatches
+from segkit.training.descent import Descent, Diverged
 from segkit.training.memory import means_out_of_memory
 from segkit.training.recipes import configured
+from segkit.training.resuming import capture, restore
 from segkit.training.sources import DecodedPairs, open_pairs
 from segkit.training.steps import Stepper, median_weights
 from segkit.training.validation import validate
@@ -208,16 +212,43 @@ def test_a_gradient_that_is_no_number_leaves_the_weights_and_is_told_at_the_next
     assert caught.value.batch == 1 and caught.value.names == bad.names
 
 
-def test_float16_passes_over_an_overflow_with_half_the_scale():
-    """Decisions only: a CPU has no float16 training, so the gradients here are float32."""
+def test_a_finite_loss_with_a_gradient_that_is_not_changes_nothing_where_every_step_is_looked_at(tmp_path):
+    model = nn.Linear(1, 1, bias=False)
+    before = model.weight.item()
+    descent = Descent(model, config(read_every=1, warmup=0), choose_precision(CPU), 10)
+    assert descent.immediate
+    with pytest.raises(Diverged, match=r"0\.000, with a gradient of norm inf"):
+        descent.step([lambda: (model.weight - model.weight.detach()).sum().sqrt()])  # the root is as steep as can be at zero
+    assert model.weight.item() == before
+    descent.step([lambda: model.weight.sum()])
+    assert math.isfinite(model.weight.item()) and model.weight.item() != before
+
+
+@pytest.fixture
+def junk(monkeypatch):
+    """Memory that nobody wrote to holds NaN."""
+    before = torch.are_deterministic_algorithms_enabled()
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+def test_float16_passes_over_an_overflow_with_half_the_scale(junk):
+    """Decisions only: a CPU has no float16 training, so the gradients here are float32. The steps after it are by hand."""
     model = nn.Linear(1, 1)
     descent = Descent(model, config(optimizer="sgd", warmup=0), Precision("float16", "cpu"), 10)
     start, before = descent.scaler.get_scale(), model.weight.item()
     assert start == 2.0**16
     descent.step([lambda: model(torch.full((1, 1), 3e38)).sum() * 0 + model.weight.sum() * 3e38])
     assert descent.scaler.get_scale() == start / 2 and model.weight.item() == before and not descent.hopeless()
-    descent.step([lambda: model.weight.sum()])
-    assert model.weight.item() != before
+    expected, momentum = before, 0.0  # an overflow leaves no momentum
+    for step in (1, 2):
+        rate = 1e-2 * (1 - step / 10) ** 0.9
+        momentum = 0.9 * momentum + 1 + 2e-5 * expected
+        expected -= rate * momentum
+        descent.step([lambda: model.weight.sum()])
+        assert model.weight.item() == pytest.approx(expected, rel=1e-6)
     descent.scaler.update(2.0**-12)
     assert descent.hopeless()
 
@@ -230,6 +261,70 @@ def test_the_scale_of_another_format_is_not_taken_over():
     for descent in (other, same):
         descent.restore(one.state())
     assert (one.scaler.get_scale(), other.scaler.get_scale(), same.scaler.get_scale()) == (0.5, 2.0**16, 0.5)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize(("first", "then"), [(1, 20), (20, 1)])
+def test_how_often_the_loss_is_read_may_change_in_the_middle(tmp_path, optimizer, first, then):
+    """The one looks at every loss, the other lets a fused optimizer look: rounding aside, they do the same."""
+    settings = {"optimizer": optimizer, "schedule": "plateau", "warmup": 0}
+    _, expected = run(tmp_path, tmp_path / "whole", epochs=4, read_every=then, **settings)
+    run(tmp_path, tmp_path / "parts", epochs=2, read_every=first, **settings)
+    _, history = run(tmp_path, tmp_path / "parts", epochs=4, read_every=then, resume=True, **settings)
+    losses = [[record.train_loss for record in found.epochs[1:]] for found in (history, expected)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_moments_of_another_layout_are_laid_out_as_the_weights(optimizer, layout):
+    """A GPU in 16 bits writes colours side by side, a CPU does not; fused optimizers take memory as it comes."""
+    x = torch.rand(2, 3, 9, 9)
+    torch.manual_seed(0)
+    models = [nn.Conv2d(3, 4, 3) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    own, other = (Descent(model, config(optimizer=optimizer), choose_precision(CPU), 10) for model in models)
+    own.step([lambda: models[0](x).square().mean()])
+    state = copy.deepcopy(own.state())
+    for values in state["optimizer"]["state"].values():
+        values |= {name: v.contiguous(memory_format=layout) for name, v in values.items() if v.ndim == 4}
+    models[1].load_state_dict(models[0].state_dict())
+    models[1].to(memory_format=torch.channels_last if layout is torch.contiguous_format else torch.contiguous_format)
+    other.restore(state)
+    for _ in range(2):
+        for descent, model in ((own, models[0]), (other, models[1])):
+            descent.step([lambda m=model: m(x).square().mean()])
+    for one, two in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.allclose(one, two, rtol=1e-5, atol=1e-7)
+
+
+def test_an_optimizer_that_is_not_fused_may_take_all_tensors_together():
+    """``fused=False`` would make torch go tensor by tensor on a GPU too; it decides by itself where neither is given."""
+    for optimizer in ("adam", "sgd"):
+        for read_every, fused in ((1, None), (20, True)):
+            descent = Descent(net(), config(optimizer=optimizer, read_every=read_every), choose_precision(CPU), 10)
+            assert {(group["fused"], group["foreach"]) for group in descent.optimizer.param_groups} == {(fused, None)}
+
+
+def test_the_generator_of_the_gpu_that_trains_is_the_one_that_is_kept(monkeypatch):
+    """Decisions only: there is no second GPU here."""
+    asked, model = [], nn.Linear(1, 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.zeros(16))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: asked.append(device))
+    for name in ("cuda:1", "cpu"):
+        restore(capture(model, torch.device(name)), model, torch.device(name))
+    assert [str(device) for device in asked] == ["cuda:1", "cuda:1", "cuda", "cuda"]
+
+
+def test_images_of_losses_that_nobody_read_are_not_kept(tmp_path):
+    one = stepper(net(), DecodedPairs(facades(tmp_path)))
+    array = np.random.default_rng(0).random((2, 3, 24, 24), dtype=np.float32)
+    kept = weakref.ref(array)
+    batch = Batch(torch.from_numpy(array), torch.zeros(2, 24, 24, dtype=torch.int64), ["a", "b"], [(24, 24)] * 2, 2 * 24 * 24)
+    one.step(batch, 0)
+    del batch, array
+    assert kept() is None and one.read()[0][1] == 2
 
 
 # -- runs ---------------------------------------------------------------------------------------------
@@ -344,6 +439,66 @@ def test_one_image_that_does_not_fit_ends_with_batch_size_and_advice(tmp_path):
     assert (tmp_path / "out" / "resume.pt").exists()
 
 
+def test_what_did_not_fit_is_gone_before_the_run_is_saved(tmp_path, monkeypatch):
+    seen = []
+
+    class Hoarding(Fragile):
+        def forward(self, x):
+            features = self.inner[0](x)
+            if self.training:
+                seen.append(weakref.ref(features))
+                raise self.error
+            return self.inner(x)
+
+    write = segkit.training.run.save_resume
+    monkeypatch.setattr(segkit.training.run, "save_resume", lambda path, state: (seen.append([r() for r in seen]), write(path, state)))
+    with pytest.raises(TrainingError, match="The run is saved in epoch 1, before batch 0"):
+        run(tmp_path, tmp_path / "out", Hoarding(10), batch_size=1)
+    assert seen[-1] == [None]
+
+
+def test_no_memory_for_saving_either_hides_the_first_reason_from_nobody(tmp_path, monkeypatch):
+    def full(path, state):
+        raise torch.OutOfMemoryError("CUDA out of memory, again")
+
+    monkeypatch.setattr(segkit.training.run, "save_resume", full)
+    with pytest.raises(TrainingError) as caught:
+        run(tmp_path, tmp_path / "out", Fragile(10), batch_size=4)
+    text = str(caught.value)
+    assert "Out of memory on cpu with 4 images of" in text and "--set crop=" in text
+    assert "in epoch 1, before batch 0, and could not be saved there (CUDA out of memory, again)" in text
+
+
+@pytest.mark.parametrize("cache", ["off", "auto"])
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory."), EvaluationError("no scores"), None])
+def test_scores_that_fail_once_cost_nothing_but_themselves(tmp_path, cache, error):
+    """In epoch 2, with epoch 1's weights in memory only. None: the network has no memory for an image."""
+    _, expected = run(tmp_path, tmp_path / "whole", cache=cache)
+    model = net()
+    scoring = {"done": 0}
+
+    def failing(hist):
+        scoring["done"] += 1
+        if scoring["done"] == 3 and error is not None:
+            raise error
+        return scores(hist)
+
+    def full(module, x):
+        if error is None and not module.training and scoring["done"] == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    handle = model.register_forward_pre_hook(full)
+    options = {"out": tmp_path / "out", "device": "cpu", "confusion_matrix": confusion_matrix, "progress": False}
+    with pytest.raises(TrainingError, match=r"The run is saved in epoch 2, before its scores; put that right"):
+        fit(model, facades(tmp_path), facades(tmp_path, 3, start=9), config=config(cache=cache), scores=failing, **options)
+    handle.remove()
+    assert scoring["done"] == (2 if error is None else 3)
+    _, history = run(tmp_path, tmp_path / "out", resume=True, cache=cache)
+    assert comparable(history) == comparable(expected)
+    kept, other = (load_file(tmp_path / folder / "best.safetensors") for folder in ("whole", "out"))
+    assert all(torch.equal(value, other[name]) for name, value in kept.items())
+
+
 def test_memory_for_the_optimizer_is_not_sought_in_smaller_batches(tmp_path, monkeypatch):
     pairs = DecodedPairs(facades(tmp_path))
     one = stepper(net(), pairs)
@@ -359,6 +514,16 @@ def test_memory_for_the_optimizer_is_not_sought_in_smaller_batches(tmp_path, mon
 
 def test_other_errors_are_no_lack_of_memory():
     assert means_out_of_memory(MemoryError()) and means_out_of_memory(RuntimeError("CUDA error: out of memory"))
+    for text in (
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "GET was unable to find an engine to execute this computation",
+        "FIND was unable to find an engine to execute this computation",
+        "Unable to find a valid cuDNN algorithm to run convolution",
+        "[enforce fail at alloc_cpu.cpp:117] data. DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.",
+    ):
+        assert means_out_of_memory(RuntimeError(text)) and not means_out_of_memory(ValueError(text))
+    assert not means_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_BAD_PARAM"))
     assert not means_out_of_memory(RuntimeError("shape mismatch")) and not means_out_of_memory(ValueError("out of memory"))
 
 
