@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from autograder.asking import PIXELS_AT_ONCE, Manner, Picture, ask_all
 from autograder.checking import CannotGrade, Grading
 from autograder.retraining import retrained_in_words, retrained_network
 from autograder.rubric import round_down
-from autograder.run import GateData
+from autograder.run import GateData, Run
 from autograder.student import Student
 from segkit.subject import StudentError
 
-__all__ = ["asked_pictures", "gate_points_lost", "near_a_step", "predictions"]
+__all__ = ["asked_pictures", "gate_points_lost", "grained", "mirrored", "near_a_step", "predictions"]
 
 FACTS = "facts of the measurement"  # kept beside the label maps; no picture has this name
+GRAIN = 200  # one of so many values is changed
 CROWDED = 0.05  # share of a GPU's memory that others may hold before a lack of it is no longer the student's
 
 
@@ -30,8 +32,26 @@ def mirrored(grading: Grading, name: str) -> bool:
     return bool(grading.seeds.digest("mirror", name)[0] & 1)
 
 
+def grained(grading: Grading, name: str, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A picture of which one value in 200 lies about a grey level nearer to its mean: nobody knows its hash beforehand.
+
+    A network does not feel it: a JPEG loses more. Fixed per course, as the mirroring is.
+
+    Args:
+        grading: Whose seeds draw the values.
+        name: Of the picture.
+        image: (C, H, W), float32, normalised: its spread is some 60 grey levels.
+    """
+    random = grading.seeds.generator("grain", name)
+    changed = image.flatten()
+    places = random.integers(0, changed.size, max(1, changed.size // GRAIN))
+    values = changed[places]
+    changed[places] = values + np.where(values < image.mean(), 1, -1).astype(np.float32) * image.std() / 60
+    return changed.reshape(image.shape)
+
+
 def asked_pictures(grading: Grading) -> Iterator[tuple[str, NDArray[np.float32], bool]]:
-    """The pictures of the gate as the network gets them: name, input (3, H, W), whether it is mirrored.
+    """The pictures of the gate as the network gets them: name, input (3, H, W), grained, whether it is mirrored.
 
     Raises:
         CannotGrade: There are none.
@@ -41,8 +61,15 @@ def asked_pictures(grading: Grading) -> Iterator[tuple[str, NDArray[np.float32],
 
 
 def _asked_picture(grading: Grading, name: str) -> NDArray[np.float32]:
-    image = _data(grading).load(name)[1]
+    data = _data(grading)
+    image = grained(grading, name, data.image(name) if data.image else data.load(name)[1])
     return image[:, :, ::-1] if mirrored(grading, name) else image
+
+
+def _asked_label(grading: Grading, name: str) -> NDArray[np.int64] | None:
+    """The label (H, W) that belongs to a picture as it is asked, or None where no labels are read."""
+    label = _data(grading).load(name)[2]
+    return label[:, ::-1] if label is not None and mirrored(grading, name) else label
 
 
 def _data(grading: Grading) -> GateData:
@@ -111,18 +138,37 @@ def _measure(
     key = "gate-" + hashlib.sha256("\0".join(key_parts).encode()).hexdigest()[:32]
 
     def predict() -> dict[str, NDArray[np.uint8]]:
-        with run.gate_turn():
-            before = gpus.memory() if run.uses_gpu else None
-            with student.at_the_gate() as behind:
-                found = _not_for_want_of_memory(before, lambda: _predict_all(behind, grading, class_name, checkpoint_name, precision))
-            if left := gpus.memory_left_behind(before):
-                student.notes.append(f"{grading.check.id}: {left / 2**20:.0f} MiB of the GPU were not free again after the gate.")
+        with run.gate_turn(), student.at_the_gate() as behind:
+            _start(behind, run)  # imports torch, for seconds in which another gate may have the GPU
+            with run.gpu_turn():
+                before = gpus.memory() if run.uses_gpu else None
+                try:
+                    found = _not_for_want_of_memory(before, lambda: _predict_all(behind, grading, class_name, checkpoint_name, precision))
+                finally:
+                    behind.subject.close()  # the GPU is handed on empty
+                if left := gpus.memory_left_behind(before):
+                    student.notes.append(f"{grading.check.id}: {left / 2**20:.0f} MiB of the GPU were not free again after the gate.")
             return found
 
     found = run.gate_cache.once(key, predict)
     if (facts := found.pop(FACTS, None)) is not None:
         student.notes.append(f"{grading.check.id}: {_told(json.loads(facts.tobytes()))}.")
     return found
+
+
+def _start(student: Student, run: Run) -> None:
+    """Start the gate's worker with a question that runs nothing of the student's and takes nothing of the GPU.
+
+    Raises:
+        CannotGrade: The gate is to be measured on a GPU, and the worker finds none.
+    """
+    student.peak_bytes()
+    if run.uses_gpu and student.device != "cuda":
+        raise CannotGrade(
+            f"The gate was to be measured on {gpus.gpu_name()}, but PyTorch found no CUDA GPU in the worker. Look at the device files "
+            "/dev/nvidia* and at CUDA_VISIBLE_DEVICES, or grade with --device cpu.",
+            "grader.fault",
+        )
 
 
 def _told(facts: dict[str, Any]) -> str:
@@ -156,9 +202,9 @@ def _predict_all(
     else:
         handle = _load(student, class_name, checkpoint_name)
     started = time.monotonic()
-    gpu = student.device == "cuda"
+    gpu, size = student.device == "cuda", data.size
     pictures = [
-        Picture(name, data.size(name) if gpu and data.size else None, lambda name=name: _asked_picture(grading, name))
+        Picture(name, size(name) if gpu and size else None, partial(_asked_picture, grading, name), partial(_asked_label, grading, name))
         for name in data.names
     ]
 

@@ -1,14 +1,17 @@
 """The GPU as the judge sees it: its name, its memory, and who may use it. Asked of the driver; torch would take hold of it."""
 
 import ctypes
+import os
+import re
 import time
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Memory", "gpu_name", "lock_file", "memory", "memory_left_behind"]
+__all__ = ["Memory", "gpu_name", "lock_file", "memory", "memory_left_behind", "visible_gpu"]
 
 DEVICES = Path("/dev")
+NAMED = re.compile(r"\d{1,3}|GPU-[0-9A-Fa-f-]{1,64}|MIG-(GPU-)?[0-9A-Fa-f-]{1,64}(/\d{1,3}/\d{1,3})?", re.ASCII)  # of CUDA_VISIBLE_DEVICES
 SLACK = 64 * 2**20  # bytes that may come and go on a GPU without anybody's doing
 PATIENCE = 10.0  # seconds in which the driver takes back the memory of a process that ended
 
@@ -24,22 +27,42 @@ class _NvmlMemory(ctypes.Structure):
     _fields_ = [("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong)]
 
 
+def visible_gpu() -> str | None:
+    """The GPU that CUDA_VISIBLE_DEVICES names first: its number or UUID; None where it names none.
+
+    A number counts as ``nvidia-smi`` does. CUDA does too where all GPUs are of one model, or with CUDA_DEVICE_ORDER=PCI_BUS_ID.
+    """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    return first if NAMED.fullmatch(first) else None
+
+
+def _gpu() -> tuple[ctypes.CDLL, ctypes.c_void_p] | None:
+    """The driver's own library, and its handle of the GPU that gates are measured on; None where it knows none."""
+    return _found(visible_gpu() or "0")
+
+
 @cache
-def _first_gpu() -> tuple[ctypes.CDLL, ctypes.c_void_p] | None:
-    """The driver's own library, and its handle of the first GPU; None where there is none."""
+def _found(named: str) -> tuple[ctypes.CDLL, ctypes.c_void_p] | None:
+    library, handle = _library(), ctypes.c_void_p()
+    if library is None or library.nvmlInit_v2():
+        return None
+    if named.isdigit():
+        failed = library.nvmlDeviceGetHandleByIndex_v2(int(named), ctypes.byref(handle))
+    else:
+        failed = library.nvmlDeviceGetHandleByUUID(named.encode(), ctypes.byref(handle))
+    return None if failed else (library, handle)
+
+
+def _library() -> ctypes.CDLL | None:
     try:
-        library = ctypes.CDLL("libnvidia-ml.so.1")
+        return ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
         return None
-    handle = ctypes.c_void_p()
-    if library.nvmlInit_v2() or library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(handle)):
-        return None
-    return library, handle
 
 
 def gpu_name() -> str:
     """Name of the GPU that gates are measured on."""
-    found, text = _first_gpu(), ctypes.create_string_buffer(96)
+    found, text = _gpu(), ctypes.create_string_buffer(96)
     if found is None or found[0].nvmlDeviceGetName(found[1], text, len(text)):
         return "GPU"
     return text.value.decode("utf-8", "replace").strip() or "GPU"
@@ -47,7 +70,7 @@ def gpu_name() -> str:
 
 def memory() -> Memory | None:
     """Memory of the GPU, of all programs; None where the driver does not say."""
-    found, numbers = _first_gpu(), _NvmlMemory()
+    found, numbers = _gpu(), _NvmlMemory()
     if found is None or found[0].nvmlDeviceGetMemoryInfo(found[1], ctypes.byref(numbers)):
         return None
     return Memory(numbers.used, numbers.total)
@@ -59,8 +82,12 @@ def lock_file(folder: Path) -> Path:
     Args:
         folder: Of the run; a file in it is taken where the GPU has no device file.
     """
-    nodes = [path for path in DEVICES.glob("nvidia[0-9]*") if path.name[6:].isdigit()]
-    return min(nodes, key=lambda path: int(path.name[6:]), default=folder / "gpu.lock")
+    nodes = {int(path.name[6:]): path for path in DEVICES.glob("nvidia[0-9]*") if path.name[6:].isdigit()}
+    found, minor, named = _gpu(), ctypes.c_uint(), visible_gpu() or ""
+    if found is not None and not found[0].nvmlDeviceGetMinorNumber(found[1], ctypes.byref(minor)) and minor.value in nodes:
+        return nodes[minor.value]
+    wanted = int(named) if named.isdigit() and int(named) in nodes else min(nodes, default=None)
+    return folder / "gpu.lock" if wanted is None else nodes[wanted]
 
 
 def memory_left_behind(before: Memory | None) -> int:

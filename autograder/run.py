@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,7 @@ class GateData:
             labels are not read).
         digest: Hash of the names and files.
         size: Name -> (H, W) without reading the pixels, or None where that is not known.
+        image: Name -> the network input alone, no label read, or None where only ``load`` gives it.
     """
 
     source: str
@@ -87,6 +88,7 @@ class GateData:
     load: Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
     digest: str
     size: Callable[[str], tuple[int, int]] | None = None
+    image: Callable[[str], np.ndarray] | None = None
 
 
 class Run:
@@ -111,6 +113,8 @@ class Run:
         if unknown:
             known = ", ".join(self.rubric.checks)
             raise RubricError(f"There is no check {', '.join(map(repr, unknown))} in {self.assignment.name}. Known: {known}.")
+        if settings.device == "cuda" and not _gpu_is_there():
+            raise RubricError("--device cuda: PyTorch finds no CUDA GPU here. Give --device cpu, or auto to take a GPU where there is one.")
         self.isolation = best_level(settings.isolation)
         self.seeds = Seeds(settings.secret or course_secret())
         self.cache = ArrayCache(folder / "cache")
@@ -183,9 +187,16 @@ class Run:
             self.data_problem = f"the assignment {self.assignment.name} has none"
             return
         try:
-            self.data = open_data(self.settings.gate_data or self.settings.data, self.rubric, bool(self.settings.gate_data))
+            self.data = self._opened(open_data)
         except (OSError, ValueError, LookupError) as error:
             self.data_problem = str(error)
+            return
+        if self.settings.labels and self.data.image is None and (open_pictures := self.assignment.hook("open_pictures")):
+            pictures = cache(lambda: self._opened(open_pictures))  # not before a gate asks: the files are hashed once more
+            self.data.image = lambda name: pictures().load(name)[1]
+
+    def _opened(self, hook: Callable[..., GateData]) -> GateData:
+        return hook(self.settings.gate_data or self.settings.data, self.rubric, bool(self.settings.gate_data))
 
     @cached_property
     def weight_index(self) -> dict[str, tuple[int, list[int]]]:
@@ -209,9 +220,14 @@ class Run:
 
     @contextmanager
     def gate_turn(self) -> Iterator[None]:
-        """Wait until a gate may be measured beside those that are (see ``autograder.batch.memory``); on a GPU there is but one."""
-        device = [lock_file(self.folder)] if self.uses_gpu else []
-        with one_of(sorted((self.folder / "gates").glob("*"))), one_of(device):
+        """Wait until a gate may be measured beside those that are (see ``autograder.batch.memory``)."""
+        with one_of(sorted((self.folder / "gates").glob("*"))):
+            yield
+
+    @contextmanager
+    def gpu_turn(self) -> Iterator[None]:
+        """Wait until nobody else measures on the GPU; on a CPU there is nothing to wait for. Within ``gate_turn``."""
+        with one_of([lock_file(self.folder)] if self.uses_gpu else []):
             yield
 
     def worker_settings(self) -> WorkerSettings:

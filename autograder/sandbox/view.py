@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autograder.gpus import visible_gpu
+
 __all__ = ["IsolationError", "Limits", "Room", "devices", "environment", "open_to_all", "python_folders", "visible"]
 
 PACKAGES = Path(__file__).resolve().parents[2]
@@ -57,8 +59,12 @@ class Room:
 
 
 def environment(room: Room) -> dict[str, str]:
-    """The worker's whole environment."""
-    return {
+    """The worker's whole environment; with a GPU, which one it is."""
+    gpu = visible_gpu() if room.gpu else None
+    order = os.environ.get("CUDA_DEVICE_ORDER", "")
+    named = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+    ordered = {"CUDA_DEVICE_ORDER": order} if room.gpu and order in ("FASTEST_FIRST", "PCI_BUS_ID") else {}
+    return named | ordered | {
         "HOME": str(room.scratch), "TMPDIR": str(room.scratch), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "PYTHONHASHSEED": "0", "MPLBACKEND": "Agg",
         "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "SEGKIT_WORKER": "1",

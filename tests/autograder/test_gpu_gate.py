@@ -3,18 +3,24 @@
 import multiprocessing
 import threading
 import time
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny import NET, InProcess, open_run, weights, write_submission
+from click.testing import CliRunner
+from tiny import NET, TINY, InProcess, open_run, weights, write_submission
 
 from autograder import asking, gpus, grade
 from autograder.asking import PLAIN, Manner, Picture, ask_all
+from autograder.cli import main
 from autograder.gates import near_a_step
 from autograder.gpus import Memory
 from autograder.grade import grade_path
+from autograder.rubric import RubricError
+from autograder.sandbox.view import Room, environment
 from segkit.checkpoints import save_checkpoint
 from segkit.subject import LocalSubject, StudentError
 
@@ -46,12 +52,13 @@ class Network:
         return labels
 
 
-def pictures(sizes):
+def pictures(sizes, labelled=True):
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 12, (3, *size)).astype(np.float32) for size in sizes]
     names = [f"p{number}" for number in range(len(sizes))]
     expected = {name: image[0].astype(np.uint8) for name, image in zip(names, images, strict=True)}
-    return [Picture(n, i.shape[1:], lambda i=i: i) for n, i in zip(names, images, strict=True)], expected
+    label_of = expected.get if labelled else lambda name: None
+    return [Picture(n, i.shape[1:], partial(lambda i: i, i), partial(label_of, n)) for n, i in zip(names, images, strict=True)], expected
 
 
 SIZES = [(10, 10), (9, 4), (10, 10), (10, 10), (10, 10), (9, 4), (20, 30), (10, 10)] + [(5, 5)] * 9
@@ -84,6 +91,66 @@ def test_16_bits_that_change_labels_are_not_used():
     found, manner = ask_all(network, "net", asked, FAST)
     assert manner == Manner(400, "float32") and same(found, expected)
     assert [count for count, precision in network.asked if precision == "bfloat16"] == [9]
+
+
+class Rare(Network):
+    """A network for pictures of 0 and a few 1; 16 bits move as many of the few as they are told, and no others."""
+
+    def __init__(self, lost, gained=0):
+        super().__init__()
+        self.lost, self.gained = lost, gained
+
+    def predict(self, handle, x, precision="float32"):
+        labels = super().predict(handle, x, precision)
+        if precision == "bfloat16":
+            flat, (few,) = labels.reshape(-1), np.nonzero(labels.reshape(-1) == 1)
+            flat[few[: self.lost]], flat[few[-1] + 1 : few[-1] + 1 + self.gained] = 0, 1
+        return labels
+
+
+def rare_pictures(labelled=True):
+    """Four pictures of 200 x 200 with 40 dots each in a row; the labels know half of them."""
+    images = np.zeros((4, 3, 200, 200), np.float32)
+    images[:, 0, 100, :40] = 1
+    labels = images[:, 0].astype(np.int64)
+    labels[:, 100, 20:40] = 0
+    return [Picture(f"p{n}", (200, 200), partial(lambda i: i, i), partial(lambda y: y if labelled else None, y))
+            for n, (i, y) in enumerate(zip(images, labels, strict=True))]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lost", "gained", "labelled", "used"), [
+    (0, 0, True, "bfloat16"),
+    # 16 of 160 000 pixels are 0.01 %, but the IoU of the dots was 80 / 160: 64 / 160 moves the mean by 0.05, 80 / 176 by 0.02
+    (16, 0, True, "float32"), (0, 16, True, "float32"),
+    (0, 0, False, "bfloat16"), (1, 0, False, "float32"),  # without labels one dot is 1 / 160, half of it 0.003
+])  # fmt: skip
+def test_16_bits_that_change_the_mean_iou_of_a_rare_class_are_not_used(lost, gained, labelled, used):
+    network = Rare(lost, gained)
+    _, manner = ask_all(network, "net", rare_pictures(labelled), Manner(2**20, "bfloat16"))
+    assert manner == Manner(2**20, used) and (4, "bfloat16") in network.asked
+
+
+def test_moves_that_no_label_feels_do_not_count_where_there_are_labels():
+    """By hand: one more wrong and one fewer; 80 of 160 stays 80 of 160 when a wrong dot moves next door."""
+    singles = np.stack([picture.load()[0].astype(np.uint8) for picture in rare_pictures()])
+    labels = [picture.label() for picture in rare_pictures()]
+    moved = singles.copy()
+    moved[0, 100, 39], moved[0, 100, 40] = 0, 1
+    assert asking._mean_iou_moved(moved, singles, labels) == 0
+    assert asking._mean_iou_moved(moved, singles, [None] * 4) == pytest.approx((2 / 161 + 2 / 160001) / 2, rel=0.01)
+
+
+def test_without_labels_the_difference_is_bounded_for_every_labelling():
+    rng = np.random.default_rng(3)
+    one = rng.integers(0, 4, (2, 30, 30)).astype(np.uint8)
+    other = np.where(rng.random(one.shape) < 0.05, rng.integers(0, 4, one.shape), one).astype(np.uint8)
+    bound = asking._mean_iou_moved(one, other, [None, None])
+    assert all(asking._mean_iou_moved(one, other, list(rng.integers(0, 4, one.shape))) <= bound for _ in range(200))
+
+
+def test_pixels_that_are_not_labelled_count_for_nothing():
+    labels = [np.full((5, 5), 255)]
+    assert asking._mean_iou_moved(np.zeros((1, 5, 5), np.uint8), np.ones((1, 5, 5), np.uint8), labels) == 0
 
 
 @pytest.mark.parametrize("network", [Network(mixes=True), Network(fails="code.raises"), Network(fails="code.memory")])
@@ -236,6 +303,9 @@ def gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(gpus, "memory", lambda: said["memory"])
     monkeypatch.setattr(gpus, "gpu_name", lambda: "Made-up 9000")
     monkeypatch.setattr("autograder.run.gpu_name", lambda: "Made-up 9000")
+    monkeypatch.setattr("autograder.run._gpu_is_there", lambda: True)
+    monkeypatch.setattr(gpus, "_library", lambda: None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(gpus, "PATIENCE", 0.3)
     monkeypatch.setattr(grade, "RemoteSubject", OnGpu)
     OnGpu.half = []
@@ -297,6 +367,106 @@ def test_no_room_is_the_students_fault_only_where_the_gpu_was_free(gpu, tmp_path
         assert check["cause"] == "grader.memory" and "60.0 of its 100.0 GiB" in check["message"] and "--device cpu" in check["message"]
 
 
+def test_a_gpu_that_is_asked_for_and_not_there_is_said_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(RubricError, match="--device cuda: PyTorch finds no CUDA GPU here"):
+        open_run(tmp_path / "out", device="cuda")
+    (tmp_path / "alice").mkdir()
+    told = CliRunner().invoke(main, ["grade", str(tmp_path / "alice"), "--out", str(tmp_path / "o"), "--assignment", str(TINY),
+                                     "--data", "drawn", "--device", "cuda"])  # fmt: skip
+    assert told.exit_code == 2 and "Give --device cpu" in told.output and "Traceback" not in told.output
+
+
+def test_a_worker_without_the_gpu_is_not_taken_for_one_with_it(gpu, tmp_path, monkeypatch):
+    """CUDA may be there for the judge and not behind the wall; what the CPU computes must not be kept under the GPU's name."""
+    monkeypatch.setattr(OnGpu, "device", property(lambda self: "cpu", lambda self, value: None))
+    check = graded(tmp_path)["checks"][0]
+    assert (check["status"], check["points"], check["cause"]) == ("could_not_grade", None, "grader.fault")
+    assert "to be measured on Made-up 9000, but PyTorch found no CUDA GPU in the worker" in check["message"]
+    assert not OnGpu.half and not list((tmp_path / "out" / ".gates").glob("gate-*.npz"))
+
+
+def test_a_worker_is_started_before_the_gpu_is_taken_and_ended_before_it_is_handed_on(gpu, tmp_path, monkeypatch):
+    events = []
+
+    @contextmanager
+    def turn(run):
+        events.append("taken")
+        yield
+        events.append("handed on")
+
+    monkeypatch.setattr("autograder.run.Run.gpu_turn", turn)
+    monkeypatch.setattr(OnGpu, "peak_bytes", lambda self: events.append("asked") or 0)
+    monkeypatch.setattr(OnGpu, "close", lambda self: events.append("ended") if self.settings.gpu else None)
+    graded(tmp_path)
+    assert events == ["asked", "taken", "asked", "ended", "handed on"]
+
+
+def test_labels_are_not_decoded_where_only_pictures_are_asked(tmp_path, monkeypatch):
+    with open_run(tmp_path / "out", only=("net.accuracy",)) as run:
+        expected = {name: run.data.load(name)[1] for name in run.data.names}
+        monkeypatch.setattr(run.data, "load", lambda name: pytest.fail("the label was read"))
+        assert all(np.array_equal(run.data.image(name), expected[name]) for name in run.data.names)
+
+
+@pytest.mark.parametrize(("value", "named"), [
+    ("2,0", "2"), ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"), (" 1 , 3", "1"),
+    ("MIG-8932f937-d72c-4106-c12f-20bd9faed9f6,1", "MIG-8932f937-d72c-4106-c12f-20bd9faed9f6"), ("MIG-GPU-89-f/1/0", "MIG-GPU-89-f/1/0"),
+    ("", None), ("-1", None), ("NoDevFiles", None), ("0;LD_PRELOAD=x", None), ("GPU-../../x", None), ("1\n2", None),
+])  # fmt: skip
+def test_the_worker_sees_the_gpu_that_the_judge_was_given(tmp_path, monkeypatch, value, named):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    inside = environment(Room(tmp_path, gpu=True))
+    assert inside.get("CUDA_VISIBLE_DEVICES") == named and inside["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert not [name for name in environment(Room(tmp_path)) if name.startswith("CUDA")]
+
+
+class Driver:
+    """NVIDIA's library with two GPUs, whose device files are numbered the other way round; answers as C does, 0 for success."""
+
+    def nvmlInit_v2(self):
+        return 0
+
+    def nvmlDeviceGetHandleByIndex_v2(self, index, handle):
+        handle._obj.value = index + 1 if index < 2 else None
+        return int(index >= 2)
+
+    def nvmlDeviceGetHandleByUUID(self, name, handle):
+        known = {b"GPU-aa": 1, b"GPU-bb": 2}
+        handle._obj.value = known.get(name)
+        return int(name not in known)
+
+    def nvmlDeviceGetName(self, handle, text, size):
+        text.value = f"GPU {handle.value}".encode()
+        return 0
+
+    def nvmlDeviceGetMinorNumber(self, handle, minor):
+        minor._obj.value = 2 - handle.value
+        return 0
+
+
+@pytest.mark.parametrize(("value", "name", "file"), [
+    (None, "GPU 1", "nvidia1"), ("0", "GPU 1", "nvidia1"), ("1,0", "GPU 2", "nvidia0"), ("GPU-bb", "GPU 2", "nvidia0"),
+    ("GPU-aa", "GPU 1", "nvidia1"), ("GPU-cc", "GPU", "nvidia0"),  # not known to the driver: no other GPU's name
+])  # fmt: skip
+def test_the_gpu_that_is_named_and_locked_is_the_one_that_is_used(tmp_path, monkeypatch, value, name, file):
+    gpus._found.cache_clear()
+    (tmp_path / "nvidia0").touch(), (tmp_path / "nvidia1").touch()
+    monkeypatch.setattr(gpus, "DEVICES", tmp_path)
+    monkeypatch.setattr(gpus, "_library", Driver)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value) if value else monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert (gpus.gpu_name(), gpus.lock_file(tmp_path).name) == (name, file)
+    gpus._found.cache_clear()
+
+
+@pytest.mark.parametrize(("value", "file"), [("1", "nvidia1"), ("7", "nvidia0"), ("GPU-aa", "nvidia0")])
+def test_without_a_driver_to_ask_the_number_tells_the_device_file(gpu, tmp_path, monkeypatch, value, file):
+    gpus._found.cache_clear()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert gpus.lock_file(tmp_path).name == file
+
+
 def test_the_first_device_file_is_what_is_locked(gpu, tmp_path):
     assert gpus.lock_file(tmp_path).name == "nvidia0"
     (tmp_path / "dev" / "nvidia0").unlink()
@@ -307,7 +477,7 @@ def test_the_first_device_file_is_what_is_locked(gpu, tmp_path):
 
 def hold(out, devices, seconds, told):
     gpus.DEVICES = devices
-    with open_run(out, device="cuda") as run, run.gate_turn():
+    with open_run(out, device="cuda") as run, run.gate_turn(), run.gpu_turn():
         told.put(("begin", time.monotonic()))
         time.sleep(seconds)
         told.put(("end", time.monotonic()))
@@ -327,11 +497,11 @@ def test_two_runs_never_measure_on_one_gpu_at_once(gpu, tmp_path):
 
 
 def test_a_cpu_gate_waits_for_no_gpu(gpu, tmp_path):
-    with open_run(tmp_path / "a", device="cuda") as first, open_run(tmp_path / "b", device="cpu") as second, first.gate_turn():
+    with open_run(tmp_path / "a", device="cuda") as first, open_run(tmp_path / "b", device="cpu") as second, first.gpu_turn():
         entered = threading.Event()
 
         def enter():
-            with second.gate_turn():
+            with second.gate_turn(), second.gpu_turn():
                 entered.set()
 
         threading.Thread(target=enter, daemon=True).start()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny import DOUBLE, NET, SECRET, InProcess, cell, grade, notebook, open_run, weights, write_submission
 
-from autograder.gates import _predict_all, mirrored
+from autograder.gates import _predict_all, grained, mirrored
 from autograder.grade import grade_path
 from autograder.result_schema import validate
 from autograder.run import Run
@@ -184,8 +184,28 @@ def test_pictures_are_asked_mirrored_as_the_seed_says_and_answers_are_turned_bac
     found = _predict_all(Recorder(), Grading, "DotNet", "dots")
     for flip, name, image in zip(flips, run.data.names, Recorder.asked, strict=True):
         _, picture, label = run.data.load(name)
-        assert np.array_equal(image, picture[:, :, ::-1] if flip else picture)
+        shown = grained(Grading, name, picture)
+        assert np.array_equal(image, shown[:, :, ::-1] if flip else shown)
         assert np.array_equal(found[name], label)
+
+
+def test_no_picture_of_a_gate_is_asked_as_it_lies_on_the_disk_and_its_change_cannot_be_seen():
+    class Grading:
+        seeds = Seeds(SECRET)
+
+    class OtherCourse:
+        seeds = Seeds("another secret")
+
+    picture = np.random.default_rng(0).uniform(-2, 2, (3, 40, 64)).astype(np.float32)
+    kept = picture.copy()
+    changed = grained(Grading, "a", picture)
+    step = np.abs(changed - picture)
+    assert np.array_equal(picture, kept) and changed.dtype == np.float32
+    assert 35 < (step > 0).sum() <= 3 * 40 * 64 // 200 and step.max() == pytest.approx(picture.std() / 60, rel=1e-3)
+    assert (np.abs(changed - picture.mean()) <= np.abs(picture - picture.mean()) + 0.01).all(), "no value leaves its range"
+    assert np.array_equal(changed, grained(Grading, "a", picture)), "the same for everybody in the course"
+    assert not np.array_equal(changed, grained(Grading, "b", picture))
+    assert not np.array_equal(changed, grained(OtherCourse, "a", picture))
 
 
 def test_predictions_are_reused_for_the_same_network_and_checkpoint_and_for_no_other(in_process, tmp_path):

@@ -13,6 +13,7 @@ from tiny import DOUBLE, NET, SECRET, TINY, open_run, weights, write_submission
 from autograder.assignment import open_assignment
 from autograder.assignments.fcn.prepare import open_data, open_pictures
 from autograder.cli import main
+from autograder.gates import grained
 from autograder.grade import grade_path
 from autograder.predictions.bundle import Answer, BundleError, Gate, read_bundle, writing
 from autograder.predictions.handover import Replay, facts_of
@@ -58,6 +59,7 @@ class Hand:
             maps = {}
             for name in run.data.names:
                 _, image, label = run.data.load(name)
+                image = grained(run, name, image)
                 maps[name] = (picture_hash(image[:, :, ::-1] if mirrored(run, name) else image), label.astype(np.uint8))
             network = submission.workbook.program(submission.workbook.find("DotNet")).digest
             self.gate = {"network": network, "sha256": submission.checkpoints["dots"].sha256, "pictures": maps}
@@ -128,7 +130,7 @@ def test_predictions_of_anything_else_could_not_be_graded_and_say_what_to_do(han
 def test_a_picture_predicted_unmirrored_where_it_is_asked_mirrored_is_seen(hand, tmp_path):
     with open_run(tmp_path / "z") as run:
         name = next(name for name in run.data.names if mirrored(run, name))
-        hand.gate["pictures"][name] = (picture_hash(run.data.load(name)[1]), hand.gate["pictures"][name][1])
+        hand.gate["pictures"][name] = (picture_hash(grained(run, name, run.data.load(name)[1])), hand.gate["pictures"][name][1])
     assert f"another picture {name} (other data, other mirroring" in hand.check()["message"]
 
 
