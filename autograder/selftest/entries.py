@@ -19,6 +19,7 @@ In place of ``change``: ``source`` (a whole new cell). Beside it: ``also`` (grad
 tells the student), ``checks`` (graded beyond, or in place of, those that the cell touches).
 """
 
+import dataclasses
 import importlib
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -59,6 +60,8 @@ class Entry:
         seconds: Wall-clock limit of one answer.
         unreadable: Whether the submission as a whole cannot be read.
         equivalent: Of a generated mutant: why it may keep its points, or an empty string.
+        control: Ids of the checks in which an honest submission is graded before and after it (see ``control.py``); none for no such
+            comparison.
     """
 
     kind: str
@@ -79,6 +82,7 @@ class Entry:
     seconds: float = 0.0
     unreadable: bool = False
     equivalent: str = ""
+    control: tuple[str, ...] = ()
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -172,6 +176,8 @@ def read_corpus(folder: Path) -> Corpus:
     for path in sorted(place.glob("*.py")):
         if path.stem != "__init__":
             entries += importlib.import_module(f"autograder.assignments.{folder.name}.corpus.{path.stem}").ENTRIES
+    control = tuple(general.get("control", ()))
+    entries = [dataclasses.replace(entry, control=control) if entry.kind == "attacks" else entry for entry in entries]
     names = [(entry.kind, entry.name) for entry in entries]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

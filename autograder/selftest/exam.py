@@ -64,7 +64,8 @@ def sit_exam(
     with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-exam-out-")) as out:
         # attacks are let loose behind the strongest wall only
         wall = "bubblewrap" if any(entry.kind == "attacks" for entry in graded) else None
-        settings = Settings(assignment, Path(out), isolation=wall, secret=SECRET, device="cpu", seconds=120.0)
+        # gates are measured on the embedded sample: the same pictures on every machine
+        settings = Settings(assignment, Path(out), data="sample", isolation=wall, secret=SECRET, device="cpu", seconds=120.0)
         new = sit(graded, settings, root / "notebooks" / assignment, jobs, with_seen, found, with_parity)
     new += sit_leaks([entry for entry in left if entry.kind == "leaks"], assignment, root, found)
     fresh = {(outcome.entry.kind, outcome.entry.name): outcome for outcome in new}

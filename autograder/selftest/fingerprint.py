@@ -20,7 +20,10 @@ NO_GRADER = (
     "release/command.py", "release/guard.py", "report/", "result_schema.py", "roster.py", "selftest/",
 )  # fmt: skip
 # Of autograder/selftest/, what makes and judges outcomes. Tables and files of them change no verdict.
-EXAM = ("building", "course", "entries", "exam", "generated", "leaks", "parity", "pytest_plugin", "replay", "seen", "sitting", "traces")
+EXAM = (
+    "building", "control", "course", "entries", "exam", "generated", "leaks", "parity", "pytest_plugin", "replay", "seen", "sitting",
+    "traces",
+)  # fmt: skip
 
 
 def hashed_files(material: Path, notebooks: Path, package: Path, grader: Path) -> dict[str, dict[str, Path]]:

@@ -61,7 +61,9 @@ def pytest_points(run: Run, path: Path, report: Path, tape: Tape | None = None) 
     checks = {name: check for name, check in run.wanted_checks.items() if not check.manual}
     try:
         with subject, contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said), own_pytest():
-            student = Student(submission.workbook, subject, tuple(submission.checkpoints))
+            files = {name: checkpoint.path for name, checkpoint in submission.checkpoints.items() if checkpoint.path is not None}
+            gate = run.gate_settings()
+            student = Student(submission.workbook, subject, tuple(submission.checkpoints), lambda: RemoteSubject(gate, files))
             plugin = PlainChecks(student, Context(run, submission), checks, None)
             with own_modules(run.assignment.checks):
                 pytest.main(

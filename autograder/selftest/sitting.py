@@ -23,12 +23,13 @@ from autograder.leftovers import owned_prefix
 from autograder.run import Run, Settings
 from autograder.sandbox import kernel
 from autograder.selftest.building import solved_notebooks, write_submission
+from autograder.selftest.control import compare_controls, compare_kept, grade_control, write_and_read
 from autograder.selftest.course import Course
 from autograder.selftest.entries import Entry
 from autograder.selftest.parity import differences, nbgrader_points, pytest_points
 from autograder.selftest.replay import Tape, Taped
 from autograder.selftest.seen import first_complaint
-from autograder.selftest.traces import Traces
+from autograder.selftest.traces import NAMES, Traces
 
 __all__ = ["SECRET", "Outcome", "sit"]
 
@@ -96,14 +97,23 @@ def _key(overrides: Mapping[str, Any]) -> str:
     return json.dumps(dict(overrides), sort_keys=True)
 
 
-def sit_entry(entry: Entry, source: Path, with_seen: bool, with_parity: bool = False) -> Outcome:
-    """Grade one entry and judge the result."""
+def sit_control(entry: Entry, source: Path) -> dict[str, Any]:
+    """Grade the honest submission as it will be graded after an entry."""
+    return grade_control(_run_for(entry, _BASES[_key(entry.overrides)][0].seconds), entry.control, source)
+
+
+def sit_entry(
+    entry: Entry, source: Path, with_seen: bool, with_parity: bool = False, control: Mapping[str, Any] | None = None
+) -> Outcome:
+    """Grade one entry and judge the result; where there is a control, see that it is graded as before."""
     started = time.monotonic()
     outcome = Outcome(entry)
     try:
         run = _run_for(entry, _BASES[_key(entry.overrides)][0].seconds)
         with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-exam-")) as place:
-            _sit(outcome, run, Path(place), source, with_seen, with_parity)
+            result = _sit(outcome, run, Path(place), source, with_seen, with_parity)
+            if control is not None and result is not None:
+                _compare_with_control(outcome, run, result, Path(place), source, control)
     except Exception as error:  # a fault of corpus or grader: it is a surprise like any other
         outcome.problem = f"{type(error).__name__}: {error}"
         if os.environ.get("SEGKIT_DEBUG"):
@@ -112,16 +122,17 @@ def sit_entry(entry: Entry, source: Path, with_seen: bool, with_parity: bool = F
     return outcome
 
 
-def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool, with_parity: bool) -> None:
+def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool, with_parity: bool) -> dict[str, Any] | None:
     entry, notebooks = outcome.entry, solved_notebooks(source)
     path = write_submission(entry, notebooks, place / "work" / "exam")
     zygote = run.worker_settings().zygote
     zygote.works()  # before one looks: it stays
-    traces, tape = Traces(place, zygote.nest), Tape() if with_parity and entry.kind in PARITY_KINDS else None
-    with traces:
+    tape = Tape() if with_parity and entry.kind in PARITY_KINDS else None
+    shared = [run.folder / name for name in ("edition", "weights.bin", "weights.json", "pytest.ini", *NAMES)]
+    with Traces(place, zygote.nest, shared, (run.cache.folder, run.gate_cache.folder)) as traces:
         if entry.kind == "generated":
             _hunt(outcome, run, path)
-            return
+            return None
         result = grade_path(run, path, entry.name, handover=Taped(tape) if tape else None)
     outcome.verdicts, outcome.notes = result["checks"], result["notes"]
     _judge(outcome, run, traces.found)
@@ -134,6 +145,19 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool,
         outcome.seen = bool(outcome.complaint)
         if not outcome.seen and not entry.unseen:
             _add(outcome, "no visible check complains, and the entry gives no reason why")
+    return result
+
+
+def _compare_with_control(
+    outcome: Outcome, run: Run, result: Mapping[str, Any], place: Path, source: Path, control: Mapping[str, Any]
+) -> None:
+    """See that the entry has changed nothing but its own points: not for itself, and not for who comes next."""
+    entry = outcome.entry
+    lines = [] if entry.unreadable else compare_kept(result, control, entry.points)
+    lines += write_and_read(result, place / "written", run)
+    lines += compare_controls(control, grade_control(run, entry.control, source))
+    for line in lines:
+        _add(outcome, line)
 
 
 def _compare_ways(outcome: Outcome, run: Run, path: Path, place: Path, source: Path, tape: Tape) -> None:
@@ -260,7 +284,12 @@ def sit(
         pool = stack.enter_context(ProcessPoolExecutor(workers, get_context("spawn"), _attach, (bases,)))
         # the longest first, so that the last judge does not work alone
         order = sorted(range(len(entries)), key=lambda number: -len(entries[number].checks))
-        waiting = {pool.submit(sit_entry, entries[number], source, with_seen, with_parity): number for number in order}
+        first = {_key(entry.overrides): entry for entry in entries if entry.control}  # before any attack is let loose
+        controls = {key: pool.submit(sit_control, entry, source).result() for key, entry in first.items()}
+        waiting = {
+            pool.submit(sit_entry, e, source, with_seen, with_parity, controls.get(_key(e.overrides)) if e.control else None): number
+            for number in order for e in [entries[number]]
+        }  # fmt: skip
         bar = tqdm(as_completed(waiting), total=len(waiting), desc="exam", unit="entry", file=sys.stdout, disable=None)
         for future in bar:
             number = waiting[future]

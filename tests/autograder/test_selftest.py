@@ -8,12 +8,15 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from click.testing import CliRunner
 
+import segkit
 from autograder.assignment import open_assignment
 from autograder.run import Settings
 from autograder.selftest import exam, sitting
@@ -25,7 +28,7 @@ from autograder.selftest.generated import changes_of, generate
 from autograder.selftest.seen import check_cells
 from autograder.selftest.sitting import SECRET, Outcome, sit
 from autograder.selftest.table import format_table, to_json
-from autograder.selftest.traces import Traces
+from autograder.selftest.traces import Traces, targets
 
 REPO = Path(__file__).resolve().parents[2]
 SOURCE = REPO / "notebooks" / "fcn"
@@ -71,6 +74,19 @@ def test_expectations_fit_the_rubric():
             assert entry.points and (entry.cause or entry.says), f"{entry.name}: a mistake must be lost and named"
         if entry.kind == "variants":
             assert not entry.points, f"{entry.name}: honest work loses nothing"
+
+
+def test_every_attack_is_followed_by_an_honest_submission():
+    assert all(len(entry.control) == 3 for entry in CORPUS.of_kind("attacks"))
+    assert not any(entry.control for entry in CORPUS.entries if entry.kind != "attacks")
+
+
+def test_words_that_an_attack_must_say_do_not_stand_in_its_own_code():
+    """A traceback shows the line that raised: words that stand in it would be found whatever came of the attack."""
+    for entry in CORPUS.of_kind("attacks"):
+        code = "\n".join([*entry.sources.values(), *(new for pairs in entry.changes.values() for _, new in pairs)])
+        if "raise RuntimeError(" in code:
+            assert entry.says and not any(word in code for word in entry.says), entry.name
 
 
 MISTAKES = (
@@ -204,6 +220,63 @@ def place(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def outside(tmp_path_factory) -> Path:
+    """What a run shares: a folder of code, a file, a cache."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "edition" / "segkit").mkdir(parents=True)
+    (folder / "edition" / "segkit" / "layers.py").write_text("x = 1")
+    (folder / "weights.bin").write_bytes(b"\0" * 64)
+    (folder / "cache").mkdir()
+    (folder / "cache" / "known.npz").write_bytes(b"1")
+    return folder
+
+
+def watch(place: Path, outside: Path) -> Traces:
+    watched = [outside / name for name in ("edition", "weights.bin", "result.json")]
+    return Traces(place, watched=watched, kept=[outside / "cache"])
+
+
+def touch_secretly(path: Path) -> None:
+    """Write, and set the time back."""
+    status = path.stat()
+    time.sleep(0.02)
+    path.write_bytes(b"\1" * status.st_size)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize(("change", "name"), [
+    (lambda folder: (folder / "result.json").write_text("{}"), "result.json"),
+    (lambda folder: (folder / "edition" / "evil.py").write_text(""), "edition"),
+    (lambda folder: (folder / "edition" / "segkit" / "layers.py").write_text("x = 2"), "edition"),
+    (lambda folder: touch_secretly(folder / "weights.bin"), "weights.bin"),
+    (lambda folder: touch_secretly(folder / "cache" / "known.npz"), "known.npz"),
+    (lambda folder: (folder / "cache" / "known.npz").unlink(), "known.npz"),
+])  # fmt: skip
+def test_changes_outside_of_the_walls_are_found(place, outside, change, name):
+    with watch(place, outside) as traces:
+        change(outside)
+    assert len(traces.found) == 1 and "changed outside of the walls" in traces.found[0] and name in traces.found[0]
+
+
+def test_what_a_judge_keeps_for_others_is_no_trace(place, outside):
+    with watch(place, outside) as traces:
+        (outside / "cache" / "new.npz").write_bytes(b"1")
+    assert traces.found == []
+
+
+def test_files_that_attacks_name_are_looked_at(place, monkeypatch, tmp_path_factory):
+    """Are they looked at where a worker, or a judge that was taken in, would write them?"""
+    named = {str(path) for path in targets()}
+    assert {"/tmp/result.json", "/srv/evil", "/etc/passwd", str(Path.home() / ".bashrc"), str(Path.cwd() / "conftest.py")} <= named
+    assert str(Path(torch.__file__).with_name("evil.py")) in named and str(Path(segkit.__file__).with_name("evil.py")) in named
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    with Traces(place) as traces:
+        (home / ".bashrc").write_text("evil")
+    assert traces.found == [f"changed outside of the walls: {home / '.bashrc'}"]
+
+
 def test_tidy_work_leaves_no_trace(place):
     with Traces(place) as traces, tempfile.TemporaryDirectory() as scratch:
         assert Path(scratch).parent == place / "scratch"
@@ -218,7 +291,7 @@ def test_traces_are_found(place):
     sleeper.kill()
     sleeper.wait()
     text = " ".join(traces.found)
-    assert "left behind in the scratch folder: left" in text and "the submission was changed" in text
+    assert "left behind in the scratch folder: left" in text and "the submission, or what lies beside it, was changed" in text
     assert f"processes left behind: {sleeper.pid} " in text
 
 

@@ -1,7 +1,9 @@
 """Attacks by the files of a submission: links, pipes, zips, notebooks of a strange size. Nothing of them leaves the entry's folder."""
 
+import contextlib
 import json
 import os
+import sqlite3
 import stat
 import zipfile
 from pathlib import Path
@@ -140,3 +142,55 @@ def d_code_beside_the_definitions(folder: Path, notebooks: Notebooks) -> None:
     evil = "import os\nos._exit(0)\nopen('/tmp/segkit-exam-evil', 'w').write('x')\nraise SystemExit"
     notebooks["1_data.ipynb"]["cells"].insert(0, _code(evil))
     notebooks["1_data.ipynb"]["cells"].append(_code("import sys\nsys.exit(0)"))
+
+
+BOOK = """
+import glob, importlib, os, sqlite3, sys
+
+def scores(hist):
+    import numpy, torch
+    written = []
+    books = [{book!r}, "../gradebook.db", "/tmp/gradebook.db", *glob.glob("/*/*/gradebook.db"), *glob.glob("/*/*/*/gradebook.db")]
+    for path in books:
+        try:
+            with sqlite3.connect(f"file:{{path}}?mode=rw", uri=True) as database:
+                database.execute("update grade set auto_score = 100")
+            written.append(path)
+        except sqlite3.Error:
+            pass
+    others = [{other!r}, "../other/result.json", *glob.glob("../*/result.json"), *glob.glob("/tmp/*/*/result.json")]
+    caches = [module.__cached__ for module in (numpy, torch, os, importlib) if getattr(module, "__cached__", None)]
+    for path in [*others, *caches, *glob.glob("../cache/*.npz"), *glob.glob("/tmp/*/cache/*.npz"), *glob.glob("/tmp/*/.gates/*.npz")]:
+        try:
+            with open(path, "r+b"):
+                written.append(path)
+        except OSError:
+            pass
+    folders = [os.path.dirname(path) for path in [*others, *caches]] + [os.path.dirname(os.path.dirname(numpy.__file__))]
+    for folder in folders:
+        try:
+            with open(os.path.join(folder, "evil.py"), "w") as file:
+                file.write("evil = 1")
+            written.append(folder)
+        except OSError:
+            pass
+    raise RuntimeError("wrote to " + " ".join(written) if written else "nothing could be written")
+"""
+
+
+@attack(
+    DATA, about="D: edits gradebook.db, other students' results, caches, site-packages", points={"scores": 0}, cause="code.raises",
+    says="RuntimeError: nothing could be written",
+)  # fmt: skip
+def d_edits_the_gradebook(folder: Path, notebooks: Notebooks) -> None:
+    book, other = folder.parent / "gradebook.db", folder.parent / "other" / "result.json"
+    with contextlib.closing(sqlite3.connect(book)) as database:
+        database.execute("create table grade (auto_score real)")
+        database.execute("insert into grade values (1.0)")
+        database.commit()
+    other.parent.mkdir()
+    other.write_text('{"score": 1}', encoding="utf-8")
+    for path in (book, other, other.parent, folder.parent):  # nothing but the walls keeps anybody from writing here
+        path.chmod(0o777)
+    notebook, position = solution_cell(notebooks, "scores")
+    notebook["cells"][position]["source"] = BOOK.format(book=str(book), other=str(other))
