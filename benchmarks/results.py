@@ -1,0 +1,239 @@
+"""The results page: ``python benchmarks/results.py --data CMP_ROOT --plan gpu`` (an evening's laptop: ``--plan cpu``).
+
+Trains the networks on real facades by the commands that anybody would give, scores each on the test facades, and writes
+``docs/results.md`` with its pictures: curves, masks of three times in the training, IoU by class. Nothing is drawn but what the
+commands left behind, and every table names the command that made it. What is there already is not made again: a stopped run
+goes on by the same command.
+"""
+
+import argparse
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from segkit.facades import CLASSES, split_names
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
+TITLES = {"fcn32s": "FCN-32s", "fcn16s": "FCN-16s", "fcn8s": "FCN-8s"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a machine has the time for.
+
+    Attributes:
+        pretrain: options of ``segkit pretrain``.
+        train: options of every ``segkit train``.
+        evaluate: options of every ``segkit evaluate``.
+        about: a sentence for the page.
+    """
+
+    pretrain: tuple[str, ...]
+    train: tuple[str, ...]
+    evaluate: tuple[str, ...]
+    about: str
+
+
+PLANS = {
+    "gpu": Plan((), ("--recipe", "fast"), (), "The fast recipe as it stands: whole pictures, 25 epochs a network."),
+    # a processor computes some 200 windows in the time of a walk: enough to see the order of things, not their size
+    "cpu": Plan(
+        ("--epochs", "1", "--patches", "4", "--side", "128", "--batch-size", "16"),
+        ("--recipe", "fast", "--epochs", "2", "--set", "crop=192", "--set", "warmup=10", "--set", "precision=bfloat16"),
+        ("--precision", "bfloat16"),
+        "What a laptop can do in an hour: two short epochs of windows of 192 pixels a network. It shows that the machinery "
+        "learns, not what the networks can reach.",
+    ),
+    "try": Plan(
+        ("--epochs", "1", "--patches", "1", "--side", "32", "--batch-size", "8"),
+        ("--recipe", "fast", "--epochs", "1", "--set", "crop=32"), (), "A try of this script on the sample.",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One network of the page.
+
+    Attributes:
+        start: ``scratch`` or ``pretrained``.
+        model: its short name.
+        folder: what ``segkit train`` wrote; the scores lie in ``test/`` below it.
+    """
+
+    start: str
+    model: str
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        return f"{TITLES[self.model]}, {'pretrained on the facades' if self.start == 'pretrained' else 'from scratch'}"
+
+    def read(self, name: str) -> dict:
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+
+
+class Runner:
+    """Runs commands of the kit one after the other, leaves out what is done, and remembers all for the page."""
+
+    def __init__(self, out: Path, log: Mapping[str, float]) -> None:
+        self.out, self.seconds = out, dict(log)
+        self.commands: list[str] = []
+
+    def __call__(self, done: Path, *command: object) -> None:
+        """Run ``python -m segkit`` with a command, unless a file says that it was done."""
+        words = [str(word) for word in command]
+        text = shlex.join(["python", "-m", "segkit", *words])
+        self.commands.append(text)
+        if done.exists():
+            return
+        print(f"\n$ {text}", flush=True)
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-m", "segkit", *words], check=True, cwd=ROOT)
+        self.seconds[text] = self.seconds.get(text, 0.0) + time.monotonic() - started
+        (self.out / "seconds.json").write_text(json.dumps(self.seconds, indent=1), encoding="utf-8")
+
+
+def make(out: Path, data: Sequence[str], split: str, plan: Plan, runner: Runner) -> list[Trained]:
+    """Pretrain, train and score; FCN-8s from scratch at once, and all three in stages with the pretrained trunk."""
+    where = ["--split", split, *data]
+    vgg = out / "vgg"
+    runner(vgg / "pretraining.json", "pretrain", *where, "--out", vgg, "--resume", *plan.pretrain)
+    (weights,) = vgg.glob("vgg16_facades-*.pth")
+    staged, scratch = out / "pretrained", out / "scratch"
+    runner(staged / "gallery.png", "train", "--model", "fcn8s", "--staged", *where, "--weights", weights, "--out", staged, "--resume",
+           *plan.train)  # fmt: skip
+    runner(scratch / "gallery.png", "train", "--model", "fcn8s", *where, "--out", scratch, "--resume", *plan.train)
+    found = [Trained("pretrained", name, staged if name == "fcn8s" else staged / name) for name in TITLES]
+    found.append(Trained("scratch", "fcn8s", scratch))
+    for item in found:
+        runner(item.folder / "test" / "metrics.json", "evaluate", "--model", item.model, "--checkpoint",
+               item.folder / "best.safetensors", *where, "--out", item.folder / "test", *plan.evaluate)  # fmt: skip
+    return found
+
+
+# -- pictures -----------------------------------------------------------------------------------------
+
+
+def draw_curves(found: Sequence[Trained], path: Path) -> None:
+    """Loss and mean IoU on the validation facades, all networks in one picture."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    loss, score = figure.subplots(1, 2)
+    for item, colour in zip(found, ("#7a9cc6", "#3b6ea5", "#14355d", "#c26a2d"), strict=True):
+        epochs = item.read("history.json")["epochs"]
+        numbers = [epoch["epoch"] for epoch in epochs]
+        loss.plot(numbers, [epoch["val_loss"] for epoch in epochs], color=colour, label=item.title)
+        score.plot(numbers, [epoch["mean_iou"] for epoch in epochs], color=colour)
+    for axes, title in ((loss, "cross entropy, validation facades"), (score, "mean IoU, validation facades")):
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch (0: before training)", fontsize=9)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(axis="y", color="#dddddd")
+        axes.spines[["top", "right"]].set_visible(False)
+    loss.legend(fontsize=8, frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def copy_small(source: Path, target: Path, width: int = 1000) -> None:
+    """A picture of a run, at most ``width`` pixels wide, with a palette."""
+    with Image.open(source) as picture:
+        picture = picture.convert("RGB")
+        picture.thumbnail((width, 10_000), Image.Resampling.LANCZOS)
+        picture.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+
+
+# -- the page -----------------------------------------------------------------------------------------
+
+
+def scores_table(found: Sequence[Trained]) -> Iterator[str]:
+    yield "| network | mean IoU | 95 % interval | pixel accuracy | mean accuracy | best epoch |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for item in found:
+        metrics, history = item.read("test/metrics.json"), item.read("history.json")
+        low, high = metrics["mean_iou_interval"]
+        yield (f"| {item.title} | {metrics['mean_iou']:.4f} | {low:.4f} .. {high:.4f} | {metrics['pixel_accuracy']:.4f} "
+               f"| {metrics['mean_accuracy']:.4f} | {history['best_epoch']} of {history['epochs'][-1]['epoch']} |")  # fmt: skip
+
+
+def classes_table(found: Sequence[Trained]) -> Iterator[str]:
+    yield f"| class | {' | '.join(item.title for item in found)} |"
+    yield f"| --- |{' --- |' * len(found)}"
+    columns = [item.read("test/metrics.json")["iou"] for item in found]
+    for name in CLASSES:
+        values = ["absent" if column[name] is None else f"{column[name]:.3f}" for column in columns]
+        yield f"| {name} | {' | '.join(values)} |"
+
+
+def device_name() -> str:
+    """Whose figures these are."""
+    if torch.cuda.is_available():
+        return f"one {torch.cuda.get_device_name()}"
+    return f"{torch.get_num_threads()} cores of a processor ({platform.machine()}), no GPU"
+
+
+def page(found: Sequence[Trained], split: str, plan: Plan, runner: Runner, pictures: str) -> str:
+    """The text of ``docs/results.md``."""
+    test = found[0].read("test/metrics.json")
+    lines = [
+        "# Results on real facades", "",
+        f"Made by `benchmarks/results.py` on {datetime.now(UTC).date()}, {device_name()}, torch {torch.__version__}. {plan.about}", "",
+        f"Split `{split}`: {len(split_names(split, 'train'))} facades to train, {len(split_names(split, 'val'))} to choose the epoch, "
+        f"and the {test['images']} test facades of this page, at their original sizes. No weights were downloaded: *pretrained* means the "
+        "trunk that `segkit pretrain` learned from label maps of the training facades. Always answering \"facade\" gives a mean IoU of "
+        "0.032.", "",
+        *scores_table(found), "", f"![Loss and mean IoU over the epochs]({pictures}/results-curves.png)", "",
+        "## IoU by class", "", *classes_table(found), "",
+        "## What FCN-8s saw while it learned", "",
+        f"![Photographs, labels, and predictions after the first, the middle and the last epoch]({pictures}/results-stages.png)", "",
+        "## Where it fails", "", f"![The four worst test facades of FCN-8s]({pictures}/results-failures.png)", "",
+        "## The commands", "", "```", *runner.commands, "```", "",
+        "| command | minutes |", "| --- | --- |",
+        *(f"| `{' '.join(shlex.split(text)[3:6])}` {Path(text.split('--out ')[1].split()[0]).name} | {runner.seconds[text] / 60:.1f} |"
+          for text in runner.commands if text in runner.seconds),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="CMP_ROOT with base/; the sample needs none")
+    parser.add_argument("--split", default="base", choices=("base", "course", "sample"))
+    parser.add_argument("--plan", default="gpu", choices=tuple(PLANS))
+    parser.add_argument("--out", type=Path, default=Path("build/results"), help="checkpoints, about 12 GB")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page; its pictures go to pictures/ beside it")
+    options = parser.parse_args()
+    if options.data is None and options.split != "sample":
+        parser.error("--data is needed for real facades: a folder that holds base/")
+    options.out.mkdir(parents=True, exist_ok=True)
+    log = options.out / "seconds.json"
+    runner = Runner(options.out, json.loads(log.read_text(encoding="utf-8")) if log.is_file() else {})
+    data = [] if options.data is None else ["--data", str(options.data)]
+    plan = PLANS[options.plan]
+    found = make(options.out, data, options.split, plan, runner)
+    pictures = options.page.parent / PICTURES.name
+    pictures.mkdir(parents=True, exist_ok=True)
+    best = next(item for item in found if item.start == "pretrained" and item.model == "fcn8s")
+    draw_curves(found, pictures / "results-curves.png")
+    copy_small(pictures / "results-curves.png", pictures / "results-curves.png")
+    copy_small(best.folder / "stages.png", pictures / "results-stages.png")
+    copy_small(best.folder / "test" / "failures.png", pictures / "results-failures.png")
+    text = page(found, options.split, plan, runner, PICTURES.name)
+    options.page.write_text(text if options.data is None else text.replace(str(options.data), "CMP_ROOT"), encoding="utf-8")
+    print("\n".join(scores_table(found)))
+    print(f"written: {options.page}")
+
+
+if __name__ == "__main__":
+    main()
