@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from segkit.cli.common import figures, n_class, network_class, options, pictures, readable_errors
+from segkit.cli.common import figures, keep_memory, n_class, network_class, options, pictures, readable_errors
 
 if TYPE_CHECKING:
     from segkit.evaluation import Evaluation
@@ -45,6 +45,7 @@ def evaluate(
     Writes metrics.json (accuracies, IoU by class, mean IoU, each with a 95 % interval over pictures), images.csv (the
     scores of each picture, worst first), and the figures gallery.png, confusion.png and failures.png.
     """
+    keep_memory()
     with readable_errors():
         from segkit.checkpoints import load_checkpoint
         from segkit.evaluation import best_device

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from segkit.cli.common import n_class, options, pictures, readable_errors
+from segkit.cli.common import keep_memory, n_class, options, pictures, readable_errors
 
 __all__ = ["pretrain"]
 
@@ -36,6 +36,7 @@ def pretrain(
     """
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite starts again: give one of them.")
+    keep_memory()
     with readable_errors():
         from segkit.models import solution_functions
         from segkit.training import pretraining

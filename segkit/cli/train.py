@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segkit.cli.common import figures, n_class, network_class, options, pictures, readable_errors, score
+from segkit.cli.common import figures, keep_memory, n_class, network_class, options, pictures, readable_errors, score
 
 if TYPE_CHECKING:
     from segkit.history import History
@@ -52,6 +52,7 @@ def train(name: str, out: Path, staged: bool, **given: Any) -> None:
         raise click.UsageError("--resume goes on with a run, --overwrite starts again: give one of them.")
     if given["start_from"] and (given["weights"] or staged):
         raise click.UsageError("--start-from begins with a trained network: leave --weights and --staged out.")
+    keep_memory()
     with readable_errors():
         job = _Job(out=out, **given)
         stages = _stages(name, job) if staged else []
