@@ -1,4 +1,4 @@
-"""The results page: ``python benchmarks/results.py --data CMP_ROOT --plan gpu`` (an evening's laptop: ``--plan cpu``).
+"""The results page: ``python benchmarks/results.py --data CMP_ROOT --plan gpu`` (a laptop, an hour: ``--plan cpu``).
 
 Trains the networks on real facades by the commands that anybody would give, scores each on the test facades, and writes
 ``docs/results.md`` with its pictures: curves, masks of three times in the training, IoU by class. Nothing is drawn but what the
@@ -48,12 +48,12 @@ class Plan:
 
 PLANS = {
     "gpu": Plan((), ("--recipe", "fast"), (), "The fast recipe as it stands: whole pictures, 25 epochs a network."),
-    # a processor computes some 200 windows in the time of a walk: enough to see the order of things, not their size
+    # a processor computes a few hundred windows in half an hour: enough to see the order of things, not their size
     "cpu": Plan(
         ("--epochs", "1", "--patches", "4", "--side", "128", "--batch-size", "16"),
-        ("--recipe", "fast", "--epochs", "2", "--set", "crop=192", "--set", "warmup=10", "--set", "precision=bfloat16"),
+        ("--recipe", "fast", "--epochs", "2", "--set", "crop=128", "--set", "warmup=10", "--set", "precision=bfloat16"),
         ("--precision", "bfloat16"),
-        "What a laptop can do in an hour: two short epochs of windows of 192 pixels a network. It shows that the machinery "
+        "What a laptop can do in an hour: two short epochs of windows of 128 pixels a network. It shows that the machinery "
         "learns, not what the networks can reach.",
     ),
     "try": Plan(

@@ -8,7 +8,7 @@ __all__ = ["own_files", "own_processes"]
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x08000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
-SHARED_MEMORY = "size=64m,mode=1777"
+SHARED_MEMORY = "size=64m,nr_inodes=4096,mode=1777"  # empty files take memory too
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

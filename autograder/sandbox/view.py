@@ -25,7 +25,7 @@ class Limits:
     """What a worker may use. Memory and disk count all of its processes together, the rest each process.
 
     Attributes:
-        memory_megabytes: Private memory; 0 for no limit (CUDA reserves addresses without bound).
+        memory_megabytes: Private and shared memory; 0 for no limit (CUDA reserves addresses without bound).
         file_megabytes: Size of one file.
         disk_megabytes: Size of all files in the scratch folder.
         processes: Processes and threads.

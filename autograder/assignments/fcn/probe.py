@@ -16,11 +16,13 @@ from autograder.seeds import Seeds
 from segkit.layers import expected_layers
 from segkit.upsampling import bilinear_weight
 
-__all__ = ["DROP_BITS", "NETWORKS", "PATHS", "canonical", "probe_images", "probe_weights"]
+__all__ = ["DROP_BITS", "HEIGHTS", "NETWORKS", "PATHS", "WIDTHS", "canonical", "probe_images", "probe_weights"]
 
 NETWORKS = ("fcn32s", "fcn8s")
 PATHS = {"score": 0, "score_pool_4": 1, "score_pool_3": 2}
 TAIL = ("score", "score_pool_4", "score_pool_3", "transpose_conv", "upscore1", "upscore2", "upscore3")
+HEIGHTS, WIDTHS = (79, 81), (29, 31, 33, 35, 37)
+"""Sizes in pixels of which the probe's images have one, see ``probe_images``."""
 DROP_BITS = 16
 """Channels whose survival one class of the dropout probe reports, as the bits of a number."""
 
@@ -36,10 +38,11 @@ def probe_images(seeds: Seeds) -> np.ndarray:
     """Two images of one odd, non-square size: (2, 3, H, W) float32.
 
     H is one of the sizes at which a trunk without ``ceil_mode`` gives FCN-32s too few rows; W is not. Behind the padding of
-    100 the coarsest maps have 3 rows and 2 columns: were they square, nobody would see rows taken for columns in a skip.
+    100 the coarsest maps have 3 rows and 2 columns: were they square, nobody would see rows taken for columns in a skip. Nor is
+    any map of a skip twice as high or wide as what it is added to: ``9 : 9 - rows`` would cut the same rows as ``9 : 9 + rows``.
     """
     rng = seeds.generator("probe images")
-    height, width = int(rng.choice([79, 81, 83, 85, 87])), int(rng.choice([29, 31, 33, 35, 37]))
+    height, width = int(rng.choice(HEIGHTS)), int(rng.choice(WIDTHS))
     return rng.standard_normal((2, 3, height, width)).astype(np.float32)
 
 
