@@ -50,7 +50,7 @@ PLANS = {
     "gpu": Plan((), ("--recipe", "fast"), (), "The fast recipe as it stands: whole pictures, 25 epochs a network."),
     # a processor computes a few hundred windows in half an hour: enough to see the order of things, not their size
     "cpu": Plan(
-        ("--epochs", "1", "--patches", "4", "--side", "128", "--batch-size", "16"),
+        ("--epochs", "1", "--patches", "2", "--side", "128", "--batch-size", "16"),
         ("--recipe", "fast", "--epochs", "2", "--set", "crop=128", "--set", "warmup=10", "--set", "precision=bfloat16"),
         ("--precision", "bfloat16"),
         "What a laptop can do in an hour: two short epochs of windows of 128 pixels a network. It shows that the machinery "

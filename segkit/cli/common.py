@@ -13,7 +13,7 @@ import click
 __all__ = ["figures", "keep_memory", "n_class", "network_class", "options", "pictures", "readable_errors", "score"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-ENOUGH = 8 * 2**30  # bytes: what is kept leaves holes, half as much again as is in use
+ENOUGH = 16 * 2**30  # bytes: what is kept leaves holes, half as much again as is in use
 
 SPLITS = click.Choice(["course", "base", "sample"])
 
