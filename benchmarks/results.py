@@ -50,7 +50,7 @@ PLANS = {
     "gpu": Plan((), ("--recipe", "fast"), (), "The fast recipe as it stands: whole pictures, 25 epochs a network."),
     # a processor has the time for some hundred steps, in which a VGG without batch normalisation finds the shares of the classes
     "cpu": Plan(
-        ("--epochs", "1", "--patches", "2", "--side", "128", "--batch-size", "16"),
+        ("--epochs", "1", "--patches", "2", "--side", "128", "--batch-size", "16", "--precision", "bfloat16"),
         ("--recipe", "fast", "--epochs", "2", "--set", "crop=128", "--set", "warmup=10", "--set", "precision=bfloat16"),
         ("--precision", "bfloat16"),
         "A rehearsal on a processor, half an hour on two cores: two short epochs of windows of 128 pixels a network. That is time "

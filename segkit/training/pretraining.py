@@ -156,7 +156,10 @@ class _Pretraining:
         self.device = torch.device(device) if device is not None else best_device()
         torch.manual_seed(config.seed)
         self.model = network(n_class).to(self.device)
-        precision = choose_precision(self.device, config.precision)
+        try:
+            precision = choose_precision(self.device, config.precision)
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
         if precision.half:
             self.model.to(memory_format=torch.channels_last)
         pairs = open_pairs(train_set, config.cache)

@@ -101,11 +101,21 @@ def test_the_command_never_touches_val_or_test(tmp_path, monkeypatch):
 
     monkeypatch.setattr(segkit.facades, "split_names", names)
     monkeypatch.setattr(pretrain, "__kwdefaults__", pretrain.__kwdefaults__ | {"network": narrow})
-    arguments = ["--split", "base", "--data", tmp_path, "--out", tmp_path / "out", "--epochs", 1, "--side", 32, "--patches", 2]
+    arguments = ["--split", "base", "--data", tmp_path, "--out", tmp_path / "out", "--epochs", 1, "--side", 32, "--patches", 2,
+                 "--precision", "bfloat16"]  # fmt: skip
     done = CliRunner().invoke(main, ["pretrain", *map(str, arguments)])
     assert done.exit_code == 0, done.output
     assert "held out: largest class right in" in done.output and "--weights" in done.output
     assert len(list((tmp_path / "out").glob("vgg16_facades-*.pth"))) == 1
+    assert json.loads((tmp_path / "out" / "pretraining.json").read_text())["computed_in"] == "bfloat16"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has float16")
+def test_a_format_that_the_device_lacks_is_told_in_a_line(tmp_path):
+    facades(tmp_path, 378)
+    arguments = ["--split", "base", "--data", tmp_path, "--out", tmp_path / "out", "--precision", "float16"]
+    done = CliRunner().invoke(main, ["pretrain", *map(str, arguments)])
+    assert done.exit_code == 1 and "but got 'float16'" in done.output and "Traceback" not in done.output
 
 
 @pytest.mark.slow
