@@ -1,4 +1,4 @@
-"""The results page: ``python benchmarks/results.py --data CMP_ROOT --plan gpu`` (a rehearsal without a GPU: ``--plan cpu``).
+"""The results page: ``python docs/make_results.py --data CMP_ROOT --plan gpu`` (a rehearsal without a GPU: ``--plan cpu``).
 
 Trains the networks on real facades by the commands that anybody would give, scores each on the test facades, and writes
 ``docs/results.md`` with its pictures: curves, masks of three times in the training, IoU by class. Nothing is drawn but what the
@@ -10,6 +10,7 @@ import argparse
 import json
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -19,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from make_pictures import shrink
 from matplotlib.figure import Figure
-from PIL import Image
 
 from segkit.facades import CLASSES, split_names
 
@@ -101,7 +102,7 @@ class Runner:
             return
         print(f"\n$ {text}", flush=True)
         started = time.monotonic()
-        subprocess.run([sys.executable, "-m", "segkit", *words], check=True, cwd=ROOT)
+        subprocess.run([sys.executable, "-m", "segkit", *words], check=True)
         self.seconds[text] = self.seconds.get(text, 0.0) + time.monotonic() - started
         (self.out / "seconds.json").write_text(json.dumps(self.seconds, indent=1), encoding="utf-8")
 
@@ -146,14 +147,6 @@ def draw_curves(found: Sequence[Trained], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def copy_small(source: Path, target: Path, width: int = 1000) -> None:
-    """A picture of a run, at most ``width`` pixels wide, with a palette."""
-    with Image.open(source) as picture:
-        picture = picture.convert("RGB")
-        picture.thumbnail((width, 10_000), Image.Resampling.LANCZOS)
-        picture.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
-
-
 # -- the page -----------------------------------------------------------------------------------------
 
 
@@ -188,7 +181,7 @@ def page(found: Sequence[Trained], split: str, plan: Plan, runner: Runner, pictu
     test = found[0].read("test/metrics.json")
     lines = [
         "# Results on real facades", "",
-        f"Made by `benchmarks/results.py` on {datetime.now(UTC).date()}, {device_name()}, torch {torch.__version__}. {plan.about}", "",
+        f"Made by `docs/make_results.py` on {datetime.now(UTC).date()}, {device_name()}, torch {torch.__version__}. {plan.about}", "",
         f"Split `{split}`: {len(split_names(split, 'train'))} facades to train, {len(split_names(split, 'val'))} to choose the epoch, "
         f"and the {test['images']} test facades of this page, at their original sizes. No weights were downloaded: *pretrained* means the "
         "trunk that `segkit pretrain` learned from label maps of the training facades. Always answering \"facade\" gives a mean IoU of "
@@ -226,9 +219,10 @@ def main() -> None:
     pictures.mkdir(parents=True, exist_ok=True)
     best = next(item for item in found if item.start == "pretrained" and item.model == "fcn8s")
     draw_curves(found, pictures / "results-curves.png")
-    copy_small(pictures / "results-curves.png", pictures / "results-curves.png")
-    copy_small(best.folder / "stages.png", pictures / "results-stages.png")
-    copy_small(best.folder / "test" / "failures.png", pictures / "results-failures.png")
+    shutil.copyfile(best.folder / "stages.png", pictures / "results-stages.png")
+    shutil.copyfile(best.folder / "test" / "failures.png", pictures / "results-failures.png")
+    for name in ("curves", "stages", "failures"):
+        shrink(pictures / f"results-{name}.png", 1000)
     text = page(found, options.split, plan, runner, PICTURES.name)
     options.page.write_text(text if options.data is None else text.replace(str(options.data), "CMP_ROOT"), encoding="utf-8")
     print("\n".join(scores_table(found)))

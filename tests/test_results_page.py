@@ -1,0 +1,87 @@
+"""The page of results: made of what the commands left behind, and of nothing else."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from segkit.facades import CLASSES
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+@pytest.fixture
+def results(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    import make_results
+
+    return make_results
+
+
+@pytest.fixture
+def kit(results, monkeypatch):
+    """Commands that only leave files; returns what was run."""
+    run = []
+
+    def command(words, check):
+        run.append(words[3:])
+        options = dict(zip(words[4:], words[5:], strict=False))
+        out = Path(options["--out"])
+        write(out, words[3], options)
+        return subprocess.CompletedProcess(words, 0)
+
+    def write(out, what, options):
+        out.mkdir(parents=True, exist_ok=True)
+        if what == "pretrain":
+            (out / "pretraining.json").write_text("{}")
+            (out / "vgg16_facades-0123abcd.pth").touch()
+        elif what == "train":
+            epochs = [{"epoch": k, "val_loss": 2.5 - k, "mean_iou": 0.1 * k} for k in range(3)]
+            for folder in [out, *([out / "fcn32s", out / "fcn16s"] if "--staged" in options else [])]:
+                folder.mkdir(exist_ok=True)
+                (folder / "history.json").write_text(json.dumps({"best_epoch": 2, "epochs": epochs}))
+                for name in ("gallery.png", "stages.png"):
+                    Image.new("RGB", (2000, 40)).save(folder / name)
+        else:
+            iou = {name: None if name == "door" else 0.25 for name in CLASSES}
+            content = {"mean_iou": 0.25, "mean_iou_interval": [0.2, 0.3], "pixel_accuracy": 0.5, "mean_accuracy": 0.4}
+            (out / "metrics.json").write_text(json.dumps(content | {"iou": iou, "images": 48}))
+            Image.new("RGB", (2000, 40)).save(out / "failures.png")
+
+    monkeypatch.setattr(subprocess, "run", command)
+    return run
+
+
+def make(results, monkeypatch, tmp_path):
+    words = ["--data", tmp_path / "cmp", "--plan", "cpu", "--out", tmp_path / "out", "--page", tmp_path / "docs" / "results.md"]
+    monkeypatch.setattr(sys, "argv", ["make_results.py", *map(str, words)])
+    results.main()
+    return (tmp_path / "docs" / "results.md").read_text()
+
+
+def test_the_page_has_every_network_and_the_command_of_every_number(results, kit, monkeypatch, tmp_path):
+    text = make(results, monkeypatch, tmp_path)
+    assert [words[0] for words in kit] == ["pretrain", "train", "train", *4 * ["evaluate"]]
+    for words in kit:
+        assert shlex.join(["python", "-m", "segkit", *words]).replace(str(tmp_path / "cmp"), "CMP_ROOT") in text
+    for title in ("FCN-32s, pretrained", "FCN-16s, pretrained", "FCN-8s, pretrained", "FCN-8s, from scratch"):
+        assert f"| {title}" in text
+    assert text.count("| 0.2500 | 0.2000 .. 0.3000 | 0.5000 | 0.4000 | 2 of 2 |") == 4
+    assert "| door | absent | absent | absent | absent |" in text and "| window | 0.250 |" in text
+    assert str(tmp_path / "cmp") not in text, "a folder of one machine"
+    for name in ("curves", "stages", "failures"):
+        assert f"pictures/results-{name}.png" in text
+        assert Image.open(tmp_path / "docs" / "pictures" / f"results-{name}.png").width <= 1000
+
+
+def test_what_is_there_is_not_made_again_and_its_minutes_are_kept(results, kit, monkeypatch, tmp_path):
+    before = make(results, monkeypatch, tmp_path)
+    count = len(kit)
+    assert make(results, monkeypatch, tmp_path) == before and len(kit) == count
+    (tmp_path / "out" / "scratch" / "test" / "metrics.json").unlink()
+    make(results, monkeypatch, tmp_path)
+    assert [words[0] for words in kit[count:]] == ["evaluate"]
