@@ -14,7 +14,7 @@ from autograder.batch.memory import plan_memory
 from autograder.batch.pool import Graded, grade_side_by_side
 from autograder.batch.progress import Estimate, Progress
 from autograder.batch.resume import Standing, look
-from autograder.batch.writing import remove_leftovers, restore, titles_of, writable
+from autograder.batch.writing import going_on, remove_leftovers, restore, titles_of, writable
 from autograder.locks import hold_folder
 from autograder.report import write_class_page, write_summary
 from autograder.run import Run, Settings
@@ -140,25 +140,16 @@ class _Class:
     def _restore(self, path: Path, result: dict[str, Any]) -> None:
         """Write a result's files again if need be; where that cannot be done, the others are graded all the same."""
         name = self.names[path]
-        try:
+        with going_on(self.say, f"{name}: its result could not be written: "):
             if restore(result, self.run.settings.out / name, self.run.rubric):
                 self.say(f"{name}: its files are written again from the journal.")
-        except Exception as error:
-            if disk_is_full(error):
-                raise
-            self.say(writable(f"{name}: its result could not be written: {type(error).__name__}: {error}"))
 
     def _keep(self, path: Path, graded: Graded) -> None:
         """Write a result into the journal: from now on no run repeats it."""
         name, key, result = self.names[path], {**self.key, **graded.key}, writable(graded.result)
         self.results[path], self.keys[path] = result, key
-        try:
+        with going_on(self.say, f"{name}: the journal could not take its result (", "): the next run grades it again."):
             self.journal.append("graded", name=name, key=key, result=result)
-        except Exception as error:  # the rest of the class is graded
-            if disk_is_full(error):
-                raise
-            words = f"{type(error).__name__}: {error}"
-            self.say(writable(f"{name}: the journal could not take its result ({words}): the next run grades it again."))
         self.done.append(path)
 
     def _changes(self, standing: Standing, latest: Mapping[str, Any]) -> list[Change]:

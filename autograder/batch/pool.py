@@ -14,7 +14,7 @@ from typing import Any
 
 from autograder.batch.keys import submission_key
 from autograder.batch.progress import Progress, put_mark
-from autograder.batch.writing import writable, write_result
+from autograder.batch.writing import going_on, writable, write_result
 from autograder.grade import grade_path, unreadable_result
 from autograder.run import Run, Settings
 from autograder.sandbox.kernel import PR_SET_PDEATHSIG, prctl
@@ -147,10 +147,6 @@ def _not_graded(run: Run, name: str, reason: str, say: Callable[[str], None]) ->
     reason = writable(reason)
     say(f"{name}: could not be graded: {reason}")
     result = unreadable_result(run, name, f"The grader failed, not the student: {reason}", "grader.fault")
-    try:
+    with going_on(say, f"{name}: its result could not be written: "):  # the class pages have it all the same
         write_result(result, run.settings.out / name, run.rubric)
-    except Exception as error:  # the rest of the class is graded, and the class pages have this one too
-        if disk_is_full(error):
-            raise
-        say(writable(f"{name}: its result could not be written: {type(error).__name__}: {error}"))
     return Graded(result)

@@ -2,15 +2,17 @@
 
 import json
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from autograder.report import read_pictures, write_student_page
 from autograder.result_schema import validate
 from autograder.rubric import Rubric
-from segkit.atomic import replacing
+from segkit.atomic import disk_is_full, replacing
 
-__all__ = ["remove_leftovers", "restore", "titles_of", "writable", "write_result"]
+__all__ = ["going_on", "remove_leftovers", "restore", "titles_of", "writable", "write_result"]
 
 # what a killed run may leave half-written, each under a name of its own
 LEFTOVERS = ("*/.*.partial", "*/pictures/.*.partial", "*/.report.html.*", ".index.html.*", ".summary.csv.*", ".regrade.csv.*",
@@ -42,6 +44,23 @@ def writable(value: Any) -> Any:
     if isinstance(value, dict):
         return {writable(key): writable(part) for key, part in value.items()}
     return [writable(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+@contextmanager
+def going_on(say: Callable[[str], None], before: str, after: str = "") -> Iterator[None]:
+    """Say what goes wrong within, and go on: the rest of the class is graded. A full disk ends the run.
+
+    Args:
+        say: Prints a line.
+        before: Of the line, the error follows.
+        after: The end of the line.
+    """
+    try:
+        yield
+    except Exception as error:
+        if disk_is_full(error):
+            raise
+        say(writable(f"{before}{type(error).__name__}: {error}{after}"))
 
 
 def titles_of(rubric: Rubric) -> dict[str, dict[str, Any]]:
