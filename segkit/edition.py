@@ -32,6 +32,7 @@ STUDENT_PARTS = (
     "handin.py",
     "history.py",
     "layers.py",
+    "malloc.py",
     "models.py",
     "notebooks/",
     "painting.py",

@@ -5,7 +5,6 @@ settings. It imports the student edition of segkit, torch, and its neighbours.
 """
 
 import contextlib
-import ctypes
 import importlib.util
 import json
 import os
@@ -13,8 +12,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def quiet() -> None:
@@ -51,23 +48,13 @@ def load_neighbours(*names: str) -> None:
         specification.loader.exec_module(sys.modules[name])
 
 
-def keep_memory() -> None:
-    """Let this process, and all forked from it, keep the memory of maps that are gone for the next ones.
-
-    glibc gives every large block back to the system at once, and gets the next one page by page, zeroed: that took 40 % of a
-    forward pass over a small picture. Those of a gate are large, and would leave too many holes.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        library = ctypes.CDLL(None)
-        library.mallopt(M_MMAP_THRESHOLD, 2**30)
-        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
 def prepare(edition: str) -> None:
     """Import what most workers need, in the process that they are forked from."""
-    keep_memory()
     forget_projects()
     sys.path.insert(0, edition)
+    from segkit.malloc import keep_memory
+
+    keep_memory(enough=0)  # the pictures of a gate, which starts its worker anew, are large: they would leave too many holes
     load_neighbours()
     import PIL.Image  # noqa: F401
     import torch

@@ -1,19 +1,15 @@
 """What the commands that run networks share: options, whose class a name means, errors as one message, figures."""
 
-import ctypes
-import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["figures", "keep_memory", "n_class", "network_class", "options", "pictures", "readable_errors", "score"]
+from segkit.malloc import keep_memory
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-ENOUGH = 16 * 2**30  # bytes: what is kept leaves holes, half as much again as is in use
+__all__ = ["figures", "keep_memory", "n_class", "network_class", "options", "pictures", "readable_errors"]
 
 SPLITS = click.Choice(["course", "base", "sample"])
 
@@ -64,20 +60,6 @@ def readable_errors() -> Iterator[None]:
         raise click.ClickException(text) from error
 
 
-def keep_memory() -> None:
-    """Let this process keep the memory of maps that are gone for the next ones, where a processor does the work.
-
-    glibc gives every large block back to the system at once, and gets the next one page by page, zeroed: a third of the time
-    of a network on a CPU. Elsewhere, and on a computer with little memory, nothing changes.
-    """
-    if not sys.platform.startswith("linux") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < ENOUGH:
-        return
-    with suppress(OSError, AttributeError):  # another C library
-        library = ctypes.CDLL(None)
-        library.mallopt(M_MMAP_THRESHOLD, 2**30)
-        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
 def network_class(name: str, notebooks: Path) -> type:
     from segkit.models import MODELS, model_class
 
@@ -98,12 +80,6 @@ def pictures(data: str | None, split: str, part: str, read_label: Callable) -> A
 
     root = find_root("sample" if split == "sample" and data is None else data)
     return FacadeDataset(root, split, part, read_label=read_label)
-
-
-def score(model: Any, pictures: Any, metrics: dict, quiet: bool, bootstrap: int = 1000) -> Any:
-    from segkit.evaluation import evaluate
-
-    return evaluate(model, pictures, progress=not quiet, bootstrap=bootstrap, **metrics)
 
 
 def figures(model: Any, pictures: Any, result: Any, out: Path, most: int = 4) -> None:

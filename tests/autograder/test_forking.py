@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tiny import cell, notebook
 
-from autograder.sandbox import isolation
+from autograder.sandbox import isolation, worker
 from autograder.sandbox.client import RemoteSubject, WorkerSettings, make_zygote
 from autograder.sandbox.forking import ForkedProcess, Zygote
 from autograder.sandbox.isolation import LEVELS, Room, available, best_level, end_process
@@ -143,6 +143,21 @@ answer([libc.umount2(b'/proc', 0), libc.unshare(0x10000000), libc.mount(b'tmpfs'
             assert work.answer() == [-1, -1, -1, 0, 0, 1]
         else:
             assert work.answer()[:3] == [-1, -1, -1]
+
+
+def test_memory_is_kept_before_torch_takes_any_however_little_there_is(nest):
+    write_edition(nest)
+    (nest / "torch.py").write_text("import ctypes, json, sys; sys.exit(json.dumps(ctypes.asked))")
+    code = f"""
+import ctypes, os, runpy
+class Library:
+    def mallopt(self, *what): ctypes.asked.append(what)
+ctypes.asked, ctypes.CDLL = [], lambda name: Library()
+os.sysconf = lambda name: 1
+runpy.run_path({worker.__file__!r})["prepare"]({str(nest)!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr == "[[-3, 1073741824], [-1, 2147483647]]\n"  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 
 
 def test_a_zygote_that_died_is_started_anew(zygote):

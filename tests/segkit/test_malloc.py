@@ -1,4 +1,4 @@
-"""What the commands share: memory that is kept for the next map."""
+"""Memory that is kept for the next map."""
 
 import ctypes
 import os
@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from segkit.cli import common
+from segkit import malloc
 
 FAULTS = """
 import resource, sys
 import torch
-from segkit.cli.common import keep_memory
+from segkit.malloc import keep_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -34,7 +34,7 @@ def faults(way: str) -> int:
 @pytest.mark.skipif(not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
 def test_the_memory_of_a_map_that_is_gone_serves_the_next_one():
     """A page is 4 KiB; with large pages there would be few faults either way, and nothing to compare."""
-    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < common.ENOUGH:
+    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < malloc.ENOUGH:
         pytest.skip("this computer has little memory")
     usual = faults("usual")
     if usual < 10_000:
@@ -44,7 +44,7 @@ def test_the_memory_of_a_map_that_is_gone_serves_the_next_one():
 
 @pytest.mark.parametrize("system, pages", [("darwin", 2**30), ("win32", 2**30), ("linux", 2**20)], ids=["macOS", "Windows", "4 GiB"])
 def test_nothing_is_kept_on_other_systems_or_where_memory_is_short(monkeypatch, system, pages):
-    monkeypatch.setattr(common.sys, "platform", system)
-    monkeypatch.setattr(common.os, "sysconf", lambda name: {"SC_PHYS_PAGES": pages, "SC_PAGE_SIZE": 4096}[name])
-    monkeypatch.setattr(common.ctypes, "CDLL", lambda *_: pytest.fail("the C library was asked"))
-    common.keep_memory()
+    monkeypatch.setattr(malloc.sys, "platform", system)
+    monkeypatch.setattr(malloc.os, "sysconf", lambda name: {"SC_PHYS_PAGES": pages, "SC_PAGE_SIZE": 4096}[name])
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda *_: pytest.fail("the C library was asked"))
+    malloc.keep_memory()
