@@ -61,14 +61,13 @@ def asked_pictures(grading: Grading) -> Iterator[tuple[str, NDArray[np.float32],
 
 
 def _asked_picture(grading: Grading, name: str) -> NDArray[np.float32]:
-    data = _data(grading)
-    image = grained(grading, name, data.image(name) if data.image else data.load(name)[1])
+    image = grained(grading, name, _data(grading).image(name))
     return image[:, :, ::-1] if mirrored(grading, name) else image
 
 
 def _asked_label(grading: Grading, name: str) -> NDArray[np.int64] | None:
     """The label (H, W) that belongs to a picture as it is asked, or None where no labels are read."""
-    label = _data(grading).load(name)[2]
+    label = _data(grading).label(name)
     return label[:, ::-1] if label is not None and mirrored(grading, name) else label
 
 
@@ -198,7 +197,9 @@ def _predict_all(
 ) -> dict[str, NDArray]:
     data, retrained = _data(grading), None
     if grading.context.run.settings.retraining is not None:
-        handle, retrained = retrained_network(student, grading.context.run, class_name)
+        handle, retrained = retrained_network(
+            student, grading.context.run, class_name, lambda words: grading.context.progress(f"{grading.check.id} {words}")
+        )
     else:
         handle = _load(student, class_name, checkpoint_name)
     started = time.monotonic()

@@ -23,7 +23,10 @@ __all__ = ["Context", "grade_path", "grade_submission", "unreadable_result"]
 class Context:
     """What checks find under ``grading.context``: the run, and the submission's checkpoints."""
 
-    def __init__(self, run: Run, submission: Submission, progress: Callable[..., None] | None = None) -> None:
+    def __init__(
+        self, run: Run, submission: Submission, progress: Callable[[str], None] | None = None,
+        gate_progress: Callable[..., None] | None = None,
+    ) -> None:  # fmt: skip
         self.run = run
         self.rubric, self.seeds, self.cache = run.rubric, run.seeds, run.cache
         self.data, self.data_problem, self.empty_ini = run.data, run.data_problem, run.empty_ini
@@ -33,7 +36,8 @@ class Context:
         self.predictions: dict[str, dict[str, Any]] = {}
         self.picture_notes: dict[str, str] = {}
         self.colours, self.legend = [], []
-        self.gate_progress = progress or (lambda *arguments: None)
+        self.progress = progress or (lambda words: None)
+        self.gate_progress = gate_progress or (lambda *arguments: None)
         self.handover: Recorder | Replay | None = None
 
 
@@ -73,7 +77,7 @@ def grade_submission(
         run: The open run.
         submission: From ``read_submission``.
         pictures: Folder for pictures of predictions (``pictures.json`` and ``pictures/``), or None.
-        progress: Called with each check id.
+        progress: Called with each check id; while a network is trained again, also with how long that has taken.
         gate_progress: Called with (check id, pictures done, of, seconds so far).
         handover: A ``Recorder`` or ``Replay`` of ``autograder.predictions`` in the place of the worker, or None.
 
@@ -81,7 +85,7 @@ def grade_submission(
         The result, of schema ``segkit-result/1``.
     """
     started, clock = _now(), time.monotonic()
-    context = Context(run, submission, gate_progress)
+    context = Context(run, submission, progress, gate_progress)
     files = {name: c.path for name, c in submission.checkpoints.items() if c.path is not None}
     if (retraining := run.settings.retraining) is not None:  # the checkpoints are out of reach of a network that is trained again
         files = {WEIGHTS: retraining.weights} if retraining.weights else {}

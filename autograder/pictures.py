@@ -32,11 +32,10 @@ def write_pictures(folder: Path, context: Any) -> None:
     entries = []
     for check, maps in context.predictions.items():
         for name in list(maps)[:PER_CHECK]:
-            photo, _, label = context.data.load(name)
             stem = f"{check}-{name}"
             with replacing(target / f"{name}.jpg") as partial:
-                Image.fromarray(photo).save(partial, "JPEG", quality=85)
-            _save_map(label, context.colours, target / f"{name}-label.png")
+                Image.fromarray(context.data.photo(name)).save(partial, "JPEG", quality=85)
+            _save_map(context.data.label(name), context.colours, target / f"{name}-label.png")
             _save_map(maps[name], context.colours, target / f"{stem}.png")
             entries.append({
                 "check": check, "name": name, "image": f"pictures/{name}.jpg", "label": f"pictures/{name}-label.png",

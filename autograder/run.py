@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,20 +75,21 @@ class GateData:
         source: Where they come from, for the result (no path of this machine).
         split: ``"course"``, ``"base"``, ``"sample"`` or ``"own"``.
         names: Names of the pictures.
-        load: Name -> (picture (H, W, 3) uint8, network input (3, H, W) float32, label (H, W) int64 with 255 ignored; None where
-            labels are not read).
+        photo: Name -> picture (H, W, 3), uint8.
+        image: Name -> the same as the network's input (3, H, W), float32; no label is read for it.
+        label: Name -> label (H, W), int64 with 255 ignored; None where labels are not read. No picture is read for it.
         digest: Hash of the names and files.
         size: Name -> (H, W) without reading the pixels, or None where that is not known.
-        image: Name -> the network input alone, no label read, or None where only ``load`` gives it.
     """
 
     source: str
     split: str
     names: tuple[str, ...]
-    load: Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
+    photo: Callable[[str], np.ndarray]
+    image: Callable[[str], np.ndarray]
+    label: Callable[[str], np.ndarray | None]
     digest: str
     size: Callable[[str], tuple[int, int]] | None = None
-    image: Callable[[str], np.ndarray] | None = None
 
 
 class Run:
@@ -187,16 +188,9 @@ class Run:
             self.data_problem = f"the assignment {self.assignment.name} has none"
             return
         try:
-            self.data = self._opened(open_data)
+            self.data = open_data(self.settings.gate_data or self.settings.data, self.rubric, bool(self.settings.gate_data))
         except (OSError, ValueError, LookupError) as error:
             self.data_problem = str(error)
-            return
-        if self.settings.labels and self.data.image is None and (open_pictures := self.assignment.hook("open_pictures")):
-            pictures = cache(lambda: self._opened(open_pictures))  # not before a gate asks: the files are hashed once more
-            self.data.image = lambda name: pictures().load(name)[1]
-
-    def _opened(self, hook: Callable[..., GateData]) -> GateData:
-        return hook(self.settings.gate_data or self.settings.data, self.rubric, bool(self.settings.gate_data))
 
     @cached_property
     def weight_index(self) -> dict[str, tuple[int, list[int]]]:

@@ -35,7 +35,7 @@ def estimate_gate_seconds(run: Run) -> float:
     """Seconds that one gate takes on this machine's CPU, from the sizes of its pictures (measured: 2 cores)."""
     if run.data is None:
         return 0.0
-    size = run.data.size or (lambda name: run.data.load(name)[0].shape[:2])
+    size = run.data.size or (lambda name: run.data.photo(name).shape[:2])
     return SECONDS_PER_PIXEL * sum((height + 198) * (width + 198) for height, width in map(size, run.data.names))
 
 

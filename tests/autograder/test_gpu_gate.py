@@ -402,13 +402,6 @@ def test_a_worker_is_started_before_the_gpu_is_taken_and_ended_before_it_is_hand
     assert events == ["asked", "taken", "asked", "ended", "handed on"]
 
 
-def test_labels_are_not_decoded_where_only_pictures_are_asked(tmp_path, monkeypatch):
-    with open_run(tmp_path / "out", only=("net.accuracy",)) as run:
-        expected = {name: run.data.load(name)[1] for name in run.data.names}
-        monkeypatch.setattr(run.data, "load", lambda name: pytest.fail("the label was read"))
-        assert all(np.array_equal(run.data.image(name), expected[name]) for name in run.data.names)
-
-
 @pytest.mark.parametrize(("value", "named"), [
     ("2,0", "2"), ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"), (" 1 , 3", "1"),
     ("MIG-8932f937-d72c-4106-c12f-20bd9faed9f6,1", "MIG-8932f937-d72c-4106-c12f-20bd9faed9f6"), ("MIG-GPU-89-f/1/0", "MIG-GPU-89-f/1/0"),

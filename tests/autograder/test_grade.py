@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_result(run, perfect, tmp_path):
 def test_a_weak_checkpoint_earns_its_share_and_says_what_was_measured(run, in_process, tmp_path):
     check = grade(run, write_submission(tmp_path, checkpoint=weights(good=False)))["checks"]["net.accuracy"]
     assert check["status"] in ("partial", "not_earned") and check["cause"] == "gate.low"
-    labels = np.concatenate([run.data.load(name)[2].ravel() for name in run.data.names])
+    labels = np.concatenate([run.data.label(name).ravel() for name in run.data.names])
     assert check["measured"]["accuracy"] == pytest.approx(labels.mean(), abs=1e-6)
 
 
@@ -183,10 +183,9 @@ def test_pictures_are_asked_mirrored_as_the_seed_says_and_answers_are_turned_bac
     assert set(flips) == {True, False}, "the drawn seed must mirror some pictures and not others"
     found = _predict_all(Recorder(), Grading, "DotNet", "dots")
     for flip, name, image in zip(flips, run.data.names, Recorder.asked, strict=True):
-        _, picture, label = run.data.load(name)
-        shown = grained(Grading, name, picture)
+        shown = grained(Grading, name, run.data.image(name))
         assert np.array_equal(image, shown[:, :, ::-1] if flip else shown)
-        assert np.array_equal(found[name], label)
+        assert np.array_equal(found[name], run.data.label(name))
 
 
 def test_no_picture_of_a_gate_is_asked_as_it_lies_on_the_disk_and_its_change_cannot_be_seen():

@@ -47,7 +47,7 @@ def _count(maps: Mapping[str, NDArray[np.uint8]], data: GateData) -> NDArray[np.
     n_class = len(CLASSES)
     hist = np.zeros((n_class, n_class), dtype=np.int64)
     for name, predicted in maps.items():
-        label = data.load(name)[2]
+        label = data.label(name)
         # a network of more classes may answer beyond the twelve: such pixels are wrong, whatever they should have been
         clipped = np.minimum(predicted, n_class)
         wide = confusion_matrix(clipped, np.where(label < n_class, label, 255), n_class + 1)

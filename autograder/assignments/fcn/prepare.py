@@ -111,18 +111,22 @@ def _open(source: str | None, own: bool, labels: bool) -> GateData:
     for name, paths in files.items():
         digest.update(name.encode() + b"".join(path.read_bytes() for path in paths))
 
-    def load(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        photo = np.array(Image.open(image_path(root, name)).convert("RGB"))  # (H, W, 3)
-        scaled = (photo.astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-        label = read_label(label_path(root, name)).numpy() if labels else None  # (H, W)
-        return photo, np.ascontiguousarray(scaled.transpose(2, 0, 1).astype(np.float32)), label
+    def photo(name: str) -> np.ndarray:
+        return np.array(Image.open(image_path(root, name)).convert("RGB"))  # (H, W, 3)
+
+    def image(name: str) -> np.ndarray:
+        scaled = (photo(name).astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+        return np.ascontiguousarray(scaled.transpose(2, 0, 1).astype(np.float32))  # (3, H, W)
+
+    def label(name: str) -> np.ndarray | None:
+        return read_label(label_path(root, name)).numpy() if labels else None  # (H, W)
 
     def size(name: str) -> tuple[int, int]:
-        with Image.open(image_path(root, name)) as photo:
-            return photo.height, photo.width
+        with Image.open(image_path(root, name)) as picture:
+            return picture.height, picture.width
 
     source_name = {"sample": "embedded sample", "own": "the instructor's own facades"}.get(split, "CMP Facade Database")
-    return GateData(source_name, split, names, load, digest.hexdigest(), size)
+    return GateData(source_name, split, names, photo, image, label, digest.hexdigest(), size)
 
 
 torch.set_num_threads(1)  # reference outputs must not depend on how many cores a judge has

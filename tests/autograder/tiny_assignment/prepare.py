@@ -19,17 +19,20 @@ def open_data(source, rubric, own):
         raise LookupError("no pictures of dots were given")
     names = tuple(f"dots_{number}" for number in range(4))
 
-    def load(name):
-        photo = np.random.default_rng(int(name[-1])).integers(0, 256, (6, 9, 3)).astype(np.uint8)
-        image = photo.astype(np.float32).transpose(2, 0, 1) / 255
-        return photo, np.ascontiguousarray(image), (image[0] > 0.5).astype(np.int64)
+    def photo(name):
+        return np.random.default_rng(int(name[-1])).integers(0, 256, (6, 9, 3)).astype(np.uint8)
 
-    return GateData("drawn dots", "own" if own else str(source), names, load, "dots-1")
+    def image(name):
+        return np.ascontiguousarray(photo(name).astype(np.float32).transpose(2, 0, 1) / 255)
+
+    def label(name):
+        return (image(name)[0] > 0.5).astype(np.int64)
+
+    return GateData("drawn dots", "own" if own else str(source), names, photo, image, label, "dots-1")
 
 
 def open_pictures(source, rubric, own):
-    data = open_data(source, rubric, own)
-    return replace(data, load=lambda name: (*data.load(name)[:2], None), digest="dots without labels")
+    return replace(open_data(source, rubric, own), label=lambda name: None, digest="dots without labels")
 
 
 def write_training(folder, source, rubric):
