@@ -22,9 +22,10 @@ from torch import nn
 from segkit.layers import Layer, describe
 from segkit.notebooks import Program, Unrunnable, execute, student_traceback
 
-__all__ = ["LocalSubject", "StudentError", "Subject", "WeightFile", "as_student_error"]
+__all__ = ["CAUSE", "LocalSubject", "StudentError", "Subject", "WeightFile", "as_student_error"]
 
 MAX_ELEMENTS = 2**26
+CAUSE = re.compile(r"(?=.{1,40}\Z)[a-z][a-z0-9_]*([.-][a-z0-9_]+)*")  # of a StudentError: what may be written into a result
 
 
 class StudentError(Exception):

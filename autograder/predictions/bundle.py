@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 import jsonschema
 import numpy as np
 
-from autograder.sandbox.client import CAUSE
 from autograder.sandbox.isolation import LEVELS
 from autograder.sandbox.wire import WireError, read_message, write_message
 from segkit.atomic import replacing
+from segkit.subject import CAUSE
 
 __all__ = ["ANSWERS_FILE", "FACTS_FILE", "SCHEMA", "Answer", "Bundle", "BundleError", "Gate", "BundleWriter", "read_bundle", "read_facts",
            "writing"]  # fmt: skip

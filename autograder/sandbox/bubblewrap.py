@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from autograder.sandbox.namespaces import SHARED_MEMORY
 from autograder.sandbox.users import can_lend_users
 from autograder.sandbox.view import Room, visible
 
@@ -16,7 +17,6 @@ DOOR = Path(__file__).resolve().parent
 DOOR_INSIDE = "/run/door"
 DOOR_FILES = ("door.py", "kernel.py", "landlock.py", "namespaces.py", "seccomp.py", "zygote.py")
 NOBODY = "65534"
-SHARED_MEMORY = 64 * 2**20  # bytes; as in ``namespaces.py``
 # "user": with a user namespace, for ordinary users. "root": without; root changes to an unused user at the door instead,
 # since the kernel counts no processes of root, not even inside a user namespace
 STYLES = ("root", "user")

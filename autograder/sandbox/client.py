@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import select
 import shutil
 import sys
@@ -24,13 +23,12 @@ from autograder.sandbox.wire import WireError, read_message, write_message
 from segkit.layers import Layer
 from segkit.notebooks import Program
 from segkit.notebooks.reading import shown
-from segkit.subject import StudentError
+from segkit.subject import CAUSE, StudentError
 
 __all__ = ["GraderFault", "RemoteSubject", "WorkerSettings", "make_zygote"]
 
 HERE = Path(__file__).resolve().parent
 SETTINGS_FILE = ".settings.json"
-CAUSE = re.compile(r"[a-z][a-z0-9_]*([.-][a-z0-9_]+)*")
 TRAINING_MEGABYTES = 16_000
 TRAINING_GRACE = 120.0  # seconds for what comes after the last step
 
@@ -264,8 +262,7 @@ class RemoteSubject:
         message = shown(message, 8000) if isinstance(message, str) and message else "the worker gave no reason"
         if isinstance(fault, str) and fault == "grader":
             raise GraderFault(f"The worker failed at {do}: {message}")
-        fits = isinstance(cause, str) and len(cause) <= 40 and CAUSE.fullmatch(cause)
-        raise StudentError(message, cause if fits else "code.raises")
+        raise StudentError(message, cause if isinstance(cause, str) and CAUSE.fullmatch(cause) else "code.raises")
 
     def define(self, program: Program) -> None:
         """Run a definition, now and in every later worker."""

@@ -3,12 +3,12 @@
 import ctypes
 import os
 
-__all__ = ["own_files", "own_processes"]
+__all__ = ["SHARED_MEMORY", "own_files", "own_processes"]
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x08000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
-SHARED_MEMORY = "size=64m,nr_inodes=4096,mode=1777"  # empty files take memory too
+SHARED_MEMORY = 64 * 2**20  # bytes
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -49,6 +49,7 @@ def own_files(nest: str, scratch: str) -> None:
     _mount(None, "/", None, MS_REC | MS_PRIVATE)
     _mount(scratch, nest, None, MS_BIND)
     if os.path.isdir("/dev/shm"):
-        _mount("tmpfs", "/dev/shm", "tmpfs", CLOSED, SHARED_MEMORY)
+        # nr_inodes: empty files take memory too
+        _mount("tmpfs", "/dev/shm", "tmpfs", CLOSED, f"size={SHARED_MEMORY},nr_inodes=4096,mode=1777")
     _mount("proc", "/proc", "proc", CLOSED)
     _mount(None, "/proc", None, MS_REMOUNT | MS_BIND | MS_RDONLY | CLOSED)

@@ -1,8 +1,11 @@
 """``grade --retrain``: the class is trained in the worker and graded; labels of the test list and checkpoints stay out of reach."""
 
+import itertools
 import json
 import re
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from sklearn.metrics import confusion_matrix as sk_confusion_matrix
 from sklearn.metrics import jaccard_score
-from tiny import NET, TINY, open_run, weights, write_submission
+from tiny import NET, TINY, InProcess, open_run, weights, write_submission
 from torch import nn
 
 from autograder.cli import grade_command
@@ -74,6 +77,25 @@ def test_time_that_does_not_do_for_one_epoch_is_not_the_students_fault(tmp_path)
     check = graded(tmp_path, "ada", net=slow, minutes=0.05)["checks"][0]
     assert (check["points"], check["status"], check["cause"]) == (None, "could_not_grade", "grader.budget")
     assert "DotNet was trained again for 0.05 minutes" in check["message"] and "--retrain-minutes" in check["message"]
+
+
+class Forger(InProcess):
+    """Trains for a moment, and answers what it likes."""
+
+    def retrain(self, handle, seconds, **how):
+        time.sleep(0.5)
+        return {"epochs": 9**9, "best_epoch": 1, "mean_iou": 1.0, "seconds": 1.0, "in_time": True}
+
+
+def test_how_long_a_training_has_taken_is_told_by_the_judges_own_clock(tmp_path, monkeypatch):
+    monkeypatch.setattr("autograder.grade.RemoteSubject", Forger)
+    monkeypatch.setattr("autograder.retraining.GLANCE", 0.1)
+    monkeypatch.setattr("autograder.retraining.time", SimpleNamespace(monotonic=itertools.count(0, 90).__next__))
+    told = []
+    with open_run(tmp_path / "out", only=("net.accuracy",), retraining=Retraining(30)) as run:
+        grade_path(run, write_submission(tmp_path / "ada"), "ada", progress=told.append)
+    assert told[:3] == ["net.accuracy", "net.accuracy 1.5/30 min of training", "net.accuracy 3.0/30 min of training"]
+    assert len(told) <= 6
 
 
 # ------------------------------------------------------------------------------------------------------- within the worker

@@ -58,8 +58,7 @@ class Hand:
             self.facts = facts_of(run, submission)
             maps = {}
             for name in run.data.names:
-                _, image, label = run.data.load(name)
-                image = grained(run, name, image)
+                image, label = grained(run, name, run.data.image(name)), run.data.label(name)
                 maps[name] = (picture_hash(image[:, :, ::-1] if mirrored(run, name) else image), label.astype(np.uint8))
             network = submission.workbook.program(submission.workbook.find("DotNet")).digest
             self.gate = {"network": network, "sha256": submission.checkpoints["dots"].sha256, "pictures": maps}
@@ -130,7 +129,7 @@ def test_predictions_of_anything_else_could_not_be_graded_and_say_what_to_do(han
 def test_a_picture_predicted_unmirrored_where_it_is_asked_mirrored_is_seen(hand, tmp_path):
     with open_run(tmp_path / "z") as run:
         name = next(name for name in run.data.names if mirrored(run, name))
-        hand.gate["pictures"][name] = (picture_hash(grained(run, name, run.data.load(name)[1])), hand.gate["pictures"][name][1])
+        hand.gate["pictures"][name] = (picture_hash(grained(run, name, run.data.image(name))), hand.gate["pictures"][name][1])
     assert f"another picture {name} (other data, other mirroring" in hand.check()["message"]
 
 
@@ -141,7 +140,8 @@ def test_a_fault_of_the_students_code_costs_what_it_costs_in_a_direct_run(hand):
 
 
 def test_a_cause_that_is_none_does_not_break_the_result(hand):
-    assert spoiled(hand, fault=("x", "<b>Not A Cause</b>"))["cause"] == "code.raises"
+    for cause in ("<b>Not A Cause</b>", "a" * 41):
+        assert spoiled(hand, fault=("x", cause))["cause"] == "code.raises"
 
 
 @pytest.mark.parametrize(("key", "words"), [
@@ -359,8 +359,9 @@ def test_pictures_of_facades_are_opened_without_their_labels(tmp_path):
         shutil.copy(path, tmp_path / "base")
     found, whole = open_pictures(str(tmp_path), rubric, True), open_data(str(sample.parent), rubric, True)
     assert found.names == whole.names and len(found.names) == 32
-    photo, image, label = found.load("cmp_s0029")
-    assert label is None and np.array_equal(image, whole.load("cmp_s0029")[1]) and np.array_equal(photo, whole.load("cmp_s0029")[0])
+    one = "cmp_s0029"
+    assert found.label(one) is None
+    assert np.array_equal(found.image(one), whole.image(one)) and np.array_equal(found.photo(one), whole.photo(one))
     with pytest.raises(LookupError, match="0 of 0 pairs are missing"):
         open_data(str(tmp_path), rubric, True)
     (tmp_path / "base" / "cmp_s0001.png").write_text("a label that nobody reads")
