@@ -229,7 +229,8 @@ class _Run:
                 self._learn(batch)
                 self.seconds = time.monotonic() - begun
                 shown.update()
-                shown.set_postfix_str(f"loss {self.loss_sum / max(self.images, 1):.3f}", refresh=False)
+                if self.images:
+                    shown.set_postfix_str(f"loss {self.loss_sum / self.images:.3f}", refresh=False)
                 self._tell_remaining(len(batches))
                 if self._unsaved_for(self.resume_every) and self.batch < len(batches):
                     self._save_resume()
@@ -348,7 +349,7 @@ class _Run:
         if self.config.cache == "off":
             return evaluate(
                 self.model, self.val_set, device=self.device, progress=self.progress, bootstrap=0,
-                autocast=self.precision.name == "bfloat16", **self.metrics,
+                precision=self.precision.name, **self.metrics,
             )  # fmt: skip
         return validate(
             self.model, self.val_pairs, device=self.device, precision=self.precision, workers=self.config.workers,

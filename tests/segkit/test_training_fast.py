@@ -13,6 +13,7 @@ from course_items import N, comparable, facades, net, run_and_kill
 from safetensors.torch import load_file
 from torch import nn
 
+import segkit.evaluation
 import segkit.training.run
 from segkit.checkpoints import save_checkpoint
 from segkit.evaluation import EvaluationError, evaluate
@@ -375,6 +376,31 @@ def test_the_remaining_time_is_told_once_after_twenty_steps(tmp_path, capsys):
     run(tmp_path, tmp_path / "out", epochs=8, progress=True)
     said = [line for line in capsys.readouterr().out.replace("\r", "\n").splitlines() if " left" in line and "per batch" in line]
     assert len(said) == 1 and "s per batch of 3: about" in said[0]
+
+
+def test_the_bar_tells_no_loss_before_one_was_read(tmp_path, monkeypatch):
+    told, plain = [], segkit.training.run.bar
+
+    def bar(**options):
+        shown = plain(**options)
+        monkeypatch.setattr(shown, "set_postfix_str", lambda text, refresh: told.append((options["desc"], text)))
+        return shown
+
+    monkeypatch.setattr(segkit.training.run, "bar", bar)
+    _, history = run(tmp_path, tmp_path / "out", epochs=2, read_every=2)
+    assert [name for name, _ in told] == ["epoch 1/2"] * 2 + ["epoch 2/2"] * 2  # after the second and the third batch of three
+    assert all(text.startswith("loss ") and abs(float(text[5:]) / history.epochs[1].train_loss - 1) < 0.5 for _, text in told)
+
+
+@pytest.mark.parametrize("cache", ["off", "memory"])
+def test_validation_is_computed_in_the_format_of_the_training(tmp_path, monkeypatch, cache):
+    """A CPU is refused float16: here it computes in it, as an older GPU would."""
+    for module in (segkit.training.run, segkit.evaluation):
+        monkeypatch.setattr(module, "choose_precision", lambda device, wanted: Precision(wanted, "cpu"))
+    model, formats = net(), {True: set(), False: set()}
+    model.register_forward_hook(lambda model, images, logits: formats[model.training].add(logits.dtype))
+    run(tmp_path, tmp_path / "out", model, epochs=1, precision="float16", cache=cache)
+    assert formats == {True: {torch.float16}, False: {torch.float16}}
 
 
 # -- bad input ----------------------------------------------------------------------------------------
