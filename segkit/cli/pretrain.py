@@ -17,7 +17,7 @@ __all__ = ["pretrain"]
 @click.option("--patches", type=click.IntRange(1), help="Patches per picture and epoch.  [default: 8]")
 @click.option("--side", type=click.IntRange(32), help="Side of a patch in pixels.  [default: 224]")
 @click.option("--batch-size", type=click.IntRange(1), help="Patches per step.  [default: 64]")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: 1e-4]")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: 3e-4]")
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
               help="Number format of the convolutions.  [default: auto: 16 bits on a GPU]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -29,8 +29,9 @@ def pretrain(
 ) -> None:
     """Train the VGG-16 trunk on the training facades, for machines that cannot have ImageNet's weights.
 
-    The network learns to say which share of a random patch belongs to which class. Writes vgg16_facades-CHECKSUM.pth, in
-    the layout of torchvision's VGG-16, and pretraining.json. Pictures of val and test are never read.
+    The network learns to say which share of a random patch, and of each of its cells, belongs to which class. Writes
+    vgg16_facades-CHECKSUM.pth, in the layout of torchvision's VGG-16, and pretraining.json. Pictures of val and test are
+    never read.
 
     \b
     Then:

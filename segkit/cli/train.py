@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segkit.cli.common import figures, keep_memory, n_class, network_class, options, pictures, readable_errors, score
+from segkit.cli.common import figures, keep_memory, n_class, network_class, options, pictures, readable_errors
 
 if TYPE_CHECKING:
     from segkit.history import History
@@ -128,6 +128,7 @@ class _Job:
         """Train one network in one folder, and draw its figures."""
         import torch
 
+        from segkit.evaluation import evaluate
         from segkit.models import solution_functions
         from segkit.training import fit
         from segkit.training.live import LivePictures, spread
@@ -144,7 +145,8 @@ class _Job:
             model, train_set, val_set, config=config, out=out, resume=self.resume, overwrite=self.overwrite,
             progress=not self.quiet, after_epoch=live, **metrics,
         )  # fmt: skip
-        figures(model, val_set, score(model, val_set, metrics, self.quiet, bootstrap=0), out)
+        result = evaluate(model, val_set, progress=not self.quiet, bootstrap=0, precision=config.precision, **metrics)
+        figures(model, val_set, result, out)
         return history
 
     def _begin(self, model: Any, start: Path | None) -> None:

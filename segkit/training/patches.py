@@ -1,14 +1,14 @@
-"""Patches of facades, and the task of telling which share of each belongs to which class."""
+"""Patches of facades, and the task of telling which share of each, and of its cells, belongs to which class."""
 
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from segkit.training.sources import Pairs
 
-__all__ = ["Repeated", "class_shares", "labelled_patches", "share_loss"]
+__all__ = ["Answering", "Repeated", "SharesTask", "cell_shares"]
 
 
 class Repeated:
@@ -23,34 +23,89 @@ class Repeated:
         return self.pairs.load(self.indices[index])
 
 
-def class_shares(labels: Tensor, n_class: int) -> Tensor:
-    """Share of each class in the labelled pixels of each patch.
+class Answering(nn.Module):
+    """A VGG that answers for a whole patch, and for the cells of its last three pooled maps.
+
+    A score layer on each of the maps lets the convolutions below learn from their own cells, a hundred answers to a patch
+    in place of one: deep supervision (Lee et al., "Deeply-Supervised Nets", AISTATS 2015). Without, a VGG without batch
+    normalisation takes thousands of steps to leave the answer that suits every patch. The maps are those that an FCN-8s
+    scores; its own score layers begin at zero, so these here are thrown away.
 
     Args:
-        labels: integers (B, H, W), 255 for unknown.
+        vgg: with ``features``, ``avgpool`` and ``classifier``, as torchvision's; used as it is.
+        n_class: number of classes; of the classifier's outputs the first so many are used.
+
+    Attributes:
+        strides: sides of the cells in pixels, fine to coarse; of VGG-16 8, 16 and 32.
+    """
+
+    def __init__(self, vgg: nn.Module, n_class: int) -> None:
+        super().__init__()
+        self.vgg, self.n_class = vgg, n_class
+        channels, widths = 0, []
+        for layer in vgg.features:
+            channels = getattr(layer, "out_channels", channels)
+            if isinstance(layer, nn.MaxPool2d):
+                widths.append(channels)
+        self.strides = tuple(2 ** (number + 1) for number in range(len(widths)))[-3:]
+        self.scores = nn.ModuleList(nn.Conv2d(width, n_class, 1) for width in widths[-3:])
+        for score in self.scores:
+            nn.init.zeros_(score.weight)
+            nn.init.zeros_(score.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map patches (B, 3, side, side) to logits (B, n_class, cells), in the order of :func:`cell_shares`."""
+        pooled = []
+        for layer in self.vgg.features:
+            x = layer(x)
+            if isinstance(layer, nn.MaxPool2d):
+                pooled.append(x)
+        answers = [score(of).flatten(2) for score, of in zip(self.scores, pooled[-3:], strict=True)]
+        whole = self.vgg.classifier(self.vgg.avgpool(x).flatten(1))[:, : self.n_class, None]
+        return torch.cat([*answers, whole], 2)
+
+
+def cell_shares(labels: Tensor, n_class: int, strides: Sequence[int]) -> list[Tensor]:
+    """Share of each class in the labelled pixels of the cells of each patch, and of the patch itself.
+
+    Args:
+        labels: integers (B, side, side), 255 for unknown.
         n_class: number of classes.
+        strides: sides of the cells in pixels; a rest at the right and below belongs to no cell.
 
     Returns:
-        FloatTensor (B, n_class); rows sum to 1, or to 0 where nothing is labelled.
+        For each stride a FloatTensor (B, n_class, cells), row by row; at the end (B, n_class, 1). Columns sum to 1, or to 0
+        where nothing is labelled.
     """
-    counts = torch.stack([(labels == index).sum((1, 2)) for index in range(n_class)], 1).float()
-    return counts / counts.sum(1, keepdim=True).clamp(min=1)
+    member = torch.stack([labels == index for index in range(n_class)], 1).float()  # (B, n_class, side, side)
+    counts = [F.avg_pool2d(member, stride).flatten(2) for stride in strides] + [member.mean((2, 3))[:, :, None]]
+    return [each / each.sum(1, keepdim=True).clamp(min=1e-9) for each in counts]
 
 
-def share_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None, total: Tensor | None = None) -> Tensor:
-    """Cross entropy between the shares of the classes and the softmax of the outputs, per labelled patch.
+class SharesTask:
+    """The loss of the answers: what :class:`segkit.training.steps.Stepper` asks for.
 
     Args:
-        logits: float32 (B, n_class), or more columns, which are left out.
-        labels: integers (B, H, W).
-        weight: FloatTensor (n_class,) of ones; its length is the number of classes.
-        total: number of labelled patches that the sum is divided by; None: those of this batch.
+        n_class: number of classes.
+        strides: see :func:`cell_shares`.
     """
-    shares = class_shares(labels, len(weight))
-    losses = -(shares * F.log_softmax(logits[:, : len(weight)], 1)).sum()
-    return losses / (labelled_patches(labels, weight) if total is None else total)
 
+    def __init__(self, n_class: int, strides: Sequence[int]) -> None:
+        self.n_class, self.strides = n_class, tuple(strides)
 
-def labelled_patches(labels: Tensor, weight: Tensor) -> Tensor:
-    """Number of patches with a labelled pixel, at least 1; arguments as of :func:`share_loss`."""
-    return class_shares(labels, len(weight)).sum().clamp(min=1)
+    def loss(self, logits: Tensor, labels: Tensor, _weight: Tensor | None = None, total: Tensor | None = None) -> Tensor:
+        """Cross entropy between shares and softmax: the mean over the labelled cells of a size, summed over the sizes.
+
+        Args:
+            logits: float32 (B, n_class, cells), of :class:`Answering`.
+            labels: integers (B, side, side).
+            total: numbers of labelled cells that the sums are divided by, of :meth:`mass`; None: those of this batch.
+        """
+        wanted = cell_shares(labels, self.n_class, self.strides)
+        told = F.log_softmax(logits, 1).split([each.shape[2] for each in wanted], 2)
+        sums = torch.stack([-(share * log).sum() for share, log in zip(wanted, told, strict=True)])
+        return (sums / (self.mass(labels) if total is None else total)).sum()
+
+    def mass(self, labels: Tensor, _weight: Tensor | None = None) -> Tensor:
+        """Numbers of labelled cells of each size, at least 1; the last counts the patches: float (sizes,)."""
+        return torch.stack([each.sum() for each in cell_shares(labels, self.n_class, self.strides)]).clamp(min=1)

@@ -1,8 +1,9 @@
 """Training VGG-16 on the facades themselves, where ImageNet's weights cannot be had.
 
-The task needs nothing but label maps that are there anyway: say which share of a random patch belongs to which class. What
-is learned (the 13 convolutions and two hidden layers) has the layout of torchvision's file, so that everything which copies
-VGG-16 into an FCN works with it. Only training images are read; a tenth of them is held out to watch.
+The task needs nothing but label maps that are there anyway: say which share of a random patch, and of each of its cells,
+belongs to which class. What is learned (the 13 convolutions and two hidden layers) has the layout of torchvision's file, so
+that everything which copies VGG-16 into an FCN works with it. Only training images are read; a tenth of them is held out to
+watch.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segkit.atomic import replacing
 from segkit.download import hash_file
@@ -24,7 +25,7 @@ from segkit.progress import bar, say
 from segkit.training.batches import Augmentation, EpochBatches, fingerprint
 from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import normalised, read_ahead
-from segkit.training.patches import Repeated, class_shares, labelled_patches, share_loss
+from segkit.training.patches import Answering, Repeated, SharesTask, cell_shares
 from segkit.training.recipes import RECIPES
 from segkit.training.resuming import (
     EPOCH_SAVED_AFTER,
@@ -55,7 +56,7 @@ class PretrainConfig:
         scale: range of the factor by which a picture is resized before a patch is cut.
         batch_size: patches per step.
         learning_rate: Adam's at the beginning; it falls to zero.
-        weight_decay: L2 penalty.
+        weight_decay: L2 penalty; Adam lets a large one wipe out fc6, whose gradients are small.
         precision: see :mod:`segkit.precision`.
         seed: of everything that is drawn.
         workers: threads that prepare patches.
@@ -67,8 +68,8 @@ class PretrainConfig:
     side: int = 224
     scale: tuple[float, float] = (0.4, 1.0)
     batch_size: int = 64
-    learning_rate: float = 1e-4
-    weight_decay: float = 5e-4
+    learning_rate: float = 3e-4
+    weight_decay: float = 2e-5
     precision: str = "auto"
     seed: int = 0
     workers: int = 4
@@ -82,13 +83,16 @@ class PretrainConfig:
             raise ValueError(f"Expected a side of at least 32 pixels, which VGG-16 makes one cell of, but got {self.side}.")
 
 
-def fresh_vgg16(n_class: int) -> nn.Module:
-    """torchvision's VGG-16 with random weights; of its 1000 outputs the first ``n_class`` are used, the others stay zero."""
+def fresh_vgg16() -> nn.Module:
+    """torchvision's VGG-16 with He weights, as in the FCNs; its 1000 outputs are zero."""
     from torchvision.models import vgg16
 
-    model = vgg16(weights=None)
-    with torch.no_grad():
-        model.classifier[6].weight[n_class:].zero_()
+    model = vgg16(weights=None, init_weights=False)
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    nn.init.zeros_(model.classifier[6].weight)
     return model
 
 
@@ -103,9 +107,9 @@ def pretrain(
     progress: bool = True,
     device: torch.device | str | None = None,
     resume_every: float = EPOCH_SAVED_AFTER,
-    network: Callable[[int], nn.Module] = fresh_vgg16,
+    network: Callable[[], nn.Module] = fresh_vgg16,
 ) -> Path:
-    """Train VGG-16 to tell the shares of the classes in patches of the training facades.
+    """Train VGG-16 to tell the shares of the classes in patches of the training facades, and in the patches' cells.
 
     Args:
         train_set: the training facades, and nothing else.
@@ -119,7 +123,7 @@ def pretrain(
         device: None takes the GPU if there is one.
         resume_every: seconds since the last saving after which the end of an epoch is saved (VGG-16 and its moments are
             1.5 GiB, longer to write than a short epoch takes); the last epoch always is.
-        network: makes the network from the number of classes.
+        network: makes the network: ``features``, ``avgpool``, ``classifier``, as :func:`fresh_vgg16`.
 
     Returns:
         Path of the weights: ``vgg16_facades-`` and the first 8 digits of the file's sha256, as ``load_vgg16`` wants it.
@@ -147,7 +151,7 @@ class _Pretraining:
         device: torch.device | str | None,
         progress: bool,
         resume_every: float,
-        network: Callable[[int], nn.Module],
+        network: Callable[[], nn.Module],
     ) -> None:
         if len(train_set) < 2:
             raise TrainingError(f"Expected at least two training images, one of them to watch, but got {len(train_set)}.")
@@ -155,7 +159,7 @@ class _Pretraining:
         self.record_file, self.resume_file = out / RECORD, out / "resume.pt"
         self.device = torch.device(device) if device is not None else best_device()
         torch.manual_seed(config.seed)
-        self.model = network(n_class).to(self.device)
+        self.model = Answering(network(), n_class).to(self.device)
         try:
             precision = choose_precision(self.device, config.precision)
         except ValueError as error:
@@ -172,10 +176,8 @@ class _Pretraining:
             weight_decay=config.weight_decay, batch_size=config.batch_size, precision=config.precision, seed=config.seed,
         )  # fmt: skip
         self.descent = Descent(self.model, recipe, precision, steps)
-        self.stepper = Stepper(
-            self.model, self.descent, pairs, n_class, self.device, self._say, share_loss, labelled_patches
-        )
-        self.stepper.weight = torch.ones(n_class, device=self.device)
+        task = SharesTask(n_class, self.model.strides)
+        self.stepper = Stepper(self.model, self.descent, pairs, n_class, self.device, self._say, task.loss, task.mass)
         self.epoch, self.records = 1, []
         self.resume_every, self.saved, self.kept = resume_every, time.monotonic(), 0  # kept: the last epoch in resume.pt
 
@@ -183,7 +185,7 @@ class _Pretraining:
         """What must agree on resuming; the names are those of a training run."""
         return dataclasses.asdict(self.config) | {
             "schedule": "poly",
-            "model": type(self.model).__name__,
+            "model": type(self.model.vgg).__name__,
             "parameters": sum(value.numel() for value in self.model.parameters()),
             "train_images": fingerprint(self.train_set),
         }
@@ -232,7 +234,7 @@ class _Pretraining:
                 if (number + 1) % self.descent.config.read_every == 0 or number + 1 == len(batches):
                     for loss, count in self.stepper.read():
                         losses, patches = losses + loss * count, patches + count
-            right, usual = self._watch()
+            held_out = self._watch()
         except Diverged as error:
             raise TrainingError(self._diverged(error)) from error
         except MemoryError as error:
@@ -240,12 +242,13 @@ class _Pretraining:
         except DataError as error:
             raise DataError(f"{error}\nEpoch {self.kept} is the last that is kept; repair the file and use --resume.") from error
         self.records.append({
-            "epoch": self.epoch, "loss": losses / max(patches, 1), "held_out_majority_right": right,
-            "held_out_most_common_class": usual, "seconds": round(time.monotonic() - begun, 3),
+            "epoch": self.epoch, "loss": losses / max(patches, 1), "held_out": held_out,
+            "seconds": round(time.monotonic() - begun, 3),
         })  # fmt: skip
+        told = ", ".join(f"{name} {right:.3f} ({usual:.3f})" for name, (right, usual) in held_out.items())
         self._say(
-            f"epoch {self.epoch}/{self.config.epochs}  loss {losses / max(patches, 1):.3f}  held out: largest class right in "
-            f"{right:.3f} of the patches (one answer for all: {usual:.3f})  {time.monotonic() - begun:.0f} s"
+            f"epoch {self.epoch}/{self.config.epochs}  loss {losses / max(patches, 1):.3f}  held out, largest class right (one "
+            f"answer for all): {told}  {time.monotonic() - begun:.0f} s"
         )
         self.epoch += 1
         if self.epoch > self.config.epochs or time.monotonic() - self.saved >= self.resume_every:
@@ -264,26 +267,26 @@ class _Pretraining:
         )
 
     @torch.inference_mode()
-    def _watch(self) -> tuple[float, float]:
-        """Share of held-out patches whose largest class was named, and the share that one constant answer would get."""
+    def _watch(self) -> dict[str, tuple[float, float]]:
+        """Held-out patches and their cells, by size: the share whose largest class was named, and what one answer would get."""
         self.model.eval()
-        found, wanted = [], []
+        sizes = [*(f"{stride} px" for stride in self.model.strides), "patches"]
+        found, wanted = [[] for _ in sizes], [[] for _ in sizes]
         batches = self._batches(self.watched, 0)  # the same patches after every epoch
         for batch in read_ahead(batches, 0, self.config.workers if self.watched.parallel else 0):
             with self.descent.precision.autocast():
                 logits = self.model(normalised(batch, self.device))
-            shares = class_shares(batch.labels.to(self.device), self.n_class)
-            labelled = shares.sum(1) > 0
-            found.append(logits[labelled, : self.n_class].argmax(1))
-            wanted.append(shares[labelled].argmax(1))
-        answers, truth = torch.cat(found), torch.cat(wanted)
-        usual = torch.bincount(truth, minlength=1).max() / max(len(truth), 1)
-        return float((answers == truth).float().mean()), float(usual)
+            shares = cell_shares(batch.labels.to(self.device), self.n_class, self.model.strides)
+            for size, (told, share) in enumerate(zip(logits.split([each.shape[2] for each in shares], 2), shares, strict=True)):
+                labelled = share.sum(1) > 0
+                found[size].append(told.argmax(1)[labelled])
+                wanted[size].append(share.argmax(1)[labelled])
+        return {name: _right(torch.cat(told), torch.cat(true)) for name, told, true in zip(sizes, found, wanted, strict=True)}
 
     def finish(self) -> Path:
         """Write the weights under the name that carries their checksum, and the record."""
         unnamed = self.resume_file.with_name("vgg16_facades.pth")
-        state = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
+        state = {name: value.detach().cpu().contiguous() for name, value in self.model.vgg.state_dict().items()}
         with replacing(unnamed) as partial, open(partial, "wb") as file:
             torch.save(state, file)
         digest = hash_file(unnamed)
@@ -291,7 +294,7 @@ class _Pretraining:
         record = {
             "schema": "segkit-pretraining/1", "file": path.name, "sha256": digest, "bytes": path.stat().st_size,
             "config": self.description(), "device": self.device.type, "computed_in": self.descent.precision.name,
-            "task": "shares of the classes in random patches of the training facades", "epochs": self.records,
+            "task": "shares of the classes in random patches of the training facades and in their cells", "epochs": self.records,
         }  # fmt: skip
         with replacing(self.record_file) as partial:
             partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -318,3 +321,9 @@ class _Pretraining:
     def _say(self, text: str) -> None:
         if self.progress:
             say(text)
+
+
+def _right(answers: Tensor, truth: Tensor) -> tuple[float, float]:
+    """Share of right answers, and of the most common truth; 0 where nothing is labelled."""
+    count = max(len(truth), 1)
+    return float((answers == truth).sum()) / count, float(torch.bincount(truth, minlength=1).max()) / count

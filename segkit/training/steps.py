@@ -95,7 +95,7 @@ class Stepper:
         images = normalised(piece, self.device)
         labels = send(piece.labels, self.device).long()
         with self.descent.precision.autocast():
-            logits = self.model(images)  # (B, n_class, H, W); of patches (B, n_class)
+            logits = self.model(images)  # (B, n_class, H, W); of patches (B, n_class, cells)
         return self.loss_of(logits.float(), labels, self.weight, total)
 
     def _make_room(self, batch: Batch, error: Exception) -> None:

@@ -11,6 +11,7 @@ from course_items import TINY, N, facades, net
 from PIL import Image
 from safetensors.torch import load_file
 
+import segkit.evaluation
 import segkit.models
 from segkit import plots
 from segkit.cli import main
@@ -51,6 +52,13 @@ def test_masks_of_first_middle_and_last_epoch_are_kept(folder):
     assert Image.open(folder / "run" / "stages.png").width > 1000
     config = json.loads((folder / "run" / "history.json").read_text())["config"]
     assert config["recipe"] == "fast" and config["crop"] == 48 and config["batch_size"] == 4
+
+
+def test_the_figures_at_the_end_are_scored_in_the_format_of_the_run(folder, monkeypatch):
+    asked, evaluate = [], segkit.evaluation.evaluate
+    monkeypatch.setattr(segkit.evaluation, "evaluate", lambda *args, **how: (asked.append(how["precision"]), evaluate(*args, **how))[1])
+    done = train(folder, "bfloat16", "--epochs", 1, "--set", "precision=bfloat16")
+    assert done.exit_code == 0 and asked == ["bfloat16"], done.output
 
 
 def test_a_run_starts_from_another_networks_checkpoint(folder):

@@ -15,7 +15,7 @@ import segkit.vgg
 from segkit.cli import main
 from segkit.facades import DataError
 from segkit.training import TrainingError
-from segkit.training.patches import class_shares, share_loss
+from segkit.training.patches import Answering, SharesTask, cell_shares
 from segkit.training.pretraining import PretrainConfig, fresh_vgg16, pretrain
 from segkit.vgg import VGGError, load_vgg16
 
@@ -25,16 +25,13 @@ class Narrow(nn.Module):
 
     def __init__(self, **ignored):
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.ReLU())
-        self.pool = nn.AdaptiveAvgPool2d(2)
+        blocks = [[nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)] for a, b in ((3, 8), (8, 12), (12, 16), (16, 16))]
+        self.features = nn.Sequential(*(layer for block in blocks for layer in block))
+        self.avgpool = nn.AdaptiveAvgPool2d(2)
         self.classifier = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 1000))
 
     def forward(self, x):
-        return self.classifier(self.pool(self.features(x)).flatten(1))
-
-
-def narrow(n_class):
-    return Narrow()
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
 SMALL = {"epochs": 2, "patches": 2, "side": 32, "batch_size": 4, "workers": 2, "learning_rate": 1e-3}
@@ -43,29 +40,67 @@ SMALL = {"epochs": 2, "patches": 2, "side": 32, "batch_size": 4, "workers": 2, "
 def run(root, out, *, data=None, resume=False, overwrite=False, every=30.0, **changes):
     return pretrain(
         data or facades(root), n_class=12, config=PretrainConfig(**SMALL | changes), out=out, resume=resume,
-        overwrite=overwrite, progress=False, device="cpu", network=narrow, resume_every=every,
+        overwrite=overwrite, progress=False, device="cpu", network=Narrow, resume_every=every,
     )  # fmt: skip
 
 
 def test_shares_are_counted_over_labelled_pixels():
     labels = torch.tensor([[[0, 0], [2, 255]], [[255, 255], [255, 255]]])
-    assert torch.allclose(class_shares(labels, 3), torch.tensor([[2 / 3, 0, 1 / 3], [0, 0, 0]]))
+    (whole,) = cell_shares(labels, 3, [])
+    assert torch.allclose(whole[..., 0], torch.tensor([[2 / 3, 0, 1 / 3], [0, 0, 0]]))
 
 
-def test_the_loss_is_the_cross_entropy_of_every_pixel_under_one_answer_for_the_patch():
-    """Oracle: torch's own loss, the patch's scores repeated for each pixel."""
+def test_shares_of_cells_are_those_of_the_pixels_that_the_pooled_map_answers_for():
+    """Oracle: counting pixel by pixel; the odd rest of 13 pixels belongs to no cell."""
     torch.manual_seed(0)
-    logits, labels = torch.randn(3, 20), torch.randint(0, 5, (3, 6, 7))
-    labels[1, :3] = 255
-    labels[2] = 255
-    maps = logits[:, :5, None, None].expand(3, 5, 6, 7)
-    each = [nn.functional.cross_entropy(maps[k : k + 1], labels[k : k + 1], ignore_index=255) for k in (0, 1)]
-    assert share_loss(logits, labels, torch.ones(5)).item() == pytest.approx(sum(each).item() / 2, rel=1e-5)
+    labels = torch.randint(0, 4, (2, 13, 13))
+    labels[labels == 3] = 255
+    cells, _ = cell_shares(labels, 3, [4])
+    assert cells.shape == (2, 3, 9)
+    for number, row, column in ((0, 0, 0), (1, 1, 2), (1, 2, 0)):
+        cell = labels[number, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+        wanted = [((cell == index).sum() / (cell != 255).sum()).item() for index in range(3)]
+        assert cells[number, :, 3 * row + column].tolist() == pytest.approx(wanted)
 
 
-def test_unused_outputs_of_the_fresh_network_are_zero_and_its_layout_is_torchvisions():
+def test_the_loss_is_the_cross_entropy_of_every_pixel_under_one_answer_for_its_cell():
+    """Oracle: torch's own loss, the scores of a cell repeated for each of its pixels; all cells are fully labelled, or not at all."""
+    torch.manual_seed(0)
+    labels = torch.randint(0, 5, (3, 8, 8))
+    labels[2], labels[1, :4] = 255, 255
+    logits = torch.randn(3, 5, 4 + 1)
+    maps = logits[..., :4].unflatten(2, (2, 2)).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    whole = logits[:, :, 4:, None].expand(3, 5, 8, 8)
+    of_cells = nn.functional.cross_entropy(maps, labels, ignore_index=255)
+    of_patches = [nn.functional.cross_entropy(whole[k : k + 1], labels[k : k + 1], ignore_index=255) for k in (0, 1)]
+    loss = SharesTask(5, [4]).loss(logits, labels)
+    assert loss.item() == pytest.approx(of_cells.item() + sum(of_patches).item() / 2, rel=1e-5)
+
+
+def test_halves_of_a_batch_add_up_to_its_loss():
+    """What does not fit into memory goes through in pieces; each cell must count as in the whole batch."""
+    torch.manual_seed(0)
+    labels, logits = torch.randint(0, 5, (4, 8, 8)), torch.randn(4, 5, 16 + 4 + 1)
+    labels[0], labels[1, :3] = 255, 255
+    task = SharesTask(5, [2, 4])
+    total = task.mass(labels)
+    pieces = sum(task.loss(logits[part], labels[part], None, total) for part in (slice(0, 1), slice(1, 4)))
+    assert total.tolist() == pytest.approx([44, 12, 3]) and pieces.item() == pytest.approx(task.loss(logits, labels).item(), rel=1e-5)
+
+
+def test_vgg_16_answers_where_an_fcn_8s_scores():
+    vgg = fresh_vgg16()
+    answering = Answering(vgg, 12)
+    assert answering.strides == (8, 16, 32) and [layer.in_channels for layer in answering.scores] == [256, 512, 512]
+    with torch.no_grad():
+        logits = answering(torch.randn(1, 3, 70, 70))
+    assert logits.shape == (1, 12, 8 * 8 + 4 * 4 + 2 * 2 + 1) and not logits.any()
+    assert all(module.weight.std() > 0 for module in [*vgg.features, *vgg.classifier[:6]] if hasattr(module, "weight"))
+
+
+def test_the_layout_of_the_fresh_network_is_torchvisions():
     with torch.device("meta"):
-        model = fresh_vgg16(12)
+        model = fresh_vgg16()
     assert model.classifier[6].weight.shape == (1000, 4096) and model.features[0].weight.shape == (64, 3, 3, 3)
 
 
@@ -74,7 +109,9 @@ def test_it_learns_which_class_fills_a_patch(tmp_path):
     record = json.loads((tmp_path / "out" / "pretraining.json").read_text())
     first, last = record["epochs"][0], record["epochs"][-1]
     assert last["loss"] < first["loss"] - 0.2  # zero is out of reach: most patches hold several classes
-    assert len(record["epochs"]) == 25 and 0 <= last["held_out_majority_right"] <= 1
+    assert len(record["epochs"]) == 25 and list(last["held_out"]) == ["4 px", "8 px", "16 px", "patches"]
+    right, usual = last["held_out"]["4 px"]
+    assert right > usual + 0.1
     assert path.name == f"vgg16_facades-{record['sha256'][:8]}.pth"
 
 
@@ -100,12 +137,12 @@ def test_the_command_never_touches_val_or_test(tmp_path, monkeypatch):
         return tuple(f"cmp_b{index:04d}" for index in range(1, 7))
 
     monkeypatch.setattr(segkit.facades, "split_names", names)
-    monkeypatch.setattr(pretrain, "__kwdefaults__", pretrain.__kwdefaults__ | {"network": narrow})
+    monkeypatch.setattr(pretrain, "__kwdefaults__", pretrain.__kwdefaults__ | {"network": Narrow})
     arguments = ["--split", "base", "--data", tmp_path, "--out", tmp_path / "out", "--epochs", 1, "--side", 32, "--patches", 2,
                  "--precision", "bfloat16"]  # fmt: skip
     done = CliRunner().invoke(main, ["pretrain", *map(str, arguments)])
     assert done.exit_code == 0, done.output
-    assert "held out: largest class right in" in done.output and "--weights" in done.output
+    assert "held out, largest class right (one answer for all): 4 px" in done.output and "--weights" in done.output
     assert len(list((tmp_path / "out").glob("vgg16_facades-*.pth"))) == 1
     assert json.loads((tmp_path / "out" / "pretraining.json").read_text())["computed_in"] == "bfloat16"
 
