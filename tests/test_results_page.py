@@ -37,7 +37,8 @@ def kit(results, monkeypatch):
     def write(out, what, options):
         out.mkdir(parents=True, exist_ok=True)
         if what == "pretrain":
-            (out / "pretraining.json").write_text("{}")
+            told = {"8 px": [0.61, 0.42], "patches": [0.5, 0.375]}
+            (out / "pretraining.json").write_text(json.dumps({"epochs": [{"held_out": {}}, {"held_out": told}]}))
             (out / "vgg16_facades-0123abcd.pth").touch()
         elif what == "train":
             epochs = [{"epoch": k, "val_loss": 2.5 - k, "mean_iou": 0.1 * k} for k in range(3)]
@@ -72,6 +73,7 @@ def test_the_page_has_every_network_and_the_command_of_every_number(results, kit
         assert f"| {title}" in text
     assert text.count("| 0.2500 | 0.2000 .. 0.3000 | 0.5000 | 0.4000 | 2 of 2 |") == 4
     assert "| door | absent | absent | absent | absent |" in text and "| window | 0.250 |" in text
+    assert "| cells of 8 px | 0.610 | 0.420 |" in text and "| patches | 0.500 | 0.375 |" in text
     assert str(tmp_path / "cmp") not in text, "a folder of one machine"
     for name in ("curves", "stages", "failures"):
         assert f"pictures/results-{name}.png" in text
