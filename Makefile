@@ -22,7 +22,7 @@ help:
 	@echo 'make test    all tests; ARGS="-k crop" for some'
 	@echo 'make fuzz    damaged notebooks, zips, checkpoints and messages for ten minutes; SECONDS=60 SEED=7 for others'
 	@echo 'make lint    ruff'
-	@echo 'make venv    the environment alone: .venv/ with the versions of requirements.lock (about 5 GB)'
+	@echo 'make venv    the environment alone: .venv/ with the versions of requirements.lock (about 6 GB)'
 	@echo 'make lock    write the versions of .venv/ to requirements.lock'
 	@echo 'make clean   remove what was built; .venv/ stays'
 
@@ -32,7 +32,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'No Python 3.11 or newer was found. Install one, or name it: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo '$(PYTHON) could make no environment. On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
-	@echo 'Installing into $(VENV)/: about 5 GB, a few minutes.'
+	@echo 'Installing into $(VENV)/: about 6 GB, a few minutes.'
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@

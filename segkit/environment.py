@@ -53,6 +53,8 @@ class Kit:
         split: ``course``, ``base`` or ``sample``, whichever the data root allows.
         device: ``"cuda"`` or ``"cpu"``.
         quick: True in quick mode (``SEGKIT_QUICK=1``): few images, tiny crops, one or two steps.
+        notes: What else there is to know.
+        copies: Copies of the notebooks outside the work folder, where nobody looks.
     """
 
     work: Path
@@ -61,6 +63,7 @@ class Kit:
     device: str
     quick: bool
     notes: list[str] = field(default_factory=list)
+    copies: list[Path] = field(default_factory=list)
 
     @property
     def runs(self) -> Path:
@@ -130,15 +133,19 @@ class Kit:
             print("quick mode: the trunk is frozen, only score and upsampling layers learn. This shows the way, not the result.")
         return model
 
-    def checkpoint(self, name: str) -> Path | None:
+    def checkpoint(self, name: str, *, published: bool = True) -> Path | None:
         """A checkpoint of network ``name``: your own in ``checkpoints/``, else a published one in ``published/``.
 
         In quick mode there is none: quick mode shows the whole path, training included.
+
+        Args:
+            name: ``fcn32s`` or ``fcn8s``.
+            published: Whether a published one will do.
         """
         if self.quick:
             return None
-        places = [self.work / folder / f"{name}{ending}" for folder in ("checkpoints", "published")
-                  for ending in (".safetensors", ".pth")]  # fmt: skip
+        folders = ("checkpoints", "published") if published else ("checkpoints",)
+        places = [self.work / folder / f"{name}{ending}" for folder in folders for ending in (".safetensors", ".pth")]
         return next((path for path in places if path.is_file()), None)
 
 
@@ -166,8 +173,8 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     notes = [note] if note else []
     if work != started:
-        notes.append(f"keep all five notebooks in the work folder; other notebooks in {started} are not looked at")
-    kit = Kit(work, root, split, device, quick, notes)
+        notes.append("all five notebooks lie in the work folder: open them there")
+    kit = Kit(work, root, split, device, quick, notes, copies_elsewhere(started, work))
     if not quiet:
         _print_proof(kit, torch)
     return kit
@@ -188,6 +195,12 @@ def work_folder(home: Path) -> Path:
     """
     here = Path.cwd().resolve()
     return here if here.is_relative_to(home.resolve()) else home.resolve()
+
+
+def copies_elsewhere(started: Path, work: Path) -> list[Path]:
+    """Notebooks where the kernel was started, or where a drive puts uploads, that lie in the work folder too: only those are read."""
+    folders = [folder for folder in (started, work.parent / "Colab Notebooks") if folder != work]
+    return [path for folder in folders for path in sorted(folder.glob("*.ipynb")) if (work / path.name).is_file()]
 
 
 def split_of(root: str | Path) -> str:
@@ -295,3 +308,6 @@ def _print_proof(kit: Kit, torch: ModuleType) -> None:
     print(f"[ok] mode            {mode}")
     for note in kit.notes:
         print(f"[  ] note            {note}")
+    if kit.copies:
+        print(f"[!!] a copy          {', '.join(map(str, kit.copies))}: not looked at.")
+        print("                     Only the notebooks in the work folder count: close this copy, open the one there, and go on.")

@@ -76,8 +76,10 @@ def take(name: str, folder: str | Path = ".") -> Any:
         broken = "".join(f"\n  {error}" for error in workbook.errors + workbook.syntax_errors())
         raise UnfinishedError(f"{name} is defined in no notebook or script of {Path(folder).resolve()}.{broken}")
     if definition.unfinished:
-        raise UnfinishedError(f"{name} is not finished yet: complete the cell in {definition.where}, save that notebook, "
-                              "then run this cell again.")  # fmt: skip
+        raise UnfinishedError(
+            f"{name} is not finished yet: complete the cell in {definition.where} (in {Path(folder).resolve()}), save that notebook, "
+            "then run this cell again."
+        )
     try:
         value = execute(workbook.program(definition))[name]
     except Unrunnable as error:

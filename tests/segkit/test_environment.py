@@ -99,6 +99,7 @@ def test_own_checkpoint_comes_before_a_published_one(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "fcn8s.safetensors").touch()
         assert kit.checkpoint("fcn8s").parent.name == folder
+        assert (kit.checkpoint("fcn8s", published=False) is None) == (folder == "published")
 
 
 def test_lighten_freezes_the_trunk_in_quick_mode_only(tmp_path, capsys):
@@ -139,6 +140,25 @@ def test_work_folder_is_where_the_notebook_lies_or_the_unpacked_kit(tmp_path, mo
     assert work_folder(tmp_path / "fcn") == (tmp_path / "fcn" / "deep").resolve()
     monkeypatch.chdir(tmp_path)
     assert work_folder(tmp_path / "fcn") == (tmp_path / "fcn").resolve()
+
+
+@pytest.mark.parametrize("where", [".", "drive/Colab Notebooks"])
+def test_a_copy_of_a_notebook_outside_the_work_folder_is_named(where, tmp_path, monkeypatch, capsys):
+    """On a hosted machine: the copy that was uploaded beside the zip, or that the drive keeps."""
+    work = tmp_path / "drive" / "fcn"
+    for folder in (work, tmp_path / where):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "1_data.ipynb").touch()
+    (tmp_path / "other.ipynb").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(environment, "work_folder", lambda home: work)
+    prepare(REPO)
+    out = capsys.readouterr().out
+    assert f"[!!] a copy          {(tmp_path / where / '1_data.ipynb').resolve()}: not looked at" in out and "other.ipynb" not in out
+    monkeypatch.chdir(work)
+    (tmp_path / where / "1_data.ipynb").unlink()
+    prepare(REPO)
+    assert "[!!]" not in capsys.readouterr().out
 
 
 def test_only_what_is_missing_is_installed_and_torch_is_pinned(monkeypatch, capsys):
