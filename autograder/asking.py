@@ -1,9 +1,10 @@
 """Asking a network for its label maps: picture by picture on a CPU, in batches of one size on a GPU.
 
 What is faster must not be felt in the points. A batch, or 16 bits, is used only where on the first pictures its label maps agree
-with those of one picture at a time in float32; those of the first pictures are then the slow way's. 16 bits must also have the
-same mean IoU there, since a rare class weighs as much as a wall of pixels. That bounds nothing on the other pictures: near a step
-of points a gate is measured again in float32 (see ``autograder.gates.near_a_step``).
+with those of one picture at a time in float32; those of the first pictures are then the slow way's. For 16 bits a dozen pictures
+of sizes from all over the list come first, and must also have the same mean IoU, since a rare class weighs as much as a wall of
+pixels. That bounds nothing on the other pictures: near a step of points a gate is measured again in float32 (see
+``autograder.gates.near_a_step``).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ __all__ = ["AGREEMENT", "PLAIN", "Manner", "Picture", "ask_all"]
 
 AGREEMENT = 0.999  # share of the pixels
 SAME_MEAN_IOU = 0.0005  # 16 bits: by how much the mean IoU may differ
-CHECKED = 4  # pictures that are asked both ways
+CHECKED = {"float32": 4, "bfloat16": 12}  # pictures that are asked both ways: 16 bits round where they like, a batch where it begins
 PIXELS_AT_ONCE = 2**22  # FCN-8s takes about 1.5 KB for each in float32, padding included
 GONE = ("code.died", "code.timeout", "code.garbage")  # the worker was ended, and the network with it
 
@@ -63,12 +64,15 @@ class Picture:
 
 
 class _Batches:
-    """Batches of pictures, loaded when they are asked for."""
+    """Batches of pictures, loaded when they are asked for; first the largest, or for 16 bits some from all over the list."""
 
-    def __init__(self, pictures: Sequence[Picture], most_pixels: int) -> None:
+    def __init__(self, pictures: Sequence[Picture], manner: Manner) -> None:
         sizes = [picture.size for picture in pictures]
-        plan = batches_of_one_size(None if None in sizes else sizes, len(pictures), most_pixels)
-        self.plan = sorted(plan, key=len, reverse=True)  # what is tried on the first pictures is batches
+        plan = batches_of_one_size(None if None in sizes else sizes, len(pictures), manner.most_pixels)
+        plan = sorted(plan, key=len, reverse=True)  # what is tried on the first pictures is batches
+        spread = 1 if manner.precision == "float32" else min(CHECKED[manner.precision], len(plan))
+        first = {len(plan) * place // spread for place in range(spread)}
+        self.plan = [plan[number] for number in sorted(range(len(plan)), key=lambda number: number not in first)]
         self.pictures = pictures
 
     def __len__(self) -> int:
@@ -99,12 +103,12 @@ def ask_all(
     """
     maps: dict[str, NDArray[np.uint8]] = {}
     label_of = {picture.name: picture.label for picture in pictures}
-    batches = _Batches(pictures, manner.most_pixels)
+    batches = _Batches(pictures, manner)
     if all(len(batch) == 1 for batch in batches.plan):
         manner = Manner(0, manner.precision)
     ways = list(dict.fromkeys([manner, Manner(manner.most_pixels), PLAIN]))
     for names, images in read_ahead(batches, 0, 1):
-        if ways[0] != PLAIN and len(maps) < CHECKED:
+        if ways[0] != PLAIN and len(maps) < CHECKED[ways[0].precision]:
             singles = np.stack([_label_map(student.predict(handle, image), image) for image in images])
             maps |= dict(zip(names, singles, strict=True))
             labels = [label_of[name]() for name in names] if ways[0].precision != "float32" else []

@@ -138,11 +138,13 @@ def _measure(
 
     def predict() -> dict[str, NDArray[np.uint8]]:
         with run.gate_turn(), student.at_the_gate() as behind:
-            _start(behind, run)  # imports torch, for seconds in which another gate may have the GPU
+            # seconds in which another gate may have the GPU: torch is imported, the checkpoint read
+            _start(behind, run)
+            handle = None if run.settings.retraining else _load(behind, class_name, checkpoint_name)
             with run.gpu_turn():
                 before = gpus.memory() if run.uses_gpu else None
                 try:
-                    found = _not_for_want_of_memory(before, lambda: _predict_all(behind, grading, class_name, checkpoint_name, precision))
+                    found = _not_for_want_of_memory(before, lambda: _predict_all(behind, grading, class_name, handle, precision))
                 finally:
                     behind.subject.close()  # the GPU is handed on empty
                 if left := gpus.memory_left_behind(before):
@@ -165,7 +167,7 @@ def _start(student: Student, run: Run) -> None:
     if run.uses_gpu and student.device != "cuda":
         raise CannotGrade(
             f"The gate was to be measured on {gpus.gpu_name()}, but PyTorch found no CUDA GPU in the worker. Look at the device files "
-            "/dev/nvidia* and at CUDA_VISIBLE_DEVICES, or grade with --device cpu.",
+            "/dev/nvidia*, at CUDA_VISIBLE_DEVICES and LD_LIBRARY_PATH, or grade with --device cpu.",
             "grader.fault",
         )
 
@@ -193,15 +195,14 @@ def _not_for_want_of_memory(before: gpus.Memory | None, predict: Callable[[], di
 
 
 def _predict_all(
-    student: Student, grading: Grading, class_name: str, checkpoint_name: str, precision: str = "float32"
+    student: Student, grading: Grading, class_name: str, handle: str | None, precision: str = "float32"
 ) -> dict[str, NDArray]:
+    """Predict with a loaded network; without one, train it again first."""
     data, retrained = _data(grading), None
-    if grading.context.run.settings.retraining is not None:
+    if handle is None:
         handle, retrained = retrained_network(
             student, grading.context.run, class_name, lambda words: grading.context.progress(f"{grading.check.id} {words}")
         )
-    else:
-        handle = _load(student, class_name, checkpoint_name)
     started = time.monotonic()
     gpu, size = student.device == "cuda", data.size
     pictures = [

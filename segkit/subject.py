@@ -21,6 +21,7 @@ from torch import nn
 
 from segkit.layers import Layer, describe
 from segkit.notebooks import Program, Unrunnable, execute, student_traceback
+from segkit.precision import choose_precision
 
 __all__ = ["CAUSE", "LocalSubject", "StudentError", "Subject", "WeightFile", "as_student_error"]
 
@@ -323,7 +324,7 @@ class LocalSubject:
 
     # ------------------------------------------------------------------------------------------------ checkpoints
     def load_checkpoint(self, handle: str, file: str) -> None:
-        """Load a checkpoint into a network that may be on the meta device; moves the network to the device of ``predict``."""
+        """Load a checkpoint into a network that may be on the meta device; only ``predict`` moves it to its own device."""
         from segkit.checkpoints import CheckpointError, load_checkpoint
 
         with as_student_error("Loading the checkpoint"):  # the class may have a load_state_dict of its own
@@ -331,8 +332,6 @@ class LocalSubject:
                 load_checkpoint(self._model(handle), self.checkpoints[file])
             except CheckpointError as error:
                 raise StudentError(str(error), "checkpoint.unreadable") from None
-        with as_student_error("Moving the network to the device"):
-            nn.Module.eval(self._model(handle)).to(self.device)
 
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
         """Predict label maps.
@@ -346,8 +345,13 @@ class LocalSubject:
             Uint8 label map ``(H, W)``, or ``(B, H, W)``: the class with the largest logit.
         """
         model = self._model(handle)
+        with as_student_error("Moving the network to the device"):
+            nn.Module.to(model, self.device)  # the first time; in a gate nobody else has the GPU by now
         images = torch.from_numpy(np.ascontiguousarray(x if x.ndim == 4 else x[None])).to(self.device)  # (B, 3, H, W)
-        half = torch.autocast(self.device, torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
+        try:
+            half = choose_precision(torch.device(self.device), precision).autocast()
+        except ValueError as error:  # an older GPU would emulate it, slower than float32
+            raise StudentError(str(error), "gate.precision") from None
         try:
             # what a GPU was asked may fail when its answer is read
             with as_student_error(f"{type(model).__name__}.forward"), torch.inference_mode(), half:

@@ -63,6 +63,8 @@ def environment(room: Room) -> dict[str, str]:
     gpu = visible_gpu() if room.gpu else None
     order = os.environ.get("CUDA_DEVICE_ORDER", "")
     named = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+    libraries = os.pathsep.join(driver_folders()) if room.gpu else ""
+    named |= {"LD_LIBRARY_PATH": libraries} if libraries else {}
     ordered = {"CUDA_DEVICE_ORDER": order} if room.gpu and order in ("FASTEST_FIRST", "PCI_BUS_ID") else {}
     return named | ordered | {
         "HOME": str(room.scratch), "TMPDIR": str(room.scratch), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8",
@@ -71,6 +73,12 @@ def environment(room: Room) -> dict[str, str]:
         # every picture has a size of its own, and each new size is kept with 60 MB of scratch memory: keep few
         "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
     }  # fmt: skip
+
+
+def driver_folders() -> list[str]:
+    """Folders of the system that LD_LIBRARY_PATH names: on some hosted machines CUDA's driver is found in no other way."""
+    named = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    return [path for path in named if path.startswith("/usr/") and os.path.realpath(path).startswith("/usr/") and os.path.isdir(path)]
 
 
 def python_folders() -> list[Path]:
@@ -107,7 +115,8 @@ def visible(room: Room) -> list[Path]:
 def devices(room: Room) -> list[Path]:
     """Device files that a worker may use."""
     names = [Path("/dev") / name for name in ("null", "zero", "full", "random", "urandom")]
-    return names + (sorted(Path("/dev").glob("nvidia*")) if room.gpu else [])
+    gpu = [*sorted(Path("/dev").glob("nvidia*")), *Path("/dev").glob("dxg")]  # the latter: Linux within Windows
+    return names + (gpu if room.gpu else [])
 
 
 def open_to_all(path: Path) -> bool:

@@ -1,5 +1,7 @@
 """Gates on a GPU, with a GPU that is made up: batches, 16 bits, turns, memory. What is faster must not be felt in the points."""
 
+import contextlib
+import dataclasses
 import multiprocessing
 import threading
 import time
@@ -79,11 +81,22 @@ def test_on_a_cpu_each_picture_is_asked_by_itself_in_order():
 def test_pictures_of_one_size_are_asked_together_once_16_bits_have_shown_to_agree():
     network, (asked, expected) = Network(wrong=0.0005), pictures(SIZES)
     found, manner = ask_all(network, "net", asked, FAST)
-    assert manner == FAST and network.asked[:10] == [(1, "float32")] * 9 + [(9, "bfloat16")]
-    assert all(precision == "bfloat16" for _, precision in network.asked[10:]) and max(count for count, _ in network.asked[10:]) == 4
+    tried = [(1, "float32")] * 9 + [(9, "bfloat16")] + [(1, "float32")] * 4 + [(4, "bfloat16")]
+    assert manner == FAST and network.asked[: len(tried)] == tried
+    rest = network.asked[len(tried) :]
+    assert all(precision == "bfloat16" for _, precision in rest) and max(count for count, _ in rest) == 2
     agree = np.mean([np.mean(found[name] == expected[name]) for name in expected])
     assert agree > 0.998
     assert all(np.array_equal(found[f"p{number}"], expected[f"p{number}"]) for number in range(8, 17))  # asked both ways
+
+
+def test_16_bits_are_tried_on_pictures_of_sizes_from_all_over_the_list():
+    network, (asked, _) = Network(), pictures([(6, 5 + number) for number in range(48)])
+    order = []
+    asked = [dataclasses.replace(picture, load=partial(lambda p: order.append(p.size[1]) or p.load(), picture)) for picture in asked]
+    ask_all(network, "net", asked, Manner(400, "bfloat16"))
+    assert network.asked[:24] == 12 * [(1, "float32"), (1, "bfloat16")] and network.asked[24:] == 36 * [(1, "bfloat16")]
+    assert sorted(order) == list(range(5, 53)) and min(np.diff(sorted(order[:12]))) >= 3 and max(order[:12]) - min(order[:12]) >= 40
 
 
 def test_16_bits_that_change_labels_are_not_used():
@@ -209,6 +222,16 @@ def local(tmp_path, net):
     return subject, handle
 
 
+def test_a_network_goes_to_the_device_when_it_predicts_not_when_it_is_loaded(tmp_path):
+    """The time to load it is none of the GPU's. The meta device stands in for one; its answers cannot be read."""
+    subject, handle = local(tmp_path, NET)
+    subject.device = "meta"
+    assert {value.device.type for value in subject.model(handle).parameters()} == {"cpu"}
+    with contextlib.suppress(StudentError, NotImplementedError):
+        subject.predict(handle, np.zeros((3, 7, 5), np.float32))
+    assert {value.device.type for value in subject.model(handle).parameters()} == {"meta"}
+
+
 def test_a_batch_predicts_what_its_pictures_do_in_either_format(tmp_path):
     subject, handle = local(tmp_path, NET)
     x = np.random.default_rng(0).random((3, 3, 7, 5)).astype(np.float32)
@@ -218,6 +241,15 @@ def test_a_batch_predicts_what_its_pictures_do_in_either_format(tmp_path):
         together = subject.predict(handle, x, precision)
         assert together.dtype == np.uint8 and np.array_equal(together, expected)
         assert np.array_equal(subject.predict(handle, x[1], precision), expected[1])
+
+
+def test_16_bits_that_a_device_would_emulate_are_refused(tmp_path):
+    """Then a gate is asked in float32. The meta device stands in for an older GPU: it has no 16 bits either."""
+    subject, handle = local(tmp_path, NET)
+    subject.device = "meta"
+    with pytest.raises(StudentError, match="'float16'") as caught:
+        subject.predict(handle, np.zeros((3, 7, 5), np.float32), "float16")
+    assert caught.value.cause == "gate.precision"
 
 
 def test_16_bits_are_16_bits(tmp_path):
@@ -397,9 +429,12 @@ def test_a_worker_is_started_before_the_gpu_is_taken_and_ended_before_it_is_hand
 
     monkeypatch.setattr("autograder.run.Run.gpu_turn", turn)
     monkeypatch.setattr(OnGpu, "peak_bytes", lambda self: events.append("asked") or 0)
+    load, predict = OnGpu.load_checkpoint, OnGpu.predict
+    monkeypatch.setattr(OnGpu, "load_checkpoint", lambda *given: (events.append("loaded"), load(*given))[1])
+    monkeypatch.setattr(OnGpu, "predict", lambda *given: (events.append("predicted"), predict(*given))[1])
     monkeypatch.setattr(OnGpu, "close", lambda self: events.append("ended") if self.settings.gpu else None)
     graded(tmp_path)
-    assert events == ["asked", "taken", "asked", "ended", "handed on"]
+    assert list(dict.fromkeys(events)) == ["asked", "loaded", "taken", "predicted", "ended", "handed on"]
 
 
 @pytest.mark.parametrize(("value", "named"), [
@@ -413,6 +448,14 @@ def test_the_worker_sees_the_gpu_that_the_judge_was_given(tmp_path, monkeypatch,
     inside = environment(Room(tmp_path, gpu=True))
     assert inside.get("CUDA_VISIBLE_DEVICES") == named and inside["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert not [name for name in environment(Room(tmp_path)) if name.startswith("CUDA")]
+
+
+def test_folders_of_the_system_where_the_driver_may_lie_are_passed_on_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"/usr/lib:{tmp_path}::/usr/no-such-folder:/usr/../{tmp_path.name}:lib")
+    assert environment(Room(tmp_path, gpu=True))["LD_LIBRARY_PATH"] == "/usr/lib"
+    assert "LD_LIBRARY_PATH" not in environment(Room(tmp_path))
+    monkeypatch.delenv("LD_LIBRARY_PATH")
+    assert "LD_LIBRARY_PATH" not in environment(Room(tmp_path, gpu=True))
 
 
 class Driver:
