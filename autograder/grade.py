@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import segkit
+from autograder.answers import forget_answers, keep_answers
 from autograder.checking import Verdict, run_checks
 from autograder.pictures import write_pictures
 from autograder.predictions import BundleError, Recorder, Replay
@@ -125,7 +126,7 @@ def grade_path(
         run: The open run.
         path: The submission.
         name: Its name in the result.
-        out: Folder for pictures of predictions, or None.
+        out: Folder for pictures of predictions, and for what a person will read and grade; or None.
         opened: Called with the submission once it was read.
         handover: As for ``grade_submission``; None takes what the run is told to use.
         **progress: As for ``grade_submission``.
@@ -133,6 +134,8 @@ def grade_path(
     Raises:
         DiskFullError: There was no room for the pictures.
     """
+    if out is not None:
+        forget_answers(out)
     try:
         submission = read_submission(path, name, run.rubric, run.settings.checkpoints)
     except SubmissionError as error:
@@ -140,6 +143,8 @@ def grade_path(
     try:
         if opened is not None:
             opened(submission)
+        if out is not None:
+            keep_answers(out, submission, run.wanted_checks)
         return grade_submission(run, submission, out, handover=handover or _handed_over(run, submission), **progress)
     except BundleError as error:
         return unreadable_result(run, name, str(error), "predictions.missing")

@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Roster", "RosterError", "Student", "folder_name", "read_roster", "spelled"]
+__all__ = ["Roster", "RosterError", "Student", "folder_name", "read_roster", "read_table", "spelled"]
 
 # our word -> what course systems call the column, compared without case, blanks and punctuation
 COLUMNS = {
@@ -87,22 +87,32 @@ def read_roster(path: Path) -> Roster:
         RosterError: If it is no such table, or two students have the same name in results.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        text = path.read_text(encoding="cp1252", errors="replace")
+        reader = read_table(path)
     except OSError as error:
         raise RosterError(f"{path} cannot be opened: {error.strerror}.") from error
-    head = text.splitlines()[0] if text.strip() else ""
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     places = _places(reader.fieldnames or [])
     if not (places["id"] or places["email"]) and not (places["name"] or places["last_name"]):
+        head = ",".join(reader.fieldnames or [])
         raise RosterError(f"{path}: expected a header with student_id, name (or first_name, last_name) and email; found {head!r}.")
     students = [student for row in reader if (student := _student(row, places)) is not None]
     twice = {s.name for s in students if sum(other.name == s.name for other in students) > 1}
     if twice:
         raise RosterError(f"{path}: expected each student once, found {', '.join(sorted(twice)[:5])} more than once.")
     return Roster(tuple(students))
+
+
+def read_table(path: Path) -> csv.DictReader:
+    """Open a table with a header as course systems and spreadsheets write it: comma, semicolon or tab; UTF-8, else Windows-1252.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        text = path.read_text(encoding="cp1252", errors="replace")
+    head = text.splitlines()[0] if text.strip() else ""
+    return csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
 
 
 def _places(header: list[str]) -> dict[str, list[str]]:

@@ -119,8 +119,7 @@ def _answer_ids(facts: dict, documents: list[Document]) -> list[str]:
 
 
 def _answer(documents: list[Document], answer: str) -> Item:
-    texts = [(d.name, d.markdown[answer]) for d in documents if answer in d.markdown]
-    texts += [(c.file, c.source) for d in documents for c in d.cells if c.grade_id == answer]
+    texts = [(d.name, text) for d in documents for _, text in d.texts.get(answer, [])]
     if not texts:
         return Item(f"answer {answer}", "fault", f"the answer cell {answer} was found in no notebook")
     written = [(name, text) for name, text in texts if text.strip() not in STUB_ANSWERS]

@@ -119,7 +119,7 @@ def _add_checkpoints(
     for name in facts.get("checkpoints", CHECKPOINTS):
         path, need = checkpoint_of(folder, name), f"checkpoint {name}"
         if path is None:
-            text = f"no checkpoint of {name}: train it and save it as checkpoints/{name}.safetensors"
+            text = f"no checkpoint of {name}: train it and save it as checkpoints/{name}.safetensors{_interrupted_run(folder, name)}"
             items[name] = Item(need, "unfinished", text)
         elif code_only:
             place = where or path.relative_to(folder).as_posix()
@@ -132,6 +132,29 @@ def _add_checkpoints(
     if elsewhere:
         (stage / "checkpoints.json").write_text(json.dumps(elsewhere, indent=2) + "\n", encoding="utf-8")
     return items
+
+
+def _interrupted_run(folder: Path, name: str) -> str:
+    """What to do with a run in ``runs/`` (see ``Kit.runs``) that never came to its end; empty where none left weights that can be read."""
+    from segkit.checkpoints import CheckpointError, read_state_dict
+    from segkit.history import History
+
+    run = folder / "runs" / name
+    try:
+        if not (run / "best.safetensors").is_file():
+            return ""
+        read_state_dict(run / "best.safetensors")
+    except (CheckpointError, OSError):
+        return ""
+    try:
+        history = History.load(run / "history.json")
+        after = f"after epoch {history.epochs[-1].epoch} of {history.config.get('epochs', '?')}"
+    except (ValueError, IndexError, RecursionError):
+        after = "early"
+    return (
+        f". The run in runs/{name} stopped {after}: let it go on (run its cell again), or copy runs/{name}/best.safetensors to "
+        f"checkpoints/{name}.safetensors"
+    )
 
 
 def _add_half(path: Path, target: Path, name: str) -> Item:

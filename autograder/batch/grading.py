@@ -1,5 +1,6 @@
 """A whole class: what is left of it is graded, each result is on the disk as soon as it is known, then come the class pages."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from zipfile import BadZipFile, ZipFile
 
 from tqdm import tqdm
 
+from autograder.answers import keep_answers
 from autograder.batch.changes import Change, changes_of, format_changes, write_changes
 from autograder.batch.journal import JOURNAL, Journal
 from autograder.batch.keys import run_key
@@ -18,7 +20,7 @@ from autograder.batch.writing import going_on, remove_leftovers, restore, titles
 from autograder.locks import hold_folder
 from autograder.report import write_class_page, write_summary
 from autograder.run import Run, Settings
-from autograder.submission import submission_names
+from autograder.submission import read_submission, submission_names
 from segkit.atomic import disk_is_full
 
 __all__ = ["OutOfSpaceError", "estimate_gate_seconds", "grade_many"]
@@ -141,8 +143,16 @@ class _Class:
         """Write a result's files again if need be; where that cannot be done, the others are graded all the same."""
         name = self.names[path]
         with going_on(self.say, f"{name}: its result could not be written: "):
-            if restore(result, self.run.settings.out / name, self.run.rubric):
+            if restore(result, self.run.settings.out / name, self.run.rubric, lambda: self._read_answers_again(path)):
                 self.say(f"{name}: its files are written again from the journal.")
+
+    def _read_answers_again(self, path: Path) -> None:
+        """The journal has results, but not what students wrote for a person to grade."""
+        name = self.names[path]
+        with going_on(self.say, f"{name}: its answers could not be read again: "), contextlib.closing(
+            read_submission(path, name, self.run.rubric)
+        ) as submission:
+            keep_answers(self.run.settings.out / name, submission, self.run.wanted_checks)
 
     def _keep(self, path: Path, graded: Graded) -> None:
         """Write a result into the journal: from now on no run repeats it."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autograder.report import read_pictures, write_student_page
+from autograder.report import read_answers, read_pictures, write_student_page
 from autograder.result_schema import validate
 from autograder.rubric import Rubric
 from segkit.atomic import disk_is_full, replacing
@@ -30,7 +30,7 @@ def write_result(result: dict[str, Any], folder: Path, rubric: Rubric) -> None:
     with replacing(folder / "result.json") as partial:
         partial.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
     write_student_page(
-        result, folder, titles=rubric.causes, checks=titles_of(rubric), pictures=read_pictures(folder)
+        result, folder, titles=rubric.causes, checks=titles_of(rubric), pictures=read_pictures(folder), answers=read_answers(folder)
     )
 
 
@@ -68,14 +68,22 @@ def titles_of(rubric: Rubric) -> dict[str, dict[str, Any]]:
     return {name: {"title": check.title, "points": check.points} for name, check in rubric.checks.items()}
 
 
-def restore(result: dict[str, Any], folder: Path, rubric: Rubric) -> bool:
-    """Write a result of an earlier run again where its files are missing or hold something else; returns whether they did."""
+def restore(result: dict[str, Any], folder: Path, rubric: Rubric, before: Callable[[], None] = lambda: None) -> bool:
+    """Write a result of an earlier run again where its files are missing or hold something else; returns whether they did.
+
+    Args:
+        result: The result.
+        folder: Where its files should lie.
+        rubric: For titles and causes.
+        before: Called before files are written.
+    """
     try:
         same = json.loads((folder / "result.json").read_text(encoding="utf-8")) == result
     except (OSError, ValueError):
         same = False
     if same and (folder / "report.html").is_file():
         return False
+    before()
     write_result(result, folder, rubric)
     return True
 

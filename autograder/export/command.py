@@ -20,24 +20,29 @@ TARGETS = ("gradescope", "classroom50", "junit", "csv", "gradebook")
               help="Classroom 50: what its runner would say, such as commit=https://.../{owner}/commit/abc (may be repeated).")
 @click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for names and mail.")
 @click.option("--due", default="", help="CSV: when the work was due.")
+@click.option("--manual", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Points by hand: a copy of GRADED/summary.csv whose empty cells you filled in, or its column name and those you grade.")
 @click.option("--db", default="gradebook.db", show_default=True, type=click.Path(dir_okay=False, path_type=Path),
               help="Gradebook: nbgrader's database, an SQLite file.")
 @click.option("--wait", default=30.0, show_default=True, type=click.FloatRange(0.1, 3600), metavar="SECONDS",
               help="Gradebook: how long to wait while another program writes to it.")
-def export_command(graded, target, out, visibility, facts, roster, due, db, wait) -> None:  # fmt: skip
+def export_command(graded, target, out, visibility, facts, roster, due, manual, db, wait) -> None:  # fmt: skip
     """Write the results of GRADED (what `grade --out` wrote, or one folder in it) for another system.
 
-    Points that nobody has given yet (by hand, not gradable) are left out, never 0. The gradebook gets automatic scores only:
-    manual scores, extra credit, comments and penalties in it stay as they are.
+    Points that nobody has given yet (by hand without --manual, not gradable) are left out, never 0. The gradebook gets automatic
+    scores only: manual scores, extra credit, comments and penalties in it stay as they are.
     Exit 0: everything was exported; 1: a result could not be, or the gradebook is busy; 2: bad usage.
     """
     from autograder.export import WRITERS, ExportError, Options, read_entries
     from autograder.export.classroom50 import environment_facts
     from autograder.export.gradescope import VISIBILITIES
+    from autograder.export.manual import with_manual_points
     from autograder.roster import Roster, RosterError, read_roster
 
     if visibility not in VISIBILITIES:
         raise click.UsageError(f"--visibility: expected one of {', '.join(VISIBILITIES)}, found {visibility!r}.")
+    if manual and target == "gradebook":
+        raise click.UsageError("--manual: into nbgrader's gradebook points by hand are written with its formgrader.")
     notices: list[str] = []
     try:
         options = Options(
@@ -45,6 +50,7 @@ def export_command(graded, target, out, visibility, facts, roster, due, db, wait
             roster=read_roster(roster) if roster else Roster(), handed_in=_handed_in(graded),
         )  # fmt: skip
         entries = read_entries(graded, notices.append)
+        entries = with_manual_points(entries, manual) if manual else entries
         if target == "gradebook":
             done = _write_gradebook(db, out, entries, options, wait)
         else:

@@ -69,13 +69,15 @@ def build_release(
         facts: content of ``assignment.json``; the names of the assignment and its notebooks are added.
         checks: points by check id of the rubric; None leaves that comparison out.
         say: receives one line per step.
-        guard: has the last word before the release is published, and says what it must be stamped with; None for neither.
+        guard: has the first word, and the last before the release is published, and says what it must be stamped with; None for neither.
 
     Raises:
         GuardError: the guard refuses.
         ReleaseError: a source is missing or invalid, the result does not work, or there is no room.
         LeakError: the leak check found something.
     """
+    if guard is not None:
+        guard.ask_verdict()
     try:
         with _workshop(out) as workshop:
             return _build(sources, out, workshop, facts, checks, say, guard)

@@ -31,8 +31,8 @@ def release_command(assignment: str, out: Path, checkpoints: Path | None, unexam
     """Build the student release of ASSIGNMENT: notebooks without solutions, student edition of segkit, data sample.
 
     The result is searched for leaks (solutions, hidden checks, reference, outputs, personal metadata) and tried
-    without this repository before it replaces an older release. The reference solution and the untouched release are
-    really graded, and a valid verdict of `selftest --all` is asked for. Exit code 1: nothing was released, and why.
+    without this repository before it replaces an older release. A valid verdict of `selftest --all` is asked for first, and the
+    reference solution and the untouched release are really graded. Exit code 1: nothing was released, and why.
     """
     try:
         sources = find_sources(assignment, (root or repository()).resolve())

@@ -1,4 +1,4 @@
-"""What stands between a release and its students: two submissions that are really graded, and the verdict of the grader's exam."""
+"""What stands between a release and its students: the verdict of the grader's exam, and two submissions that are really graded."""
 
 import tempfile
 from collections.abc import Callable
@@ -80,8 +80,17 @@ class Guard:
         unexamined = self.unexamined and self.standing.guarded and not self.standing.valid
         return f"{UNEXAMINED} (--unexamined)" if unexamined else ""
 
+    def ask_verdict(self) -> None:
+        """Ask for the verdict of the exam: before anything is built, since the tries of ``approve`` take a minute.
+
+        Raises:
+            GuardError: There is no valid one, and the release is not to do without.
+        """
+        if self.standing.guarded and not self.standing.valid and not self.unexamined:
+            raise GuardError(f"{self.standing.text}\nNothing was released. (--unexamined releases without, and stamps the release.)")
+
     def approve(self, folder: Path) -> None:
-        """Try the reference solution and the release itself, then ask for the verdict.
+        """Try the reference solution and the release itself, and say what is known of the exam.
 
         Args:
             folder: The finished release.
@@ -93,8 +102,6 @@ class Guard:
             self._try_both(folder)
         else:
             self.say(f"{self.sources.assignment} has no rubric: nothing can be graded, and nothing was tried")
-        if self.standing.guarded and not self.standing.valid and not self.unexamined:
-            raise GuardError(f"{self.standing.text}\nNothing was released. (--unexamined releases without, and stamps the release.)")
         self.say_standing()
 
     def say_standing(self) -> None:

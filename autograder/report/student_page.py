@@ -24,6 +24,7 @@ def write_student_page(
     titles: Mapping[str, str] | None = None,
     checks: Mapping[str, Mapping[str, Any]] | None = None,
     pictures: Sequence[dict] = (),
+    answers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
     """Write ``folder/report.html``, a page that stands alone: pictures inside, nothing loaded, no script.
 
@@ -33,6 +34,7 @@ def write_student_page(
         titles: cause -> words, from the rubric (see ``cause_label``).
         checks: check id -> ``{"title": ...}``, from the rubric; the id serves where a title is missing.
         pictures: entries of ``pictures.json`` (see ``galleries``), with paths relative to ``folder``.
+        answers: check id -> what the student wrote for a person to grade (see ``read_answers``); shown as plain text.
 
     Returns:
         The file written.
@@ -45,7 +47,7 @@ def write_student_page(
         share=share(result),
         wrong=_by_message([view for view in views if view["status"] in ("partial", "not_earned")]),
         stuck=_by_message([view for view in views if view["status"] == "could_not_grade"]),
-        manual=[view for view in views if view["status"] == "needs_manual"],
+        manual=[{**view, "answer": (answers or {}).get(view["id"])} for view in views if view["status"] == "needs_manual"],
         right=[view for view in views if view["status"] == "earned"],
         galleries=[_titled(name, gallery, views) for name, gallery in shown.items() if gallery["rows"]],
         isolation=ISOLATION_WORDS.get(result["isolation"], result["isolation"]),

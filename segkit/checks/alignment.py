@@ -28,8 +28,9 @@ class Alignment:
     """What came out.
 
     Attributes:
-        shifts: Path (``score``, ``score_pool_4``, ``score_pool_3``) -> (dy, dx): the output pixel (y, x) shows the input
-            pixel (y + dy, x + dx). None where no ramp came through.
+        shifts: Path (``score``, ``score_pool_4``, ``score_pool_3``) -> (dy, dx), by how many pixels the output lies too low and
+            too far right: its pixel (y, x) shows the input pixel (y - dy, x - dx). The grader's sign: a crop that begins one row
+            late gives dy = -1. None where no ramp came through.
         gains: Path -> by what the ramp was multiplied on its way (1.0 is right).
         ramp: The image that went in, (2, H, W): row position and column position, both from -1 to 1.
         outputs: Path -> what came out, (2, H, W), for a picture.
@@ -112,7 +113,7 @@ def measure_alignment(network_class: Callable[..., nn.Module], network: str, *, 
         outputs[path] = pair = out[0, 2 * index : 2 * index + 2]  # (2, H, W): rows, columns
         dy = _read(pair[0, :, pair.shape[2] // 2], height)
         dx = _read(pair[1, pair.shape[1] // 2], width)
-        shifts[path] = (dy[0], dx[0]) if dy and dx else None
+        shifts[path] = (-dy[0], -dx[0]) if dy and dx else None
         gains[path] = (dy[1] + dx[1]) / 2 if dy and dx else 0.0
     padding = getattr(layers.get("conv1_1"), "padding", (0, 0))[0]
     more = padding - assignment.load().padding if isinstance(padding, int) else 0
@@ -144,7 +145,7 @@ def _set_weights(layers: dict[str, nn.Module], paths: list[str]) -> None:
 
 
 def _read(profile: Tensor, size: int) -> tuple[float, float] | None:
-    """Find the ramp in a profile: the longest straight piece that rises. Returns its shift and its gain."""
+    """Find the ramp in a profile: the longest straight piece that rises. Returns how far on it is, and its gain."""
     step = profile.double().diff()
     straight = (step.diff().abs() < 2e-5) & (step[1:] > 2e-4)
     best, start = (0, 0), None
@@ -175,32 +176,43 @@ def _check_gain(report: Report, found: Alignment, path: str) -> None:
 
 def _check_path(report: Report, name: str, crop: int, shift: tuple, base: tuple, step: int, cause: str) -> None:
     """Compare in cells of the map that is cropped: there an offset is a whole number."""
-    dy, dx = ((shift[axis] - base[axis]) / step for axis in range(2))
+    dy, dx = ((base[axis] - shift[axis]) / step for axis in range(2))  # found offset minus the course's
     if max(abs(dy), abs(dx)) < 0.02:
         report.ok(name, "aligned: dy +0.0, dx +0.0 px")
         return
-    got = f"rows from {crop + dy:.4g}, columns from {crop + dx:.4g} (picture shifted by dy {dy * step:+.1f}, dx {dx * step:+.1f} px)"
+    scores = f"{name.removesuffix(' crop')}'s scores"
+    got = f"{_begins(crop + dy, crop + dx)}: {scores} lie {_off(-dy * step, -dx * step)}"
     report.fault(name, f"from {crop}", got, cause)
+
+
+def _begins(row: float, column: float) -> str:
+    """Where a crop begins; measured, so that a whole number is one only after rounding."""
+    return f"rows from {round(row, 2) + 0.0:g}, columns from {round(column, 2) + 0.0:g}"
+
+
+def _off(dy: float, dx: float) -> str:
+    """A shift in the grader's words and with its sign."""
+    return f"(dy, dx) = ({round(dy, 1) + 0.0:+.1f}, {round(dx, 1) + 0.0:+.1f}) px off"
 
 
 def _check_output(report: Report, shift: tuple[float, float], more: int, network: str) -> None:
     """Compare the offset itself with the course's: a wrong padding is the layer table's business and counts there."""
     crop = assignment.load().crops[network]
-    dy, dx = (value + more for value in shift)  # found offset minus the course's
-    moved = f"picture shifted by dy {shift[0]:+.1f}, dx {shift[1]:+.1f} px"
+    dy, dx = (more - value for value in shift)  # found offset minus the course's
+    moved = f"the output lies {_off(*shift)}"
     if max(abs(dy), abs(dx)) >= 0.02:
         cause = _output_cause(crop, (dy, dx), network)
         if more and max(map(abs, shift)) < 0.02:
             cause = "it fits the padding that your conv1_1 has, but the course has another one: change both"
-        report.fault("output crop", f"from {crop}", f"rows from {crop + dy:.4g}, columns from {crop + dx:.4g} ({moved})", cause)
+        report.fault("output crop", f"from {crop}", f"{_begins(crop + dy, crop + dx)}: {moved}", cause)
     elif more:
         report.ok("output crop", f"from {crop}, as the course has it; {moved} by the padding of conv1_1")
     else:
         report.ok("output crop", "aligned: dy +0.0, dx +0.0 px")
 
 
-def _output_cause(crop: int, shift: tuple[float, float], network: str) -> str:
-    dy, dx = (round(value) for value in shift)
+def _output_cause(crop: int, more: tuple[float, float], network: str) -> str:
+    dy, dx = (round(value) for value in more)
     if dy != dx:
         return "rows and columns are cropped differently"
     others = {name: value for name, value in assignment.load().crops.items() if name.startswith("fcn") and name != network}
@@ -215,7 +227,7 @@ def _output_cause(crop: int, shift: tuple[float, float], network: str) -> str:
 
 
 def _skip_cause(name: str, shifts: dict, crops: dict[str, int]) -> str:
-    cells = {key: tuple(round((s[axis] - b[axis]) / step) for axis in range(2)) for key, (s, b, step) in shifts.items()}
+    cells = {key: tuple(round((b[axis] - s[axis]) / step) for axis in range(2)) for key, (s, b, step) in shifts.items()}
     dy, dx = cells[name]
     if dy != dx:
         return "rows and columns are cropped differently"

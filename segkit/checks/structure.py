@@ -17,7 +17,7 @@ CAUSES = {
     "layer.bias": "bias=False is forgotten: a transposed convolution here only interpolates",
     "layer.name": "another name: copying VGG-16 and reading a checkpoint go by the names of the table",
     "layer.missing": "the layer is not there (or it hides in a plain Python list)",
-    "layer.stride": "the stride of an upsampling is its factor, and the kernel is twice the factor",
+    "layer.stride": "a convolution has stride 1, a pool stride 2",
     "layer.out_channels": "the number of classes is written down as a constant: use n_class, or compare with the table",
     "layer.in_channels": "a layer takes as many channels as the one before it gives",
 }
@@ -37,12 +37,13 @@ def check_layers(network_class: Callable[..., nn.Module], network: str) -> Repor
     model = build(report, network_class)
     if model is None:
         return report
-    match = compare_layers(describe(model), expected(network, 12))
+    table = expected(network, 12)
+    match, kinds = compare_layers(describe(model), table), {layer.path: layer.kind for layer in table}
     groups: dict[tuple, list[LayerFault]] = {}
     for fault in match.faults:
-        groups.setdefault((fault.cause, str(fault.expected)), []).append(fault)
-    for faults in groups.values():
-        _print_faults(report, faults)
+        groups.setdefault((kinds[fault.layer], fault.cause, str(fault.expected)), []).append(fault)
+    for (kind, *_), faults in groups.items():
+        _print_faults(report, faults, kind)
     if not groups:
         report.ok("layer table", f"{len(match.paths)} layers, names and hyper-parameters")
     for path in match.extra:
@@ -54,8 +55,8 @@ def check_layers(network_class: Callable[..., nn.Module], network: str) -> Repor
     return report
 
 
-def _print_faults(report: Report, faults: list[LayerFault]) -> None:
-    """One line for all layers that have the same fault."""
+def _print_faults(report: Report, faults: list[LayerFault], kind: str) -> None:
+    """One line for all layers of a kind that have the same fault."""
     first = faults[0]
     setting = first.cause.partition(".")[2]
     name = first.layer if len(faults) == 1 else f"{first.layer} ... {faults[-1].layer} ({len(faults)})"
@@ -66,6 +67,8 @@ def _print_faults(report: Report, faults: list[LayerFault]) -> None:
         cause = "wrong kernel in fc6: it sees the whole 7 x 7 map of VGG-16"
     elif setting == "bias" and first.expected:
         cause = "bias=False is too much here: only the transposed convolutions have no bias"
+    elif setting == "stride" and kind == "ConvTranspose2d":
+        cause = "the stride of an upsampling is its factor, and the kernel is twice the factor"
     elif setting == "padding":
         cause = "a 3x3 convolution keeps its size with padding 1; fc6, 1x1 and transposed ones have none"
     if setting in ("missing", "name"):

@@ -62,21 +62,22 @@ class Document:
     Attributes:
         name: File name relative to the folder of the work.
         cells: Its Python cells, in order.
-        markdown: Text of the other cells by grade id (the answers to inline questions).
+        texts: Grade id -> (number, text as it stands) of the cells that are no solution cells, whatever type they have now: the
+            answers to inline questions are among them.
         modified: Time of the last change, seconds since the epoch.
         notes: What was repaired.
     """
 
     name: str
     cells: list[Cell]
-    markdown: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     modified: float = 0.0
     notes: list[str] = field(default_factory=list)
 
     @property
     def grade_ids(self) -> frozenset[str]:
         """All grade ids of its code and text cells."""
-        return frozenset([cell.grade_id for cell in self.cells if cell.grade_id] + list(self.markdown))
+        return frozenset([cell.grade_id for cell in self.cells if cell.grade_id] + list(self.texts))
 
 
 def shown(text: str, most: int = 300) -> str:
@@ -195,12 +196,12 @@ def _notebook(text: str, name: str, code_ids: frozenset[str]) -> Document:
     for number, cell in enumerate(raw_cells(content, name), start=1):
         grade_id, kind = _grade_id(cell), cell.get("cell_type")
         source = _text(cell.get("source", cell.get("input")))
+        if grade_id and grade_id not in code_ids:
+            document.texts.setdefault(grade_id, []).append((number, source))
         if kind == "code" or grade_id in code_ids:
             note = "" if kind == "code" else f"{name}, cell {number}: a {shown(str(kind), 40)} cell now; it was read as code"
             document.cells.append(Cell(name, number, python_source(source), grade_id, note))
             document.notes.extend([note] if note else [])
-        elif grade_id:
-            document.markdown[grade_id] = source
     if "worksheets" in content and "cells" not in content:
         document.notes.append(f"{name}: saved in notebook format 3; it was read all the same")
     return document

@@ -208,10 +208,10 @@ def _draw_contours(axes: Axes, own: np.ndarray, seen: np.ndarray, path: str) -> 
 
 
 def _draw_error(axes: Axes, own: np.ndarray, seen: np.ndarray, axis: int, shift: float | None) -> None:
-    """Error of position along the middle line, in pixels."""
+    """Error of position along the middle line, in pixels: how much too low, or too far right, the output lies."""
     middle = own.shape[1 - axis] // 2
     line = (slice(None), middle) if axis == 0 else (middle, slice(None))
-    error = (seen[line] - own[line]) / (own[line][1] - own[line][0])  # a step of the ramp is one pixel
+    error = (own[line] - seen[line]) / (own[line][1] - own[line][0])  # a step of the ramp is one pixel
     colour = GREEN if shift is not None and abs(shift) < 0.25 else RED
     axes.axhline(0, color=BLUE, linewidth=4.5, alpha=0.35)
     place = np.arange(len(error))
@@ -220,8 +220,8 @@ def _draw_error(axes: Axes, own: np.ndarray, seen: np.ndarray, axis: int, shift:
         steady = np.abs(error - shift) < 0.3  # elsewhere the frame's zeros reach in
         axes.plot(place, np.where(steady, error, np.nan), color=colour, linewidth=2.4)
     reach = 1.4 * max(4.0, abs(shift or 0.0))
-    name, unit = ("dy", "row") if axis == 0 else ("dx", "column")
+    name, unit, sense = ("dy", "row", "+: too low") if axis == 0 else ("dx", "column", "+: too far right")
     verdict = "nothing arrived" if shift is None else f"{name} = {round(shift, 1) + 0.0:+.1f} px"
-    axes.set(ylim=(-reach, reach), xlim=(0, len(error)), xlabel=f"{unit} of the output", ylabel="pixels off")
+    axes.set(ylim=(-reach, reach), xlim=(0, len(error)), xlabel=f"{unit} of the output", ylabel=f"pixels off ({sense})")
     axes.set_title(f"{unit}s: {verdict}", color=colour)
     axes.grid(axis="y")

@@ -107,17 +107,19 @@ def test_what_needs_a_checkpoint_is_no_loss_of_the_reference_and_is_counted():
     assert surprises_of(result({"double": 4.0, "last.value": 0.0}), solved=True) == ["last.value gave 0 of 6 points: why last.value"]
 
 
-def test_without_a_valid_verdict_nothing_is_written(course, tmp_path):
-    with pytest.raises(GuardError) as caught:
-        release(course, tmp_path, standing=CHANGED)
-    assert "have changed: checks." in str(caught.value) and "run: python -m autograder selftest tiny --all" in str(caught.value)
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_the_tries_come_before_the_verdict(course, tmp_path):
+def test_without_a_valid_verdict_nothing_is_built_tried_or_written(course, tmp_path, monkeypatch):
+    """It is refused at once: the two tries take a minute or more."""
     grade = fake()
-    with pytest.raises(GuardError):
+    monkeypatch.setattr(building, "read_source", lambda path: pytest.fail("the release is being built"))
+    with pytest.raises(GuardError) as caught:
         release(course, tmp_path, grade=grade, standing=CHANGED)
+    assert "have changed: checks." in str(caught.value) and "run: python -m autograder selftest tiny --all" in str(caught.value)
+    assert grade.seen == [] and not (tmp_path / "out").exists()
+
+
+def test_an_unexamined_release_is_tried_all_the_same(course, tmp_path):
+    grade = fake()
+    release(course, tmp_path, grade=grade, unexamined=True, standing=CHANGED)
     assert [name for name, _ in grade.seen] == ["reference", "stub"]
 
 

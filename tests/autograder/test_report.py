@@ -82,7 +82,9 @@ def hostile_page(request, tmp_path):
     pictures = [{"check": "scores", "name": HOSTILE, "note": HOSTILE, "image": HOSTILE, "label": "../../etc/passwd",
                  "legend": [{"name": HOSTILE, "color": f"red;{HOSTILE}"}, {"name": HOSTILE, "color": "#00ff00"}]}]
     if request.param == "student":
-        path = write_student_page(hostile_result(), tmp_path, titles=titles, checks=checks, pictures=pictures)
+        result = set_check(hostile_result(), "question_1", None, status="needs_manual", message=HOSTILE)
+        answers = {"question_1": {"texts": [{"where": HOSTILE, "text": f"</p></div>{HOSTILE}"}], "note": HOSTILE}}
+        path = write_student_page(result, tmp_path, titles=titles, checks=checks, pictures=pictures, answers=answers)
     else:
         path = write_class_page([hostile_result(), fake_result("b")], tmp_path, titles=titles, checks=checks)
     return Page(path.read_text(encoding="utf-8"))
@@ -141,6 +143,19 @@ def test_pages_are_made_for_phones(pages):
     for page in (pages["students"][0], pages["class"]):
         assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
     assert any(attrs.get("class") == "scroll" for attrs in pages["class"].all("div")), "a wide table scrolls by itself"
+
+
+def test_answers_stand_with_the_check_that_a_person_grades(tmp_path):
+    text = "# Two reasons\n\n- **few** pictures: 1 < 2\n- &amp; more"
+    answers = {"question_1": {"texts": [{"where": "5.ipynb, cell 6", "text": text}], "note": ""},
+               "question_2": {"texts": [], "note": "No answer was written: 5.ipynb, cell 8."}}
+    page = student(fake_result("alice"), tmp_path, answers=answers)
+    assert text in page.text, "as it was written: no Markdown, every line"
+    first, second = page.text.index("Question 1: why"), page.text.index("Question 2: FCN")
+    assert first < page.text.index(text) < second < page.text.index("No answer was written")
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    assert ".message, .written { white-space: pre-wrap;" in style
+    assert "5.ipynb" not in student(fake_result("bob"), tmp_path / "b").text
 
 
 def test_message_lines_stay_lines(tmp_path):

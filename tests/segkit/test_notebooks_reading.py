@@ -27,11 +27,14 @@ def test_cells_keep_their_number_grade_id_and_source(tmp_path):
     assert document.modified == pytest.approx(path.stat().st_mtime)
 
 
-def test_answers_in_text_cells_are_kept_by_grade_id(tmp_path):
-    path = write(tmp_path / "a.ipynb", {"cell_type": "markdown", "source": "Because.",
-        "metadata": {"nbgrader": {"grade_id": "question_1"}}})
-    assert read_document(path).markdown == {"question_1": "Because."}
-    assert read_document(path).grade_ids == {"question_1"}
+def test_answers_are_kept_as_they_stand_by_grade_id(tmp_path):
+    """Whatever type their cells have now, and all of them: one may have been copied before it was filled in."""
+    answers = [("markdown", "Because."), ("code", "Why?\n%%bash\n"), ("markdown", "YOUR ANSWER HERE")]
+    metadata = {"nbgrader": {"grade_id": "question_1"}}
+    cells = [{"cell_type": kind, "source": source, "metadata": metadata} for kind, source in answers]
+    document = read_document(write(tmp_path / "a.ipynb", *cells), code_ids=frozenset({"answer"}))
+    assert document.texts == {"question_1": [(1, "Because."), (2, "Why?\n%%bash\n"), (3, "YOUR ANSWER HERE")]}
+    assert document.grade_ids == {"question_1"}
 
 
 def test_a_script_is_one_cell(tmp_path):

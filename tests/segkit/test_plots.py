@@ -160,10 +160,13 @@ def test_alignment_shows_the_measured_shift():
     rows, columns = torch.meshgrid(torch.arange(64.0) / 64, torch.arange(80.0) / 80, indexing="ij")
     ramp = 2 * torch.stack([rows, columns]) - 1
     output = ramp.clone()
-    output[0] += 2 * 3 / 64
-    found = Alignment({"score": (3.0, 0.0)}, {"score": 1.0}, ramp, {"score": output})
-    text = texts(plots.alignment(found))
-    assert "dy = +3.0 px" in text and "dx = +0.0 px" in text
+    output[0] += 2 * 3 / 64  # each row shows what belongs three rows further down: it lies three rows too high
+    found = Alignment({"score": (-3.0, 0.0)}, {"score": 1.0}, ramp, {"score": output})
+    figure = plots.alignment(found)
+    text = texts(figure)
+    assert "dy = -3.0 px" in text and "dx = +0.0 px" in text and "+: too low" in text
+    curve = figure.axes[1].get_lines()[-1].get_ydata()
+    assert len(curve) == 64 and np.allclose(curve, -3.0, atol=1e-3), "the curve has the sign of the number above it"
     silent = Alignment({"score": None}, {"score": 0.0}, ramp, {"score": torch.zeros_like(ramp)})
     assert "nothing arrived" in texts(plots.alignment(silent))
 

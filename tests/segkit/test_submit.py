@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from segkit import submit as module
 from segkit.cli.submit import submit
+from segkit.history import EpochRecord, History
 from segkit.trying import attempt, try_checkpoint
 
 FACTS = {
@@ -116,6 +117,12 @@ def test_unanswered_question_is_named(work):
     assert "question_1 is not answered: 2_fcn32s.ipynb" in text
 
 
+def test_an_answer_counts_in_whichever_copy_of_its_cell_it_was_written(work):
+    answers = [cell(text, "question_1", markdown=True) for text in ("Because of A and B.", "YOUR ANSWER HERE")]
+    write(work, "2_fcn32s.ipynb", cell(NETWORK, "fcn32s"), *answers)
+    assert "[ok]  question_1" in run(work)[1]
+
+
 def test_missing_notebook_is_a_fault_even_if_unfinished_is_allowed(work):
     (work / "1_data.ipynb").unlink()
     _, text = run(work, "--allow-unfinished", code=1)
@@ -174,6 +181,41 @@ def test_missing_checkpoint_is_unfinished_work(work):
     (work / "checkpoints" / "fcn32s.safetensors").unlink()
     _, text = run(work, code=1)
     assert "pretraining.miou              no checkpoint of fcn32s: train it and save it as checkpoints/fcn32s.safetensors" in text
+
+
+def interrupted_run(work, epochs=(0, 1, 2)):
+    """The files that a run leaves in ``runs/`` which was stopped before it could save a checkpoint; the checkpoint is not there."""
+    run_folder = work / "runs" / "fcn32s"
+    run_folder.mkdir(parents=True)
+    (work / "checkpoints" / "fcn32s.safetensors").rename(run_folder / "best.safetensors")
+    records = [EpochRecord(epoch, None, 1.0, 0.5, 0.1, [0.1], 1e-4, 1.0) for epoch in epochs]
+    History({"epochs": 25}, records).save(run_folder / "history.json")
+    return run_folder
+
+
+def test_an_interrupted_run_is_named_where_its_checkpoint_is_missing(work):
+    interrupted_run(work)
+    _, text = run(work, code=1)
+    assert "no checkpoint of fcn32s: train it and save it as checkpoints/fcn32s.safetensors. The run in runs/fcn32s stopped" in text
+    assert "stopped after epoch 2 of 25" in text and "copy runs/fcn32s/best.safetensors to checkpoints/fcn32s.safetensors" in text
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"epochs": [', "[" * 100_000, json.dumps(History().to_json()), "\0"])
+def test_an_interrupted_run_with_a_damaged_history_is_offered_all_the_same(work, content):
+    (interrupted_run(work) / "history.json").write_text(content)
+    _, text = run(work, code=1)
+    assert "The run in runs/fcn32s stopped early: " in text
+
+
+def test_weights_of_an_interrupted_run_that_cannot_be_read_are_not_offered(work):
+    best = interrupted_run(work) / "best.safetensors"
+    for content in (best.read_bytes()[:-40], b"", b"<html>"):
+        best.write_bytes(content)
+        _, text = run(work, code=1)
+        assert "save it as checkpoints/fcn32s.safetensors\n" in text and "runs/" not in text
+    best.unlink()
+    best.mkdir()
+    assert "runs/" not in run(work, code=1)[1]
 
 
 def test_class_that_cannot_be_built_is_named(work):

@@ -1,5 +1,6 @@
 """``python -m autograder export`` on a folder of results: where files go, what is said, exit codes."""
 
+import csv
 import json
 
 import pytest
@@ -7,6 +8,7 @@ from click.testing import CliRunner
 from fake_class import fake_result, set_check
 
 from autograder.cli import main
+from autograder.report import write_summary
 
 
 @pytest.fixture
@@ -91,3 +93,61 @@ def test_times_of_a_bulk_download_reach_the_csv(graded):
     (graded / "handins.csv").write_text('"name","submitted"\n"ada","2026-03-14T22:10:05+00:00"\n')
     export(graded, "--to", "csv")
     assert '"fcn","","2026-03-14T22:10:05+00:00","ada"' in (graded / "exports/csv/grades.csv").read_text()
+
+
+def points(tmp_path, text, encoding="utf-8"):
+    (tmp_path / "points.csv").write_text(text, encoding=encoding)
+    return "--manual", tmp_path / "points.csv"
+
+
+def test_a_filled_in_summary_gives_the_points_by_hand(graded, tmp_path):
+    """What is open can be filled in where `grade` left the cells empty; points of checks are never taken from the table."""
+    results = [json.loads((graded / name / "result.json").read_text()) for name in ("ada", "ben", "carl")]
+    with write_summary(results, tmp_path).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, given in zip(rows, ("15", "0", ""), strict=True):
+        row.update(question_1=given, question_2="7.5" if given else "", read_label="99")
+    text = "\n".join([",".join(rows[0]), *(",".join(f'"{value}"' for value in row.values()) for row in rows)])
+    before = (graded / "ada" / "result.json").read_bytes()
+    outcome = export(graded, "--to", "csv", *points(tmp_path, text))
+    assert outcome.exit_code == 0, outcome.output
+    assert "1 results hold something that waits for points by hand" in outcome.output
+    with (graded / "exports/csv/grades.csv").open(encoding="utf-8", newline="") as file:
+        grades = {row["student_id"]: (row["score"], row["max_score"]) for row in csv.DictReader(file)}
+    assert grades == {"ada": ("92.5", "100"), "ben": ("71.5", "94"), "carl": ("", "")}
+    assert (graded / "ada" / "result.json").read_bytes() == before
+
+
+def test_points_by_hand_reach_every_system(graded, tmp_path):
+    table = points(tmp_path, "name;question_1;question_2\r\nada;15;7,5\r\n;;\r\n", "cp1252")
+    assert export(graded / "ada", "--to", "gradescope", *table).exit_code == 0
+    tests = {test["name"]: test for test in json.loads((graded / "ada/exports/gradescope/ada/results.json").read_text())["tests"]}
+    assert (tests["question_1"]["score"], tests["question_1"]["status"]) == (15, "passed")
+    assert (tests["question_2"]["score"], tests["question_2"]["tags"]) == (7.5, ["partial"])
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("name,question_1\nada,15.5\n", "ada, question_1: expected points from 0 to 15 in steps of 0.5, found '15.5'"),
+    ("name,question_1\nada,-1\n", "found '-1'"), ("name,question_1\nada,nan\n", "found 'nan'"),
+    ("name,question_1\nada,7.25\n", "found '7.25'"), ("name,question_1\nada,good\n", "found 'good'"),
+    ("name,question_1\nadda,15\n", "there is no result of 'adda'"), ("name,question_1\nada,1\nada,2\n", "found 'ada' more than once"),
+    ("name,score\nada,100\n", "expected a column for what is graded by hand and still open ('question_1', 'question_2')"),
+    ("", "expected a header with the column name"), ("student,question_1\nada,1\n", "expected a header with the column name"),
+])  # fmt: skip
+def test_impossible_points_by_hand_are_bad_usage_and_nothing_is_written(graded, tmp_path, text, words):
+    outcome = export(graded, "--to", "csv", *points(tmp_path, text))
+    assert outcome.exit_code == 2 and words in " ".join(outcome.output.split()), outcome.output
+    assert not (graded / "exports").exists()
+
+
+def test_names_that_the_summary_had_to_quote_are_known(tmp_path):
+    (tmp_path / "g" / "x").mkdir(parents=True)
+    (tmp_path / "g" / "x" / "result.json").write_text(json.dumps(fake_result("=x")))
+    name = write_summary([fake_result("=x")], tmp_path).read_text().splitlines()[1].partition(",")[0]
+    outcome = export(tmp_path / "g", "--to", "csv", *points(tmp_path, f"name,question_1,question_2\n{name},1,2\n"))
+    assert outcome.exit_code == 0 and '"73","100"' in (tmp_path / "g/exports/csv/grades.csv").read_text(), outcome.output
+
+
+def test_points_by_hand_do_not_go_into_the_gradebook(graded, tmp_path):
+    outcome = export(graded, "--to", "gradebook", *points(tmp_path, "name,question_1\nada,1\n"))
+    assert outcome.exit_code == 2 and "formgrader" in outcome.output
