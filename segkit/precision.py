@@ -62,8 +62,9 @@ def choose_precision(device: torch.device, wanted: str = "auto") -> Precision:
     if wanted not in PRECISIONS:
         raise ValueError(f"Expected precision {', '.join(PRECISIONS)}, but got {wanted!r}.")
     cuda = device.type == "cuda"
-    # emulation makes the plain question answer "yes" on a T4
-    native = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    # asked of the current GPU (-1 leaves it); and emulation makes the plain question answer "yes" on a T4
+    with torch.cuda.device(-1 if device.index is None or not cuda else device):
+        native = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
     if wanted == "auto":
         wanted = ("bfloat16" if native else "float16") if cuda else "float32"
     if wanted == "bfloat16" and cuda and not native:

@@ -51,6 +51,7 @@ def readable_errors() -> Iterator[None]:
     from segkit.facades import DataError
     from segkit.models import ModelError
     from segkit.training import TrainingError
+    from segkit.training.memory import means_out_of_memory, reason
     from segkit.vgg import VGGError
 
     try:
@@ -58,6 +59,12 @@ def readable_errors() -> Iterator[None]:
     except (CheckpointError, DataError, DiskFullError, EvaluationError, ModelError, TrainingError, VGGError) as error:
         text = error.strerror if isinstance(error, DiskFullError) else str(error)
         raise click.ClickException(text) from error
+    except (RuntimeError, MemoryError) as error:
+        if not means_out_of_memory(error):
+            raise
+        raise click.ClickException(
+            f"Out of memory ({reason(error)}). End other programs that use it and try again; a run that was saved goes on with --resume."
+        ) from error
 
 
 def network_class(name: str, notebooks: Path) -> type:

@@ -11,20 +11,24 @@ from segkit.training.recipes import TrainConfig
 
 __all__ = ["Descent", "Diverged"]
 
+NO_CLIPPING = 1e38
+"""Norm to clip to where nothing is to be clipped. Not infinity: times infinity / infinity the gradient would be NaN."""
+
 
 class Diverged(ArithmeticError):
-    """The loss of a batch is no number, and nothing was learned from it.
+    """The loss of a batch, or its gradient, is no number.
 
     Attributes:
         batch: its number in the epoch.
         names: of its images.
+        taken: whether its step was taken all the same: the gradient of an infinite loss may be finite.
     """
 
-    batch, names = 0, ()
+    batch, names, taken = 0, (), False
 
-    def at(self, batch: int, names: Sequence[str]) -> "Diverged":
+    def at(self, batch: int, names: Sequence[str], taken: bool = False) -> "Diverged":
         """The same error, with the batch that it happened in."""
-        self.batch, self.names = batch, names
+        self.batch, self.names, self.taken = batch, names, taken
         return self
 
 
@@ -50,6 +54,7 @@ class Descent:
         guarded = {} if precision.needs_scaling else {"init_scale": 1.0, "growth_interval": 2**30}
         self.scaler = torch.amp.GradScaler(precision.device_type, enabled=fused, **guarded)
         self.in_backward = False  # else the optimizer itself is at work
+        self.stepped = False  # whether it ever came to the end of a step
         self._weights = [value for value in model.parameters() if value.requires_grad]
 
     @property
@@ -57,7 +62,7 @@ class Descent:
         """The rate of the layers that have no factor of their own."""
         return self.optimizer.param_groups[0]["lr"]
 
-    def step(self, pieces: Iterable[Callable[[], Tensor]]) -> tuple[Tensor, Tensor | None]:
+    def step(self, pieces: Iterable[Callable[[], Tensor]]) -> tuple[Tensor, Tensor]:
         """Learn from one batch, given in pieces whose losses add up to its loss.
 
         Args:
@@ -65,12 +70,11 @@ class Descent:
                 of them is in memory.
 
         Returns:
-            Loss of the batch before the step, and the norm of the gradient where it was measured; both on the device,
-            unread.
+            Loss of the batch before the step, and the norm of its gradient; both on the device, unread.
 
         Raises:
-            Diverged: the loss, or a gradient that is clipped, is not finite, where it is looked at every step. The weights
-                were not changed.
+            Diverged: the loss or the gradient is not finite, where they are looked at every step. The weights were not
+                changed.
         """
         self.optimizer.zero_grad(set_to_none=True)
         self.in_backward = True
@@ -83,21 +87,22 @@ class Descent:
             total = loss.detach() if total is None else total + loss.detach()
         self.in_backward = False
         norm = self._clip()
-        if self.immediate and norm is not None and not math.isfinite(length := norm.item()):
+        if self.immediate and not math.isfinite(length := norm.item()):
             raise Diverged(f"{total.item():.3f}, with a gradient of norm {length},")
-        if self.scaler.is_enabled() or norm is None or self.immediate or bool(norm.isfinite()):
+        if self.scaler.is_enabled() or self.immediate or bool(norm.isfinite()):
             self._begin_momentum()
             self.scaler.step(self.optimizer)
             self.scaler.update()
+            self.stepped = True
         if self.config.schedule == "poly":
             self.scheduler.step()
         return total, norm
 
-    def _clip(self) -> Tensor | None:
-        if self.immediate and not self.config.clip:
-            return None
+    def _clip(self) -> Tensor:
         self.scaler.unscale_(self.optimizer)
-        return nn.utils.clip_grad_norm_(self._weights, self.config.clip or math.inf)
+        if self.immediate and not self.config.clip:  # nothing to change: it is looked at before it is applied
+            return nn.utils.get_total_norm([value.grad for value in self._weights if value.grad is not None])
+        return nn.utils.clip_grad_norm_(self._weights, self.config.clip or NO_CLIPPING)
 
     def _begin_momentum(self) -> None:
         """Let momentum begin at zero: fused SGD begins with memory as it lies, and leaves it so where it skips the step."""
@@ -115,6 +120,16 @@ class Descent:
         """Whether float16's scale fell so far that no gradient can be finite any more."""
         return self.precision.needs_scaling and self.scaler.get_scale() < 2.0**-10
 
+    def forget_first_step(self) -> None:
+        """Drop moments that a first step began: one that broke off for want of memory leaves the half of a pair."""
+        if not self.stepped:
+            self.optimizer.state.clear()
+
+    def let_go(self) -> None:
+        """Give back the memory of gradients and moments, whoever still holds this object."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+
     def state(self) -> dict:
         """What a resumed run needs."""
         return {
@@ -127,6 +142,7 @@ class Descent:
     def restore(self, state: dict) -> None:
         """Put back what :meth:`state` gave, be it on another device or with another ``read_every``."""
         _load(self.optimizer, state["optimizer"])
+        self.stepped = bool(self.optimizer.state)
         self.scheduler.load_state_dict(state["scheduler"])
         # another device may compute in another format, and then has its own scale
         if self.scaler.is_enabled() and state.get("scaler") and state["scaled_for"] == self.precision.name:

@@ -6,7 +6,7 @@ import torch
 
 from segkit.training.batches import Batch
 
-__all__ = ["MemoryPlan", "let_go", "means_out_of_memory"]
+__all__ = ["MemoryPlan", "advice", "described", "let_go", "means_out_of_memory", "no_room", "reason"]
 
 SIGNS = (
     "out of memory",
@@ -28,6 +28,11 @@ def means_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what torch said, or the kind of the error where it said nothing."""
+    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
 
 
 def let_go(error: BaseException) -> None:
@@ -85,9 +90,20 @@ def advice(batch: Batch, device: torch.device, half: bool) -> str:
     ways = [f"windows instead of whole images (crop={side}; --set crop={side})"]
     if device.type == "cuda" and not half:
         ways.append("16 bits (precision='auto'; --set precision=auto, or --recipe fast)")
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        ways.append(f"ending other programs on this GPU ({free / 2**30:.1f} of {total / 2**30:.1f} GiB are free now)")
-    else:
-        ways.append("ending other programs, or a computer with more memory")
+    ways.append(_elsewhere(device))
     return "What helps: " + "; ".join(ways) + ". Other settings are another run: give it another folder."
+
+
+def no_room(device: torch.device, error: BaseException, what: str = "") -> str:
+    """What to say where memory ran out, but not in a step: no smaller batch would help."""
+    return f"Out of memory on {device.type}{what and f' with {what}'} ({reason(error)}). What helps: {_elsewhere(device)}."
+
+
+def _elsewhere(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "ending other programs, or a computer with more memory"
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError:  # so full that this program has no place there at all
+        return "ending other programs on this GPU"
+    return f"ending other programs on this GPU ({free / 2**30:.1f} of {total / 2**30:.1f} GiB are free now)"

@@ -1,6 +1,8 @@
 """The file from which a killed training run goes on: writing it, reading it, refusing a foreign one."""
 
+import os
 import pickle
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,7 +12,16 @@ from torch import nn
 from segkit.atomic import replacing
 from segkit.training.recipes import TrainConfig
 
-__all__ = ["EPOCH_SAVED_AFTER", "TrainingError", "capture", "demand_same_run", "read_resume", "restore", "save_resume"]
+__all__ = [
+    "EPOCH_SAVED_AFTER",
+    "SAVINGS_APART",
+    "TrainingError",
+    "capture",
+    "demand_same_run",
+    "read_resume",
+    "restore",
+    "save_resume",
+]
 
 SCHEMA = "segkit-resume/1"
 
@@ -19,7 +30,10 @@ FREE = {"device", "computed_in", "workers", "cache", "read_every", "stop_after"}
 
 
 EPOCH_SAVED_AFTER = 30.0
-"""Seconds since the last saving after which the end of an epoch is saved: what a kill may cost at most."""
+"""Seconds since the last saving after which the end of an epoch is saved: what a kill may cost where saving is quick."""
+
+SAVINGS_APART = 20
+"""So many times as old as it took must the last saving be, too: at most 5 % of the time goes by with savings."""
 
 
 class TrainingError(RuntimeError):
@@ -51,10 +65,21 @@ def _gpu(device: torch.device) -> torch.device:
     return device if device.type == "cuda" else torch.device("cuda")  # else the one that torch takes by itself
 
 
-def save_resume(path: Path, state: dict) -> None:
-    """Write the file in one step: a kill while it is written leaves the one before."""
-    with replacing(path) as partial, open(partial, "wb") as file:
-        torch.save(state, file)
+def save_resume(path: Path, state: dict, just_before: Callable[[], None] | None = None) -> None:
+    """Write the file in one step: a kill while it is written leaves the one before.
+
+    Args:
+        path: of the file.
+        state: its content.
+        just_before: writes what belongs to the file, when there was room for it. Whatever fails, both stay as they were.
+    """
+    with replacing(path) as partial:
+        with open(partial, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())  # takes seconds, which must not lie between the two
+        if just_before is not None:
+            just_before()
 
 
 def read_resume(path: Path) -> dict:

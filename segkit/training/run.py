@@ -7,7 +7,7 @@ mean IoU, by value), ``history.json``, and ``resume.pt`` (all that is needed to 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,13 +23,22 @@ from segkit.progress import bar, say
 from segkit.training.batches import Augmentation, Batch, EpochBatches, fingerprint
 from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import read_ahead
-from segkit.training.memory import let_go, means_out_of_memory
+from segkit.training.memory import let_go, means_out_of_memory, no_room
 from segkit.training.recipes import TrainConfig
 from segkit.training.repeating import repeatable
-from segkit.training.resuming import EPOCH_SAVED_AFTER, TrainingError, capture, demand_same_run, read_resume, restore, save_resume
+from segkit.training.resuming import (
+    EPOCH_SAVED_AFTER,
+    SAVINGS_APART,
+    TrainingError,
+    capture,
+    demand_same_run,
+    read_resume,
+    restore,
+    save_resume,
+)
 from segkit.training.sources import open_pairs
 from segkit.training.steps import Stepper
-from segkit.training.telling import diverged, duration, epoch_line
+from segkit.training.telling import diverged, duration, epoch_line, taken
 from segkit.training.validation import validate
 
 __all__ = ["EpochDone", "fit"]
@@ -88,8 +97,8 @@ def fit(
         progress: show bars and one line per epoch on stdout.
         device: where to train; None takes the GPU if there is one. The network stays there.
         resume_every: seconds between two savings inside an epoch. The end of an epoch is saved too if the last saving is half
-            a minute old (writing 1.5 GiB takes longer than a short epoch), and the end of the run always; with ``inf``
-            nothing but that.
+            a minute and 20 times as old as it took (writing 1.5 GiB takes longer than a short epoch), and the end of the
+            run always; with ``inf`` nothing but that.
         after_epoch: called when the untrained network was scored, and after every epoch.
 
     Returns:
@@ -97,23 +106,40 @@ def fit(
 
     Raises:
         TrainingError: the loss is NaN; ``out`` holds another run; a label is out of range; a file is damaged; no memory;
-            an epoch cannot be scored. Where going on is of use, the text says that the run is saved.
+            an epoch cannot be scored. Where the run goes on from a file, the text says so.
         DiskFullError: no space for a file; the files written before are whole.
     """
     with repeatable(config.deterministic):
         run = _Run(model, train_set, val_set, config, Path(out), device, progress, resume_every)
         run.metrics = {"confusion_matrix": confusion_matrix, "scores": scores}
         run.after_epoch = after_epoch
-        if resume and run.resume_file.exists():
-            run.resume()
-        else:
-            run.start(overwrite)
-        while not run.finished:
-            run.train_epoch()
-            run.finish_epoch()
-        run.history.save(run.history_file)  # a kill may have come between resume.pt and this file
-        load_checkpoint(model, run.best_file)
-        return run.history
+        try:
+            with _memory_named(run.device):
+                if resume and run.resume_file.exists():
+                    run.resume()
+                else:
+                    run.start(overwrite)
+                while not run.finished:
+                    run.train_epoch()
+                    run.finish_epoch()
+                run.history.save(run.history_file)  # a kill may have come between resume.pt and this file
+                load_checkpoint(model, run.best_file)
+                return run.history
+        finally:
+            run.end()
+
+
+@contextmanager
+def _memory_named(device: torch.device, what: str = "", undo: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Where no smaller batch would help, want of memory is told with advice."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, TrainingError) or not means_out_of_memory(error):
+            raise
+        undo()
+        let_go(error)
+        raise TrainingError(no_room(device, error, what)) from error
 
 
 class _Run:
@@ -133,7 +159,7 @@ class _Run:
         if len(train_set) == 0 or len(val_set) == 0:
             raise TrainingError(f"Expected images, but got {len(train_set)} to train and {len(val_set)} to validate.")
         self.device = torch.device(device) if device is not None else best_device()
-        self.model, self.train_set, self.val_set = model.to(self.device), train_set, val_set
+        self.model, self.train_set, self.val_set = model, train_set, val_set
         self.config, self.progress, self.resume_every = config, progress, resume_every
         self.best_file, self.resume_file = out / "best.safetensors", out / "resume.pt"
         self.history_file = out / "history.json"
@@ -141,8 +167,11 @@ class _Run:
             self.precision = choose_precision(self.device, config.precision)
         except ValueError as error:
             raise TrainingError(str(error)) from error
-        if self.precision.half:
-            model.to(memory_format=torch.channels_last)  # tensor cores take the colours of a pixel together
+        home = next((value.device for value in model.parameters()), self.device)
+        with _memory_named(self.device, "the weights of the network", undo=lambda: model.to(home)):
+            model.to(self.device)
+            if self.precision.half:
+                model.to(memory_format=torch.channels_last)  # tensor cores take the colours of a pixel together
         steps = config.epochs * -(-len(train_set) // config.batch_size)
         self.descent = Descent(model, config, self.precision, steps)
         self.train_pairs = open_pairs(train_set, config.cache)
@@ -150,7 +179,7 @@ class _Run:
         self.history = History(self.description())
         self.epoch, self.batch = 1, 0  # the epoch in progress, and its next batch
         self.loss_sum, self.images, self.seconds = 0.0, 0, 0.0  # of the epoch in progress
-        self.saved = time.monotonic()
+        self.saved, self.saving, self.epoch_saved = time.monotonic(), 0.0, 1  # when, how long it took, in which epoch
         self.best_state: dict[str, Tensor] | None = None  # of the best epoch, until it is written
         self.steps_here, self.begun_here = 0, time.monotonic()  # since this program began, for the remaining time
         self.metrics: dict[str, Callable] = {}
@@ -180,11 +209,7 @@ class _Run:
         """Seed, and score the untrained network: what training brings is only seen against that."""
         there = [file for file in (self.best_file, self.resume_file) if file.exists()]
         if there and not overwrite:
-            raise TrainingError(
-                f"{there[0].parent} already holds a training run ({', '.join(file.name for file in there)}); "
-                "nothing was changed. Go on with it (resume=True, --resume), replace it (overwrite=True, "
-                "--overwrite), or give another folder."
-            )
+            raise TrainingError(taken(self.best_file, self.resume_file))
         torch.manual_seed(self.config.seed)
         self._record(None, *self._timed_scores())
         for file in there:
@@ -198,6 +223,7 @@ class _Run:
         self.history = History.from_json(state["history"])
         self.history.config = self.description()
         self.epoch, self.batch = state["epoch"], state["batch"]
+        self.epoch_saved = self.epoch
         self.loss_sum, self.images, self.seconds = state["loss_sum"], state["images"], state["seconds"]
         self._ready()
         restore(state, self.model, self.device)
@@ -269,17 +295,40 @@ class _Run:
         try:
             yield
         except Diverged as error:
-            rate = self.descent.learning_rate
-            self._save_best()
-            text = diverged(error, self.epoch, rate, self.history, self.best_file, self.resume_file)
+            saved = self._saved_after_all()
+            best_file = self.best_file if self.best_state is None else None
+            text = diverged(error, self.epoch, self.descent.learning_rate, self.history, best_file, saved)
             raise TrainingError(text) from error
+
+    def _saved_after_all(self) -> str:
+        """What can be resumed after a loss that is no number.
+
+        Steps whose gradient was not finite were not taken, so the run can go on where it stands. It is saved there if an
+        epoch ended since it was saved last, and otherwise left as it was.
+        """
+        last = f"{self.resume_file} is as it was saved last (go on: resume=True, --resume)." if self.resume_file.exists() else ""
+        if self.epoch == self.epoch_saved:
+            return last
+        try:
+            if not all(bool(value.isfinite().all()) for value in self.model.state_dict().values()):
+                self._save_best()
+                return f"The network's weights are not finite, so the run was not saved there. {last}".strip()
+            self._save_resume()
+        except (OSError, RuntimeError, MemoryError) as failed:
+            if not last:  # else the best weights would be newer than the file that the run goes on from
+                with suppress(OSError):
+                    self._save_best()
+            return f"The run could not be saved there ({failed}). {last}".strip()
+        return f"The run is saved in this epoch, batches done: {self.batch} (go on: resume=True, --resume)."
 
     def _stopped(self, reason: str, before: str = "") -> TrainingError:
         """An error between two steps: the run is saved where it stands, and can go on when the reason is gone."""
         where = f"in epoch {self.epoch}, before {before or f'batch {self.batch}'}"
         try:
             self._save_resume()
-        except (OSError, RuntimeError, MemoryError) as error:  # a full disk, a loss that is no number, no memory again
+        except TrainingError as error:  # a loss that is no number, which tells what is saved
+            return TrainingError(f"{reason}\nThe run stopped {where}. {error}")
+        except (OSError, RuntimeError, MemoryError) as error:  # a full disk, no memory again
             return TrainingError(f"{reason}\nThe run stopped {where}, and could not be saved there ({error}).")
         return TrainingError(f"{reason}\nThe run is saved {where}; put that right and go on with it (resume=True, --resume).")
 
@@ -300,11 +349,12 @@ class _Run:
         self.descent.end_epoch(train_loss)
         self._record(train_loss, *scores)
         if self.history.best_epoch == self.epoch:
-            self.best_state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            # not on the GPU, which may be full
+            self.best_state = {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
         self.epoch, self.batch = self.epoch + 1, 0
         self.loss_sum, self.images, self.seconds = 0.0, 0, 0.0
-        wait = self.resume_every if math.isinf(self.resume_every) else min(self.resume_every, EPOCH_SAVED_AFTER)
-        if self.finished or self._unsaved_for(wait):
+        wait = max(EPOCH_SAVED_AFTER, SAVINGS_APART * self.saving)
+        if self.finished or self._unsaved_for(self.resume_every if math.isinf(self.resume_every) else min(self.resume_every, wait)):
             self._save_resume()
         self.history.save(self.history_file)
         self._call_back()
@@ -370,15 +420,24 @@ class _Run:
             self.best_state = None
 
     def _save_resume(self) -> None:
-        """Write where the run stands, and before that the best weights: the two files belong together."""
+        """Write where the run stands, and the best weights: the two files belong together."""
         self._read_losses()
-        self._save_best()
+        begun = time.monotonic()
         position = {
             "epoch": self.epoch, "batch": self.batch, "loss_sum": self.loss_sum, "images": self.images,
             "seconds": self.seconds, "description": self.description(), "history": self.history.to_json(),
         }  # fmt: skip
-        save_resume(self.resume_file, position | capture(self.model, self.device) | self.descent.state())
+        state = position | capture(self.model, self.device) | self.descent.state()
+        save_resume(self.resume_file, state, self._save_best)
         self.saved = time.monotonic()
+        self.saving, self.epoch_saved = self.saved - begun, self.epoch
+
+    def end(self) -> None:
+        """Give the memory back: a stage may follow, and a traceback may hold this run."""
+        self.descent.let_go()
+        self.stepper = None  # has a method of ours: a circle
+        with suppress(RuntimeError):  # a GPU that failed fails here again
+            torch.cuda.empty_cache()
 
     def _say(self, text: str) -> None:
         if self.progress:

@@ -12,7 +12,7 @@ from segkit.facades import IGNORE_INDEX
 from segkit.training.batches import Batch
 from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import normalised, send
-from segkit.training.memory import MemoryPlan, advice, described, let_go, means_out_of_memory
+from segkit.training.memory import MemoryPlan, advice, described, let_go, means_out_of_memory, reason
 from segkit.training.sources import Pairs, label_shares
 
 __all__ = ["Stepper", "label_mass", "median_weights", "segmentation_loss"]
@@ -49,7 +49,7 @@ class Stepper:
         self.model, self.descent, self.device, self.say = model, descent, device, say
         self.loss_of, self.mass_of = loss_of or segmentation_loss, mass_of or label_mass
         self.memory = MemoryPlan()
-        self.unread: list[tuple[int, list[str], Tensor, Tensor | None]] = []
+        self.unread: list[tuple[int, list[str], Tensor, Tensor]] = []
         self.weight: Tensor | None = None
         if descent.config.class_weights == "median":
             self.weight = median_weights(label_shares(pairs, n_class)).to(device)
@@ -62,7 +62,7 @@ class Stepper:
             number: of the batch in its epoch, for messages.
 
         Raises:
-            Diverged: its loss is not finite (where every loss is looked at).
+            Diverged: its loss or gradient is not finite (where they are looked at every step).
             MemoryError: not even one image fits; the text says what helps.
         """
         if batch.labelled == 0:
@@ -100,14 +100,15 @@ class Stepper:
 
     def _make_room(self, batch: Batch, error: Exception) -> None:
         tried = described(batch, self.memory.images_at_once(batch))
-        reason = str(error).strip().splitlines()[0][:160] if str(error) else type(error).__name__
-        in_state = not self.descent.in_backward
+        said, in_state = reason(error), not self.descent.in_backward
         self.descent.optimizer.zero_grad(set_to_none=True)
         let_go(error)  # before anything else: a run that ends here is saved first, which takes memory too
+        if in_state:
+            self.descent.forget_first_step()
         if in_state or not self.memory.shrink(batch):
             what = "the optimizer's two moments, as large as the weights each" if in_state else tried
             raise MemoryError(
-                f"Out of memory on {self.device.type} with {what} ({reason}). "
+                f"Out of memory on {self.device.type} with {what} ({said}). "
                 f"{advice(batch, self.device, self.descent.precision.half)}"
             )
         now = self.memory.images_at_once(batch)
@@ -120,20 +121,21 @@ class Stepper:
         """Losses since the last reading, with the number of images of each; waits for the device, once.
 
         Raises:
-            Diverged: one of them is not finite.
+            Diverged: one of them is not finite. The others can then be read.
         """
         if not self.unread:
             return []
         unread, self.unread = self.unread, []
         losses = torch.stack([loss for _, _, loss, _ in unread]).tolist()
-        norms = [norm for _, _, _, norm in unread]
-        measured = torch.stack(norms).tolist() if norms[0] is not None else [0.0] * len(norms)
-        overflow = self.descent.precision.needs_scaling and not self.descent.hopeless()
-        for (number, names, _, _), loss, norm in zip(unread, losses, measured, strict=True):
-            if not math.isfinite(loss):
-                raise Diverged(str(loss)).at(number, names)
-            if not math.isfinite(norm) and not overflow:  # float16 overflows now and then, and scales down
-                raise Diverged(f"{loss:.3f}, with a gradient of norm {norm},").at(number, names)
+        norms = torch.stack([norm for _, _, _, norm in unread]).tolist()
+        overflow = self.descent.precision.needs_scaling and not self.descent.hopeless()  # now and then, and scales down
+        good = [math.isfinite(loss) and (overflow or math.isfinite(norm)) for loss, norm in zip(losses, norms, strict=True)]
+        if not all(good):
+            self.unread = [one for one, fine in zip(unread, good, strict=True) if fine]
+            bad = good.index(False)
+            (number, names, _, _), loss, norm = unread[bad], losses[bad], norms[bad]
+            text = f"{loss:.3f}, with a gradient of norm {norm}," if math.isfinite(loss) else str(loss)
+            raise Diverged(text).at(number, names, taken=math.isfinite(norm))
         return [(loss, len(names)) for (_, names, _, _), loss in zip(unread, losses, strict=True)]
 
 

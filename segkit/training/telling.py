@@ -5,7 +5,7 @@ from pathlib import Path
 from segkit.history import EpochRecord, History
 from segkit.training.descent import Diverged
 
-__all__ = ["diverged", "duration", "epoch_line"]
+__all__ = ["diverged", "duration", "epoch_line", "taken"]
 
 
 def duration(seconds: float) -> str:
@@ -24,14 +24,31 @@ def epoch_line(record: EpochRecord, epochs: int, best: bool) -> str:
     )
 
 
-def diverged(error: Diverged, epoch: int, rate: float, history: History, best_file: Path, resume_file: Path) -> str:
-    """Why a run cannot go on after a loss that is no number, and what is safe."""
+def diverged(error: Diverged, epoch: int, rate: float, history: History, best_file: Path | None, saved: str) -> str:
+    """Why a run cannot go on after a loss that is no number, and what is safe.
+
+    Args:
+        best_file: holds the weights of the best epoch; None if it does not.
+        saved: what can be said of the file from which the run goes on.
+    """
     best = history.best
-    safe = f"{best_file} holds epoch {best.epoch}." if best else "No epoch was finished yet."
-    saved = f" {resume_file} is as it was saved last." if resume_file.exists() else ""
+    learned = "Its gradient was finite, and its step was taken." if error.taken else "Nothing was learned from this batch."
+    safe = "No epoch was finished yet." if best is None else best_file and f"{best_file} holds epoch {best.epoch}."
     return (
         f"The loss became {error} in epoch {epoch}, batch {error.batch} ({', '.join(error.names)}), at learning "
-        f"rate {rate:.1e}. The weights were not changed by this batch. {safe}{saved} "
+        f"rate {rate:.1e}. {' '.join(part for part in (learned, safe, saved) if part)} "
         "Usual causes: a learning rate that is too high, a loss that is summed instead of averaged, "
         "or NaN in the network's weights or in this image."
     )
+
+
+def taken(best_file: Path, resume_file: Path) -> str:
+    """Why a run does not start in a folder that holds one, and what can be done with that."""
+    if resume_file.exists():
+        held = "a training run (" + ", ".join(file.name for file in (best_file, resume_file) if file.exists()) + ")"
+        way = "Go on with it (resume=True, --resume)"
+    else:
+        held = f"{best_file.name} of a run that cannot go on, for there is no {resume_file.name} beside it"
+        way = f"Begin with these weights in another folder (segkit.training.staging.start_from, --start-from {best_file})"
+    others = "replace it (overwrite=True, --overwrite), or give another folder"
+    return f"{best_file.parent} already holds {held}; nothing was changed. {way}, {others}."

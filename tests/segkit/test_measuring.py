@@ -374,6 +374,18 @@ def test_coarser_formats_tie_sooner():
     assert tolerances == sorted(tolerances) and len(set(tolerances)) == 3
 
 
+@pytest.mark.parametrize(("conv", "expected"), [(None, 2**-9), ("ieee", 2**-14), ("tf32", 2**-9)])
+def test_whether_a_gpu_rounds_products_is_asked_in_a_way_that_both_settings_allow(conv, expected):
+    """torch refuses to answer the older question (cudnn.allow_tf32) after the newer setting was made."""
+    before = torch.backends.cudnn.conv.fp32_precision
+    try:
+        if conv is not None:
+            torch.backends.cudnn.conv.fp32_precision = conv
+        assert tie_tolerance(Precision("float32", "cuda")) == expected
+    finally:
+        torch.backends.cudnn.conv.fp32_precision = before
+
+
 def test_datasets_that_draw_are_asked_item_by_item(tmp_path):
     names = write_facades(tmp_path, sizes=[(20, 20)])
     drawing = FacadeDataset(tmp_path, names=names, read_label=read_label, transform=lambda image, label: (image, label))

@@ -29,6 +29,26 @@ def test_a_gpu_computes_in_the_16_bits_of_its_hardware(gpu, native, expected):
     assert chosen.needs_scaling == (expected == "float16")
 
 
+@pytest.mark.parametrize(("named", "answers"), [("cuda:1", "float16"), ("cuda:0", "bfloat16"), ("cuda", "bfloat16")])
+def test_the_gpu_that_is_asked_for_is_the_one_that_answers(monkeypatch, named, answers):
+    """Number 0, the current one, computes bfloat16; number 1 is older."""
+    current = [0]
+
+    class Current:
+        def __init__(self, device):
+            self.number = getattr(device, "index", device)
+
+        def __enter__(self):
+            current.append(self.number if self.number >= 0 else current[-1])
+
+        def __exit__(self, *_):
+            current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", Current)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: current[-1] == 0)
+    assert choose_precision(torch.device(named)).name == answers and current == [0]
+
+
 @pytest.mark.parametrize("kind", ["cpu", "mps"])
 def test_elsewhere_it_is_float32(kind):
     chosen = choose_precision(torch.device(kind))

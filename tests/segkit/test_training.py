@@ -366,14 +366,20 @@ def test_short_epochs_are_not_written_one_by_one_but_the_end_is(tmp_path, monkey
     """With the clock standing still only the end is saved; with half a minute between two looks, every epoch."""
     saved = []
     write = segkit.training.run.save_resume
-    monkeypatch.setattr(segkit.training.run, "save_resume", lambda path, state: (saved.append(state["epoch"]), write(path, state)))
+
+    def noting(path, state, *more):
+        saved.append(state["epoch"])
+        write(path, state, *more)
+
+    monkeypatch.setattr(segkit.training.run, "save_resume", noting)
     monkeypatch.setattr(segkit.training.run.time, "monotonic", lambda: 0.0)
     _, history = run(tmp_path / "still", epochs=4)
     assert saved == [5] and history.best_epoch == History.load(tmp_path / "still" / "history.json").best_epoch
     saved.clear()
     monkeypatch.undo()
-    monkeypatch.setattr(segkit.training.run, "save_resume", lambda path, state: (saved.append(state["epoch"]), write(path, state)))
+    monkeypatch.setattr(segkit.training.run, "save_resume", noting)
     monkeypatch.setattr(segkit.training.run, "EPOCH_SAVED_AFTER", 0.0)
+    monkeypatch.setattr(segkit.training.run, "SAVINGS_APART", 0)
     run(tmp_path / "each", epochs=4)
     assert saved == [2, 3, 4, 5]
     saved.clear()

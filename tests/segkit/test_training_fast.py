@@ -37,10 +37,10 @@ def config(**settings) -> TrainConfig:
     return TrainConfig(**({f: getattr(RECIPES["fast"], f) for f in RECIPES["fast"].__dataclass_fields__} | FAST | settings))
 
 
-def run(root, out, model=None, train=None, *, resume=False, progress=False, every=600.0, after_epoch=None, **settings):
+def run(root, out, model=None, train=None, *, resume=False, progress=False, every=600.0, after_epoch=None, device="cpu", **settings):
     model = model or net()
     history = fit(
-        model, train or facades(root), facades(root, 3, start=9), config=config(**settings), out=out, device="cpu",
+        model, train or facades(root), facades(root, 3, start=9), config=config(**settings), out=out, device=device,
         confusion_matrix=confusion_matrix, scores=scores, resume=resume, progress=progress, resume_every=every,
         after_epoch=after_epoch,
     )  # fmt: skip
@@ -477,14 +477,19 @@ def test_what_did_not_fit_is_gone_before_the_run_is_saved(tmp_path, monkeypatch)
             return self.inner(x)
 
     write = segkit.training.run.save_resume
-    monkeypatch.setattr(segkit.training.run, "save_resume", lambda path, state: (seen.append([r() for r in seen]), write(path, state)))
+
+    def looking(path, state, *more):
+        seen.append([kept() for kept in seen])
+        write(path, state, *more)
+
+    monkeypatch.setattr(segkit.training.run, "save_resume", looking)
     with pytest.raises(TrainingError, match="The run is saved in epoch 1, before batch 0"):
         run(tmp_path, tmp_path / "out", Hoarding(10), batch_size=1)
     assert seen[-1] == [None]
 
 
 def test_no_memory_for_saving_either_hides_the_first_reason_from_nobody(tmp_path, monkeypatch):
-    def full(path, state):
+    def full(path, state, *more):
         raise torch.OutOfMemoryError("CUDA out of memory, again")
 
     monkeypatch.setattr(segkit.training.run, "save_resume", full)
