@@ -3,8 +3,9 @@
 In each round: the loop of the course as a student writes it (one image after the other, the prediction copied to the host, a
 NumPy metric per image), and ``segkit.evaluation.evaluate`` with the reference's counting function, which a GPU runs by itself,
 with a student's, and on a GPU in bfloat16. Their counts are compared to the integer. Then the metrics alone, over the same
-label maps, against torchmetrics and scikit-learn where they can be imported, and the share of each step in the time. Prints
-tables, writes JSON.
+label maps, against torchmetrics and scikit-learn where they can be imported, and the share of each step in the time (on a GPU
+between events in its queue, so that nothing waits). Figures are held against measured limits: the rates of large matrix
+products, in float32 as convolutions compute it, and copying. Prints tables, writes JSON.
 """
 
 import argparse
@@ -17,23 +18,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from limits import machine, matmul_rate, middle_ratio, paired, print_table, seconds_of, write_json
+from limits import (
+    Stopwatch,
+    as_convolutions,
+    bandwidth,
+    float32_of_convolutions,
+    machine,
+    matmul_rate,
+    middle_ratio,
+    paired,
+    print_table,
+    write_json,
+)
+from networks import flop_per_image, network
 from torch import nn
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
-from training import network
 
 from segkit.evaluation import PIXELS_AT_ONCE, Evaluation, best_device, evaluate
 from segkit.facades import FacadeDataset, find_root, split_names
 from segkit.reference import confusion_matrix, read_label, scores
-from segkit.training.batches import collate
-from segkit.training.loading import normalised
+from segkit.training.batches import Batch, collate
+from segkit.training.loading import normalised, send
 from segkit.training.measuring import batches_of_one_size, read_pairs
+from segkit.training.steps import segmentation_loss
 
 ROOT = Path(__file__).resolve().parents[1]
 N = 12
-PLAIN = "plain loop of the course"
+PLAIN, HALF = "plain loop of the course", "kit, bfloat16"
 
 
 # -- whole evaluations --------------------------------------------------------------------------------
@@ -69,7 +80,7 @@ def whole_ways(model: nn.Module, data: FacadeDataset, device: torch.device, foun
         "kit, a student's counting": lambda: kit(confusion_matrix=students_counting),
     }
     if device.type == "cuda":
-        calls["kit, bfloat16"] = lambda: kit(confusion_matrix=confusion_matrix, precision="bfloat16")
+        calls[HALF] = lambda: kit(confusion_matrix=confusion_matrix, precision="bfloat16")
     return {name: lambda name=name, call=call: found.update({name: call()}) for name, call in calls.items()}
 
 
@@ -139,42 +150,30 @@ def label_maps(data: FacadeDataset, device: torch.device) -> list[tuple[torch.Te
 
 
 def shares(data: FacadeDataset, device: torch.device, images: int) -> dict[str, float]:
-    """Seconds of each step of evaluating full FCN-8s, each waited for; decoding goes on beside the others otherwise."""
-    model, pairs = network(1).to(device).eval(), read_pairs(data)
-    most = PIXELS_AT_ONCE if device.type == "cuda" else 0
-    plan = batches_of_one_size(pairs.sizes[:images], images, most)
-    steps = dict.fromkeys(["decode", "send", "forward", "loss", "classes and count"], 0.0)
-    kept: dict[str, object] = {}
-    count = confusion_matrix.on_device if device.type == "cuda" else confusion_matrix
+    """Seconds of each step of evaluating full FCN-8s; decoding goes on beside the others otherwise, here before them."""
+    model, pairs, gpu = network(1).to(device).eval(), read_pairs(data), device.type == "cuda"
+    plan = batches_of_one_size(pairs.sizes[:images], images, PIXELS_AT_ONCE if gpu else 0)
+    count = confusion_matrix.on_device if gpu else confusion_matrix
+    decoding = Stopwatch(torch.device("cpu"))
+    batches = [
+        decoding.run("decode", lambda i=indices: collate([pairs.load(k) for k in i], [pairs.names[k] for k in i], pin=gpu))
+        for indices in plan
+    ]
 
-    def timed(step: str, work: Callable[[], object]) -> None:
-        steps[step] += seconds_of(lambda: kept.update({step: work()}), device)
+    def evaluated(batches: list[Batch]) -> dict[str, float]:
+        watch, counts = Stopwatch(device), []
+        for batch in batches:
+            image, label = watch.run("send", lambda b=batch: (normalised(b, device).contiguous(), send(b.labels, device).long()))
+            logits = watch.run("forward", lambda x=image: model(x))
+            watch.run("loss", lambda z=logits, y=label: [segmentation_loss(z[k : k + 1], y[k : k + 1]) for k in range(len(y))])
+            counts += watch.run("classes and count", lambda z=logits, y=label: [
+                count(p, t, N) for p, t in zip(z.max(1).indices, y, strict=True)])  # fmt: skip
+        watch.run("read the counts", lambda: torch.stack(counts).cpu() if gpu else np.stack(counts))
+        return watch.seconds()
 
     with torch.inference_mode():
-        for number, indices in enumerate([plan[0], *plan]):  # the first batch twice: once to set up, not counted
-            if number == 1:
-                steps = dict.fromkeys(steps, 0.0)
-            names = [pairs.names[index] for index in indices]
-            timed("decode", lambda i=indices, n=names: collate([pairs.load(k) for k in i], n, pin=device.type == "cuda"))
-            batch = kept["decode"]
-            timed("send", lambda b=batch: (normalised(b, device).contiguous(), b.labels.to(device, non_blocking=True).long()))
-            image, label = kept["send"]
-            timed("forward", lambda x=image: model(x))
-            logits = kept["forward"]
-            timed("loss", lambda z=logits, y=label: [F.cross_entropy(z[k : k + 1], y[k : k + 1], ignore_index=255) for k in range(len(y))])
-            timed("classes and count", lambda z=logits, y=label: [
-                count(p, t, N) for p, t in zip(z.max(1).indices, y, strict=True)])  # fmt: skip
-    return steps
-
-
-def flop_per_image(data: FacadeDataset, divisor: int) -> float:
-    """FLOP of one forward pass, counted by torch on tensors without content, mean over the sizes."""
-    total, model = 0.0, network(divisor).to("meta")
-    for index in range(len(data)):
-        with FlopCounterMode(display=False) as counter:
-            model(torch.empty(1, 3, *data.size(index), device="meta"))
-        total += counter.get_total_flops()
-    return total / len(data)
+        evaluated(batches if gpu else batches[:1])  # sets up libraries, not counted; on a GPU for each size
+        return decoding.seconds() | evaluated(batches)
 
 
 def main() -> None:
@@ -209,14 +208,17 @@ def report(
     metric_seconds: dict[str, list[float]], missing: list[str], wrong: list[str], steps: dict[str, float],
 ) -> None:  # fmt: skip
     """Tables and JSON."""
-    flop = flop_per_image(data, options.divisor)
-    rate = matmul_rate(device, torch.float32, 8192 if device.type == "cuda" else 1024)
+    flop, side = flop_per_image(data, options.divisor, training=False), 8192 if device.type == "cuda" else 1024
+    with as_convolutions(device):
+        limits = {name: matmul_rate(device, getattr(torch, name), side) for name in ("float32", "bfloat16")}
+    copied, float32 = bandwidth(device, 2**30 if device.type == "cuda" else 2**26), float32_of_convolutions(device)
     where = machine(device)["gpu"] or "the CPU"
     rates = {name: len(data) / statistics.median(values) for name, values in seconds.items()}
+    reached = {name: rate * flop / limits["bfloat16" if name == HALF else "float32"] for name, rate in rates.items()}
     print_table(
         f"{len(data)} full-size images on {where}, median of {options.rounds} paired rounds",
-        ("way", "images/s", "times plain", "GFLOP/s", "pixels counted elsewhere"),
-        [(n, rates[n], middle_ratio(seconds[PLAIN], seconds[n]), rates[n] * flop / 1e9, agreed["pixels_counted_elsewhere"][n])
+        ("way", "images/s", "times plain", "GFLOP/s", "of the matrix rate", "pixels counted elsewhere"),
+        [(n, rates[n], middle_ratio(seconds[PLAIN], seconds[n]), rates[n] * flop / 1e9, reached[n], agreed["pixels_counted_elsewhere"][n])
          for n in rates],
     )  # fmt: skip
     print(f"pixels whose two best logits tie within rounding: {agreed['ties'] if agreed['ties'] is not None else 'not counted on a CPU'}")
@@ -229,19 +231,23 @@ def report(
     for name in missing:
         print(f"{name}: cannot be imported here, so it took no part")
     beside = sum(value for step, value in steps.items() if step != "decode")
-    own = (steps["send"] + steps["classes and count"]) / beside
+    kits = steps["send"] + steps["classes and count"] + steps["read the counts"]
     print_table("steps of evaluating full FCN-8s, one after the other", ("step", "seconds", "share of all but decoding, %"), [
         *((step, value, "beside the network" if step == "decode" else 100 * value / beside) for step, value in steps.items()),
-        ("sending, classes and counting", steps["send"] + steps["classes and count"], 100 * own),
+        ("metrics and transfers: sending, classes, counting, reading", kits, 100 * kits / beside),
     ])  # fmt: skip
     print_table("limits", ("what", "value"), [
-        ("counted GFLOP of a forward pass per image", flop / 1e9), ("matrix products in float32, GFLOP/s", rate / 1e9),
+        ("counted GFLOP of a forward pass per image", flop / 1e9),
+        (f"matrix products in {float32}, GFLOP/s", limits["float32"] / 1e9),
+        ("matrix products in bfloat16, GFLOP/s", limits["bfloat16"] / 1e9),
+        ("copying on the device, GB/s read and written", copied / 1e9),
     ])  # fmt: skip
     write_json(options.out, {
         "machine": machine(device), "data": str(options.data), "images": len(data), "divisor": options.divisor, "seconds": seconds,
         "images_per_second": rates, "times_plain": {n: middle_ratio(seconds[PLAIN], values) for n, values in seconds.items()},
         **agreed, "metric_seconds": metric_seconds, "metrics_that_differ": wrong, "not_importable": missing, "step_seconds": steps,
-        "share_of_metrics_and_transfers": own, "flop_per_image": flop, "matmul_flop_per_second": rate,
+        "share_of_metrics_and_transfers": kits / beside, "flop_per_image": flop, "matmul_flop_per_second": limits,
+        "float32_computed_in": float32, "share_of_matmul": reached, "copy_bytes_per_second": copied,
     })  # fmt: skip
 
 

@@ -7,7 +7,11 @@ the rest is reading files, waiting for the GPU, and its memory's return. Then th
 counted by torch on tensors without content, against the rate of large matrix products. Prints tables, writes JSON.
 
 Without ``--checkpoints`` the networks are untrained: as slow as trained ones in float32, but in bfloat16 their labels, all but
-ties, may not agree, and the gate then falls back to float32. Judges side by side (``grade --jobs``) are not measured here.
+ties, may not agree, and the gate then falls back to float32.
+
+``--jobs N`` grades a class instead, gates only, as ``grade --jobs N`` does: judges are processes, and while one of them measures
+on the GPU, which is always one, the others start workers, read and count. The time is that of the whole command, judges' start
+and class pages included; it is the shorter per submission the more there are.
 """
 
 import argparse
@@ -22,11 +26,13 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from grading import write_class
 from limits import machine, matmul_rate, print_table, write_json
 from torch.utils.flop_counter import FlopCounterMode
 
 from autograder import gates
 from autograder.assignments.fcn import gate
+from autograder.batch import grade_many
 from autograder.grade import grade_path
 from autograder.run import Run, Settings
 from autograder.sandbox.client import WorkerSettings
@@ -44,8 +50,14 @@ STEPS = {  # what is timed: where its function stands, and its name
 
 def write_submission(folder: Path, checkpoints: Path | None) -> Path:
     """The solved notebooks, and checkpoints: the given ones, or untrained networks in 16 bits."""
-    (folder / "checkpoints").mkdir(parents=True)
+    folder.mkdir()
     write_notebooks(solved_notebooks(ROOT / "notebooks" / "fcn"), folder)
+    write_checkpoints(folder, checkpoints)
+    return folder
+
+
+def write_checkpoints(folder: Path, checkpoints: Path | None) -> None:
+    (folder / "checkpoints").mkdir()
     for name, network in NETWORKS.values():
         target = folder / "checkpoints" / f"{name}.safetensors"
         if checkpoints is not None:
@@ -53,7 +65,6 @@ def write_submission(folder: Path, checkpoints: Path | None) -> Path:
         else:
             torch.manual_seed(0)
             save_checkpoint(target, network(), dtype=torch.float16)
-    return folder
 
 
 @contextmanager
@@ -115,6 +126,45 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, list[d
     return rounds, notes
 
 
+def grade_class(options: argparse.Namespace, folder: Path) -> tuple[float, list[dict], list[str]]:
+    """Grade copies of one submission side by side; returns seconds of it all, the results, and what the grader said."""
+    paths, said = write_class(folder / "class", options.submissions), []  # copies differ in their text: none is spared its gates
+    for number, path in enumerate(paths):
+        write_checkpoints(path, options.checkpoints if number == 0 else paths[0] / "checkpoints")
+    settings = Settings("fcn", folder / "out", options.data, secret="how fast are gates", device=options.device,
+                        only=tuple(NETWORKS), precision=options.precision)  # fmt: skip
+    begun = time.perf_counter()
+    results = grade_many(paths, settings, options.jobs, said.append)
+    seconds = time.perf_counter() - begun
+    for result in results:
+        for verdict in result["checks"]:
+            if verdict["points"] is None:
+                raise SystemExit(f"{result['submission']}: {verdict['id']} could not be graded: {verdict['message']}")
+    return seconds, results, said
+
+
+def report_class(options: argparse.Namespace, sizes: list, seconds: float, results: list[dict], said: list[str]) -> None:
+    """Table and JSON of a class."""
+    device = torch.device("cpu" if options.device == "cpu" or not torch.cuda.is_available() else "cuda")
+    rate, alone = 60 * len(results) / seconds, statistics.median(result["seconds"] for result in results)
+    for words in said:
+        print(words)
+    print_table(
+        f"gates of a class on {machine(device)['gpu'] or 'the CPU'}, {len(sizes)} pictures, {options.jobs} judges asked for",
+        ("what", "value"), [
+            ("submissions", len(results)), ("seconds, all", seconds), ("submissions a minute, both gates", rate),
+            ("seconds of one submission from its beginning to its end, waiting included, median", alone),
+        ],
+    )  # fmt: skip
+    for note in results[-1]["notes"]:
+        print(note)
+    write_json(options.out, {
+        "machine": machine(device), "data": options.data, "images": len(sizes), "precision": options.precision,
+        "trained": options.checkpoints is not None, "jobs": options.jobs, "submissions": len(results), "seconds": seconds,
+        "submissions_per_minute": rate, "seconds_of_a_submission": alone, "said": said, "notes": results[-1]["notes"],
+    })  # fmt: skip
+
+
 def sizes_of_pictures(options: argparse.Namespace) -> list[tuple[int, int]]:
     """(H, W) of the pictures that gates are measured on."""
     with tempfile.TemporaryDirectory() as out, Run.open(Settings("fcn", Path(out), options.data, secret="sizes", device="cpu")) as run:
@@ -136,22 +186,33 @@ def flop(network: type, sizes: list[tuple[int, int]]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("SEGKIT_CMP_ROOT", "sample"), help="CMP_ROOT with base/, or: sample")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "benchmarks" / "gate.json")
+    parser.add_argument("--out", type=Path, help="[default: build/benchmarks/gate.json, with --jobs gate_jobs.json]")
     parser.add_argument("--images", type=int, help="of the test list  [default: all]")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"], help="of gates on a GPU")
     parser.add_argument("--checkpoints", type=Path, help="folder with fcn32s.safetensors and fcn8s.safetensors  [default: untrained]")
-    parser.add_argument("--small", action="store_true", help="two of the sample's pictures, once, on the CPU")
+    parser.add_argument("--jobs", type=int, metavar="N", help="grade a class, so many side by side  [default: one gate, step by step]")
+    parser.add_argument("--submissions", type=int, metavar="N", help="of the class  [default: four for each of --jobs]")
+    parser.add_argument("--small", action="store_true", help="two of the sample's pictures (a class: all four), once, on the CPU")
     options = parser.parse_args()
     if options.small:
-        options.data, options.images, options.rounds, options.device = "sample", 2, 1, "cpu"
-    if options.rounds < 1:
-        parser.error(f"argument --rounds: expected 1 or more, but got {options.rounds}")
+        options.data, options.rounds, options.device = "sample", 1, "cpu"
+        options.images = 2 if options.jobs is None else None
+    options.out = options.out or ROOT / "build" / "benchmarks" / ("gate.json" if options.jobs is None else "gate_jobs.json")
+    options.submissions = options.submissions if options.submissions is not None else 4 * (options.jobs or 1)
+    for name in ("rounds", "jobs", "submissions"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            parser.error(f"argument --{name}: expected 1 or more, but got {value}")
+    if options.jobs is not None and options.images is not None:
+        parser.error("argument --images: a class is graded on all pictures of its list, so leave --jobs or --images out")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("argument --device: PyTorch finds no CUDA GPU here")
     sizes = sizes_of_pictures(options)
     with tempfile.TemporaryDirectory() as folder:
+        if options.jobs is not None:
+            report_class(options, sizes, *grade_class(options, Path(folder)))
+            return
         rounds, notes = measure(options, Path(folder))
     report(options, sizes, rounds, notes)
 

@@ -5,14 +5,21 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from PIL import Image
 
-__all__ = ["bandwidth", "jpeg_rate", "machine", "matmul_rate", "paired", "print_table", "seconds_of", "wait", "write_json"]
+__all__ = [
+    "Stopwatch", "as_convolutions", "bandwidth", "float32_of_convolutions", "jpeg_rate", "machine", "matmul_rate", "middle_ratio",
+    "paired", "print_table", "seconds_of", "wait", "write_json",
+]  # fmt: skip
+
+T = TypeVar("T")
 
 
 def wait(device: torch.device) -> None:
@@ -30,6 +37,36 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - begun
 
 
+class Stopwatch:
+    """Adds up the seconds of steps; on a GPU between events in its queue, so that nothing is waited for before the end."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self._marks = device, []
+
+    def run(self, step: str, work: Callable[[], T]) -> T:
+        """Do the work, and let its time count for a step."""
+        begun = self._mark()
+        result = work()
+        self._marks.append((step, begun, self._mark()))
+        return result
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each step so far; here the program waits for the GPU."""
+        wait(self.device)
+        found: dict[str, float] = {}
+        for step, begun, ended in self._marks:
+            took = begun.elapsed_time(ended) / 1000 if self.device.type == "cuda" else ended - begun
+            found[step] = found.get(step, 0.0) + took
+        return found
+
+    def _mark(self) -> "float | torch.cuda.Event":
+        if self.device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+
 def paired(ways: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
     """Seconds of each way in each round; within a round all ways run, so that a busy machine slows all of them.
 
@@ -43,6 +80,24 @@ def paired(ways: Mapping[str, Callable[[], object]], rounds: int, device: torch.
         for name in list(ways) if number % 2 == 0 else reversed(list(ways)):
             seconds[name].append(seconds_of(ways[name], device))
     return seconds
+
+
+def float32_of_convolutions(device: torch.device) -> str:
+    """How convolutions of float32 compute: on a GPU in TF32 unless somebody forbade it, whereas matrix products do not."""
+    # the older allow_tf32 raises once anybody has used this setting
+    return "TF32" if device.type == "cuda" and torch.backends.cudnn.conv.fp32_precision == "tf32" else "float32"
+
+
+@contextmanager
+def as_convolutions(device: torch.device) -> Iterator[None]:
+    """Let matrix products of float32 compute as convolutions do."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32" if float32_of_convolutions(device) == "TF32" else "ieee"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, side: int, seconds: float = 0.5) -> float:
