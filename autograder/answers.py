@@ -54,20 +54,22 @@ def _answer(submission: Submission, check: str) -> dict[str, Any]:
     """All that was written for a check: nbgrader goes by the last cell, but whoever gives the points may want to see the others."""
     workbook, grade_id = submission.workbook, check.replace(".", "-")
     cells = [(f"{d.name}, cell {number}", text) for d in workbook.documents for number, text in d.texts.get(grade_id, [])]
-    written = {text: where for where, text in ((where, _shown(text)) for where, text in cells) if text.strip() not in STUB_ANSWERS}
+    shown = [(where, _shown(text)) for where, text in reversed(cells)]
+    written = {text: where for where, text in reversed(shown) if text.strip() not in STUB_ANSWERS}
+    latest = list(dict.fromkeys(text for _, text in shown if text in written))[:MOST_CELLS]
     notes = []
     if not cells:
-        which = "no notebook that could be read (the notes name the others)" if workbook.errors else "no notebook"
-        notes.append(f"No answer was found: {which} has a cell {grade_id}.")
+        others = " (the notes name the others)" if workbook.errors else ""
+        notes.append(f"No answer was found: no notebook that was read has a cell {grade_id}{others}.")
     elif not written:
         notes.append(f"No answer was written: {cells[-1][0]}.")
     if len(written) > MOST_CELLS:
-        notes.append(f"{len(written)} cells have this grade id; here are the last {MOST_CELLS}.")
+        notes.append(f"{len(cells)} cells have this grade id, with {len(written)} texts; here are the last {MOST_CELLS}.")
     if any(_INSTRUCTORS.search(text[:MOST_TEXT]) for _, text in cells):
         notes.append("What stands between the markers of an instructor's notebook was left out.")
     if any(_PICTURE.search(text) for text in written):
         notes.append("It points to pictures: they are in the notebook.")
-    texts = [{"where": where, "text": text} for text, where in list(written.items())[-MOST_CELLS:]]
+    texts = [{"where": written[text], "text": text} for text in reversed(latest)]
     return {"check": check, "texts": texts, "note": "\n".join(notes)}
 
 

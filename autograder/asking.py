@@ -1,8 +1,8 @@
 """Asking a network for its label maps: picture by picture on a CPU, in batches of one size on a GPU.
 
 What is faster must not be felt in the points. A batch, or 16 bits, is used only where on the first pictures its label maps agree
-with those of one picture at a time in float32; those of the first pictures are then the slow way's. For 16 bits a dozen pictures
-of sizes from all over the list come first, and must also have the same mean IoU, since a rare class weighs as much as a wall of
+with those of one picture at a time in float32; those of the first pictures are then the slow way's. They are of sizes from all
+over the list; for 16 bits at least a dozen, which must also have the same mean IoU, since a rare class weighs as much as a wall of
 pixels. That bounds nothing on the other pictures: near a step of points a gate is measured again in float32 (see
 ``autograder.gates.near_a_step``).
 """
@@ -64,15 +64,15 @@ class Picture:
 
 
 class _Batches:
-    """Batches of pictures, loaded when they are asked for; first the largest, or for 16 bits some from all over the list."""
+    """Batches of pictures, loaded when they are asked for; first the largest and some from all over the list, which are tried."""
 
     def __init__(self, pictures: Sequence[Picture], manner: Manner) -> None:
         sizes = [picture.size for picture in pictures]
         plan = batches_of_one_size(None if None in sizes else sizes, len(pictures), manner.most_pixels)
         plan = sorted(plan, key=len, reverse=True)  # what is tried on the first pictures is batches
-        spread = 1 if manner.precision == "float32" else min(CHECKED[manner.precision], len(plan))
-        first = {len(plan) * place // spread for place in range(spread)}
-        self.plan = [plan[number] for number in sorted(range(len(plan)), key=lambda number: number not in first)]
+        tried = [] if manner == PLAIN else _spread([len(batch) for batch in plan], CHECKED[manner.precision])
+        self.tried = len(tried)
+        self.plan = [plan[number] for number in sorted(range(len(plan)), key=lambda number: number not in tried)]
         self.pictures = pictures
 
     def __len__(self) -> int:
@@ -107,8 +107,8 @@ def ask_all(
     if all(len(batch) == 1 for batch in batches.plan):
         manner = Manner(0, manner.precision)
     ways = list(dict.fromkeys([manner, Manner(manner.most_pixels), PLAIN]))
-    for names, images in read_ahead(batches, 0, 1):
-        if ways[0] != PLAIN and len(maps) < CHECKED[ways[0].precision]:
+    for number, (names, images) in enumerate(read_ahead(batches, 0, 1)):
+        if ways[0] != PLAIN and number < batches.tried:
             singles = np.stack([_label_map(student.predict(handle, image), image) for image in images])
             maps |= dict(zip(names, singles, strict=True))
             labels = [label_of[name]() for name in names] if ways[0].precision != "float32" else []
@@ -118,6 +118,15 @@ def ask_all(
             maps |= dict(zip(names, _asked(student, handle, images, ways[0]), strict=True))
         progress(len(maps))
     return maps, ways[0]
+
+
+def _spread(lengths: Sequence[int], least: int) -> list[int]:
+    """As few batches, evenly spread over the list and the first among them, as hold at least so many pictures."""
+    for count in range(1, len(lengths) + 1):
+        chosen = [len(lengths) * place // count for place in range(count)]
+        if sum(lengths[number] for number in chosen) >= least:
+            return chosen
+    return list(range(len(lengths)))
 
 
 def _asked(student: Student, handle: str, images: NDArray[np.float32], way: Manner) -> Iterator[NDArray[np.uint8]]:

@@ -14,6 +14,7 @@ import segkit
 from autograder import gpus
 from autograder.asking import PIXELS_AT_ONCE, Manner, Picture, ask_all
 from autograder.checking import CannotGrade, Grading
+from autograder.kit import kit_digest
 from autograder.retraining import retrained_in_words, retrained_network
 from autograder.rubric import round_down
 from autograder.run import GateData, Run
@@ -24,6 +25,7 @@ __all__ = ["asked_pictures", "gate_points_lost", "grained", "mirrored", "near_a_
 
 FACTS = "facts of the measurement"  # kept beside the label maps; no picture has this name
 GRAIN = 200  # one of so many values is changed
+FINAL = ("checkpoint.unreadable", "code.unfinished", "code.signature", "code.died", "code.timeout")  # no use to try it otherwise
 CROWDED = 0.05  # share of a GPU's memory that others may hold before a lack of it is no longer the student's
 
 
@@ -131,20 +133,18 @@ def _measure(
     data, run = _data(grading), grading.context.run
     precision = "float32" if exact else run.gate_precision
     key_parts = [
-        student.program(class_name).digest, sha256, data.digest, grading.seeds.name, segkit.__version__,
+        student.program(class_name).digest, sha256, data.digest, grading.seeds.name, segkit.__version__, kit_digest(),
         precision, run.gate_device, str(grading.rubric.settings.get("padding")),
     ]  # fmt: skip
     key = "gate-" + hashlib.sha256("\0".join(key_parts).encode()).hexdigest()[:32]
 
     def predict() -> dict[str, NDArray[np.uint8]]:
         with run.gate_turn(), student.at_the_gate() as behind:
-            # seconds in which another gate may have the GPU: torch is imported, the checkpoint read
-            _start(behind, run)
-            handle = None if run.settings.retraining else _load(behind, class_name, checkpoint_name)
+            _start(behind, run)  # imports torch, for seconds in which another gate may have the GPU; nothing of the student's runs
             with run.gpu_turn():
                 before = gpus.memory() if run.uses_gpu else None
                 try:
-                    found = _not_for_want_of_memory(before, lambda: _predict_all(behind, grading, class_name, handle, precision))
+                    found = _not_for_want_of_memory(before, lambda: _predict_all(behind, grading, class_name, checkpoint_name, precision))
                 finally:
                     behind.subject.close()  # the GPU is handed on empty
                 if left := gpus.memory_left_behind(before):
@@ -195,14 +195,15 @@ def _not_for_want_of_memory(before: gpus.Memory | None, predict: Callable[[], di
 
 
 def _predict_all(
-    student: Student, grading: Grading, class_name: str, handle: str | None, precision: str = "float32"
+    student: Student, grading: Grading, class_name: str, checkpoint_name: str, precision: str = "float32"
 ) -> dict[str, NDArray]:
-    """Predict with a loaded network; without one, train it again first."""
     data, retrained = _data(grading), None
-    if handle is None:
+    if grading.context.run.settings.retraining is not None:
         handle, retrained = retrained_network(
             student, grading.context.run, class_name, lambda words: grading.context.progress(f"{grading.check.id} {words}")
         )
+    else:
+        handle = _load(student, class_name, checkpoint_name)
     started = time.monotonic()
     gpu, size = student.device == "cuda", data.size
     pictures = [
@@ -231,7 +232,7 @@ def _load(student: Student, class_name: str, checkpoint_name: str) -> str:
         student.load_checkpoint(handle, checkpoint_name)
         return handle
     except StudentError as error:
-        if error.cause in ("checkpoint.unreadable", "code.unfinished", "code.signature", "code.died", "code.timeout"):
+        if error.cause in FINAL:
             raise
     handle = student.build(class_name)  # the constructor reads values, which the meta device does not have
     student.load_checkpoint(handle, checkpoint_name)

@@ -49,7 +49,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except BaseException as error:
         written = partial.stat().st_size if partial.exists() else 0
         partial.unlink(missing_ok=True)
-        if disk_is_full(error):
+        if disk_is_full(error) and not isinstance(error, DiskFullError):  # that one names the file which found no room
             raise DiskFullError(errno.ENOSPC, _disk_full_text(path, written)) from error
         raise
 

@@ -165,7 +165,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     home = Path(home) if home else Path(__file__).resolve().parent.parent
     _demand_this_kit(home)
     _install(missing_packages())
-    work, started = work_folder(home), Path.cwd().resolve()
+    work, started = work_folder(home), _STARTED.setdefault("folder", Path.cwd().resolve())
     os.chdir(work)  # what another notebook defined is looked for here, and what you make lands here
     torch = _import_torch()
     root, split, note = _find_data()
@@ -199,7 +199,7 @@ def work_folder(home: Path) -> Path:
 
 def copies_elsewhere(started: Path, work: Path) -> list[Path]:
     """Notebooks where the kernel was started, or where a drive puts uploads, that lie in the work folder too: only those are read."""
-    folders = [folder for folder in (started, work.parent / "Colab Notebooks") if folder != work]
+    folders = [folder for folder in dict.fromkeys((started, work.parent / "Colab Notebooks")) if folder != work]
     return [path for folder in folders for path in sorted(folder.glob("*.ipynb")) if (work / path.name).is_file()]
 
 
@@ -219,6 +219,7 @@ def _scratch_folder() -> Path:
 
 
 _KEEP: list[tempfile.TemporaryDirectory] = []
+_STARTED: dict[str, Path] = {}  # where the kernel was started: the first cell changes the folder, and may run again
 
 
 class _Middle:

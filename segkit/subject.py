@@ -324,7 +324,7 @@ class LocalSubject:
 
     # ------------------------------------------------------------------------------------------------ checkpoints
     def load_checkpoint(self, handle: str, file: str) -> None:
-        """Load a checkpoint into a network that may be on the meta device; only ``predict`` moves it to its own device."""
+        """Load a checkpoint into a network that may be on the meta device; moves the network to the device of ``predict``."""
         from segkit.checkpoints import CheckpointError, load_checkpoint
 
         with as_student_error("Loading the checkpoint"):  # the class may have a load_state_dict of its own
@@ -332,6 +332,10 @@ class LocalSubject:
                 load_checkpoint(self._model(handle), self.checkpoints[file])
             except CheckpointError as error:
                 raise StudentError(str(error), "checkpoint.unreadable") from None
+        if _without_values(self._model(handle)):
+            raise StudentError("The network has tensors that are not in the checkpoint and have no values.", "code.raises")
+        with as_student_error("Moving the network to the device"):
+            nn.Module.eval(self._model(handle)).to(self.device)
 
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
         """Predict label maps.
@@ -345,9 +349,7 @@ class LocalSubject:
             Uint8 label map ``(H, W)``, or ``(B, H, W)``: the class with the largest logit.
         """
         model = self._model(handle)
-        with as_student_error("Moving the network to the device"):
-            nn.Module.to(model, self.device)  # the first time; in a gate nobody else has the GPU by now
-        images = torch.from_numpy(np.ascontiguousarray(x if x.ndim == 4 else x[None])).to(self.device)  # (B, 3, H, W)
+        images = torch.from_numpy(np.ascontiguousarray(x if x.ndim == 4 else x[None]))  # (B, 3, H, W)
         try:
             half = choose_precision(torch.device(self.device), precision).autocast()
         except ValueError as error:  # an older GPU would emulate it, slower than float32
@@ -355,6 +357,7 @@ class LocalSubject:
         try:
             # what a GPU was asked may fail when its answer is read
             with as_student_error(f"{type(model).__name__}.forward"), torch.inference_mode(), half:
+                images = images.to(self.device)
                 labels = self._labels(nn.Module.eval(model)(images), images, type(model).__name__).to(torch.uint8).cpu()
         except StudentError as error:
             if error.cause == "code.memory" and self.device == "cuda":
@@ -406,6 +409,12 @@ class LocalSubject:
     def forget(self, handle: str) -> None:
         """Let go of an object and its memory."""
         self._objects.pop(handle, None)
+
+
+def _without_values(model: nn.Module) -> bool:
+    """Whether anything of a network is on the meta device: buffers that are not saved, tensors in plain attributes."""
+    places = [place for module in nn.Module.modules(model) for place in (vars(module), module._parameters, module._buffers)]
+    return any(isinstance(value, torch.Tensor) and value.is_meta for place in places for value in place.values())
 
 
 def plain(value: Any, depth: int = 0) -> Any:

@@ -148,13 +148,11 @@ def _interrupted_run(folder: Path, name: str) -> str:
         return ""
     try:
         history = History.load(run / "history.json")
-        after = f"after epoch {history.epochs[-1].epoch} of {history.config.get('epochs', '?')}"
+        last, wanted = history.epochs[-1].epoch, history.config.get("epochs", "?")
+        state = f"came to its end, epoch {last}" if last == wanted else f"stopped after epoch {last} of {wanted}"
     except (ValueError, IndexError, RecursionError):
-        after = "early"
-    return (
-        f". The run in runs/{name} stopped {after}: let it go on (run its cell again), or copy runs/{name}/best.safetensors to "
-        f"checkpoints/{name}.safetensors"
-    )
+        state = "stopped early"
+    return f". The run in runs/{name} {state}: run its cell again, or copy runs/{name}/best.safetensors to checkpoints/{name}.safetensors"
 
 
 def _add_half(path: Path, target: Path, name: str) -> Item:

@@ -2,21 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy
-import torch
-
 import segkit
+from autograder.kit import digest_of, kit_digest
 from autograder.run import Run
 from autograder.submission import Submission
 
 __all__ = ["changed", "run_key", "submission_key"]
 
-PACKAGES = Path(__file__).resolve().parents[2]
 # field of a key -> what is said where it differs
 REASONS = {
     "submission": "submission changed", "elsewhere": "submission changed", "rubric": "rubric changed", "checks": "kit changed",
@@ -34,7 +30,7 @@ def run_key(run: Run) -> dict[str, str]:
     own = [path for path in folder.rglob("*.py") if path.relative_to(folder).parts[0] not in NO_CHECKS]
     return {
         "rubric": hashlib.sha256((folder / "rubric.toml").read_bytes() + overrides.encode()).hexdigest(),
-        "checks": _digest(folder, own),
+        "checks": digest_of(folder, own),
         "kit": f"{segkit.__version__} {kit_digest()}",
         "seed": run.seeds.name,
         "data": run.data.digest if run.data else "",
@@ -53,28 +49,11 @@ def submission_key(submission: Submission) -> dict[str, str]:
     return {"submission": submission.sha256, "elsewhere": ",".join(elsewhere)}
 
 
-@cache
-def kit_digest() -> str:
-    """Hash of the code that results go through (segkit, the judge, the sandbox) and of the libraries that compute."""
-    grader = PACKAGES / "autograder"
-    files = [*(PACKAGES / "segkit").rglob("*.py"), *grader.glob("*.py"), *(grader / "sandbox").glob("*.py")]
-    versions = f"torch {torch.__version__} numpy {numpy.__version__}"
-    return hashlib.sha256(f"{_digest(PACKAGES, files)} {versions}".encode()).hexdigest()
-
-
 def _listing(folder: Path) -> str:
     """Hash of what lies in a folder, without reading gigabytes of predictions: names, sizes and times."""
     files = [(path.relative_to(folder).as_posix(), path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
     listed = [(name, status.st_size, status.st_mtime_ns) for name, status in files]
     return hashlib.sha256(repr(listed).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _digest(folder: Path, files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
 
 
 def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

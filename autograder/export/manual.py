@@ -10,9 +10,11 @@ from autograder.roster import read_table
 
 __all__ = ["with_manual_points"]
 
+OPEN = ("needs_manual", "could_not_grade")  # what summary.csv leaves empty
+
 
 def with_manual_points(entries: Sequence[Entry], path: Path) -> list[Entry]:
-    """Give the checks that wait for a person the points of a table; results on the disk stay as they are.
+    """Give the checks that nobody has given points the points of a table; results on the disk stay as they are.
 
     Args:
         entries: The results.
@@ -23,13 +25,13 @@ def with_manual_points(entries: Sequence[Entry], path: Path) -> list[Entry]:
         ExportError: The table cannot be read, names somebody else, or gives impossible points; the text says where.
     """
     known = {entry.result["submission"] for entry in entries}
-    manual = {c["id"] for entry in entries for c in entry.result["checks"] if c["status"] == "needs_manual"}
+    manual = {c["id"] for entry in entries for c in entry.result["checks"] if c["status"] in OPEN}
     rows = _rows(path, known)
     unknown = sorted(rows.keys() - known)
     if unknown and len(entries) > 1:  # one result may be exported with the table of its class
         raise ExportError(f"{path}: expected names of summary.csv in the column name; there is no result of {_listed(unknown)}.")
     if not manual & {column for row in rows.values() for column in row}:
-        raise ExportError(f"{path}: expected a column for what is graded by hand and still open ({_listed(sorted(manual))}), found none.")
+        raise ExportError(f"{path}: expected a column for what has no points yet ({_listed(sorted(manual))}), found none.")
     return [Entry(entry.folder, _graded(entry.result, rows.get(entry.result["submission"], {}), path)) for entry in entries]
 
 
@@ -40,7 +42,8 @@ def _listed(names: Sequence[str]) -> str:
 def _rows(path: Path, known: Collection[str]) -> dict[str, Mapping[str, Any]]:
     try:
         table = read_table(path)
-        rows = [(str(row.get("name") or "").strip(), row) for row in table]
+        rows = [(str(row.get("name") or ""), row) for row in table]
+        rows = [(name if name in known else name.strip(), row) for name, row in rows]
     except (OSError, csv.Error) as error:
         raise ExportError(f"{path} cannot be read as a table: {error}.") from error
     # summary.csv puts a quote before what a spreadsheet would take for a formula; spreadsheets add empty lines
@@ -56,7 +59,7 @@ def _rows(path: Path, known: Collection[str]) -> dict[str, Mapping[str, Any]]:
 def _graded(result: Mapping[str, Any], row: Mapping[str, Any], path: Path) -> dict[str, Any]:
     checks = []
     for check in result["checks"]:
-        text = str(row.get(check["id"]) or "").strip() if check["status"] == "needs_manual" else ""
+        text = str(row.get(check["id"]) or "").strip() if check["status"] in OPEN else ""
         if text:
             points = _points(text, check, f"{path}, {result['submission']}, {check['id']}")
             status = "earned" if points == check["max_points"] else "partial" if points else "not_earned"

@@ -62,9 +62,7 @@ def readable_errors() -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not means_out_of_memory(error):
             raise
-        raise click.ClickException(
-            f"Out of memory ({reason(error)}). End other programs that use it and try again; a run that was saved goes on with --resume."
-        ) from error
+        raise click.ClickException(f"Out of memory ({reason(error)}). End other programs that use it, and try again.") from error
 
 
 def network_class(name: str, notebooks: Path) -> type:

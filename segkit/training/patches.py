@@ -104,8 +104,12 @@ class SharesTask:
         wanted = cell_shares(labels, self.n_class, self.strides)
         told = F.log_softmax(logits, 1).split([each.shape[2] for each in wanted], 2)
         sums = torch.stack([-(share * log).sum() for share, log in zip(wanted, told, strict=True)])
-        return (sums / (self.mass(labels) if total is None else total)).sum()
+        return (sums / (self._labelled(wanted) if total is None else total)).sum()
 
     def mass(self, labels: Tensor, _weight: Tensor | None = None) -> Tensor:
         """Numbers of labelled cells of each size, at least 1; the last counts the patches: float (sizes,)."""
-        return torch.stack([each.sum() for each in cell_shares(labels, self.n_class, self.strides)]).clamp(min=1)
+        return self._labelled(cell_shares(labels, self.n_class, self.strides))
+
+    @staticmethod
+    def _labelled(shares: Sequence[Tensor]) -> Tensor:
+        return torch.stack([each.sum() for each in shares]).clamp(min=1)

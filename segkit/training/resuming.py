@@ -33,7 +33,7 @@ EPOCH_SAVED_AFTER = 30.0
 """Seconds since the last saving after which the end of an epoch is saved: what a kill may cost where saving is quick."""
 
 SAVINGS_APART = 20
-"""So many times as old as it took must the last saving be, too: at most 5 % of the time goes by with savings."""
+"""So many times as old as it took must the last saving be, too, if ``resume_every`` is no sooner: 5 % of the time at most."""
 
 
 class TrainingError(RuntimeError):
@@ -71,7 +71,7 @@ def save_resume(path: Path, state: dict, just_before: Callable[[], None] | None 
     Args:
         path: of the file.
         state: its content.
-        just_before: writes what belongs to the file, when there was room for it. Whatever fails, both stay as they were.
+        just_before: writes what belongs to the file, when that was written whole: a full disk leaves both as they were.
     """
     with replacing(path) as partial:
         with open(partial, "wb") as file:

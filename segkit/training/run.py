@@ -97,8 +97,8 @@ def fit(
         progress: show bars and one line per epoch on stdout.
         device: where to train; None takes the GPU if there is one. The network stays there.
         resume_every: seconds between two savings inside an epoch. The end of an epoch is saved too if the last saving is half
-            a minute and 20 times as old as it took (writing 1.5 GiB takes longer than a short epoch), and the end of the
-            run always; with ``inf`` nothing but that.
+            a minute and 20 times as old as it took (writing 1.5 GiB takes longer than a short epoch), or these seconds if
+            that is sooner, and the end of the run always; with ``inf`` nothing but that.
         after_epoch: called when the untrained network was scored, and after every epoch.
 
     Returns:
@@ -303,19 +303,20 @@ class _Run:
     def _saved_after_all(self) -> str:
         """What can be resumed after a loss that is no number.
 
-        Steps whose gradient was not finite were not taken, so the run can go on where it stands. It is saved there if an
-        epoch ended since it was saved last, and otherwise left as it was.
+        Steps whose gradient was not finite were not taken, or with a gradient of zero, so the run can go on where it stands.
+        It is saved there if an epoch ended since it was saved last, and otherwise left as it was.
         """
         last = f"{self.resume_file} is as it was saved last (go on: resume=True, --resume)." if self.resume_file.exists() else ""
         if self.epoch == self.epoch_saved:
             return last
         try:
             if not all(bool(value.isfinite().all()) for value in self.model.state_dict().values()):
-                self._save_best()
+                if not last:  # else the best weights would be newer than the file that the run goes on from
+                    self._save_best()
                 return f"The network's weights are not finite, so the run was not saved there. {last}".strip()
             self._save_resume()
         except (OSError, RuntimeError, MemoryError) as failed:
-            if not last:  # else the best weights would be newer than the file that the run goes on from
+            if not last:
                 with suppress(OSError):
                     self._save_best()
             return f"The run could not be saved there ({failed}). {last}".strip()

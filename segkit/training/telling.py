@@ -34,9 +34,10 @@ def diverged(error: Diverged, epoch: int, rate: float, history: History, best_fi
     best = history.best
     learned = "Its gradient was finite, and its step was taken." if error.taken else "Nothing was learned from this batch."
     safe = "No epoch was finished yet." if best is None else best_file and f"{best_file} holds epoch {best.epoch}."
+    anew = best_file and best and "If it comes again, begin with those weights in another folder at a smaller rate (--start-from). "
     return (
         f"The loss became {error} in epoch {epoch}, batch {error.batch} ({', '.join(error.names)}), at learning "
-        f"rate {rate:.1e}. {' '.join(part for part in (learned, safe, saved) if part)} "
+        f"rate {rate:.1e}. {' '.join(part for part in (learned, safe, saved) if part)} {anew or ''}"
         "Usual causes: a learning rate that is too high, a loss that is summed instead of averaged, "
         "or NaN in the network's weights or in this image."
     )

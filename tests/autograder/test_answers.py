@@ -1,16 +1,18 @@
 """Answers that a person grades: kept beside the result, shown in the report, and no danger to a grade."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
 import pytest
+from fake_class import fake_result
 from quick_class import QuickJudges
 from tiny import DOUBLE, InProcess, cell, notebook, settings, write_submission
 
 from autograder.answers import ANSWERS, MOST_TEXT, keep_answers
 from autograder.grade import grade_path
-from autograder.report import read_answers
+from autograder.report import read_answers, write_student_page
 from autograder.run import Run
 from autograder.submission import read_submission
 
@@ -64,12 +66,12 @@ def test_a_placeholder_is_no_answer(kept, text):
 
 def test_a_lost_cell_is_said(kept):
     found = kept(cell(DOUBLE, "double"))
-    assert found == {"texts": [], "note": "No answer was found: no notebook has a cell question."}
+    assert found == {"texts": [], "note": "No answer was found: no notebook that was read has a cell question."}
 
 
 def test_a_damaged_notebook_may_have_held_the_answer(kept):
     assert kept(damaged='{"cells": [')["note"] == (
-        "No answer was found: no notebook that could be read (the notes name the others) has a cell question."
+        "No answer was found: no notebook that was read has a cell question (the notes name the others)."
     )
 
 
@@ -77,6 +79,13 @@ def test_of_several_cells_every_text_is_shown_once(kept):
     """The metadata is copied with a cell, and either may have been filled in."""
     found = kept(answer("First."), answer("YOUR ANSWER HERE"), answer("Second."), answer("First."))
     assert {item["text"] for item in found["texts"]} == {"First.", "Second."} and len(found["texts"]) == 2
+
+
+def test_of_many_texts_the_last_are_shown_though_one_stood_first_too(kept):
+    """nbgrader goes by the last cell of a grade id."""
+    found = kept(*(answer(text) for text in ("Final.", "B.", "C.", "D.", "E.", "Final.")))
+    assert [item["text"] for item in found["texts"]] == ["C.", "D.", "E.", "Final."]
+    assert "6 cells have this grade id, with 5 texts; here are the last 4." in found["note"]
 
 
 def test_endless_answers_are_cut_and_that_is_said(kept):
@@ -106,8 +115,12 @@ def test_grade_ids_write_a_dash_for_a_dot(opened, tmp_path):
     assert read_answers(tmp_path / "ada")["part.why"]["texts"][0]["text"] == "Because."
 
 
-def test_lone_surrogates_can_be_kept_and_shown(kept):
-    assert kept(answer("broken \ud83d"))["texts"][0]["text"] == "broken \ud83d"
+def test_lone_surrogates_can_be_kept_and_shown(kept, tmp_path):
+    found = kept(answer("broken \ud83d"))
+    assert found["texts"][0]["text"] == "broken \ud83d"
+    page = write_student_page(fake_result("ada"), tmp_path, answers={"question_1": found})
+    (shown,) = re.findall('class="written"[^>]*>(broken[^<]*)<', page.read_text(encoding="utf-8"))
+    assert shown == "broken \N{REPLACEMENT CHARACTER}"
 
 
 @pytest.mark.parametrize("content", ["", "[", "{}", "3", '["question"]', '[{"check": "a"}]', '[{"check": 1, "texts": 2, "note": 3}]'])

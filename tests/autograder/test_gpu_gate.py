@@ -1,6 +1,5 @@
 """Gates on a GPU, with a GPU that is made up: batches, 16 bits, turns, memory. What is faster must not be felt in the points."""
 
-import contextlib
 import dataclasses
 import multiprocessing
 import threading
@@ -8,6 +7,7 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +15,10 @@ import torch
 from click.testing import CliRunner
 from tiny import NET, TINY, InProcess, open_run, weights, write_submission
 
-from autograder import asking, gpus, grade
+from autograder import asking, gates, gpus, grade
 from autograder.asking import PLAIN, Manner, Picture, ask_all
 from autograder.cli import main
-from autograder.gates import near_a_step
+from autograder.gates import FINAL, near_a_step
 from autograder.gpus import Memory
 from autograder.grade import grade_path
 from autograder.rubric import RubricError
@@ -81,7 +81,7 @@ def test_on_a_cpu_each_picture_is_asked_by_itself_in_order():
 def test_pictures_of_one_size_are_asked_together_once_16_bits_have_shown_to_agree():
     network, (asked, expected) = Network(wrong=0.0005), pictures(SIZES)
     found, manner = ask_all(network, "net", asked, FAST)
-    tried = [(1, "float32")] * 9 + [(9, "bfloat16")] + [(1, "float32")] * 4 + [(4, "bfloat16")]
+    tried = [way for count in (9, 4, 1) for way in count * [(1, "float32")] + [(count, "bfloat16")]]
     assert manner == FAST and network.asked[: len(tried)] == tried
     rest = network.asked[len(tried) :]
     assert all(precision == "bfloat16" for _, precision in rest) and max(count for count, _ in rest) == 2
@@ -222,14 +222,19 @@ def local(tmp_path, net):
     return subject, handle
 
 
-def test_a_network_goes_to_the_device_when_it_predicts_not_when_it_is_loaded(tmp_path):
-    """The time to load it is none of the GPU's. The meta device stands in for one; its answers cannot be read."""
-    subject, handle = local(tmp_path, NET)
-    subject.device = "meta"
-    assert {value.device.type for value in subject.model(handle).parameters()} == {"cpu"}
-    with contextlib.suppress(StudentError, NotImplementedError):
-        subject.predict(handle, np.zeros((3, 7, 5), np.float32))
-    assert {value.device.type for value in subject.model(handle).parameters()} == {"meta"}
+@pytest.mark.parametrize("extra", [
+    "self.register_buffer('ones', torch.ones(2, 1, 1), persistent=False)", "self.ones = torch.ones(2, 1, 1)",
+])  # fmt: skip
+def test_what_a_constructor_computes_beside_the_checkpoint_has_its_values(tmp_path, extra):
+    """Networks are built without memory, where that does; here it does not."""
+    net = NET.replace("super().__init__()", f"super().__init__()\n        {extra}").replace("self.conv(x)", "self.conv(x) * self.ones")
+    subject, _ = local(tmp_path, net)
+    with pytest.raises(StudentError, match="have no values") as caught:
+        subject.load_checkpoint(subject.build("DotNet", meta=True), "dots")
+    assert caught.value.cause not in FINAL
+    x = np.random.default_rng(0).random((3, 7, 5)).astype(np.float32)
+    handle = gates._load(SimpleNamespace(build=subject.build, load_checkpoint=subject.load_checkpoint), "DotNet", "dots")
+    assert np.array_equal(subject.predict(handle, x), (x[0] > 0.5).astype(np.uint8))
 
 
 def test_a_batch_predicts_what_its_pictures_do_in_either_format(tmp_path):
@@ -429,12 +434,13 @@ def test_a_worker_is_started_before_the_gpu_is_taken_and_ended_before_it_is_hand
 
     monkeypatch.setattr("autograder.run.Run.gpu_turn", turn)
     monkeypatch.setattr(OnGpu, "peak_bytes", lambda self: events.append("asked") or 0)
-    load, predict = OnGpu.load_checkpoint, OnGpu.predict
+    build, load, predict = OnGpu.build, OnGpu.load_checkpoint, OnGpu.predict
+    monkeypatch.setattr(OnGpu, "build", lambda *given, **more: (events.append("built"), build(*given, **more))[1])
     monkeypatch.setattr(OnGpu, "load_checkpoint", lambda *given: (events.append("loaded"), load(*given))[1])
     monkeypatch.setattr(OnGpu, "predict", lambda *given: (events.append("predicted"), predict(*given))[1])
     monkeypatch.setattr(OnGpu, "close", lambda self: events.append("ended") if self.settings.gpu else None)
     graded(tmp_path)
-    assert list(dict.fromkeys(events)) == ["asked", "loaded", "taken", "predicted", "ended", "handed on"]
+    assert list(dict.fromkeys(events)) == ["asked", "taken", "built", "loaded", "predicted", "ended", "handed on"]
 
 
 @pytest.mark.parametrize(("value", "named"), [

@@ -106,7 +106,7 @@ def test_a_filled_in_summary_gives_the_points_by_hand(graded, tmp_path):
     with write_summary(results, tmp_path).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row, given in zip(rows, ("15", "0", ""), strict=True):
-        row.update(question_1=given, question_2="7.5" if given else "", read_label="99")
+        row.update(question_1=given, question_2="7.5" if given else "", read_label="99" if row["read_label"] else "")
     text = "\n".join([",".join(rows[0]), *(",".join(f'"{value}"' for value in row.values()) for row in rows)])
     before = (graded / "ada" / "result.json").read_bytes()
     outcome = export(graded, "--to", "csv", *points(tmp_path, text))
@@ -131,13 +131,34 @@ def test_points_by_hand_reach_every_system(graded, tmp_path):
     ("name,question_1\nada,-1\n", "found '-1'"), ("name,question_1\nada,nan\n", "found 'nan'"),
     ("name,question_1\nada,7.25\n", "found '7.25'"), ("name,question_1\nada,good\n", "found 'good'"),
     ("name,question_1\nadda,15\n", "there is no result of 'adda'"), ("name,question_1\nada,1\nada,2\n", "found 'ada' more than once"),
-    ("name,score\nada,100\n", "expected a column for what is graded by hand and still open ('question_1', 'question_2')"),
+    ("name,score\nada,100\n", "expected a column for what has no points yet ('confusion_matrix', "),
     ("", "expected a header with the column name"), ("student,question_1\nada,1\n", "expected a header with the column name"),
 ])  # fmt: skip
 def test_impossible_points_by_hand_are_bad_usage_and_nothing_is_written(graded, tmp_path, text, words):
     outcome = export(graded, "--to", "csv", *points(tmp_path, text))
     assert outcome.exit_code == 2 and words in " ".join(outcome.output.split()), outcome.output
     assert not (graded / "exports").exists()
+
+
+def test_what_could_not_be_graded_can_be_given_points_by_hand_too(graded, tmp_path):
+    checks = {check["id"]: check for check in json.loads((graded / "carl" / "result.json").read_text())["checks"]}
+    stuck = [name for name, check in checks.items() if check["status"] == "could_not_grade"]
+    filled = [*stuck, "question_1", "question_2"]
+    outcome = export(graded / "carl", "--to", "csv", *points(tmp_path, f"name,{','.join(filled)}\ncarl{',1' * len(filled)}\n"))
+    assert outcome.exit_code == 0, outcome.output
+    earned = sum(check["points"] or 0 for check in checks.values())
+    assert stuck and f'"{earned + len(filled):g}","100"' in (graded / "carl/exports/csv/grades.csv").read_text()
+
+
+@pytest.mark.parametrize("results", [("ada ", "ada"), ("ada ",)])
+def test_names_with_blanks_around_them_are_not_taken_for_others(tmp_path, results):
+    for number, name in enumerate(results):
+        (tmp_path / "g" / str(number)).mkdir(parents=True)
+        (tmp_path / "g" / str(number) / "result.json").write_text(json.dumps(fake_result(name)))
+    outcome = export(tmp_path / "g", "--to", "csv", *points(tmp_path, "name,question_1,question_2\nada ,1,2\n"))
+    assert outcome.exit_code == 0, outcome.output
+    with (tmp_path / "g/exports/csv/grades.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["student_id"]: row["score"] for row in csv.DictReader(file)} == {"ada ": "73"} | dict.fromkeys(results[1:], "70")
 
 
 def test_names_that_the_summary_had_to_quote_are_known(tmp_path):
