@@ -1,4 +1,4 @@
-"""The results page: ``python docs/make_results.py --data CMP_ROOT --plan gpu`` (a rehearsal without a GPU: ``--plan cpu``).
+"""The results page: ``python docs/make_results.py --data CMP_ROOT --plan gpu`` (without a GPU: ``--plan cpu``).
 
 Trains the networks on real facades by the commands that anybody would give, scores each on the test facades, and writes
 ``docs/results.md`` with its pictures: curves, masks of three times in the training, IoU by class. Nothing is drawn but what the
