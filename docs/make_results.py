@@ -10,7 +10,6 @@ import argparse
 import json
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from make_pictures import shrink
 from matplotlib.figure import Figure
 
 from segkit.facades import CLASSES, find_root, label_path, split_names
+from segkit.plots import label_maps
 from segkit.reference import confusion_matrix, read_label, scores
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,6 +86,12 @@ class Trained:
 
     def read(self, name: str) -> dict:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
+
+    def masks(self) -> dict[int, dict[str, np.ndarray]]:
+        """Epoch -> name -> label map that the network gave a validation facade."""
+        with np.load(self.folder / "stages.npz") as file:
+            keys = [key.partition("/") for key in file]
+            return {int(epoch): {name: file[f"{epoch}/{name}"] for other, _, name in keys if other == epoch} for epoch, _, _ in keys}
 
 
 class Runner:
@@ -149,6 +155,18 @@ def draw_curves(found: Sequence[Trained], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def draw_masks(found: Sequence[Trained], best: Trained, data: Path | None, pictures: Path) -> None:
+    """Label maps side by side: those of all networks at the end, and of the best one over its epochs."""
+    masks, root = best.masks(), find_root(data or "sample")
+    names = sorted(next(iter(masks.values())))
+    labels = {"label": [read_label(label_path(root, name)) for name in names]}
+    ends = {TITLES[item.model] + (" from scratch" if item.start == "scratch" else ""): item.masks() for item in found}
+    networks = {title: [masks[max(masks)][name] for name in names] for title, masks in ends.items()}
+    label_maps(labels | networks, names).savefig(pictures / "results-networks.png", dpi=110)
+    epochs = {f"epoch {epoch}": [masks[epoch][name] for name in names] for epoch in sorted(masks)}
+    label_maps(labels | epochs, names).savefig(pictures / "results-stages.png", dpi=110)
+
+
 # -- the page -----------------------------------------------------------------------------------------
 
 
@@ -179,6 +197,12 @@ def pretraining_table(record: Mapping) -> Iterator[str]:
         yield f"| {name if name == 'patches' else f'cells of {name}'} | {right:.3f} | {usual:.3f} |"
 
 
+def out_folder(command: str) -> Path:
+    """Where a command of the page writes to."""
+    words = shlex.split(command)
+    return Path(words[words.index("--out") + 1])
+
+
 def device_name() -> str:
     """Whose figures these are."""
     if torch.cuda.is_available():
@@ -206,15 +230,24 @@ def page(found: Sequence[Trained], data: Path | None, split: str, plan: Plan, ru
         f"and the {test['images']} test facades of this page, at their original sizes. No weights were downloaded: *pretrained* means the "
         "trunk that `segkit pretrain` learned from label maps of the training facades. Always answering \"facade\" gives a mean IoU of "
         f"{always_facade(data, split):.3f} on them.", "",
-        *scores_table(found), "", f"![Loss and mean IoU over the epochs]({pictures}/results-curves.png)", "",
+        *scores_table(found), "",
+        "FCN-16s and FCN-8s begin with the network before them, so that FCN-8s had three times the epochs of the one from scratch. With "
+        "the same epochs, FCN-32s shows what the pretrained trunk brings.", "",
+        f"![Loss and mean IoU over the epochs]({pictures}/results-curves.png)", "",
         "## IoU by class", "", *classes_table(found), "",
+        "## What the networks see", "",
+        "Three validation facades, which no network learned from. The photographs are not ours to show; with the database at hand "
+        "`gallery.png` and `failures.png`, which each command leaves in its folder, show photograph, label, prediction and wrong "
+        "pixels of test facades.", "",
+        f"![Labels, and the predictions of the four networks]({pictures}/results-networks.png)", "",
         "## What FCN-8s saw while it learned", "",
-        f"![Photographs, labels, and predictions after the first, the middle and the last epoch]({pictures}/results-stages.png)", "",
-        "## Where it fails", "", f"![The four worst test facades of FCN-8s]({pictures}/results-failures.png)", "",
+        f"![Labels, and predictions after the first, the middle and the last epoch]({pictures}/results-stages.png)", "",
+        "Labels: CMP Facade Database (Tyleček & Šára, *Spatial Pattern Templates for Recognition of Objects with Regular Structure*, "
+        "GCPR 2013).", "",
         "## What pretraining learned", "", *pretraining_table(pretraining), "",
         "## The commands", "", "```", *runner.commands, "```", "",
         "| command | minutes |", "| --- | --- |",
-        *(f"| `{' '.join(shlex.split(text)[3:6])}` {Path(text.split('--out ')[1].split()[0]).name} | {runner.seconds[text] / 60:.1f} |"
+        *(f"| `{' '.join(shlex.split(text)[3:6])}` into {out_folder(text).relative_to(runner.out)} | {runner.seconds[text] / 60:.1f} |"
           for text in runner.commands if text in runner.seconds),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
@@ -240,9 +273,8 @@ def main() -> None:
     pictures.mkdir(parents=True, exist_ok=True)
     best = next(item for item in found if item.start == "pretrained" and item.model == "fcn8s")
     draw_curves(found, pictures / "results-curves.png")
-    shutil.copyfile(best.folder / "stages.png", pictures / "results-stages.png")
-    shutil.copyfile(best.folder / "test" / "failures.png", pictures / "results-failures.png")
-    for name in ("curves", "stages", "failures"):
+    draw_masks(found, best, options.data, pictures)
+    for name in ("curves", "networks", "stages"):
         shrink(pictures / f"results-{name}.png", 1000)
     text = page(found, options.data, options.split, plan, runner, PICTURES.name)
     options.page.write_text(text if options.data is None else text.replace(str(options.data), "CMP_ROOT"), encoding="utf-8")

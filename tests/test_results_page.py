@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from segkit.facades import CLASSES, find_root, label_path, split_names
+from segkit.reference import read_label
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -27,6 +28,8 @@ def results(monkeypatch):
 def kit(results, monkeypatch):
     """Commands that only leave files; returns what was run."""
     run = []
+    masks = {name: read_label(label_path(find_root("sample"), name)).numpy() for name in split_names("sample", "val")[:2]}
+    monkeypatch.setattr(results, "find_root", lambda data: find_root("sample"))
 
     def command(words, check):
         run.append(words[3:])
@@ -46,13 +49,12 @@ def kit(results, monkeypatch):
             for folder in [out, *([out / "fcn32s", out / "fcn16s"] if "--staged" in options else [])]:
                 folder.mkdir(exist_ok=True)
                 (folder / "history.json").write_text(json.dumps({"best_epoch": 2, "epochs": epochs}))
-                for name in ("gallery.png", "stages.png"):
-                    Image.new("RGB", (2000, 40)).save(folder / name)
+                (folder / "gallery.png").touch()
+                np.savez(folder / "stages.npz", **{f"{k}/{name}": label + 0 for k in (1, 2) for name, label in masks.items()})
         else:
             iou = {name: None if name == "door" else 0.25 for name in CLASSES}
             content = {"mean_iou": 0.25, "mean_iou_interval": [0.2, 0.3], "pixel_accuracy": 0.5, "mean_accuracy": 0.4}
             (out / "metrics.json").write_text(json.dumps(content | {"iou": iou, "images": 48}))
-            Image.new("RGB", (2000, 40)).save(out / "failures.png")
 
     monkeypatch.setattr(subprocess, "run", command)
     return run
@@ -77,7 +79,8 @@ def test_the_page_has_every_network_and_the_command_of_every_number(results, kit
     assert "| door | absent | absent | absent | absent |" in text and "| window | 0.250 |" in text
     assert "| cells of 8 px | 0.610 | 0.420 |" in text and "| patches | 0.500 | 0.375 |" in text
     assert str(tmp_path / "cmp") not in text, "a folder of one machine"
-    for name in ("curves", "stages", "failures"):
+    assert "| `evaluate --model fcn32s` into pretrained/fcn32s/test | 0.0 |" in text
+    for name in ("curves", "stages", "networks"):
         assert f"pictures/results-{name}.png" in text
         assert Image.open(tmp_path / "docs" / "pictures" / f"results-{name}.png").width <= 1000
 

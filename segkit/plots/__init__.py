@@ -4,7 +4,7 @@ from segkit.plots.facades import gallery, legend, overlay
 from segkit.plots.geometry import alignment, crop_geometry
 from segkit.plots.network import network
 from segkit.plots.scores import confusion, curves
-from segkit.plots.stages import stages
+from segkit.plots.stages import label_maps, stages
 
 __all__ = [
     "alignment",
@@ -12,6 +12,7 @@ __all__ = [
     "crop_geometry",
     "curves",
     "gallery",
+    "label_maps",
     "legend",
     "network",
     "overlay",

@@ -81,7 +81,7 @@ def gallery(
 
 
 def _grid(columns: dict[str, list[np.ndarray]], titles: Sequence[str] | None, width: float = 2.7) -> Figure:
-    shapes = [picture.shape[:2] for picture in columns["photograph"]]
+    shapes = [picture.shape[:2] for picture in next(iter(columns.values()))]
     heights = [min(max(0.97 * width * h / w, 1.2), 1.5 * width) for h, w in shapes]
     extra = 0.24 if titles is not None else 0.0
     # space for column titles and for the legend in inches, so that pictures fill the rest whatever their number
@@ -94,7 +94,7 @@ def _grid(columns: dict[str, list[np.ndarray]], titles: Sequence[str] | None, wi
         for column, (title, pictures) in enumerate(columns.items()):
             box = (column / len(columns) + 0.004, y / total, 1 / len(columns) - 0.008, height / total)
             axes = bare(figure.add_axes(box))
-            axes.imshow(pictures[row], interpolation="nearest" if column else "antialiased")
+            axes.imshow(pictures[row], interpolation="antialiased" if title == "photograph" else "nearest")
             if row == 0:
                 axes.text(
                     0.5, 1 + (extra + 0.07) / height, title, transform=axes.transAxes, ha="center", va="bottom",

@@ -1,4 +1,4 @@
-"""What a network saw at several times of its training."""
+"""What networks saw, side by side: one at several times of its training, or several."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from segkit.plots.facades import MapLike, _grid, _names_below
 from segkit.plots.style import label_picture, photograph, styled
 
-__all__ = ["stages"]
+__all__ = ["label_maps", "stages"]
 
 
 @styled
@@ -38,7 +38,31 @@ def stages(
     lengths = {title: len(pictures) for title, pictures in columns.items()}
     if len(set(lengths.values())) != 1 or not images:
         raise ValueError(f"Expected as many labels and predictions as images, but got {lengths}.")
-    figure = _grid(columns, titles)
-    occurring = [np.unique(np.asarray(item)) for maps in (labels, *predictions.values()) for item in maps]
+    return _with_names(_grid(columns, titles), [labels, *predictions.values()])
+
+
+@styled
+def label_maps(columns: Mapping[str, Sequence[MapLike]], titles: Sequence[str] | None = None) -> Figure:
+    """Rows of label maps of one picture each, without the photograph.
+
+    Args:
+        columns: title -> label maps (H, W), 255 for unknown, one per row.
+        titles: one line of text per row, or None.
+
+    Returns:
+        A figure with the classes that occur named below.
+
+    Raises:
+        ValueError: the columns are empty or not equally long.
+    """
+    lengths = {title: len(maps) for title, maps in columns.items()}
+    if len(set(lengths.values())) != 1 or not all(lengths.values()):
+        raise ValueError(f"Expected equally many label maps in each column, but got {lengths}.")
+    drawn = {title: [label_picture(item) for item in maps] for title, maps in columns.items()}
+    return _with_names(_grid(drawn, titles), list(columns.values()))
+
+
+def _with_names(figure: Figure, columns: Sequence[Sequence[MapLike]]) -> Figure:
+    occurring = [np.unique(np.asarray(item)) for maps in columns for item in maps]
     _names_below(figure, set(np.concatenate(occurring).tolist()))
     return figure

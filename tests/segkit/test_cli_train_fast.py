@@ -15,6 +15,7 @@ import segkit.evaluation
 import segkit.models
 from segkit import plots
 from segkit.cli import main
+from segkit.facades import PALETTE
 from segkit.history import EpochRecord, History
 from segkit.training.live import LivePictures, spread
 from segkit.training.run import EpochDone
@@ -171,3 +172,13 @@ def test_stages_stand_side_by_side_in_order():
     assert {"2 window", "4 cornice", "9 molding"} <= set(texts)
     with pytest.raises(ValueError, match="as many labels and predictions as images"):
         plots.stages([image], [label], {1: []})
+
+
+def test_label_maps_stand_side_by_side_without_photographs():
+    figure = plots.label_maps({"label": [torch.full((6, 8), 2)], "FCN-8s": [np.full((6, 8), 4)]}, titles=["cmp_b0001"])
+    texts = [item.get_text() for item in figure.findobj(matplotlib.text.Text)]
+    assert texts.index("label") < texts.index("FCN-8s") and {"2 window", "4 cornice", "cmp_b0001"} <= set(texts)
+    first, second = (axes.images[0] for axes in figure.axes[:2])
+    assert (first.get_array()[0, 0] == PALETTE[3]).all() and (second.get_array()[0, 0] == PALETTE[5]).all()
+    with pytest.raises(ValueError, match="equally many label maps in each column"):
+        plots.label_maps({"label": [torch.full((6, 8), 2)], "FCN-8s": []})
