@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from limits import (
     Stopwatch,
-    as_convolutions,
-    bandwidth,
     float32_of_convolutions,
+    limit_rows,
     machine,
-    matmul_rate,
+    machine_limits,
     middle_ratio,
     paired,
     print_table,
@@ -208,10 +207,7 @@ def report(
     metric_seconds: dict[str, list[float]], missing: list[str], wrong: list[str], steps: dict[str, float],
 ) -> None:  # fmt: skip
     """Tables and JSON."""
-    flop, side = flop_per_image(data, options.divisor, training=False), 8192 if device.type == "cuda" else 1024
-    with as_convolutions(device):
-        limits = {name: matmul_rate(device, getattr(torch, name), side) for name in ("float32", "bfloat16")}
-    copied, float32 = bandwidth(device, 2**30 if device.type == "cuda" else 2**26), float32_of_convolutions(device)
+    flop, (limits, copied) = flop_per_image(data, options.divisor, training=False), machine_limits(device, ("float32", "bfloat16"))
     where = machine(device)["gpu"] or "the CPU"
     rates = {name: len(data) / statistics.median(values) for name, values in seconds.items()}
     reached = {name: rate * flop / limits["bfloat16" if name == HALF else "float32"] for name, rate in rates.items()}
@@ -238,16 +234,14 @@ def report(
     ])  # fmt: skip
     print_table("limits", ("what", "value"), [
         ("counted GFLOP of a forward pass per image", flop / 1e9),
-        (f"matrix products in {float32}, GFLOP/s", limits["float32"] / 1e9),
-        ("matrix products in bfloat16, GFLOP/s", limits["bfloat16"] / 1e9),
-        ("copying on the device, GB/s read and written", copied / 1e9),
+        *limit_rows(device, limits, copied),
     ])  # fmt: skip
     write_json(options.out, {
         "machine": machine(device), "data": str(options.data), "images": len(data), "divisor": options.divisor, "seconds": seconds,
         "images_per_second": rates, "times_plain": {n: middle_ratio(seconds[PLAIN], values) for n, values in seconds.items()},
         **agreed, "metric_seconds": metric_seconds, "metrics_that_differ": wrong, "not_importable": missing, "step_seconds": steps,
         "share_of_metrics_and_transfers": kits / beside, "flop_per_image": flop, "matmul_flop_per_second": limits,
-        "float32_computed_in": float32, "share_of_matmul": reached, "copy_bytes_per_second": copied,
+        "float32_computed_in": float32_of_convolutions(device), "share_of_matmul": reached, "copy_bytes_per_second": copied,
     })  # fmt: skip
 
 

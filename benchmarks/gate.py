@@ -28,7 +28,7 @@ from unittest import mock
 import torch
 from grading import write_class
 from limits import machine, matmul_rate, print_table, write_json
-from torch.utils.flop_counter import FlopCounterMode
+from networks import image_flop
 
 from autograder import gates
 from autograder.assignments.fcn import gate
@@ -145,7 +145,7 @@ def grade_class(options: argparse.Namespace, folder: Path) -> tuple[float, list[
 
 def report_class(options: argparse.Namespace, sizes: list, seconds: float, results: list[dict], said: list[str]) -> None:
     """Table and JSON of a class."""
-    device = torch.device("cpu" if options.device == "cpu" or not torch.cuda.is_available() else "cuda")
+    device = device_of(options)
     rate, alone = 60 * len(results) / seconds, statistics.median(result["seconds"] for result in results)
     for words in said:
         print(words)
@@ -171,16 +171,9 @@ def sizes_of_pictures(options: argparse.Namespace) -> list[tuple[int, int]]:
         return [run.data.size(name) for name in run.data.names[: options.images]]
 
 
-def flop(network: type, sizes: list[tuple[int, int]]) -> int:
-    """FLOP of predicting all pictures one by one, counted by torch on tensors without content."""
-    counted: dict[tuple[int, int], int] = {}
-    with torch.device("meta"), torch.no_grad():
-        model = network().eval()
-        for size in set(sizes):
-            with FlopCounterMode(display=False) as counter:
-                model(torch.empty(1, 3, *size))
-            counted[size] = counter.get_total_flops()
-    return sum(counted[size] for size in sizes)
+def device_of(options: argparse.Namespace) -> torch.device:
+    """What gates are measured on."""
+    return torch.device("cpu" if options.device == "cpu" or not torch.cuda.is_available() else "cuda")
 
 
 def main() -> None:
@@ -219,9 +212,9 @@ def main() -> None:
 
 def report(options: argparse.Namespace, sizes: list[tuple[int, int]], rounds: dict[str, list[dict[str, float]]], notes: list[str]) -> None:
     """Tables and JSON."""
-    device = torch.device("cpu" if options.device == "cpu" or not torch.cuda.is_available() else "cuda")
+    device = device_of(options)
     middle = {check: {name: statistics.median(r[name] for r in found) for name in found[0]} for check, found in rounds.items()}
-    flops = {check: flop(network, sizes) for check, (_, network) in NETWORKS.items()}
+    flops = {check: sum(map(image_flop(name, 1, training=False), sizes)) for check, (name, _) in NETWORKS.items()}
     torch.set_num_threads(WorkerSettings.predict_threads)  # as many as a CPU's worker predicts with
     rate = matmul_rate(device, getattr(torch, options.precision), 8192 if device.type == "cuda" else 1024)
     both = sum(found["whole"] for found in middle.values())

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 __all__ = [
-    "Stopwatch", "as_convolutions", "bandwidth", "float32_of_convolutions", "jpeg_rate", "machine", "matmul_rate", "middle_ratio",
-    "paired", "print_table", "seconds_of", "wait", "write_json",
+    "Stopwatch", "as_convolutions", "bandwidth", "float32_of_convolutions", "jpeg_rate", "limit_rows", "machine", "machine_limits",
+    "matmul_rate", "middle_ratio", "paired", "print_table", "seconds_of", "wait", "write_json",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -124,6 +124,21 @@ def bandwidth(device: torch.device, size: int) -> float:
     source = torch.empty(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return max(2 * size / seconds_of(lambda: target.copy_(source), device) for _ in range(10))
+
+
+def machine_limits(device: torch.device, formats: Sequence[str]) -> tuple[dict[str, float], float]:
+    """FLOP per second of large matrix products by format, float32 as convolutions compute it; and bytes per second of copying."""
+    gpu = device.type == "cuda"
+    with as_convolutions(device):
+        rates = {name: matmul_rate(device, getattr(torch, name), 8192 if gpu else 1024) for name in formats}
+    return rates, bandwidth(device, 2**30 if gpu else 2**26)
+
+
+def limit_rows(device: torch.device, rates: Mapping[str, float], copied: float) -> list[tuple[str, float]]:
+    """Rows of a table for what :func:`machine_limits` found."""
+    shown = {"float32": float32_of_convolutions(device)}
+    products = [(f"matrix products in {shown.get(name, name)}, GFLOP/s", rate / 1e9) for name, rate in rates.items()]
+    return [*products, ("copying on the device, GB/s read and written", copied / 1e9)]
 
 
 def jpeg_rate(files: Sequence[Path]) -> float:

@@ -27,17 +27,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from limits import (
-    as_convolutions,
-    bandwidth,
-    float32_of_convolutions,
-    machine,
-    matmul_rate,
-    middle_ratio,
-    paired,
-    print_table,
-    write_json,
-)
+from limits import float32_of_convolutions, limit_rows, machine, machine_limits, middle_ratio, paired, print_table, write_json
 from networks import flop_per_image, network
 from peers import IMITATED, TORCHFCN, TORCHVISION, Reference, torchfcn_epoch, torchvision_epoch, willing
 from torch import nn
@@ -245,10 +235,7 @@ def report(
 ) -> None:
     """Tables and JSON."""
     flop, precision = flop_per_image(data, options.divisor), choose_precision(device, options.precision[0]).name
-    side = 8192 if device.type == "cuda" else 1024
-    with as_convolutions(device):
-        limits = {name: matmul_rate(device, getattr(torch, name), side) for name in ("float32", "bfloat16", "float16")}
-    copied = bandwidth(device, 2**30 if device.type == "cuda" else 2**26)
+    limits, copied = machine_limits(device, ("float32", "bfloat16", "float16"))
     rates = {name: len(data) / statistics.median(values) for name, values in seconds.items()}
     plain = seconds["plain loop of the course"]
     float16 = "float16" if device.type == "cuda" and precision != "float32" else "float32"
@@ -260,11 +247,10 @@ def report(
         [*((n, rates[n], middle_ratio(plain, seconds[n]), rates[n] * flop / 1e9, shares[n]) for n in rates),
          *((name, "left out", "", "", reason) for name, reason in left_out.items())],
     )  # fmt: skip
-    memory, shown = peak_memory(device), {"float32": float32_of_convolutions(device)}
+    memory = peak_memory(device)
     print_table("limits", ("what", "value"), [
         ("counted GFLOP of a training step per image", flop / 1e9),
-        *((f"matrix products in {shown.get(name, name)}, GFLOP/s", rate / 1e9) for name, rate in limits.items()),
-        ("copying on the device, GB/s read and written", copied / 1e9),
+        *limit_rows(device, limits, copied),
         ("25 epochs of 500 images with recipe fast, minutes", 25 * 500 / rates["recipe fast"] / 60),
         ("memory of a step at 1024 x 768, MiB", memory if memory is not None else "needs a GPU"),
     ])  # fmt: skip
@@ -272,7 +258,7 @@ def report(
         "machine": machine(device), "data": str(options.data), "images": len(data), "divisor": options.divisor, "side": options.side,
         "precision": precision, "batch_size": options.batch_size or RECIPES["fast"].batch_size, "seconds": seconds,
         "images_per_second": rates, "times_plain": {n: middle_ratio(plain, seconds[n]) for n in seconds},
-        "flop_per_image": flop, "matmul_flop_per_second": limits, "float32_computed_in": shown["float32"],
+        "flop_per_image": flop, "matmul_flop_per_second": limits, "float32_computed_in": float32_of_convolutions(device),
         "share_of_matmul": shares, "copy_bytes_per_second": copied,
         "step_peak_mib": memory, "left_out": left_out,
     })  # fmt: skip

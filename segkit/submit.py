@@ -119,7 +119,7 @@ def _add_checkpoints(
     for name in facts.get("checkpoints", CHECKPOINTS):
         path, need = checkpoint_of(folder, name), f"checkpoint {name}"
         if path is None:
-            text = f"no checkpoint of {name}: train it and save it as checkpoints/{name}.safetensors{_interrupted_run(folder, name)}"
+            text = f"no checkpoint of {name}: train it and save it as checkpoints/{name}.safetensors{_run_left_behind(folder, name)}"
             items[name] = Item(need, "unfinished", text)
         elif code_only:
             place = where or path.relative_to(folder).as_posix()
@@ -134,8 +134,8 @@ def _add_checkpoints(
     return items
 
 
-def _interrupted_run(folder: Path, name: str) -> str:
-    """What to do with a run in ``runs/`` (see ``Kit.runs``) that never came to its end; empty where none left weights that can be read."""
+def _run_left_behind(folder: Path, name: str) -> str:
+    """What to do with a run in ``runs/`` (see ``Kit.runs``) that has no checkpoint; empty where none left weights that can be read."""
     from segkit.checkpoints import CheckpointError, read_state_dict
     from segkit.history import History
 

@@ -7,9 +7,7 @@ from typing import Any
 
 import click
 
-from segkit.malloc import keep_memory
-
-__all__ = ["figures", "keep_memory", "n_class", "network_class", "options", "pictures", "readable_errors"]
+__all__ = ["figures", "n_class", "network_class", "options", "pictures", "readable_errors"]
 
 SPLITS = click.Choice(["course", "base", "sample"])
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from segkit.cli.common import keep_memory, n_class, options, pictures, readable_errors
+from segkit.cli.common import n_class, options, pictures, readable_errors
+from segkit.malloc import keep_memory
 
 __all__ = ["pretrain"]
 

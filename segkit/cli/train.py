@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segkit.cli.common import figures, keep_memory, n_class, network_class, options, pictures, readable_errors
+from segkit.cli.common import figures, n_class, network_class, options, pictures, readable_errors
+from segkit.malloc import keep_memory
 
 if TYPE_CHECKING:
     from segkit.history import History

@@ -74,9 +74,9 @@ def gallery(
     if len(set(lengths.values())) != 1 or not images:
         raise ValueError(f"Expected as many labels and predictions as images, but got {lengths}.")
     figure = _grid(columns, titles)
-    occurring = [np.unique(np.asarray(item)) for item in [*(labels or []), *(predictions or [])]]
-    if occurring:
-        _names_below(figure, set(np.concatenate(occurring).tolist()))
+    maps = [*(labels or []), *(predictions or [])]
+    if maps:
+        _names_below(figure, maps)
     return figure
 
 
@@ -115,7 +115,9 @@ def _errors(label: MapLike, prediction: MapLike) -> np.ndarray:
     return picture
 
 
-def _names_below(figure: Figure, classes: set[int]) -> None:
+def _names_below(figure: Figure, maps: Sequence[MapLike]) -> None:
+    """Name the classes that occur in some label maps, each beside its colour."""
+    classes = set(np.concatenate([np.unique(np.asarray(item)) for item in maps]).tolist())
     known = sorted(index for index in classes if 0 <= index < N_CLASS)
     handles = [Patch(fc=colour_of(index), label=f"{index} {CLASSES[index]}") for index in known]
     if any(not 0 <= index < N_CLASS for index in classes):
@@ -154,7 +156,7 @@ def overlay(image: MapLike, label: MapLike, alpha: float = 0.5) -> Figure:
     weight = alpha * ((label >= 0) & (label < N_CLASS))[..., None]
     mixed = (1 - weight) * picture + weight * label_picture(label) / 255
     figure = _grid({"photograph": [picture], "with label": [_outlined(mixed, label)]}, None, width=4.4)
-    _names_below(figure, set(np.unique(label).tolist()))
+    _names_below(figure, [label])
     return figure
 
 

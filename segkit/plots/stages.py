@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from segkit.plots.facades import MapLike, _grid, _names_below
@@ -38,7 +37,9 @@ def stages(
     lengths = {title: len(pictures) for title, pictures in columns.items()}
     if len(set(lengths.values())) != 1 or not images:
         raise ValueError(f"Expected as many labels and predictions as images, but got {lengths}.")
-    return _with_names(_grid(columns, titles), [labels, *predictions.values()])
+    figure = _grid(columns, titles)
+    _names_below(figure, [item for maps in (labels, *predictions.values()) for item in maps])
+    return figure
 
 
 @styled
@@ -59,10 +60,6 @@ def label_maps(columns: Mapping[str, Sequence[MapLike]], titles: Sequence[str] |
     if len(set(lengths.values())) != 1 or not all(lengths.values()):
         raise ValueError(f"Expected equally many label maps in each column, but got {lengths}.")
     drawn = {title: [label_picture(item) for item in maps] for title, maps in columns.items()}
-    return _with_names(_grid(drawn, titles), list(columns.values()))
-
-
-def _with_names(figure: Figure, columns: Sequence[Sequence[MapLike]]) -> Figure:
-    occurring = [np.unique(np.asarray(item)) for maps in columns for item in maps]
-    _names_below(figure, set(np.concatenate(occurring).tolist()))
+    figure = _grid(drawn, titles)
+    _names_below(figure, [item for maps in columns.values() for item in maps])
     return figure

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
 from segkit.facades import PALETTE, FacadeDataset
@@ -54,6 +56,18 @@ def run_and_kill(module: str, call: str, kill_at: int) -> None:
     code = KILLED.format(tests=str(Path(__file__).parent), module=module, call=call, kill_at=kill_at)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=dict(os.environ))
     assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def ends_alike(module: str, run: Callable, root: Path, kill_at: int, **settings) -> Path:
+    """See that a run which is killed before one of its steps, and resumed, ends as an unbroken one; returns its folder."""
+    whole, broken = root / "whole", root / "broken"
+    _, expected = run(root, whole, **settings)
+    run_and_kill(module, f"run(Path({str(root)!r}), Path({str(broken)!r}), every=0.0, **{settings!r})", kill_at)
+    _, history = run(root, broken, resume=True, **settings)
+    assert comparable(history) == comparable(expected)
+    kept, other = (load_file(folder / "best.safetensors") for folder in (whole, broken))
+    assert all(torch.equal(value, other[name]) for name, value in kept.items())
+    return broken
 
 
 def decode(path: Path) -> torch.Tensor:

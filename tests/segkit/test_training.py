@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from course_items import run_and_kill
+from course_items import comparable, run_and_kill
 from safetensors.torch import load_file
 from sklearn.metrics import confusion_matrix as sk_confusion_matrix
 from torch import nn
@@ -67,10 +67,6 @@ def run(out, model=None, train=None, *, resume=False, overwrite=False, progress=
 
 def weights(path):
     return load_file(path / "best.safetensors")
-
-
-def comparable(history: History) -> list:
-    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in history.to_json()["epochs"]]
 
 
 def test_the_course_recipe_is_that_of_a_plain_loop(tmp_path):

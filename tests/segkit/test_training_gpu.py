@@ -5,8 +5,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 import torch.nn.functional as F
-from course_items import N, comparable, facades, net, run_and_kill
-from safetensors.torch import load_file
+from course_items import N, ends_alike, facades, net
 from test_training_fast import config, run
 from torch import nn
 
@@ -119,14 +118,7 @@ def test_an_overflow_of_float16_leaves_weights_and_moments_alone(device, optimiz
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kill_at", [2, 8], ids=["in epoch 1", "in epoch 3"])
 def test_a_killed_deterministic_run_ends_as_an_unbroken_one(tmp_path, device, kill_at):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    settings = {"deterministic": True, "device": device}
-    _, expected = run(tmp_path, whole, **settings)
-    run_and_kill("test_training_gpu", f"run(Path({str(tmp_path)!r}), Path({str(broken)!r}), every=0.0, **{settings!r})", kill_at)
-    _, history = run(tmp_path, broken, resume=True, **settings)
-    assert comparable(history) == comparable(expected)
-    kept, other = (load_file(folder / "best.safetensors") for folder in (whole, broken))
-    assert all(torch.equal(value, other[name]) for name, value in kept.items())
+    ends_alike("test_training_gpu", run, tmp_path, kill_at, deterministic=True, device=device)
 
 
 @pytest.mark.parametrize("device", DEVICES)
