@@ -15,7 +15,7 @@ import click
 __all__ = ["selftest_command"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-USUAL = ("mutants", "variants", "damaged", "attacks", "year")
+USUAL = ("mutants", "variants", "damaged", "real", "attacks", "year")
 
 
 @click.command("selftest")
@@ -43,7 +43,7 @@ def selftest_command(
     from autograder.sandbox.isolation import IsolationError
     from autograder.selftest.entries import KINDS, CorpusError
     from autograder.selftest.exam import choose, sit_exam
-    from autograder.selftest.table import format_table, to_json
+    from autograder.selftest.table import format_real, format_table, to_json
 
     unknown = set(kinds) - set(KINDS)
     if unknown:
@@ -66,7 +66,7 @@ def selftest_command(
     if json_file:
         about = {"assignment": assignment, "kit_version": segkit.__version__, "seconds": round(seconds), "parts": parts}
         json_file.write_text(json.dumps(to_json(outcomes, about), indent=1, ensure_ascii=False), encoding="utf-8")
-    click.echo(format_table(outcomes))
+    click.echo("\n".join(filter(None, [format_table(outcomes), format_real(outcomes)])))
     surprises = sum(bool(outcome.problem) for outcome in outcomes)
     click.echo(f"{len(outcomes)} entries, {surprises} surprises, {seconds:.0f} s")
     stored = _store_verdict(outcomes, assignment, material, parts, journal) if complete else True

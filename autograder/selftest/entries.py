@@ -16,7 +16,9 @@ One entry in TOML::
 
 In place of ``change``: ``source`` (a whole new cell). Beside it: ``also`` (grade id -> changes of further cells), ``above``
 (new cells right above), ``files`` (path -> text), ``note`` (words of the result's notes), ``unseen`` (why no visible check
-tells the student), ``checks`` (graded beyond, or in place of, those that the cell touches).
+tells the student), ``checks`` (graded beyond, or in place of, those that the cell touches). An entry of the kind ``real`` stands
+for something that was seen outside, in public code or a report, and says in ``origin`` where: a repository, a thread. Its
+code is written anew, its points before it was ever graded.
 """
 
 import dataclasses
@@ -29,8 +31,8 @@ from typing import Any
 
 __all__ = ["KINDS", "Corpus", "CorpusError", "Entry", "entry_list", "read_corpus"]
 
-KINDS = ("mutants", "variants", "damaged", "attacks", "year", "generated", "leaks")
-TEXT_KINDS = ("mutants", "variants", "attacks", "year")
+KINDS = ("mutants", "variants", "damaged", "real", "attacks", "year", "generated", "leaks")
+TEXT_KINDS = ("mutants", "variants", "real", "attacks", "year")
 
 
 class CorpusError(Exception):
@@ -60,6 +62,7 @@ class Entry:
         seconds: Wall-clock limit of one answer.
         unreadable: Whether the submission as a whole cannot be read.
         equivalent: Of a generated mutant: why it may keep its points, or an empty string.
+        origin: Of the kind ``real``: where it was seen.
         control: Ids of the checks in which an honest submission is graded before and after it (see ``control.py``); none for no such
             comparison.
     """
@@ -82,6 +85,7 @@ class Entry:
     seconds: float = 0.0
     unreadable: bool = False
     equivalent: str = ""
+    origin: str = ""
     control: tuple[str, ...] = ()
 
     @property
@@ -117,7 +121,7 @@ def _words(value: Any) -> tuple[str, ...]:
 def _text_entry(kind: str, content: Mapping[str, Any], touches: Mapping[str, list[str]]) -> Entry:
     """Read one entry of a TOML file."""
     known = {"name", "about", "cell", "change", "source", "also", "above", "files", "checks", "points", "cause", "says", "note",
-             "unseen", "overrides", "seconds"}  # fmt: skip
+             "unseen", "overrides", "seconds", "origin"}  # fmt: skip
     unknown = set(content) - known
     if unknown or "name" not in content:
         raise CorpusError(f"{kind}, entry {content.get('name')!r}: unknown or missing keys {', '.join(sorted(unknown)) or 'name'}")
@@ -131,7 +135,7 @@ def _text_entry(kind: str, content: Mapping[str, Any], touches: Mapping[str, lis
     return Entry(
         kind, content["name"], content.get("about", ""), changes, sources, above, content.get("files", {}), "", tuple(checks),
         content.get("points", {}), content.get("cause", ""), _words(content.get("says", ())), _words(content.get("note", ())),
-        content.get("unseen", ""), content.get("overrides", {}), float(content.get("seconds", 0)),
+        content.get("unseen", ""), content.get("overrides", {}), float(content.get("seconds", 0)), origin=content.get("origin", ""),
     )  # fmt: skip
 
 
@@ -182,4 +186,7 @@ def read_corpus(folder: Path) -> Corpus:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise CorpusError(f"{place}: names given twice: {twice}")
+    nowhere = sorted(entry.name for entry in entries if entry.kind == "real" and not entry.origin)
+    if nowhere:
+        raise CorpusError(f"{place}: entries of the kind real that do not say in `origin` where they were seen: {', '.join(nowhere)}")
     return Corpus(place, general["touches"], tuple(entries), tuple(general.get("equivalent", ())))

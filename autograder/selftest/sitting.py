@@ -35,7 +35,7 @@ __all__ = ["SECRET", "Outcome", "sit"]
 
 SECRET = "the grader's own exam"  # fixed: the exam must give the same verdict everywhere
 SEEN_KINDS = ("mutants",)
-PARITY_KINDS = ("mutants", "variants", "damaged", "attacks", "year")
+PARITY_KINDS = ("mutants", "variants", "damaged", "real", "attacks", "year")
 
 
 @dataclass
@@ -48,6 +48,8 @@ class Outcome:
         caught: Whether any check lost points, of an entry that must lose some.
         named: Whether cause and words are those expected; None where nothing was to be named.
         false_alarm: Whether honest work lost points.
+        lost: Points that it deserved and did not get; what could not be graded is lost whole.
+        undeserved: Points that it got and did not deserve.
         seen: Whether a visible check complains; None where that was not asked.
         parity: Whether nbgrader and plain pytest give the points of the command line; None where that was not asked.
         problem: What is not as it must be, in words; empty if all is well.
@@ -62,6 +64,8 @@ class Outcome:
     caught: bool = False
     named: bool | None = None
     false_alarm: bool = False
+    lost: float = 0.0
+    undeserved: float = 0.0
     seen: bool | None = None
     parity: bool | None = None
     problem: str = ""
@@ -215,6 +219,8 @@ def _judge(outcome: Outcome, run: Run, traces: Sequence[str]) -> None:
         if verdict["points"] != expected:
             wrong.append(f"{check}: expected {_points(expected)} points, got {_points(verdict['points'])}"
                          f" ({verdict['cause']}: {verdict['message'][:300]})")  # fmt: skip
+        outcome.lost += max(0.0, (expected or 0.0) - (verdict["points"] or 0.0))
+        outcome.undeserved += max(0.0, (verdict["points"] or 0.0) - (expected or 0.0))
         if verdict["points"] is None or verdict["points"] < rubric.checks[check].points:
             lost.append(verdict)
     outcome.exact = not wrong

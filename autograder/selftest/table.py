@@ -6,7 +6,7 @@ from typing import Any
 from autograder.selftest.entries import KINDS, Entry
 from autograder.selftest.sitting import Outcome
 
-__all__ = ["count_kinds", "format_table", "to_json"]
+__all__ = ["count_kinds", "count_real", "format_real", "format_table", "to_json"]
 
 COLUMNS = ("kind", "entries", "as expected", "caught", "named", "false alarms", "seen before hand-in", "parity")
 
@@ -50,6 +50,26 @@ def format_table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
+def count_real(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
+    """What the section ``real`` says of the grader: points, and causes named right; None where none of it was sat."""
+    own = [o for o in outcomes if o.entry.kind == "real"]
+    named = [bool(o.named) for o in own if o.named is not None]
+    return {
+        "entries": len(own), "honest points lost": sum(o.lost for o in own), "undeserved points": sum(o.undeserved for o in own),
+        "causes named": (sum(named), len(named)),
+    } if own else None  # fmt: skip
+
+
+def format_real(outcomes: Sequence[Outcome]) -> str:
+    """The section ``real`` in a line; empty where none of it was sat."""
+    found = count_real(outcomes)
+    if found is None:
+        return ""
+    done, of = found["causes named"]
+    return (f"real: {found['entries']} hand-ins as people make them, {found['honest points lost']:g} honest points lost, "
+            f"{found['undeserved points']:g} undeserved points given, {done} of {of} causes named right")  # fmt: skip
+
+
 def to_json(outcomes: Sequence[Outcome], about: dict[str, Any]) -> dict[str, Any]:
     """Everything, for machines.
 
@@ -61,11 +81,11 @@ def to_json(outcomes: Sequence[Outcome], about: dict[str, Any]) -> dict[str, Any
         {
             "kind": o.entry.kind, "name": o.entry.name, "about": o.entry.about, "ok": not o.problem, "problem": o.problem,
             "exact": o.exact, "caught": o.caught, "named": o.named, "false_alarm": o.false_alarm, "seen": o.seen, "parity": o.parity,
-            "complaint": o.complaint, "seconds": round(o.seconds, 1), "notes": o.notes,
+            "lost": o.lost, "undeserved": o.undeserved, "complaint": o.complaint, "seconds": round(o.seconds, 1), "notes": o.notes,
             "checks": [
                 {key: verdict[key] for key in ("id", "points", "status", "cause", "measured", "message")} for verdict in o.verdicts
             ],
         }
         for o in outcomes
     ]  # fmt: skip
-    return {"schema": "segkit-selftest/1", **about, "table": count_kinds(outcomes), "entries": entries}
+    return {"schema": "segkit-selftest/1", **about, "table": count_kinds(outcomes), "real": count_real(outcomes), "entries": entries}

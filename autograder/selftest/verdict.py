@@ -11,7 +11,7 @@ from typing import Any
 
 from autograder.selftest.fingerprint import PARTS, total
 from autograder.selftest.sitting import Outcome
-from autograder.selftest.table import count_kinds
+from autograder.selftest.table import count_kinds, count_real
 
 __all__ = ["COMMAND", "Standing", "changed_parts", "make_verdict", "read_standing", "verdict_file", "write_verdict"]
 
@@ -62,7 +62,7 @@ def make_verdict(
         "schema": SCHEMA, "assignment": assignment, "valid": not surprises, "entries": len(outcomes), "surprises": surprises,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "seconds": round(seconds),
         "kit_version": segkit.__version__, "python": platform.python_version(), "torch": torch.__version__, **about,
-        "table": count_kinds(outcomes), "hash": total(parts), "parts": dict(parts),
+        "table": count_kinds(outcomes), "real": count_real(outcomes), "hash": total(parts), "parts": dict(parts),
     }  # fmt: skip
 
 
