@@ -13,6 +13,8 @@ from autograder.submission import SubmissionError, read_submission
 
 __all__ = ["judge", "lend_run"]
 
+BUILD = Path("build") / "nbgrader"  # predictions of gates are kept here, below the course's root: ignored by git, removed by `make clean`
+
 _RUNS: dict[tuple, Run] = {}
 _RESULTS: dict[tuple, dict[str, Any]] = {}
 _LENT: dict[str, tuple[Run, dict[str, Any]]] = {}
@@ -65,7 +67,7 @@ def _run(assignment: str) -> Run:
     settings = _settings()
     key = (assignment, os.environ.get("SEGKIT_COURSE_SECRET"), *sorted(settings.items()))
     if key not in _RUNS:
-        _RUNS[key] = Run.create(Settings(assignment=assignment, out=Path("."), **settings))
+        _RUNS[key] = Run.create(Settings(assignment=assignment, out=BUILD, **settings))
         atexit.register(_RUNS[key].close)
     return _RUNS[key]
 
