@@ -63,7 +63,9 @@ def collect_one(path: Path, name: str, target: Path, handed_out: dict, rubric, f
     try:
         submission = read_submission(path, name, rubric)
         try:
-            done = collect_folder(submission.folder, partial, handed_out)
+            names = [document.name for document in submission.workbook.documents]
+            weights = [checkpoint.path for checkpoint in submission.checkpoints.values() if checkpoint.path is not None]
+            done = collect_folder(submission.folder, partial, handed_out, names, weights)
         finally:
             submission.close()
         shutil.rmtree(target, ignore_errors=True)
@@ -73,7 +75,7 @@ def collect_one(path: Path, name: str, target: Path, handed_out: dict, rubric, f
         click.echo(f"{name}: not collected: {error}", err=True)
         return False
     click.echo(f"{name}: collected in {target}")
-    skipped = [note for note in submission.notes if "lies outside" in note]
+    skipped = [note for note in submission.notes if "left out" in note or "unpack" in note]
     for note in [*skipped, *done.notes]:
         click.echo(f"    {note}")
     return True

@@ -172,7 +172,7 @@ def _compare_ways(outcome: Outcome, run: Run, path: Path, place: Path, source: P
         _COURSES[run.assignment.name] = Course(place_of_course, run.assignment.name, source)
     ours = {verdict["id"]: verdict["points"] for verdict in outcome.verdicts}
     # what cannot be read at all has no points anywhere: there must be no way on which it is read
-    ours = None if all(verdict["cause"] == "submission.unreadable" for verdict in outcome.verdicts) else ours
+    ours = None if all((verdict["cause"] or "").startswith("submission.") for verdict in outcome.verdicts) else ours
     course = _COURSES[run.assignment.name]
     lines = differences(ours, nbgrader_points(course, run, path, f"{entry.kind}_{entry.name}", tape), "nbgrader")
     lines += differences(ours, pytest_points(run, path, place / "pytest.xml", tape), "pytest")
