@@ -183,7 +183,8 @@ def _old_globals(path: Path) -> set[str]:
     of the machine, and the object."""
     with open(path, "rb") as file:
         operations = [operation for _ in range(4) for operation in pickletools.genops(file)]
-    return {str(argument).replace(" ", ".") for operation, argument, _ in operations if operation.name == "GLOBAL"}
+    names = {str(argument).replace(" ", ".") for operation, argument, _ in operations if operation.name == "GLOBAL"}
+    return {re.sub(r"^__builtin__\.", "builtins.", name) for name in names}
 
 
 def _check_zip(path: Path, max_bytes: int) -> None:
