@@ -184,7 +184,7 @@ def _old_globals(path: Path) -> set[str]:
     with open(path, "rb") as file:
         operations = [operation for _ in range(4) for operation in pickletools.genops(file)]
     names = {str(argument).replace(" ", ".") for operation, argument, _ in operations if operation.name == "GLOBAL"}
-    return {re.sub(r"^__builtin__\.", "builtins.", name) for name in names}
+    return {re.sub(r"^__builtin__\.", "builtins.", name) for name in names} | {"builtins.int", "builtins.str"}  # long and unicode there
 
 
 def _check_zip(path: Path, max_bytes: int) -> None:
