@@ -119,17 +119,26 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, max_bytes: int = MAX_
 
 
 def _under_own_names(own: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off, or put on, the prefix that stands before the names of one of the two, if more of the names fit then."""
-    fitting = len(own.keys() & state.keys())
-    longer = Counter(key[: -len(name)] for name in own for key in state if key.endswith(f".{name}"))
-    shorter = Counter(name[: -len(key)] for name in own for key in state if name.endswith(f".{key}"))
-    for prefix, count in longer.most_common(1):
-        if count > fitting:
-            return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    for prefix, count in shorter.most_common(1):
-        if count > fitting:
-            return {prefix + key: value for key, value in state.items()}
-    return state
+    """Give the tensors of a file the network's names, where a wrapper of one of the two is all that makes them differ."""
+    if own.keys() == state.keys():
+        return state
+    plain, theirs = {_unwrapped(name): name for name in own}, {_unwrapped(name): value for name, value in state.items()}
+    if len(plain) < len(own) or len(theirs) < len(state):
+        return state
+    fitting = len(plain.keys() & theirs.keys())
+    longer = Counter(key[: -len(name)] for name in plain for key in theirs if key.endswith(f".{name}")).most_common(1)
+    shorter = Counter(name[: -len(key)] for name in plain for key in theirs if name.endswith(f".{key}")).most_common(1)
+    if longer and longer[0][1] > fitting:
+        prefix = longer[0][0]
+        theirs = {key.removeprefix(prefix): value for key, value in theirs.items() if key.startswith(prefix)}
+    elif shorter and shorter[0][1] > fitting:
+        theirs = {shorter[0][0] + key: value for key, value in theirs.items()}
+    return {plain.get(key, key): value for key, value in theirs.items()}
+
+
+def _unwrapped(name: str) -> str:
+    """A name without what DataParallel and torch.compile put into it, wherever they were wrapped around a part."""
+    return ".".join(part for part in name.split(".") if part not in ("module", "_orig_mod"))
 
 
 def _with_aliases(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -255,6 +255,8 @@ def notebook_content(path: Path, name: str, with_outputs: int = WITH_OUTPUTS) ->
     try:
         return json.loads(text), notes
     except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":  # what a longer, older state of the file left behind
+            return json.JSONDecoder().raw_decode(text.lstrip())[0], [*notes, f"{name}: goes on behind its end; that was passed over"]
         raise DocumentError(f"{name}: {_why_no_notebook(text, name, error)}") from error
 
 

@@ -204,6 +204,18 @@ def test_a_wrapper_and_its_own_weights_are_taken_off_and_put_on(tmp_path):
     assert same(load_checkpoint(nested, tmp_path / "b.pth").net.state_dict(), net.state_dict())
 
 
+@pytest.mark.parametrize(("saved", "own"), [
+    ("net.module.0.weight", "net.0.weight"), ("model.net.module.0.weight", "net.0.weight"), ("net.0.weight", "net.module.0.weight"),
+    ("net._orig_mod.0.weight", "net.0.weight"),
+])  # fmt: skip
+def test_a_wrapper_around_a_part_of_the_network_makes_no_difference(tmp_path, saved, own):
+    network, part = nn.Module(), nn.Sequential(nn.Conv2d(3, 2, 1, bias=False))
+    network.net = nn.DataParallel(part) if "module" in own else part
+    assert list(network.state_dict()) == [own]
+    save_checkpoint(tmp_path / "a.safetensors", {saved: torch.full((2, 3, 1, 1), 7.0)})
+    assert bool((load_checkpoint(network, tmp_path / "a.safetensors").state_dict()[own] == 7).all())
+
+
 def test_a_prefix_that_hides_another_network_is_still_another_network(tmp_path):
     torch.save({f"model.{k}": v for k, v in {**small_net().state_dict(), "more.weight": torch.zeros(2)}.items()}, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"unexpected \(1\): more.weight"):
