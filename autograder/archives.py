@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -221,13 +221,13 @@ OUTSIDE = "is a link or lies outside of the folder: left out"
 
 def _write(
     source: BinaryIO, folder: Path, inside: str, time: float, name: str, done: Unpacked, spend: Callable[[int], None] | None = None
-) -> None:
-    """Write one file with its time: of two copies of a notebook the newest may count."""
+) -> bool:
+    """Write one file with its time: of two copies of a notebook the newest may count. False if it was left out."""
     try:
         target = (folder / inside).resolve()
         if not target.is_relative_to(folder.resolve()) or target == folder.resolve():
             done.left_out[name] = OUTSIDE
-            return
+            return False
         target.parent.mkdir(parents=True, exist_ok=True)
         copy = target.open("wb")
     except (OSError, ValueError) as error:
@@ -235,7 +235,7 @@ def _write(
             raise
         why = os.strerror(error.errno) if isinstance(error, OSError) else "a zero byte in it"
         done.left_out[name] = f"has a name that no file can have ({why}): left out"
-        return
+        return False
     with copy:
         while chunk := source.read(CHUNK):
             if spend is not None:
@@ -243,6 +243,7 @@ def _write(
             copy.write(chunk)
     os.utime(target, (time, time))
     done.count += 1
+    return True
 
 
 def zip_time(member: zipfile.ZipInfo) -> float:
@@ -269,28 +270,21 @@ class _Modest:
 
 def _unpack_tar(file: BinaryIO, folder: Path, budget: Budget, name: str, done: Unpacked) -> None:
     with tarfile.open(fileobj=_Modest(file), mode="r:") as bundle:
-        for member in _members(bundle):
+        written: dict[str, Path] = {}
+        while (member := bundle.next()) is not None:  # one after the other: a list of all of them may be without end
             budget.take(name, 1, 0)
-            inside = _plain_name(member.name).lstrip("/")
             if member.isdir():
                 continue
-            if not (member.isreg() or member.islnk()):
-                done.left_out[member.name] = OUTSIDE
-                continue
-            try:
-                source = bundle.extractfile(member)
-            except KeyError:  # a hard link to what is not there
-                source = None
+            inside = _plain_name(member.name).lstrip("/")
+            source = written[member.linkname].open("rb") if member.islnk() and member.linkname in written else None
+            source = bundle.extractfile(member) if member.isreg() else source
             if source is None:
                 done.left_out[member.name] = OUTSIDE
                 continue
             time = float(member.mtime) if 0 <= member.mtime < 2**33 else 0.0
-            _write(source, folder, inside, time, member.name, done, lambda size: budget.take(name, 0, size))
-
-
-def _members(bundle: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    while (member := bundle.next()) is not None:
-        yield member
+            with source:
+                if _write(source, folder, inside, time, member.name, done, lambda size: budget.take(name, 0, size)):
+                    written[member.name] = folder / inside
 
 
 def _unpack_packed(archive: Path, kind: str, folder: Path, budget: Budget, name: str, done: Unpacked) -> None:

@@ -118,6 +118,7 @@ class _HandIn:
         self.budget, self.levels = Budget(), MAX_LEVELS
         self.temporary: tempfile.TemporaryDirectory | None = None
         self.unpacking: list[str] = []  # notes
+        self.damaged: set[Path] = set()  # archives inside that cannot be unpacked
         self.left_out: dict[str, str] = {}  # name in an archive -> why it could not be unpacked
         self.folder = path
 
@@ -172,7 +173,7 @@ class _HandIn:
     def _open_archives(self) -> bool:
         """Unpack the archives inside of the hand-in, each into a folder of its name in a temporary copy; False if there are none."""
         self.levels -= 1
-        archives = [path for path in _files(self.folder) if may_hold_work(self.folder / path)][:MAX_ARCHIVES]
+        archives = [p for p in _files(self.folder) if p not in self.damaged and may_hold_work(self.folder / p)][:MAX_ARCHIVES]
         if not archives:
             return False
         try:
@@ -181,18 +182,20 @@ class _HandIn:
                 files = [path for path in _files(self.path) if _may_matter(self.path, path)]
                 copy_tree(self.path, folder, files, self.budget, self.path.name)
                 self.folder = folder
-            return any([self._open_archive(self.folder / path, shown_path(path)) for path in archives])
+            return any([self._open_archive(path) for path in archives])
         except (ArchiveError, OSError) as error:
             self.unpacking.append(f"the archives in {self.path.name} were not opened: {shown(str(error))}")
             return False
 
-    def _open_archive(self, archive: Path, name: str) -> bool:
+    def _open_archive(self, path: Path) -> bool:
+        archive, name = self.folder / path, shown_path(path)
         place = archive.with_name(f"{archive.name}.unpacked.zip")
         try:
             place.mkdir()
             self._unpack(archive, place, name)
         except ArchiveError as error:
             self.unpacking.append(f"{name} cannot be unpacked ({error})")
+            self.damaged.add(path)
             shutil.rmtree(place, ignore_errors=True)
             return False
         archive.unlink()
