@@ -28,6 +28,7 @@ MOST_FILES = 20_000
 MOST_NAMES = 16 * 2**20  # bytes of a file's table of tensors
 MOST_OPERATIONS = 300_000
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began its files before it wrote zips
+TELLING_NOTHING = frozenset({"weight", "bias", "running_mean", "running_var", "num_batches_tracked", "module", "_orig_mod", "model", "net"})
 ENOUGH = 0.6  # share of a file's layers that the class must speak of
 
 Words = Mapping[str, frozenset[str]]
@@ -189,7 +190,7 @@ def _chosen(folder: Path, name: str, found: list[tuple]) -> FoundCheckpoint:
 # --------------------------------------------------------------------------------------------------------- by content
 def _by_layers(path: Path, words: Words) -> str | None:
     """The network whose class speaks of a file's layers, more of them than any other class; None where none does."""
-    layers = {part for name in _tensor_names(path) for part in name.split(".")[:-1] if not part.isdigit()}
+    layers = {part for name in _tensor_names(path) for part in name.split(".") if not part.isdigit()} - TELLING_NOTHING
     fits = {name: len(layers & known) / len(layers) for name, known in words.items()} if layers else {}
     best = sorted(fits, key=fits.__getitem__, reverse=True)
     if not best or fits[best[0]] < ENOUGH or (len(best) > 1 and fits[best[0]] == fits[best[1]]):

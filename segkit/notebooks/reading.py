@@ -205,7 +205,7 @@ DROPPED = rb'"(?:outputs|attachments|widgets)"\s*+:\s*+[\[{]'
 KEPT = re.compile(rb'(?:[^"]++|(?!' + DROPPED + rb")" + STRING + rb")*+", re.DOTALL)
 BEGUN = re.compile(DROPPED)
 BRACKETS = re.compile(rb'(?:[^"{}\[\]]++|' + STRING + rb")*+(?:([\[{]++)|([\]}]++))", re.DOTALL)
-MAX_BRACKETS = 20_000_000
+MAX_BRACKETS, MAX_DROPPED = 20_000_000, 100_000
 
 CONFLICT = re.compile(r"^(<{7}|>{7})(?: .*)?$", re.MULTILINE)
 
@@ -216,7 +216,7 @@ def _without_outputs(content: bytes | mmap.mmap) -> bytes:
     while True:
         end = KEPT.match(content, place).end()
         kept.append(content[place:end])
-        begun = BEGUN.match(content, end)
+        begun = BEGUN.match(content, end) if len(kept) < 2 * MAX_DROPPED else None
         if begun is None:
             return b"".join([*kept, content[end:]])
         kept.append(begun[0][:-1] + b"null")
