@@ -226,9 +226,10 @@ def _judge(outcome: Outcome, run: Run, traces: Sequence[str]) -> None:
     outcome.exact = not wrong
     must_lose = bool(entry.points) or entry.unreadable
     outcome.caught = bool(lost) and must_lose
-    outcome.false_alarm = any(
-        found[c]["points"] is None or found[c]["points"] < entry.points.get(c, rubric.checks[c].points) for c in entry.checks
-    ) and not entry.unreadable  # fmt: skip
+    deserved = {check: entry.points.get(check, rubric.checks[check].points) for check in entry.checks}
+    outcome.false_alarm = not entry.unreadable and any(
+        points is not None and (found[check]["points"] is None or found[check]["points"] < points) for check, points in deserved.items()
+    )
     for text in wrong:
         _add(outcome, text)
     _judge_words(outcome, lost)
