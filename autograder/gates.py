@@ -88,6 +88,8 @@ def _checkpoint(grading: Grading, name: str, file_needed: bool) -> Any:
             "it, and hand in again with `python -m segkit submit`.",
             "checkpoint.missing",
         )
+    if checkpoint.packed:
+        raise CannotGrade(f"The checkpoint {name} cannot be read: {checkpoint.problem}.", "submission.unreadable")
     if checkpoint.path is None and not checkpoint.sha256:
         raise StudentError(f"The checkpoint {name} cannot be read: {checkpoint.problem}.", "checkpoint.unreadable")
     if checkpoint.path is None and file_needed:

@@ -139,7 +139,7 @@ def grade_path(
     try:
         submission = read_submission(path, name, run.rubric, run.settings.checkpoints)
     except SubmissionError as error:
-        return unreadable_result(run, name, str(error), "submission.unreadable")
+        return unreadable_result(run, name, str(error), error.cause)
     try:
         if opened is not None:
             opened(submission)

@@ -58,6 +58,7 @@ class Student:
             return f"{name}: expected its definition in {cell.label}, but that cell defines no {name}, and no other cell does."
         others = self.workbook.syntax_errors()
         hint = f" Cells that are no Python: {'; '.join(others[:3])}." if others else ""
+        hint += f" Files that could not be read: {' '.join(self.workbook.errors[:3])}" if self.workbook.errors else ""
         return f"{name} was not found: the cell with grade id {grade_id or name!r} is missing, and no other cell defines it.{hint}"
 
     def program(self, name: str) -> Program:

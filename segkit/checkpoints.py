@@ -4,6 +4,7 @@ A checkpoint is a *state dict*: tensors by name. It is written by value, in one 
 plain tensors (:mod:`segkit.state_files`); a class is never stored with it.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -78,8 +79,10 @@ def _own_copies(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[
 def load_checkpoint(model: nn.Module, path: str | Path, *, max_bytes: int = MAX_BYTES) -> nn.Module:
     """Copy a checkpoint into a network; every name and shape must agree.
 
-    Half-precision weights are converted to the network's own type. A network built on the meta device
-    takes over the tensors of the file instead of copying them.
+    A wrapper around the network that was saved (``model.conv1_1.weight``, with the loss's own weights beside it) is taken
+    off, or put on; of a layer that has two names in the network, one in the file is enough. Half-precision weights are
+    converted to the network's own type. A network built on the meta device takes over the tensors of the file instead of
+    copying them.
 
     Args:
         model: the network to fill.
@@ -93,8 +96,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, max_bytes: int = MAX_
         CheckpointError: unreadable file; names or shapes that differ, all of them listed; NaN in weights.
             The network is then unchanged.
     """
-    state = read_state_dict(path, max_bytes=max_bytes)
     own = model.state_dict()
+    state = _with_aliases(model, _under_own_names(own, read_state_dict(path, max_bytes=max_bytes)))
     faults = _mismatches(own, state)
     if faults:
         text = "\n".join(f"  {fault}" for fault in faults)
@@ -113,6 +116,39 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, max_bytes: int = MAX_
         state = {name: value.to(own[name].dtype) for name, value in state.items()}
     model.load_state_dict(state, **({"assign": True} if on_meta else {}))  # a class's own version may lack what it never needed
     return model
+
+
+def _under_own_names(own: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the tensors of a file the network's names, where a wrapper of one of the two is all that makes them differ."""
+    if own.keys() == state.keys():
+        return state
+    plain, theirs = {_unwrapped(name): name for name in own}, {_unwrapped(name): value for name, value in state.items()}
+    if len(plain) < len(own) or len(theirs) < len(state):
+        return state
+    fitting = len(plain.keys() & theirs.keys())
+    longer = Counter(key[: -len(name)] for name in plain for key in theirs if key.endswith(f".{name}")).most_common(1)
+    shorter = Counter(name[: -len(key)] for name in plain for key in theirs if name.endswith(f".{key}")).most_common(1)
+    if longer and longer[0][1] > fitting:
+        prefix = longer[0][0]
+        theirs = {key.removeprefix(prefix): value for key, value in theirs.items() if key.startswith(prefix)}
+    elif shorter and shorter[0][1] > fitting:
+        theirs = {shorter[0][0] + key: value for key, value in theirs.items()}
+    return {plain.get(key, key): value for key, value in theirs.items()}
+
+
+def _unwrapped(name: str) -> str:
+    """A name without what DataParallel and torch.compile put into it, wherever they were wrapped around a part."""
+    return ".".join(part for part in name.split(".") if part not in ("module", "_orig_mod"))
+
+
+def _with_aliases(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give a parameter that the network knows by two names its value under both."""
+    named = [*nn.Module.named_parameters(model, remove_duplicate=False), *nn.Module.named_buffers(model, remove_duplicate=False)]
+    names: dict[int, list[str]] = {}
+    for name, value in named:
+        names.setdefault(id(value), []).append(name)
+    there = {name: group[0] for same in names.values() if (group := [n for n in same if n in state]) for name in same}
+    return state | {name: state[kept] for name, kept in there.items() if name not in state}
 
 
 def _mismatches(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:

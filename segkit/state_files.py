@@ -2,13 +2,16 @@
 
 Two kinds of file are read, told apart by their contents and not by their name: safetensors, and what
 ``torch.save`` writes. The second is a pickle, and a pickle can run any program when it is opened; it is
-therefore read with ``weights_only=True``, which knows tensors, numbers, strings and containers only.
+therefore read with ``weights_only=True``, which knows tensors, numbers, strings and containers only. Objects of any
+other class (a NumPy number, a Namespace, a Path beside the weights) become empty stand-ins: nothing of their code runs.
 """
 
 import pickle
+import pickletools
 import re
 import struct
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,7 +25,7 @@ MAX_BYTES = 2 * 2**30
 """Largest checkpoint read by default: FCN32s with Adam's two moments in one .pth file is 1.5 GiB."""
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")
-"""Keys under which people commonly store the state dict beside epoch, optimizer and so on."""
+"""Keys under which people commonly store the state dict beside epoch, optimizer and so on; another will do if only it holds weights."""
 
 PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put in front of every name."""
@@ -37,9 +40,10 @@ class CheckpointError(RuntimeError):
 def read_state_dict(path: str | Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint, by name, onto the CPU.
 
-    Accepted are a plain state dict, or one under ``model``, ``state_dict`` or ``model_state_dict``, in
-    any floating-point type; the name prefixes ``module.`` and ``_orig_mod.`` are dropped. The file is
-    mapped into memory, so 513 MiB of weights are not held twice while they are copied into a network.
+    Accepted are a plain state dict, or one under ``model``, ``state_dict``, ``model_state_dict`` or the only other key
+    that holds tensors, in any floating-point type; what else lies beside it is passed over. The name prefixes
+    ``module.`` and ``_orig_mod.`` are dropped. The file is mapped into memory, so 513 MiB of weights are not held twice
+    while they are copied into a network.
 
     Args:
         path: a safetensors file or one written by ``torch.save``.
@@ -96,7 +100,10 @@ def _looks_like_safetensors(path: Path) -> bool:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            # save_model writes tensors that two layers share once, and the other's name here
+            aliases = {name: kept for name, kept in (file.metadata() or {}).items() if name not in state and kept in state}
+            return state | {name: state[kept] for name, kept in aliases.items()}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: damaged or incomplete safetensors file of {_mib(path.stat().st_size)} ({_first_line(error)}). "
@@ -116,10 +123,7 @@ def _read_torch(path: Path, max_bytes: int) -> object:
             f"begins with {magic!r}. {_ADVICE}"
         )
     try:
-        if path.suffix == ".safetensors":  # torch.load would go by the name; an open file has none
-            with open(path, "rb") as file:
-                return torch.load(file, map_location="cpu", weights_only=True)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        return _load(path, zipped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, str(error))) from error
     except (MemoryError, KeyboardInterrupt):
@@ -131,6 +135,56 @@ def _read_torch(path: Path, max_bytes: int) -> object:
             f"{path}: damaged or incomplete, {_mib(path.stat().st_size)} ({_first_line(error)}). "
             "A copy or download probably broke off: fetch or save it again."
         ) from error
+
+
+class _StandIn:
+    """Stands for an object of a class that is not loaded, and makes nothing of what it is told."""
+
+    def __new__(cls, *_: object, **__: object) -> "_StandIn":
+        return super().__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _StandInDict:
+    """Stands for a class of dictionaries: a plain one that keeps its items."""
+
+    def __new__(cls, *_: object, **__: object) -> OrderedDict:  # type: ignore[misc]
+        return OrderedDict()
+
+
+def _load(path: Path, zipped: bool) -> object:
+    """Load with a stand-in for every class and function that the pickle names and weights do not need."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipped else _old_globals(path)
+    except Exception:  # a damaged one: it is read as it is
+        names = []
+    dictionaries: set[str] = set()
+    while True:
+        stand_ins = [(type(name, (_StandInDict if name in dictionaries else _StandIn,), {}), name) for name in names]
+        named = path.suffix != ".safetensors"  # torch.load would go by the name; an open file has none
+        try:
+            with open(path, "rb") as file, torch.serialization.safe_globals(stand_ins):
+                return torch.load(path if named else file, map_location="cpu", weights_only=True, mmap=zipped and named)
+        except pickle.UnpicklingError as error:
+            filled = re.search(r"SETITEMS? for .* got <class '(.*)'>", str(error))  # only then does one know that it is a dictionary
+            found = {name for name in names if filled and filled[1].endswith(f".{name}")} - dictionaries
+            if not found:
+                raise
+            dictionaries |= found
+
+
+def _old_globals(path: Path) -> set[str]:
+    """Classes and functions that a file of the old format names. Its pickles are listed, not loaded: a magic number, a version, facts
+    of the machine, and the object."""
+    with open(path, "rb") as file:
+        operations = [operation for _ in range(4) for operation in pickletools.genops(file)]
+    names = {str(argument).replace(" ", ".") for operation, argument, _ in operations if operation.name == "GLOBAL"}
+    return {re.sub(r"^__builtin__\.", "builtins.", name) for name in names} | {"builtins.int", "builtins.str"}  # long and unicode there
 
 
 def _check_zip(path: Path, max_bytes: int) -> None:
@@ -152,27 +206,28 @@ def _check_zip(path: Path, max_bytes: int) -> None:
         raise CheckpointError(f"{path}: a compressed or oversized zip, as torch.save never writes. {_ADVICE}")
 
 
-def _refusal(path: Path, reason: str) -> str:
-    """The answer to a pickle that holds more than tensors: what it is, and the two lines that convert it."""
+def _refusal(path: Path, reason: str, key: str = "") -> str:
+    """The answer to a pickle that holds another thing than tensors, perhaps under a key: what it is, and the two lines that convert it."""
     found = re.search(r"GLOBAL (\S+)", reason)
     if not found:
         return f"{path}: damaged: its pickle cannot be read ({_first_line(reason)}). {_ADVICE}"
-    convert = f'torch.save(model.state_dict(), "{path.name}")'
-    if found[1].startswith("numpy"):
-        convert = f'torch.save(model["model"], "{path.name}")  # or the key under which the weights are'
+    place = f'["{key}"]' if key else ""
     return (
         f"{path}: expected tensors only, found a pickled object ({found[1]}), which can run any program when "
         "it is opened and is therefore refused. Convert it where your class is defined:\n"
         f'    model = torch.load("{path.name}", map_location="cpu", weights_only=False)\n'
-        f"    {convert}"
+        f'    torch.save(model{place}.state_dict(), "{path.name}")'
     )
 
 
 def tensors_only(path: Path, state: object) -> dict[str, Tensor]:
     """Unwrap the state dict and check that it holds dense tensors by name, and nothing else."""
-    if isinstance(state, Mapping):
-        inner = [state[key] for key in WRAPPERS if isinstance(state.get(key), Mapping)]
-        state = inner[0] if inner else state
+    if isinstance(state, _StandIn):
+        raise CheckpointError(_refusal(path, f"GLOBAL {type(state).__name__}"))
+    state = _unwrapped(state)
+    for key, value in state.items() if isinstance(state, Mapping) else ():
+        if isinstance(value, _StandIn):
+            raise CheckpointError(_refusal(path, f"GLOBAL {type(value).__name__}", _short(key)))
     if not isinstance(state, Mapping) or not state:
         found = "an empty one" if isinstance(state, Mapping) else f"a {type(state).__name__}"
         raise CheckpointError(f"{path}: expected a dictionary of tensors by name, found {found}. {_ADVICE}")
@@ -187,6 +242,22 @@ def tensors_only(path: Path, state: object) -> dict[str, Tensor]:
             f"under {', '.join(WRAPPERS)}. {_ADVICE}"
         )
     return dict(state)
+
+
+def _unwrapped(state: object) -> object:
+    """The state dict in a dictionary of more things: under a usual key, else the only one that holds tensors by name."""
+    if not isinstance(state, Mapping):
+        return state
+    inner = [state[key] for key in WRAPPERS if isinstance(state.get(key), Mapping)]
+    others = [value for value in state.values() if _holds_weights(value)]
+    if inner or (len(others) == 1 and not any(isinstance(value, Tensor) for value in state.values())):
+        return (inner or others)[0]
+    return state
+
+
+def _holds_weights(value: object) -> bool:
+    named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+    return named and bool(value) and all(isinstance(entry, Tensor) for entry in value.values())
 
 
 def _is_dense(value: Tensor) -> bool:

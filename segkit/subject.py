@@ -358,7 +358,8 @@ class LocalSubject:
             try:
                 load_checkpoint(self._model(handle), self.checkpoints[file])
             except CheckpointError as error:
-                raise StudentError(str(error), "checkpoint.unreadable") from None
+                path = self.checkpoints[file]  # of this machine: its folders are nobody's business
+                raise StudentError(str(error).replace(str(path), path.name), "checkpoint.unreadable") from None
         if _without_values(self._model(handle)):
             raise StudentError("The network has tensors that are not in the checkpoint and have no values.", "code.raises")
         with as_student_error("Moving the network to the device"):

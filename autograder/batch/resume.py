@@ -14,7 +14,7 @@ from autograder.submission import read_submission
 __all__ = ["Standing", "look"]
 
 # results that the next run tries to better
-RETRIED = ("grader.fault", "grader.memory", "submission.unreadable")
+RETRIED = ("grader.fault", "grader.memory", "submission.unreadable", "submission.no_notebook", "submission.empty")
 COULD_NOT = "could not be graded before"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from autograder.bulk.systems import SYSTEMS, Facts, System, moment
-from autograder.bulk.unpacking import BROKEN_ZIP, BulkError, check_room, is_zip, label, safe_members, write_files
+from autograder.bulk.unpacking import BROKEN_ZIP, BulkError, check_room, is_archive, label, safe_members, write_files
 from autograder.report.rendering import write_page
 from autograder.roster import Roster, folder_name, read_roster
 from segkit.atomic import disk_is_full
@@ -227,14 +227,14 @@ def _hand_in(
 
 
 def _newest_files(attempt: _Attempt, notes: list[str]) -> dict[str, zipfile.ZipInfo]:
-    """Name in the hand-in -> member. Of several files of one name, and of several zips, the newest counts."""
+    """Name in the hand-in -> member. Of several files of one name, and of several archives, the newest counts."""
     files: dict[str, zipfile.ZipInfo] = {}
     usable = [entry for entry in attempt.members if entry[0] not in attempt.unusable]
     for member, name, _ in sorted(usable, key=lambda entry: (entry[2], entry[0].date_time)):
         if name in files:
             notes.append(f"older file, not graded: {files.pop(name).filename}")
         files[name] = member  # in the order of age
-    for name in [name for name in files if is_zip(name)][:-1]:
+    for name in [name for name in files if is_archive(name)][:-1]:
         notes.append(f"older file, not graded: {files.pop(name).filename}")
     return files
 

@@ -9,11 +9,11 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from autograder.submission import IMPOSSIBLE_NAMES, UNPACKING_ERRORS, zip_time
-from segkit.atomic import disk_is_full
+from autograder.archives import IMPOSSIBLE_NAMES, UNPACKING_ERRORS, ArchiveError, Budget, unpack, zip_time
+from segkit.notebooks.files import ARCHIVES
 from segkit.notebooks.reading import shown
 
-__all__ = ["BROKEN_ZIP", "BulkError", "check_room", "copy_member", "is_zip", "label", "safe_members", "unpack", "write_files"]
+__all__ = ["BROKEN_ZIP", "BulkError", "check_room", "copy_member", "is_archive", "label", "safe_members", "write_files"]
 
 MAX_MEMBERS = 200_000
 MAX_RATIO, ALWAYS_FINE = 100, 2**30  # unpacked : packed; up to 1 GiB nobody is hurt
@@ -108,42 +108,31 @@ def copy_member(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, 
     return ""
 
 
-def unpack(archive: Path, folder: Path, name: str, left_out: list[str]) -> str:
-    """Unpack a student's own zip into a folder that is there and empty.
-
-    Args:
-        archive: The zip.
-        folder: Where its files go.
-        name: How the student named the zip.
-        left_out: Takes what was left out of it.
+def _unpack(archive: Path, folder: Path, name: str, left_out: list[str]) -> str:
+    """Unpack a student's own archive, named ``name``, into a folder that is there and empty.
 
     Returns:
-        Why it could not be unpacked, or an empty text: it is one student's zip, and the class goes on.
+        Why it could not be unpacked, or an empty text: it is one student's archive, and the class goes on.
     """
     try:
-        with zipfile.ZipFile(archive) as bundle:
-            members, unusable = safe_members(bundle, archive)
-            check_room(members, archive, folder)
-            problems = unusable | {member: copy_member(bundle, member, folder, member.filename) for member in members}
-    except (BulkError, *BROKEN_ZIP) as error:
-        if isinstance(error, OSError) and disk_is_full(error):
-            raise
+        done = unpack(archive, folder, Budget(), name)
+    except ArchiveError as error:
         shutil.rmtree(folder)  # nothing half-unpacked: the note says that all of it was left out
         folder.mkdir()
-        return str(error) if isinstance(error, BulkError) else f"it is damaged or cannot be read ({shown(str(error))})"
-    left_out += [f"{label(member)} in {name} {problem}" for member, problem in problems.items() if problem]
+        return f"it is damaged or cannot be read ({error})"
+    left_out += [f"{shown(member, 120)!r} in {name} {why.removesuffix(': left out')}" for member, why in done.left_out.items()]
     return ""
 
 
-def is_zip(name: str) -> bool:
-    """Whether a file of a hand-in is a zip that holds the work."""
-    return name.lower().endswith(".zip") and "/" not in name
+def is_archive(name: str) -> bool:
+    """Whether a file of a hand-in is named as an archive that holds the work."""
+    return name.lower().endswith(ARCHIVES) and "/" not in name
 
 
 def write_files(
     bundle: zipfile.ZipFile, files: Mapping[str, zipfile.ZipInfo], target: Path, unusable: Iterable[str] = ()
 ) -> tuple[Path, list[str]]:
-    """Write a hand-in. A zip alone stays a zip: whoever reads submissions opens it safely.
+    """Write a hand-in. An archive alone stays one, of whatever kind: whoever reads submissions knows it by its content.
 
     Args:
         bundle: The export.
@@ -158,13 +147,13 @@ def write_files(
     archive = target.with_name(f"{target.name}.zip")
     archive.unlink(missing_ok=True)
     notes, left_out = [], list(unusable)
-    loose = {name: member for name, member in files.items() if not is_zip(name)}
+    loose = {name: member for name, member in files.items() if not is_archive(name)}
     for name in files.keys() - loose.keys():
         copy_member(bundle, files[name], archive.parent, archive.name)
         if not loose:
             return archive, _listed(left_out)
         target.mkdir()
-        if problem := unpack(archive, target, name, left_out):
+        if problem := _unpack(archive, target, name, left_out):
             notes.append(f"{name} was left out: {problem}")
         archive.unlink()
     target.mkdir(exist_ok=True)  # empty where all was left out: the student is graded, and told

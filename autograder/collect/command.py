@@ -1,5 +1,7 @@
 """``python -m autograder collect``: clean copies of raw hand-ins for nbgrader."""
 
+import contextlib
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -63,7 +65,10 @@ def collect_one(path: Path, name: str, target: Path, handed_out: dict, rubric, f
     try:
         submission = read_submission(path, name, rubric)
         try:
-            done = collect_folder(submission.folder, partial, handed_out)
+            names = [document.name for document in submission.workbook.documents]
+            weights = [checkpoint.path for checkpoint in submission.checkpoints.values() if checkpoint.path is not None]
+            done = collect_folder(submission.folder, partial, handed_out, names, weights)
+            name_packed(submission.checkpoints, partial / "checkpoints.json")
         finally:
             submission.close()
         shutil.rmtree(target, ignore_errors=True)
@@ -73,7 +78,18 @@ def collect_one(path: Path, name: str, target: Path, handed_out: dict, rubric, f
         click.echo(f"{name}: not collected: {error}", err=True)
         return False
     click.echo(f"{name}: collected in {target}")
-    skipped = [note for note in submission.notes if "lies outside" in note]
+    skipped = [note for note in submission.notes if "left out" in note or "unpack" in note]
     for note in [*skipped, *done.notes]:
         click.echo(f"    {note}")
     return True
+
+
+def name_packed(checkpoints: dict, path: Path) -> None:
+    """Name checkpoints that are in the raw hand-in but cannot be unpacked: their gates wait for a person, as on the command line."""
+    packed = {name: {"sha256": "unknown", "where": f"raw hand-in: {found.problem}"} for name, found in checkpoints.items() if found.packed}
+    if not packed:
+        return
+    named: dict = {}
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        named = dict(json.loads(path.read_text(encoding="utf-8-sig")))
+    path.write_text(json.dumps(named | packed, indent=2) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,18 +11,17 @@ from nbformat.notebooknode import NotebookNode
 
 from autograder.cells import grade_id_of, is_answer, is_test, make_cell, resolve_duplicates
 from autograder.collect.repair import Unreadable, repair
+from segkit.checkpoint_files import has_checkpoint_name
 from segkit.notebooks import FOREIGN
-from segkit.notebooks.reading import shown
+from segkit.notebooks.files import SPARE, enterable, has_notebook_name, is_notebook, is_script, script_name
+from segkit.notebooks.reading import MAX_FILE, shown
 
 __all__ = ["Collected", "collect_folder"]
 
-MAX_FILE = 64 * 2**20
+MAX_OTHER = 64 * 2**20
 MAX_CHECKPOINT = 1200 * 2**20
 MAX_TOTAL = 4 * 2**30
 MAX_FILES = 500
-CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
-# checkpoints/ is the student's own; the rest came with the release or was left behind by tools
-LEFT_OUT = FOREIGN - {"checkpoints"}
 
 
 @dataclass
@@ -47,13 +47,17 @@ class _Book:
     known_as: str | None = None
 
 
-def collect_folder(folder: Path, target: Path, sources: dict[str, NotebookNode]) -> Collected:
+def collect_folder(
+    folder: Path, target: Path, sources: dict[str, NotebookNode], read: Iterable[str] = (), checkpoints: Iterable[Path] = ()
+) -> Collected:
     """Write a clean copy of a hand-in.
 
     Args:
         folder: the raw hand-in; it is not changed.
         target: a folder that is not there yet.
         sources: file name -> notebook as it was handed out.
+        read: names of the files that count, as the reader of submissions found; some lie in a folder of the release's name.
+        checkpoints: those that count, whatever they are called.
 
     Returns:
         What was done. Every notebook of the assignment is there afterwards, if only with its check cells, so that
@@ -61,17 +65,20 @@ def collect_folder(folder: Path, target: Path, sources: dict[str, NotebookNode])
     """
     done = Collected(target)
     target.mkdir(parents=True)
-    files = _own_files(folder, done.notes)
+    weights = {path.resolve() for path in checkpoints}
+    files = _own_files(folder, set(read), weights, done.notes)
     books = []
-    for path in [file for file in files if file.suffix == ".ipynb"]:
+    for path in [file for file in files if _is_book(file)]:
         try:
             notebook, notes = repair(path)
             done.notes += notes
             books.append(_Book(path, path.relative_to(folder), notebook))
         except Unreadable as error:
-            done.notes.append(f"{error}; kept as {path.name}.unreadable")
-            _copy(path, target / f"{path.relative_to(folder)}.unreadable")
-    _name_books(books, sources, done.notes)
+            if has_notebook_name(path):
+                done.notes.append(f"{error}; kept as {path.name}.unreadable")
+                _copy(path, target / f"{path.relative_to(folder)}.unreadable")
+    opened = {book.path for book in books}
+    _name_books(books, sources, set(read), done.notes)
     for book in books:
         source = sources.get(book.known_as or "")
         if source is not None:
@@ -81,40 +88,49 @@ def collect_folder(folder: Path, target: Path, sources: dict[str, NotebookNode])
         nbformat.write(book.notebook, place)
         shutil.copystat(book.path, place)
     _fill_in(books, target, sources, done.notes)
-    for path in [file for file in files if file.suffix != ".ipynb"]:
-        _copy(path, target / path.relative_to(folder))
+    for path in [file for file in files if file not in opened and not has_notebook_name(file)]:
+        _copy(path, target / path.relative_to(folder), link=path.resolve() in weights)
     done.notes = [shown(note, 1000) for note in done.notes]
     return done
 
 
-def _own_files(folder: Path, notes: list[str]) -> list[Path]:
+def _is_book(path: Path) -> bool:
+    return not is_script(path) and is_notebook(path)
+
+
+def _own_files(folder: Path, read: set[str], weights: set[Path], notes: list[str]) -> list[Path]:
     """Regular files of the student, without links, tools' leftovers and what came with the release."""
     found, total = [], 0
     for place, folders, files in os.walk(folder):
         here = Path(place)
         links = [name for name in [*folders, *files] if (here / name).is_symlink()]
         notes += [f"{(here / name).relative_to(folder)}: a link, left out" for name in links]
-        folders[:] = sorted(f for f in folders if f not in links and f not in LEFT_OUT and not f.startswith((".", "__")))
-        folders[:] = [f for f in folders if not (here / f / "pyvenv.cfg").exists()]
+        folders[:] = sorted(f for f in folders if f not in FOREIGN - SPARE and enterable(here / f))
+        inside = here.relative_to(folder).parts
+        left_out = not SPARE.isdisjoint(inside) and inside[:1] != ("checkpoints",)
         for name in sorted(set(files) - set(links)):
             path = here / name
+            relative = path.relative_to(folder).as_posix()
+            wanted = path.resolve() in weights
+            if left_out and not wanted and relative not in read and script_name(Path(relative)) not in read:
+                continue
             if name.startswith(".") or not path.is_file():
-                notes += [] if name.startswith(".") else [f"{path.relative_to(folder)}: not a regular file, left out"]
+                notes += [] if name.startswith(".") else [f"{relative}: not a regular file, left out"]
                 continue
             size = path.stat().st_size
-            limit = MAX_CHECKPOINT if path.suffix in CHECKPOINT_SUFFIXES else MAX_FILE
+            limit = MAX_CHECKPOINT if wanted or has_checkpoint_name(path) else MAX_FILE if _is_book(path) else MAX_OTHER
             total += size if size <= limit else 0
-            if size > limit or total > MAX_TOTAL or len(found) >= MAX_FILES:
-                notes.append(f"{path.relative_to(folder)}: too large or too many ({size / 2**20:.0f} MiB), left out")
+            if size > limit or total > MAX_TOTAL or (len(found) >= MAX_FILES and not (wanted or _is_book(path) or is_script(path))):
+                notes.append(f"{relative}: too large or too many ({size / 2**20:.0f} MiB), left out")
                 continue
             found.append(path)
     return found
 
 
-def _copy(path: Path, place: Path) -> None:
+def _copy(path: Path, place: Path, link: bool = False) -> None:
     """Copy a file; checkpoints as a hard link where the disk allows it, for a class has hundreds of gigabytes of them."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix in CHECKPOINT_SUFFIXES:
+    if link or has_checkpoint_name(path):
         try:
             os.link(path, place)
             return
@@ -124,15 +140,15 @@ def _copy(path: Path, place: Path) -> None:
     shutil.copystat(path, place)
 
 
-def _name_books(books: list[_Book], sources: dict[str, NotebookNode], notes: list[str]) -> None:
+def _name_books(books: list[_Book], sources: dict[str, NotebookNode], read: set[str], notes: list[str]) -> None:
     """Find out which notebook of the assignment each file is. Of several, the original name counts, else the newest."""
     claims: dict[str, list[_Book]] = {}
     for book in books:
         if (name := known_name(book.notebook, book.path.name, sources)) is not None:
             claims.setdefault(name, []).append(book)
     for name, claimed in claims.items():
-        # the same order as in reading a submission: original name, least nested, newest
-        claimed.sort(key=lambda b: (b.path.name != name, len(b.relative.parts), -b.path.stat().st_mtime))
+        # the same order as in reading a submission: what counted there, original name, least nested, newest
+        claimed.sort(key=lambda b: (b.relative.as_posix() not in read, b.path.name != name, len(b.relative.parts), -b.path.stat().st_mtime))
         claimed[0].known_as = name
         if claimed[0].relative.as_posix() != name:
             notes.append(f"{claimed[0].relative} was known by its cells and is {name} now")

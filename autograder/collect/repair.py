@@ -8,9 +8,12 @@ import nbformat
 from nbformat.notebooknode import NotebookNode
 
 from autograder.cells import make_cell
-from segkit.notebooks.reading import MAX_BYTES, DocumentError, decode, raw_cells, shown
+from segkit.notebooks.reading import DocumentError, cell_text, notebook_content, raw_cells, shown
 
 __all__ = ["Unreadable", "plain_output", "repair"]
+
+
+WITH_OUTPUTS = 32 * 2**20  # bytes; of a larger notebook whoever marks the answers looks at the pictures in the raw file
 
 
 class Unreadable(Exception):
@@ -30,17 +33,9 @@ def repair(path: Path) -> tuple[NotebookNode, list[str]]:
     Raises:
         Unreadable: no JSON, no cells, or too large.
     """
-    data, name = path.read_bytes(), shown(path.name)
-    if len(data) > MAX_BYTES:
-        raise Unreadable(f"{name}: {len(data) // 2**20} MiB, expected at most {MAX_BYTES // 2**20} MiB")
-    notes = [f"{name}: begins with a byte order mark"] if data[:2] in (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb") else []
-    if b"\r\n" in data:
-        notes.append(f"{name}: has Windows line ends")
+    name = shown(path.name)
     try:
-        content = json.loads(decode(data))
-    except (ValueError, RecursionError) as error:
-        raise Unreadable(f"{name}: no readable notebook ({type(error).__name__}: {shown(str(error))})") from None
-    try:
+        content, notes = notebook_content(path, name, WITH_OUTPUTS)
         cells = raw_cells(content, name)
     except DocumentError as error:
         raise Unreadable(str(error)) from None
@@ -57,17 +52,9 @@ def repair(path: Path) -> tuple[NotebookNode, list[str]]:
     return notebook, notes
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        value = "".join(part for part in value if isinstance(part, str))
-    text = value if isinstance(value, str) else ""
-    # a lone surrogate cannot be written as UTF-8
-    return text.replace("\r\n", "\n").encode("utf-8", "replace").decode("utf-8")
-
-
 def _cell(raw: dict) -> NotebookNode:
     kind = raw.get("cell_type")
-    text = _text(raw.get("source", raw.get("input")))
+    text = cell_text(raw.get("source", raw.get("input")))
     if kind == "heading":  # format 3
         level = raw.get("level")
         text, kind = "#" * (level if type(level) is int and 1 <= level <= 6 else 1) + " " + text, "markdown"
@@ -90,9 +77,9 @@ def _plain(own: dict[str, Any]) -> dict[str, Any]:
     kept = {}
     for key, value in own.items():
         if isinstance(value, str) and len(value) < 1000:
-            kept[_text(key)] = _text(value)
+            kept[cell_text(key)] = cell_text(value)
         elif isinstance(value, (bool, int, float)) and -(10**9) < value < 10**9:
-            kept[_text(key)] = value
+            kept[cell_text(key)] = value
     return kept
 
 

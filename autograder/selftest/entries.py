@@ -53,7 +53,7 @@ class Entry:
         files: Path in the submission -> text.
         build: Name of a function of the corpus that damages the submission, or an empty string.
         checks: Ids of the checks it is graded in.
-        points: Check id -> points it must get; the others of ``checks`` must give all theirs.
+        points: Check id -> points it must get, None if it cannot be graded; the others of ``checks`` must give all theirs.
         cause: Cause code that a lost check must carry; empty for none.
         says: Words that the messages of the lost checks must hold.
         note: Words that the result's notes must hold.
@@ -76,7 +76,7 @@ class Entry:
     files: Mapping[str, str] = field(default_factory=dict)
     build: str = ""
     checks: tuple[str, ...] = ()
-    points: Mapping[str, float] = field(default_factory=dict)
+    points: Mapping[str, float | None] = field(default_factory=dict)
     cause: str = ""
     says: tuple[str, ...] = ()
     note: tuple[str, ...] = ()

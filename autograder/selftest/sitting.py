@@ -172,7 +172,7 @@ def _compare_ways(outcome: Outcome, run: Run, path: Path, place: Path, source: P
         _COURSES[run.assignment.name] = Course(place_of_course, run.assignment.name, source)
     ours = {verdict["id"]: verdict["points"] for verdict in outcome.verdicts}
     # what cannot be read at all has no points anywhere: there must be no way on which it is read
-    ours = None if all(verdict["cause"] == "submission.unreadable" for verdict in outcome.verdicts) else ours
+    ours = None if all((verdict["cause"] or "").startswith("submission.") for verdict in outcome.verdicts) else ours
     course = _COURSES[run.assignment.name]
     lines = differences(ours, nbgrader_points(course, run, path, f"{entry.kind}_{entry.name}", tape), "nbgrader")
     lines += differences(ours, pytest_points(run, path, place / "pytest.xml", tape), "pytest")
@@ -226,9 +226,10 @@ def _judge(outcome: Outcome, run: Run, traces: Sequence[str]) -> None:
     outcome.exact = not wrong
     must_lose = bool(entry.points) or entry.unreadable
     outcome.caught = bool(lost) and must_lose
-    outcome.false_alarm = any(
-        found[c]["points"] is None or found[c]["points"] < entry.points.get(c, rubric.checks[c].points) for c in entry.checks
-    ) and not entry.unreadable  # fmt: skip
+    deserved = {check: entry.points.get(check, rubric.checks[check].points) for check in entry.checks}
+    outcome.false_alarm = not entry.unreadable and any(
+        points is not None and (found[check]["points"] is None or found[check]["points"] < points) for check, points in deserved.items()
+    )
     for text in wrong:
         _add(outcome, text)
     _judge_words(outcome, lost)

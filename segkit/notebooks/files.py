@@ -1,17 +1,34 @@
-"""Which files of a folder are the student's own: not what came with the release, not what tools leave behind."""
+"""Which files of a folder are the student's own: not what came with the release, not what tools leave behind.
+
+Notebooks are known by what is in them, whatever a browser, a mail program or an editor made of their names.
+"""
 
 import os
-from pathlib import Path
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePath
 
-__all__ = ["FOREIGN", "MAX_FILES", "own_files"]
+from segkit.notebooks.reading import shown
 
-FOREIGN = frozenset({
-    "segkit", "autograder", "data", "checkpoints", "published", "runs", "runs_quick", "site-packages", "build", "dist",
-    "instructions", "node_modules",
-})  # fmt: skip
-"""Folders that are never entered."""
+__all__ = [
+    "FOREIGN", "MAX_FILES", "enterable", "has_notebook_name", "is_notebook", "is_script", "own_files", "script_name", "shown_path",
+    "spare_files",
+]  # fmt: skip
+
+SPARE = frozenset({"data", "checkpoints", "runs", "runs_quick", "build", "dist"})
+"""Folders that came with the release, or hold what was made: searched only for what is nowhere else."""
+
+FOREIGN = SPARE | {"segkit", "autograder", "published", "site-packages", "instructions", "node_modules"}
+"""Folders that are not the student's own work; those that are not in ``SPARE`` are never entered."""
+
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz")
+"""Endings of folders into which the grader unpacked an archive of the same name: what is in one may be an older state."""
 
 MAX_FILES = 200
+MOST_SEEN = 20_000
+HEAD = 2**16
+
+NOTEBOOK_KEYS = re.compile(rb'"(cells|worksheets)"\s*:\s*\[|"nbformat"\s*:')
 
 
 def own_files(folder: str | Path) -> list[Path]:
@@ -23,19 +40,85 @@ def own_files(folder: str | Path) -> list[Path]:
         folder: Where the work is.
 
     Returns:
-        At most ``MAX_FILES`` paths, in order.
+        At most ``MAX_FILES`` paths, in order. Of more, notebooks count before scripts, then the least nested.
     """
-    folder, found = Path(folder), []
+    return _most_telling([path for path, spare in _walk(Path(folder), False) if not spare])
+
+
+def spare_files(folder: str | Path) -> list[Path]:
+    """List the notebooks and scripts that lie in folders of the release's names and in unpacked archives; see ``own_files``."""
+    return _most_telling([path for path, spare in _walk(Path(folder), True) if spare])
+
+
+def _walk(folder: Path, with_spare: bool) -> Iterator[tuple[Path, bool]]:
+    """Notebooks and scripts, and whether they lie in a folder that is searched only in need."""
+    seen = 0
     for place, folders, files in os.walk(folder):
         here = Path(place)
-        folders[:] = sorted(name for name in folders if _enter(here / name))
+        inside = _is_spare(here.relative_to(folder))
+        folders[:] = sorted(
+            name for name in folders if name not in FOREIGN - SPARE and enterable(here / name) and (with_spare or not _is_spare(Path(name)))
+        )
+        if inside and not with_spare:
+            continue
         for name in sorted(files):
-            path = here / name
-            if path.suffix in (".ipynb", ".py") and not name.startswith(".") and not path.is_symlink() and path.is_file():
-                found.append(path.relative_to(folder))
-    return found[:MAX_FILES]
+            path, seen = here / name, seen + 1
+            if seen > MOST_SEEN:
+                return
+            if not name.startswith(".") and not path.is_symlink() and path.is_file() and (is_script(path) or is_notebook(path)):
+                yield path.relative_to(folder), inside
 
 
-def _enter(path: Path) -> bool:
-    foreign = path.name in FOREIGN or path.name.startswith((".", "__")) or path.is_symlink()
-    return not foreign and not (path / "pyvenv.cfg").exists()
+def _is_spare(relative: PurePath) -> bool:
+    return any(part in SPARE or part.lower().endswith(ARCHIVES) for part in relative.parts)
+
+
+def _most_telling(paths: list[Path]) -> list[Path]:
+    best = sorted(range(len(paths)), key=lambda number: (is_script(paths[number]), len(paths[number].parts), number))[:MAX_FILES]
+    return [paths[number] for number in sorted(best)]
+
+
+def enterable(path: Path) -> bool:
+    """Whether a folder may be searched: it is not hidden, no link, no environment, nothing that tools made."""
+    return not (path.name.startswith((".", "__")) or path.is_symlink() or (path / "pyvenv.cfg").exists())
+
+
+def is_script(path: PurePath) -> bool:
+    """Whether a file is named as a script is; browsers append ``.txt``."""
+    return path.name.lower().endswith((".py", ".py.txt"))
+
+
+def script_name(path: PurePath) -> str:
+    """The name by which a script is imported, with its folders: ``helpers.py`` of ``helpers.PY`` or ``helpers.py.txt``."""
+    return re.sub(r"\.py(\.txt)?$", ".py", path.as_posix(), flags=re.IGNORECASE)
+
+
+def has_notebook_name(path: PurePath) -> bool:
+    """Whether a file is named as a notebook is, or was before something was appended: ``1_data.ipynb.txt``, ``1_DATA.IPYNB``."""
+    return ".ipynb" in path.name.lower()
+
+
+def is_notebook(path: Path) -> bool:
+    """Whether a file is named as a notebook is, or begins or ends as one does; it may be damaged all the same."""
+    if has_notebook_name(path):
+        return True
+    try:
+        with path.open("rb") as file:
+            head = _ascii(file.read(64))
+            if not head.lstrip().startswith(b"{"):
+                return False
+            head += _ascii(file.read(HEAD))
+            file.seek(max(0, path.stat().st_size - 4096))
+            return NOTEBOOK_KEYS.search(head) is not None or NOTEBOOK_KEYS.search(_ascii(file.read())) is not None
+    except OSError:
+        return False
+
+
+def _ascii(content: bytes) -> bytes:
+    """Bytes without byte order mark, and without the zeros of UTF-16."""
+    return content.removeprefix(b"\xef\xbb\xbf").removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff").replace(b"\0", b"")
+
+
+def shown_path(path: PurePath) -> str:
+    """A path as messages name it."""
+    return shown(path.as_posix(), 200)

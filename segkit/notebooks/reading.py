@@ -2,6 +2,7 @@
 
 import ast
 import json
+import mmap
 import re
 import tokenize
 from dataclasses import dataclass, field
@@ -9,9 +10,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MAX_BYTES", "MAX_CELLS", "Cell", "Document", "DocumentError", "decode", "python_source", "raw_cells", "read_document", "shown"]
+__all__ = [
+    "MAX_BYTES", "MAX_CELLS", "MAX_FILE", "Cell", "Document", "DocumentError", "cell_text", "decode", "notebook_content", "python_source",
+    "raw_cells", "read_document", "shown",
+]  # fmt: skip
 
 MAX_BYTES = 64 * 2**20
+"""Of a script, and of a notebook without its outputs."""
+
+MAX_FILE = 256 * 2**20
+"""Of a notebook with its outputs; they are passed over, so memory does not grow with them."""
+
+WITH_OUTPUTS = 4 * 2**20  # up to here a notebook is read whole
 MAX_CELLS = 5000
 MAX_TOKENIZED = 100_000  # lines, in looking for the magics of one cell
 
@@ -50,7 +60,9 @@ class Cell:
             return ast.parse(self.source, self.label).body, None
         except SyntaxError as error:
             line = shown((error.text or "").strip(), 200)
-            return [], f"{self.label}, line {error.lineno}: {shown(error.msg)}" + (f": {line!r}" if line else "")
+            conflict = " (an unresolved merge conflict: keep one side, and take out the lines with <<<<<<<, ======= and >>>>>>>)"
+            why = shown(error.msg) + (f": {line!r}" if line else "") + (conflict if CONFLICT.search(self.source) else "")
+            return [], f"{self.label}, line {error.lineno}: {why}"
         except (ValueError, RecursionError, MemoryError) as error:
             return [], f"{self.label}: {type(error).__name__}: {shown(str(error))}"
 
@@ -97,6 +109,8 @@ def decode(content: bytes) -> str:
             text = content.decode("latin-1")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
+
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 MAGIC = re.compile(r"[%!?]|[\w.]+\s*\?+\s*$|[\w, ]+=\s*[%!]")  # of a line without its indentation
 CELL_MAGICS_OF_PYTHON = {"time", "timeit", "capture", "prun"}
@@ -151,11 +165,12 @@ def _inside_statement(before: list[str]) -> bool:
     return False
 
 
-def _text(source: Any) -> str:
-    """Text of a cell, which the format allows to be a string or a list of strings."""
+def cell_text(source: Any) -> str:
+    """Text of a cell, which the format allows to be a string or a list of strings; of a character cut in half, ``\ufffd`` is left."""
     if isinstance(source, list):
         source = "".join(part for part in source if isinstance(part, str))
-    return source.replace("\r\n", "\n") if isinstance(source, str) else ""
+    text = source.replace("\r\n", "\n") if isinstance(source, str) else ""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if SURROGATE.search(text) else text
 
 
 def raw_cells(content: Any, name: str) -> list[dict]:
@@ -184,18 +199,118 @@ def _grade_id(cell: dict) -> str | None:
     return grade_id if isinstance(grade_id, str) and grade_id else None
 
 
-def _notebook(text: str, name: str, code_ids: frozenset[str]) -> Document:
+# ------------------------------------------------------------------------------------------------- JSON of a notebook
+STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+DROPPED = rb'"(?:outputs|attachments|widgets)"\s*+:\s*+[\[{]'
+KEPT = re.compile(rb'(?:[^"]++|(?!' + DROPPED + rb")" + STRING + rb")*+", re.DOTALL)
+BEGUN = re.compile(DROPPED)
+BRACKETS = re.compile(rb'(?:[^"{}\[\]]++|' + STRING + rb")*+(?:([\[{]++)|([\]}]++))", re.DOTALL)
+MAX_BRACKETS, MAX_DROPPED = 20_000_000, 100_000
+
+CONFLICT = re.compile(r"^(<{7}|>{7})(?: .*)?$", re.MULTILINE)
+
+
+def _without_outputs(content: bytes | mmap.mmap) -> bytes:
+    """JSON of a notebook with null in the place of outputs, attachments and widgets, which may be nearly all of it."""
+    kept, place, count = [], 0, 0
+    while True:
+        end = KEPT.match(content, place).end()
+        kept.append(content[place:end])
+        begun = BEGUN.match(content, end) if len(kept) < 2 * MAX_DROPPED else None
+        if begun is None:
+            return b"".join([*kept, content[end:]])
+        kept.append(begun[0][:-1] + b"null")
+        place, depth = begun.end(), 1
+        while depth > 0:
+            bracket = BRACKETS.match(content, place)
+            count += 1
+            if bracket is None or count > MAX_BRACKETS:
+                return b"".join(kept)  # cut off, or nothing that Jupyter wrote: no JSON either way
+            if bracket[1]:
+                depth, place = depth + len(bracket[1]), bracket.end()
+            else:
+                used = min(depth, len(bracket[2]))
+                depth, place = depth - used, bracket.start(2) + used
+
+
+def notebook_content(path: Path, name: str, with_outputs: int = WITH_OUTPUTS) -> tuple[Any, list[str]]:
+    """Read the JSON of a notebook.
+
+    Args:
+        path: The file.
+        name: How messages call it.
+        with_outputs: Files of more bytes are read without outputs, attachments and widgets: null stands in their place.
+
+    Returns:
+        The JSON's content, and what was repaired.
+
+    Raises:
+        DocumentError: It is too large, or no JSON; the text says why and what to do.
+    """
+    content, notes = _bytes_of(path, name, with_outputs)
+    if _marked(content):
+        notes.append(f"{name}: begins with a byte order mark; it was read all the same")
+    text = decode(content)
+    del content  # of a large file this is as much again
     try:
-        content = json.loads(text)
+        return json.loads(text), notes
     except (ValueError, RecursionError) as error:
-        raise DocumentError(
-            f"{name}: no readable notebook ({type(error).__name__}: {shown(str(error))}). Expected the JSON of a notebook; the file may "
-            "be cut off. Open it in Jupyter, save it again and hand that in."
-        ) from error
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":  # what a longer, older state of the file left behind
+            return json.JSONDecoder().raw_decode(text.lstrip())[0], [*notes, f"{name}: goes on behind its end; that was passed over"]
+        raise DocumentError(f"{name}: {_why_no_notebook(text, name, error)}") from error
+
+
+def _bytes_of(path: Path, name: str, with_outputs: int) -> tuple[bytes, list[str]]:
+    """Content of a notebook, without its outputs where it is large."""
+    try:
+        size = path.stat().st_size
+        if size <= min(with_outputs, MAX_BYTES):
+            return path.read_bytes(), []
+        with path.open("rb") as file:
+            utf16 = file.read(2) in (b"\xff\xfe", b"\xfe\xff")  # not searched for outputs
+            if size > (MAX_BYTES if utf16 else MAX_FILE):
+                raise _too_large(name, size, MAX_BYTES if utf16 else MAX_FILE)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                content = mapped[:] if utf16 else _without_outputs(mapped)
+    except OSError as error:
+        raise DocumentError(f"{name}: cannot be opened ({error.strerror or error}).") from error
+    if len(content) > MAX_BYTES:
+        raise _too_large(name, len(content), MAX_BYTES, " without its outputs")
+    noted = size > MAX_BYTES
+    return content, [f"{name}: {size / 2**20:.0f} MiB, nearly all of it outputs; it was read without them"] if noted else []
+
+
+def _too_large(name: str, size: int, most: int, of: str = "") -> DocumentError:
+    return DocumentError(
+        f"{name}: expected at most {most // 2**20} MiB, but got {size / 2**20:.0f} MiB{of}. Clear all outputs (Edit > Clear All Outputs), "
+        "save, and hand in again."
+    )
+
+
+def _why_no_notebook(text: str, name: str, error: Exception) -> str:
+    """What a file is that should have been the JSON of a notebook, and the way out."""
+    conflict = CONFLICT.search(text)
+    if conflict:
+        line = text.count("\n", 0, conflict.start()) + 1
+        return (
+            f"an unresolved merge conflict of git ({conflict[1]} in line {line}). Keep one side: `git checkout --ours {name}` or `git checkout "
+            f"--theirs {name}` takes it whole (nbdime merges notebooks cell by cell); open it in Jupyter, save it and hand that in."
+        )
+    if text.startswith("version https://git-lfs"):
+        return "a Git LFS pointer, not the notebook. Run `git lfs pull` and hand in the file itself."
+    if text.lstrip()[:1] == "<":
+        return "a web page, not the notebook. Download the file itself (Raw, or Download), and hand that in."
+    return (
+        f"no readable notebook ({type(error).__name__}: {shown(str(error))}). Expected the JSON of a notebook; the file may "
+        "be cut off. Open it in Jupyter, save it again and hand that in."
+    )
+
+
+def _notebook(content: Any, name: str, code_ids: frozenset[str]) -> Document:
     document = Document(name, [])
     for number, cell in enumerate(raw_cells(content, name), start=1):
         grade_id, kind = _grade_id(cell), cell.get("cell_type")
-        source = _text(cell.get("source", cell.get("input")))
+        source = cell_text(cell.get("source", cell.get("input")))
         if grade_id and grade_id not in code_ids:
             document.texts.setdefault(grade_id, []).append((number, source))
         if kind == "code" or grade_id in code_ids:
@@ -220,21 +335,28 @@ def read_document(path: Path, name: str | None = None, code_ids: frozenset[str] 
     """
     name = shown(name or path.name, 1000)
     try:
-        status = path.stat()
-        if status.st_size > MAX_BYTES:
-            raise DocumentError(
-                f"{name}: expected at most {MAX_BYTES // 2**20} MiB, but got {status.st_size / 2**20:.0f} MiB. Clear all "
-                "outputs (Edit > Clear All Outputs), save, and hand in again."
-            )
-        content = path.read_bytes()
+        modified = path.stat().st_mtime
+        if name.lower().endswith((".py", ".py.txt")):
+            document = _script(path, name)
+        else:
+            content, notes = notebook_content(path, name)
+            document = _notebook(content, name, code_ids)
+            document.notes += notes
     except OSError as error:
         raise DocumentError(f"{name}: cannot be opened ({error.strerror or error}).") from error
-    text = decode(content)
-    if path.suffix == ".py":
-        document = Document(name, [Cell(name, 0, python_source(text))])
-    else:
-        document = _notebook(text, name, code_ids)
-    if content[:3] == b"\xef\xbb\xbf" or content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        document.notes.append(f"{name}: begins with a byte order mark; it was read all the same")
-    document.modified = status.st_mtime
+    document.modified = modified
     return document
+
+
+def _script(path: Path, name: str) -> Document:
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise _too_large(name, size, MAX_BYTES)
+    content = path.read_bytes()
+    notes = [f"{name}: begins with a byte order mark; it was read all the same"] if _marked(content) else []
+    return Document(name, [Cell(name, 0, python_source(decode(content)))], notes=notes)
+
+
+def _marked(content: bytes) -> bool:
+    """Whether a text begins with a byte order mark."""
+    return content[:3] == b"\xef\xbb\xbf" or content[:2] in (b"\xff\xfe", b"\xfe\xff")

@@ -2,12 +2,13 @@
 
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from segkit.assignment import find
-from segkit.notebooks.files import MAX_FILES, own_files
-from segkit.notebooks.reading import DocumentError, read_document
+from segkit.notebooks.files import MAX_FILES, has_notebook_name, is_script, own_files, script_name, shown_path, spare_files
+from segkit.notebooks.reading import Document, DocumentError, read_document
 from segkit.notebooks.running import Unrunnable, execute
 from segkit.notebooks.slicing import Workbook
 
@@ -40,15 +41,65 @@ def open_folder(
     """
     folder = Path(folder)
     cells = solution_cells(folder) if cells is None else cells
-    documents, errors, names = [], [], own_files(folder)
-    for name in names:
+    documents, errors = _read(folder, own_files(folder), cells)
+    book = Workbook(_worked_on(documents, cells), cells, errors, originals)
+    if all(_is_done(book, name) for name in cells.values()):
+        return book
+    spare = _needed(*_read(folder, spare_files(folder), cells), book, originals)
+    return Workbook(_worked_on([*documents, *spare], cells), cells, errors, originals) if spare else book
+
+
+def _worked_on(documents: list[Document], cells: dict[str, str]) -> list[Document]:
+    """Leave out notebooks as they were handed out where a copy with the same cells was worked on."""
+    done, copies = {}, Counter(document.grade_ids & set(cells) for document in documents)
+    for document in documents:
+        ids = document.grade_ids & set(cells)
+        if ids and copies[ids] > 1:
+            alone = Workbook([document], cells)
+            done[id(document)] = any(_is_done(alone, cells[grade_id]) for grade_id in ids)
+    worked = {d.grade_ids & set(cells): d for d in documents if done.get(id(d))}
+    kept = [d for d in documents if done.get(id(d), True) or d.grade_ids & set(cells) not in worked]
+    for document in documents:
+        if document not in kept:
+            other = worked[document.grade_ids & set(cells)]
+            other.notes.append(f"{document.name} is as it was handed out; of its copies {other.name} was read")
+    return kept
+
+
+def _read(folder: Path, names: list[Path], cells: dict[str, str]) -> tuple[list[Document], list[str]]:
+    """Read files; also what could not be read. What only looked like a notebook, and was not named like one, is passed over."""
+    documents, errors = [], []
+    for path in names:
+        name = script_name(path) if is_script(path) else path.as_posix()
         try:
-            documents.append(read_document(folder / name, name.as_posix(), frozenset(cells)))
+            document = read_document(folder / path, name, frozenset(cells))
         except DocumentError as error:
-            errors.append(str(error))
+            errors += [str(error)] if is_script(path) or has_notebook_name(path) else []
+            continue
+        if name != path.as_posix() or not (is_script(path) or path.suffix == ".ipynb"):
+            document.notes.append(f"{shown_path(path)} was read as a {'script' if is_script(path) else 'notebook'}, by its content")
+        documents.append(document)
     if len(names) == MAX_FILES:
-        errors.append(f"more than {MAX_FILES} notebooks and scripts: the rest was not read")
-    return Workbook(documents, cells, errors, originals)
+        errors.append(f"more than {MAX_FILES} notebooks and scripts: the rest was not read (notebooks come first, then the least nested)")
+    return documents, errors
+
+
+def _is_done(book: Workbook, name: str) -> bool:
+    definition = book.find(name)
+    return definition is not None and not definition.unfinished
+
+
+def _needed(documents: list[Document], errors: list[str], book: Workbook, originals: tuple[str, ...]) -> list[Document]:
+    """Of the files in folders of the release's names and in archives: those that define what is nowhere else, and scripts beside them."""
+    other = Workbook(documents, book.cells, errors, originals)
+    wanted = [name for name in book.cells.values() if not _is_done(book, name) and other.find(name) is not None]
+    found = [(name, other.find(name)) for name in wanted]
+    books = {id(definition.document) for name, definition in found if book.find(name) is None or not definition.unfinished}
+    places = {document.name.rpartition("/")[0] for document in documents if id(document) in books}
+    kept = [d for d in documents if id(d) in books or (d.name.endswith(".py") and d.name.rpartition("/")[0] in places)]
+    for document in kept:
+        document.notes.append(f"{document.name} was read: what it defines was found nowhere else")
+    return kept
 
 
 def ago(seconds: float) -> str:

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import stat
+import tarfile
 import zipfile
 
 import pytest
@@ -110,6 +111,17 @@ def test_a_zip_and_a_checkpoint_beside_it_become_one_hand_in(tmp_path, export):
     archive = export({"doejane_7_1_work.zip": work, "doejane_7_2_fcn32s.safetensors": "w"})
     (handin,), _ = read_bulk(archive, tmp_path / "out")
     assert content(handin.path) == {"fcn/1_data.ipynb": "x", "fcn32s.safetensors": "w"}
+
+
+def test_an_archive_of_another_kind_is_handed_on_or_unpacked_as_a_zip_is(tmp_path, export):
+    packed_file = tmp_path / "1_data.ipynb"
+    packed_file.write_text("x")
+    with tarfile.open(tmp_path / "work.tar.gz", "w:gz") as bundle:
+        bundle.add(packed_file, "fcn/1_data.ipynb")
+    packed = (tmp_path / "work.tar.gz").read_bytes()
+    archive = export({"doejane_7_1_work.tar.gz": packed, "doejane_7_2_fcn32s.safetensors": "w", "roe_8_3_work.tar.gz": packed})
+    both, alone = (handin.path for handin in read_bulk(archive, tmp_path / "out")[0])
+    assert content(both) == {"fcn/1_data.ipynb": "x", "fcn32s.safetensors": "w"} and alone.read_bytes() == packed
 
 
 @pytest.mark.parametrize("folder", ["Ada Lovelace_123_assignsubmission_file_/", "Ada Lovelace_123_assignsubmission_file/",
@@ -419,7 +431,7 @@ def test_in_a_students_zip_beside_files_links_and_impossible_names_cost_those_fi
     archive = export({"doe_1_1_work.zip": (tmp_path / "work.zip").read_bytes(), "doe_1_2_2_fcn.ipynb": "y"})
     (handin,), _ = read_bulk(archive, tmp_path / "out")
     assert content(handin.path) == {"1_data.ipynb": "x", "2_fcn.ipynb": "y"}
-    assert handin.notes[0] == "left out: 'link.ipynb' in work.zip is a link or no regular file"
+    assert handin.notes[0] == "left out: 'link.ipynb' in work.zip is a link or lies outside of the folder"
     assert "xxx" in handin.notes[1] and "in work.zip has a name that no file can have" in handin.notes[1] and len(handin.notes) == 2
 
 

@@ -139,6 +139,63 @@ def test_unreadable_notebook_is_kept_aside(course, raw):
     assert "no readable notebook" in text
 
 
+@pytest.mark.parametrize("name", ["1_first.ipynb.txt", "1_first.json", "1_FIRST.IPYNB", "first homework"])
+def test_a_notebook_gets_its_name_back_whatever_became_of_it(course, raw, name):
+    (raw / "1_first.ipynb").rename(raw / name)
+    out, text = collect(course, raw)
+    assert source_of(out / "alice" / "tiny" / "1_first.ipynb", "double") == WORK
+    assert f"{name} was known by its cells and is 1_first.ipynb now" in text
+    assert sorted(p.name for p in (out / "alice" / "tiny").iterdir()) == ["1_first.ipynb", "2_second.ipynb"]
+
+
+@pytest.mark.parametrize("place", ["data/1_first.ipynb", "work.zip"])
+def test_what_the_reader_of_submissions_finds_is_collected(course, raw, place):
+    if place.endswith("zip"):
+        with zipfile.ZipFile(raw / place, "w") as bundle:
+            bundle.write(raw / "1_first.ipynb", "old\\1_first.ipynb".replace("\\", "/"))
+        (raw / "1_first.ipynb").unlink()
+    else:
+        (raw / "data").mkdir()
+        (raw / "1_first.ipynb").rename(raw / place)
+        (raw / "data" / "label_names.txt").write_text("facade")
+    out, _ = collect(course, raw)
+    assert source_of(out / "alice" / "tiny" / "1_first.ipynb", "double") == WORK
+    assert not (out / "alice" / "tiny" / "data" / "label_names.txt").exists()
+    assert (raw / place).exists()
+
+
+def test_of_two_copies_the_one_that_was_worked_on_is_collected(course, raw):
+    (raw / "1_first.ipynb").rename(raw / "1_first (1).ipynb")
+    nbformat.write(release_cells(course.notebook_paths()[0]), raw / "1_first.ipynb")
+    out, _ = collect(course, raw)
+    assert source_of(out / "alice" / "tiny" / "1_first.ipynb", "double") == WORK
+
+
+def test_a_large_notebook_is_collected_without_its_outputs(course, raw, monkeypatch):
+    monkeypatch.setattr("autograder.collect.repair.WITH_OUTPUTS", 1000)
+    output = {"output_type": "stream", "name": "stdout", "text": "epoch\n" * 1000}
+    edit_notebook(raw / "1_first.ipynb", lambda c: cell_of(c, "double").update(outputs=[output]))
+    out, _ = collect(course, raw)
+    assert source_of(out / "alice" / "tiny" / "1_first.ipynb", "double") == WORK
+    assert (out / "alice" / "tiny" / "1_first.ipynb").stat().st_size < 5000
+
+
+def test_checkpoints_of_any_name_are_collected_as_links(course, raw):
+    (raw / "checkpoints").mkdir()
+    for name in ("Net (1).ckpt", "net.pth.tar"):
+        (raw / "checkpoints" / name).write_bytes(b"weights")
+    out, _ = collect(course, raw)
+    kept = out / "alice" / "tiny" / "checkpoints"
+    assert {p.name: p.stat().st_nlink for p in kept.iterdir()} == {"Net (1).ckpt": 2, "net.pth.tar": 2}
+
+
+def test_a_hand_in_without_any_notebook_is_not_collected_and_the_others_are(course, raw):
+    (raw.parent / "dora").mkdir()
+    (raw.parent / "dora" / "work.rar").write_bytes(b"Rar!\x1a\x07\1\0")
+    _, text = collect(course, raw, raw.parent / "dora", code=1)
+    assert "dora: not collected: No notebook of the assignment was found, only work.rar (a RAR archive)" in text
+
+
 def test_links_release_files_and_leftovers_stay_out(course, raw):
     (raw / "passwords.py").symlink_to("/etc/passwd")
     (raw / "linked").symlink_to("/etc")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny import DOUBLE, NET, TINY, cell, notebook, weights, write_submission
 
-from autograder import submission as module
+from autograder import archives, submitted_checkpoints
 from autograder.rubric import read_rubric
 from autograder.submission import Submission, SubmissionError, file_sha256, read_submission
 
@@ -126,10 +126,10 @@ def test_an_encrypted_zip_is_answered_in_words(tmp_path):
 
 def test_zips_of_too_much_are_refused(tmp_path, monkeypatch):
     archive = zipped(write_submission(tmp_path / "work"), tmp_path / "alice.zip")
-    monkeypatch.setattr(module, "MAX_UNPACKED", 300)
+    monkeypatch.setattr(archives, "MAX_UNPACKED", 300)
     with pytest.raises(SubmissionError, match="at most"):
         read(archive)
-    monkeypatch.setattr(module, "MAX_FILES", 1)
+    monkeypatch.setattr(archives, "MAX_FILES", 1)
     with pytest.raises(SubmissionError, match="expected at most 1 files, but got 2"):
         read(archive)
 
@@ -154,10 +154,6 @@ def test_links_in_a_folder_are_not_followed(tmp_path):
 def test_a_missing_notebook_is_said(tmp_path):
     notes = " ".join(read(write_submission(tmp_path, net=None)).notes)
     assert "2_dots.ipynb" in notes and "net" in notes
-
-
-def test_an_empty_folder_says_what_was_expected(tmp_path):
-    assert "no notebook was found; expected 1_double.ipynb, 2_dots.ipynb" in read(tmp_path).notes
 
 
 def test_a_renamed_notebook_is_known_by_its_cells(tmp_path):
@@ -247,11 +243,23 @@ def test_one_big_notebook_and_a_script_will_do(tmp_path):
 
 def test_files_of_the_release_and_of_tools_are_never_searched(tmp_path):
     folder = write_submission(tmp_path, double=None)
-    for place in ("segkit", "data", ".ipynb_checkpoints", "checkpoints", "__pycache__", "my_env"):
+    for place in ("segkit", "published", ".ipynb_checkpoints", "site-packages", "__pycache__", "my_env"):
         notebook(folder / place / "x.ipynb", cell(DOUBLE, "double"))
     (folder / "my_env" / "pyvenv.cfg").touch()
     found = read(folder)
     assert found.workbook.find("double") is None and len(found.workbook.documents) == 1
+
+
+@pytest.mark.parametrize("place", ["data", "checkpoints", "build", "runs", "dist"])
+def test_work_in_a_folder_of_the_releases_name_is_read_where_it_is_nowhere_else(tmp_path, place):
+    folder = write_submission(tmp_path, double=None)
+    notebook(folder / place / "x.ipynb", cell("from helper import k\n" + DOUBLE, "double"))
+    notebook(folder / place / "dots.ipynb", cell(NET.replace("3, n_class", "3, 1"), "net"))
+    (folder / place / "helper.py").write_text("k = 1")
+    found = read(folder)
+    assert found.workbook.find("double").cell.file == f"{place}/x.ipynb"
+    assert found.workbook.find("DotNet").cell.file == "2_dots.ipynb" and len(found.workbook.documents) == 3
+    assert f"{place}/x.ipynb was read: what it defines was found nowhere else" in found.notes
 
 
 def test_the_hash_follows_the_work_and_nothing_else(tmp_path):
@@ -287,7 +295,7 @@ def test_a_checkpoint_in_another_folder_is_taken_with_a_note(tmp_path):
 
 def test_an_oversized_checkpoint_is_not_opened(tmp_path, monkeypatch):
     folder = write_submission(tmp_path, checkpoint=weights())
-    monkeypatch.setattr(module, "MAX_CHECKPOINT", 100)
+    monkeypatch.setattr(submitted_checkpoints, "MAX_CHECKPOINT", 100)
     found = read(folder).checkpoints["dots"]
     assert found.path is None and "expected at most" in found.problem
 
@@ -313,6 +321,17 @@ def test_a_named_checkpoint_that_is_not_there_is_said_with_its_place(tmp_path):
     without, elsewhere = read(folder).checkpoints["dots"], read(folder, tmp_path / "drive").checkpoints["dots"]
     assert without.path is None and "no --checkpoints" in without.problem and "drive.example" in without.problem
     assert elsewhere.path is None and "no such file" in elsewhere.problem and "abababababab" in elsewhere.problem
+
+
+@pytest.mark.parametrize("place", ["checkpoints.json.txt", "Checkpoints (1).json", "work/checkpoints.json", "checkpoints/checkpoints.json"])
+def test_the_list_of_checkpoints_is_found_whatever_became_of_its_name(tmp_path, place):
+    folder, drive = write_submission(tmp_path / "alice"), tmp_path / "drive"
+    drive.mkdir()
+    (drive / "any name at all").write_bytes(b"the weights of alice")
+    (folder / place).parent.mkdir(exist_ok=True)
+    named(folder, sha256=file_sha256(drive / "any name at all"), bytes=20, where="drive")
+    (folder / "checkpoints.json").rename(folder / place)
+    assert read(folder, drive).checkpoints["dots"].path == drive / "any name at all"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"dots": 3}', "[" * 100_000, '{"dots": {"sha256": null, "bytes": "x"}}'])

@@ -1,15 +1,21 @@
 """Checkpoints: what is written is what is read, and every bad file is answered with a usable sentence."""
 
+import argparse
+import datetime
+import pathlib
 import resource
 import subprocess
 import sys
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file, save_model
 from torch import nn
 
 from segkit.atomic import DiskFullError, replacing
@@ -94,11 +100,12 @@ BAD = {
     "lfs": (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
     "module": (lambda p: torch.save(small_net(), p), "torch.save(model.state_dict(), "),
     "evil": (lambda p: torch.save({"model": Evil()}, p), "refused"),
-    "numpy scalar": (lambda p: torch.save({"model": {}, "m": np.float64(1)}, p), 'model["model"]'),
+    "module under a key": (lambda p: torch.save({"model": small_net(), "epoch": 3}, p), 'torch.save(model["model"].state_dict(), '),
+    "evil beside weights": (lambda p: torch.save({"w": torch.zeros(2), "x": Evil()}, p), "refused"),
+    "two wrappers": (lambda p: torch.save({k: {"w": torch.zeros(2)} for k in ("net", "ema")}, p), "'net' (dict), 'ema' (dict)"),
     "list": (lambda p: torch.save([torch.zeros(2)], p), "found a list"),
     "no tensors": (lambda p: torch.save({}, p), "found an empty one"),
     "extra entry": (lambda p: torch.save({"w": torch.zeros(2), "epoch": 3}, p), "'epoch' (int)"),
-    "other wrapper": (lambda p: torch.save({"net": {"w": torch.zeros(2)}}, p), "'net' (dict)"),
     "sparse": (lambda p: torch.save({"w": torch.zeros(2, 2).to_sparse()}, p), "'w' (Tensor)"),
     "both prefixes": (lambda p: torch.save({k: torch.ones(1) for k in ("w", "module.w")}, p), "there twice"),
     "stride 0": (lambda p: torch.save({"w": torch.zeros(1).expand(2**40)}, p), "more than"),
@@ -115,6 +122,119 @@ def test_bad_files_are_refused_with_a_clear_text(tmp_path, monkeypatch, kind):
         read_state_dict(path)
     assert expected in str(caught.value) and "fcn32s.pth" in str(caught.value)
     assert not Path("executed").exists()
+
+
+class Wrapped(nn.Module):
+    """A training program's wrapper around the network, with weights of its own."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.model, self.loss = small_net(seed), nn.Linear(1, 1)
+
+
+class Twice(nn.Module):
+    """A network that knows its first layer by two names, as in ``self.features = nn.Sequential(self.conv, ...)``."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.conv, self.score = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+        self.features = nn.Sequential(self.conv, nn.ReLU())
+
+
+class Own:
+    """A class that is not there where the file is read."""
+
+    def __init__(self) -> None:
+        self.value = 1
+
+
+class OwnDict(dict):
+    pass
+
+
+@pytest.mark.parametrize("beside", [
+    np.float64(0.49), np.float32(0.49), np.int64(3), np.bool_(True), np.arange(3), [np.float64(1), np.float64(2)], Path("runs/best.pth"),
+    pathlib.PureWindowsPath("C:/runs"), argparse.Namespace(lr=1e-4, out=Path("x")), defaultdict(list, loss=[1.0]), OrderedDict(a=1),
+    datetime.datetime(2026, 3, 14), Fraction(1, 3), Own(), OwnDict(a=1), {Own(): 1}, small_net(), torch.device("cpu"), {1, 2},
+    Decimal("0.1"), {"deep": [OwnDict(b=defaultdict(int))]},
+], ids=lambda value: type(value).__name__)  # fmt: skip
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_what_lies_beside_the_weights_is_passed_over(tmp_path, beside, zipped):
+    if isinstance(beside, nn.Module) and not zipped:
+        return  # the old format keeps the source of a module's class beside it, which is refused
+    net = small_net()
+    torch.save({"best": beside, "state_dict": net.state_dict(), "epoch": 3}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    assert same(read_state_dict(tmp_path / "a.pth"), net.state_dict())
+
+
+@pytest.mark.parametrize("key", ["net", "weights", "model_state", "generator"])
+def test_weights_under_the_only_key_that_holds_any_are_found(tmp_path, key):
+    net = small_net()
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.zeros(1, 3, 4, 4)).sum().backward()
+    optimizer.step()
+    torch.save({key: net.state_dict(), "optimizer": optimizer.state_dict(), "history": {"loss": [1.0]}}, tmp_path / "a.pth")
+    assert same(read_state_dict(tmp_path / "a.pth"), net.state_dict())
+
+
+def test_a_state_dict_of_the_students_own_dictionary_class_is_read(tmp_path):
+    net = small_net()
+    torch.save(OwnDict(state_dict=net.state_dict()), tmp_path / "a.pth")
+    assert same(read_state_dict(tmp_path / "a.pth"), net.state_dict())
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.", "fcn.backbone.", "module.model.", "model._orig_mod."])
+@pytest.mark.parametrize("on_meta", [True, False])
+def test_a_prefix_before_all_names_is_taken_off(tmp_path, prefix, on_meta):
+    net = small_net()
+    torch.save({f"{prefix}{name}": value for name, value in net.state_dict().items()}, tmp_path / "a.pth")
+    with torch.device("meta" if on_meta else "cpu"):
+        other = small_net(seed=1)
+    assert same(load_checkpoint(other, tmp_path / "a.pth").state_dict(), net.state_dict())
+
+
+def test_a_wrapper_and_its_own_weights_are_taken_off_and_put_on(tmp_path):
+    wrapped, net = Wrapped(), small_net(seed=2)
+    torch.save({"state_dict": wrapped.state_dict()}, tmp_path / "a.ckpt")
+    assert same(load_checkpoint(small_net(seed=1), tmp_path / "a.ckpt").state_dict(), wrapped.model.state_dict())
+    nested = nn.Module()
+    nested.net = small_net(seed=1)
+    torch.save(net.state_dict(), tmp_path / "b.pth")
+    assert same(load_checkpoint(nested, tmp_path / "b.pth").net.state_dict(), net.state_dict())
+
+
+@pytest.mark.parametrize(("saved", "own"), [
+    ("net.module.0.weight", "net.0.weight"), ("model.net.module.0.weight", "net.0.weight"), ("net.0.weight", "net.module.0.weight"),
+    ("net._orig_mod.0.weight", "net.0.weight"),
+])  # fmt: skip
+def test_a_wrapper_around_a_part_of_the_network_makes_no_difference(tmp_path, saved, own):
+    network, part = nn.Module(), nn.Sequential(nn.Conv2d(3, 2, 1, bias=False))
+    network.net = nn.DataParallel(part) if "module" in own else part
+    assert list(network.state_dict()) == [own]
+    save_checkpoint(tmp_path / "a.safetensors", {saved: torch.full((2, 3, 1, 1), 7.0)})
+    assert bool((load_checkpoint(network, tmp_path / "a.safetensors").state_dict()[own] == 7).all())
+
+
+def test_a_prefix_that_hides_another_network_is_still_another_network(tmp_path):
+    torch.save({f"model.{k}": v for k, v in {**small_net().state_dict(), "more.weight": torch.zeros(2)}.items()}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"unexpected \(1\): more.weight"):
+        load_checkpoint(small_net(), tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("write", [save_model, lambda net, path: save_file(_once(net), path)], ids=["save_model", "without metadata"])
+@pytest.mark.parametrize("on_meta", [True, False])
+def test_a_layer_of_two_names_needs_one_of_them_in_the_file(tmp_path, write, on_meta):
+    net = Twice()
+    write(net, str(tmp_path / "a.safetensors"))
+    with torch.device("meta" if on_meta else "cpu"):
+        other = Twice(seed=1)
+    load_checkpoint(other, tmp_path / "a.safetensors")
+    assert same(other.state_dict(), net.state_dict())
+
+
+def _once(net: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in net.state_dict().items() if not name.startswith("features")}
 
 
 def test_a_plain_zip_is_called_a_zip(tmp_path):
