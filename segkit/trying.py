@@ -1,88 +1,284 @@
-"""Try whether a checkpoint fits into the class it was saved from, in a process of its own that may be ended.
+"""Run the visible checks on a student's definitions, in a process of its own that may be ended.
 
-The class is the student's: building it may loop, leave the program, or use up the memory, and handing in must come to its end.
+The definitions are the student's: running them may loop, leave the program, or use up the memory, and handing in must come to
+its end. The process stands where the grader's worker would: in a folder with nothing but the hand-in, and without a GPU.
 """
 
+import ast
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segkit.notebooks import Program, Unrunnable, execute
+from segkit.notebooks import Definition, Program, Unrunnable, execute
+from segkit.notebooks.reading import shown
 
-__all__ = ["SECONDS", "attempt", "try_checkpoint"]
+__all__ = ["SECONDS", "Outcome", "Trial", "definition_json", "run_trial", "run_trials"]
 
-SECONDS = 180.0
-"""How long building and filling a network may take, the import of torch on a slow disk included."""
+SECONDS = 120.0
+"""How long one check may take; the first one is given the import of torch on a slow disk on top."""
+START_SECONDS = 120.0
+TOTAL_SECONDS = 900.0
+MEGABYTES = 6000  # of private memory, where the system can hold a process to it; the largest check takes under 3000
+GLANCE = 0.05
 
 
-def try_checkpoint(program: Program, path: Path, seconds: float = SECONDS) -> tuple[str, str]:
-    """Build a class in another process, and load a checkpoint into it.
+@dataclass(frozen=True)
+class Outcome:
+    """What a visible check found.
+
+    Attributes:
+        state: ``passed``, ``failed`` or ``untested``.
+        text: The cause, or what was measured, or why it was not tested; one line.
+    """
+
+    state: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One visible check to be run.
+
+    Attributes:
+        check: Id of the check.
+        call: Call of a function of ``segkit.checks``: names are definitions or ``values``. A definition that is given by keyword
+            may be missing, and is None then.
+        own: Names of the definitions that the check judges; a fault is theirs.
+        values: Other names in the call: the checkpoint's path, numbers.
+    """
+
+    check: str
+    call: str
+    own: tuple[str, ...]
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[list[str], list[str]]:
+        """Definitions that the call needs, and those that it can do without."""
+        call = ast.parse(self.call, mode="eval").body
+        needed = [argument.id for argument in call.args if isinstance(argument, ast.Name)]
+        optional = [keyword.value.id for keyword in call.keywords if isinstance(keyword.value, ast.Name)]
+        return [n for n in needed if n not in self.values], [n for n in optional if n not in self.values]
+
+
+def definition_json(definition: Definition, program: Program) -> dict[str, Any]:
+    """A definition as plain data, for another process."""
+    return {"name": definition.name, "owner": definition.owner, "program": program.to_json()}
+
+
+class Bench:
+    """The definitions, run when they are first asked for, and what is known to be wrong with them.
 
     Args:
-        program: Code of the class.
-        path: The checkpoint.
-        seconds: When the process is ended.
+        definitions: Name -> ``definition_json``.
+        faulty: Names whose own check failed already, or whose code ended a process.
+    """
+
+    def __init__(self, definitions: dict[str, dict[str, Any]], faulty: Sequence[str] = ()) -> None:
+        self.definitions, self.faulty = definitions, set(faulty)
+        self._values: dict[str, Any] = {}
+
+    def value(self, name: str) -> Any:
+        """The object that a definition defines; a method comes as a function of model and VGG-16.
+
+        Raises:
+            Unrunnable: Its code fails.
+        """
+        if name not in self._values:
+            found = self.definitions[name]
+            program = Program.from_json(found["program"])
+            space = execute(program)
+            self._values[name] = getattr(space[program.name], name) if found["owner"] else space[name]
+        return self._values[name]
+
+
+def run_trial(trial: Trial, bench: Bench) -> Outcome:
+    """Run one visible check in this process."""
+    from segkit import checks
+    from segkit.checks.report import NotTested
+
+    needed, optional = trial.names
+    for name in needed:
+        if name not in trial.own and (name not in bench.definitions or name in bench.faulty):
+            why = "whose check failed" if name in bench.definitions else "which is not finished"
+            return Outcome("untested", f"it needs {name}, {why}")
+    space: dict[str, Any] = dict(trial.values)
+    try:
+        for name in needed:
+            space[name] = bench.value(name)
+        for name in optional:
+            space[name] = bench.value(name) if name in bench.definitions and name not in bench.faulty else None
+        function = ast.parse(trial.call, mode="eval").body.func.id
+        report = eval(trial.call, {function: getattr(checks, function)}, space)  # the release's own words, no student's
+    except NotTested as error:
+        return Outcome("untested", one_line(str(error)))
+    except Unrunnable as error:
+        bench.faulty.update(trial.own)
+        return Outcome("failed", f"it cannot be run: {one_line(str(error))}")
+    except (Exception, SystemExit) as error:  # a check that breaks on what a student wrote: poor, but no reason to end
+        bench.faulty.update(trial.own)
+        return Outcome("failed", one_line(f"{type(error).__name__}: {error}"))
+    if report:
+        good = [line for line in report.lines if line.startswith("[ok]")]
+        return Outcome("passed", one_line(good[-1][4:]) if "checkpoint" in trial.values and good else "")
+    bench.faulty.update(trial.own)
+    return Outcome("failed", _first_fault(report))
+
+
+def _first_fault(report: Any) -> str:
+    """The first fault of a report; the lines below it often follow from it."""
+    lines = [line for line in report.lines if line.startswith("[!!]")]
+    return one_line(lines[0][4:]) if lines else "the check found nothing that it could test"
+
+
+def one_line(text: str) -> str:
+    """A text of a student's program as one line of bounded length that every terminal can show."""
+    return shown(" ".join(text.split()), 600)
+
+
+def run_trials(
+    trials: Sequence[Trial], definitions: dict[str, dict[str, Any]], folder: Path,
+    told: Callable[[str, Outcome], None] = lambda check, outcome: None, seconds: float = SECONDS, total_seconds: float = TOTAL_SECONDS,
+) -> dict[str, Outcome]:  # fmt: skip
+    """Run visible checks in another process, one after the other.
+
+    A process that ends or hangs costs the check it was at; the others go on in a new one, but for those of the same definition.
+
+    Args:
+        trials: In the order in which they run.
+        definitions: Name -> ``definition_json``.
+        folder: Where the process stands: a copy of the hand-in.
+        told: Receives the id and outcome of each check when it is done.
+        seconds: When a check is given up.
+        total_seconds: When all are given up.
 
     Returns:
-        What is at fault and why: ``("", "")`` if nothing is, else ``"checkpoint"`` or ``"class"`` and a text for the student.
+        Check id -> outcome, for every trial.
     """
-    paths = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")]))
-    with tempfile.TemporaryDirectory(prefix="segkit-try-") as folder:
-        request, reply = Path(folder) / "request.json", Path(folder) / "reply.json"
-        request.write_text(json.dumps({"program": program.to_json(), "path": str(path.resolve())}), encoding="utf-8")
+    found: dict[str, Outcome] = {}
+    faulty: list[str] = []
+
+    def note(trial: Trial, outcome: Outcome) -> None:
+        found[trial.check] = outcome
+        told(trial.check, outcome)
+
+    end = time.monotonic() + total_seconds
+    while left := [trial for trial in trials if trial.check not in found]:
+        stuck = next((trial for trial in left if set(trial.own) & set(faulty)), None)
+        if time.monotonic() > end:
+            late = Outcome("untested", f"the checks took more than {total_seconds / 60:.0f} minutes together")
+            for trial in left:
+                note(trial, late)
+        elif stuck is not None:
+            note(stuck, Outcome("untested", f"{', '.join(stuck.own)} could not be tried to the end, see above"))
+        else:
+            faulty += _run_until_it_ends(left, definitions, faulty, folder, note, seconds, end)
+    return found
+
+
+def _run_until_it_ends(
+    trials: Sequence[Trial], definitions: dict[str, dict[str, Any]], faulty: Sequence[str], folder: Path,
+    note: Callable[[Trial, Outcome], None], seconds: float, end: float,
+) -> list[str]:  # fmt: skip
+    """Run trials in one process and note their outcomes; returns the definitions that ended it."""
+    with tempfile.TemporaryDirectory(prefix="segkit-try-") as place:
+        request, replies = Path(place) / "request.json", Path(place) / "replies.jsonl"
+        asked = {"trials": [asdict(trial) for trial in trials], "definitions": definitions, "faulty": list(faulty)}
+        request.write_text(json.dumps(asked), encoding="utf-8")
+        replies.touch()
+        process = _start(request, replies, folder)
         try:
-            code = subprocess.run(
-                [sys.executable, "-m", "segkit.trying", str(request), str(reply)], timeout=seconds, env=os.environ | {"PYTHONPATH": paths},
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            ).returncode  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return "class", (
-                f"{program.name}() in {program.where} was not built within {seconds:.0f} s. The grader does not wait longer either: the "
-                "constructor must only make the layers. Look there for an endless loop, training, or a download."
-            )
+            for trial, wait in zip(trials, [START_SECONDS, *([0.0] * len(trials))], strict=False):
+                outcome = _next_reply(process, replies, trial, min(time.monotonic() + seconds + wait, end))
+                if isinstance(outcome, str):
+                    note(trial, Outcome("failed", _gone(trial, outcome, process.returncode, seconds)))
+                    return list(trial.own)
+                note(trial, outcome)
+        finally:
+            process.kill()
+            process.wait()
+    return []
+
+
+def _start(request: Path, replies: Path, folder: Path) -> subprocess.Popen:
+    kit = str(Path(__file__).resolve().parents[1])
+    paths = os.pathsep.join(filter(None, [kit, os.environ.get("PYTHONPATH")]))
+    # no GPU, as in the grader's checks; UTF-8 whatever the console's code page is
+    environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "segkit.trying", str(request), str(replies)], cwd=folder, env=environment,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def _next_reply(process: subprocess.Popen, replies: Path, trial: Trial, until: float) -> Outcome | str:
+    """Wait for the outcome of a trial; ``"ended"`` or ``"late"`` where none comes."""
+    while True:
+        ended = process.poll() is not None  # asked first: what it wrote before its end is read below
+        for check, outcome in _replies(replies):
+            if check == trial.check:
+                return outcome
+        if ended:
+            return "ended"
+        if time.monotonic() > until:
+            return "late"
+        time.sleep(GLANCE)
+
+
+def _replies(path: Path) -> Iterator[tuple[str, Outcome]]:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            fault, text = json.loads(reply.read_text(encoding="utf-8"))
-            return fault, text
-        except (OSError, ValueError):
-            return "class", (
-                f"building {program.name}() in {program.where} ended the whole program (exit code {code}). Look there for exit(), or for "
-                "layers so large that the memory was not enough."
-            )
+            content = json.loads(line)
+            yield content["check"], Outcome(content["state"], content["text"])
+        except (ValueError, KeyError, TypeError):
+            continue  # the line that is being written
 
 
-def attempt(program: Program, path: Path) -> tuple[str, str]:
-    """Do in this process what ``try_checkpoint`` does in another."""
-    from segkit.checkpoints import CheckpointError, load_checkpoint
+def _gone(trial: Trial, how: str, code: int | None, seconds: float) -> str:
+    names = " or ".join(trial.own)
+    if how == "late":
+        return (
+            f"no answer within {seconds:.0f} s, and the grader does not wait longer either: look in {names} for an endless loop, "
+            "training, or a download"
+        )
+    return f"{names} ended the whole program (exit code {code}): look there for exit(), or for more memory than there is"
 
+
+def _limit_memory() -> None:
+    """Hold this process to ``MEGABYTES``, where the system can do that."""
     try:
-        network = execute(program)[program.name]
-        load_checkpoint(_without_memory(network), path)
-    except CheckpointError as error:
-        return "checkpoint", str(error)
-    except Unrunnable as error:
-        return "class", f"{program.name} cannot be run: {error}"
-    except Exception as error:  # whatever the student's own code raises
-        return "class", f"{program.name}() in {program.where} raises {type(error).__name__}: {error}"
-    return "", ""
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (MEGABYTES * 2**20,) * 2)
+    except (ImportError, ValueError, OSError):  # Windows; macOS in part
+        pass
 
 
-def _without_memory(network: Callable[[], Any]) -> Any:
-    """Build a network on the meta device; where its initialisation needs real numbers, build it for real."""
-    import torch
+def _serve(request: Path, replies: Path) -> None:
+    """Run the trials of a request and write one line for each."""
+    kit = Path(__file__).resolve().parents[1]
+    hidden = {"", os.getcwd(), *([] if "-packages" in kit.name else [str(kit)])}  # the folder of the work, where more may lie
+    import segkit.checks  # noqa: F401 - while nothing can be in its way; what segkit imports later it finds by itself
 
-    try:
-        with torch.device("meta"):
-            return network()
-    except (RuntimeError, NotImplementedError, ValueError, TypeError):
-        return network()
+    sys.path[:] = [os.getcwd(), *(path for path in sys.path if path not in hidden)]
+
+    _limit_memory()
+    asked = json.loads(request.read_text(encoding="utf-8"))
+    bench = Bench(asked["definitions"], asked["faulty"])
+    with open(replies, "a", encoding="utf-8") as file:
+        for content in asked["trials"]:
+            trial = Trial(content["check"], content["call"], tuple(content["own"]), content["values"])
+            outcome = run_trial(trial, bench)
+            file.write(json.dumps({"check": trial.check, "state": outcome.state, "text": outcome.text}) + "\n")
+            file.flush()
 
 
 if __name__ == "__main__":
-    asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    found = attempt(Program.from_json(asked["program"]), Path(asked["path"]))
-    Path(sys.argv[2]).write_text(json.dumps(found), encoding="utf-8")
+    _serve(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -134,6 +134,7 @@ class Workbook:
         self.cells = dict(cells)
         self.errors = list(errors or [])
         self.notes = [note for document in documents for note in document.notes]
+        self.copies: list[Document] = []  # of a notebook that counts; not searched
         self.documents = self._in_order(self._without_copies(documents, originals))
 
     def _without_copies(self, documents: list[Document], originals: tuple[str, ...]) -> list[Document]:
@@ -147,6 +148,7 @@ class Workbook:
             # original name first, then the least nested, then the newest
             copies.sort(key=lambda d: (PurePosixPath(d.name).name not in originals, d.name.count("/"), -d.modified))
             kept.append(copies[0])
+            self.copies += copies[1:]
             for other in copies[1:]:
                 self.notes.append(f"{other.name} has the same cells as {copies[0].name}: {copies[0].name} was read")
         return kept

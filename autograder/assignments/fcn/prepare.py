@@ -27,11 +27,7 @@ LEGEND = [{"name": name, "color": list(colour)} for name, colour in zip(CLASSES,
 def assignment_file(rubric: Rubric) -> dict:
     """Content of the students' ``assignment.json``."""
     padding = rubric.settings["padding"]
-    return {
-        "assignment": rubric.assignment, "padding": padding, "crops": crop_offsets(padding),
-        "solution_cells": rubric.defines, "notebooks": list(rubric.notebooks), "checkpoints": list(rubric.checkpoints),
-        "checks": {name: check.points for name, check in rubric.checks.items()},
-    }  # fmt: skip
+    return rubric.facts | {"padding": padding, "crops": crop_offsets(padding)}
 
 
 def write_weights(path: Path, seeds: Seeds, rubric: Rubric) -> dict[str, tuple[int, list[int]]]:
