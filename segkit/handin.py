@@ -1,13 +1,11 @@
 """Looks at a student's work as the grader will read it, and says in plain words what each check will find."""
 
 import ast
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segkit.assignment import find
 from segkit.notebooks import Definition, Document, Workbook, open_folder, own_files
-from segkit.trying import Outcome, Trial, definition_json
+from segkit.trying import Outcome, Trial
 
 __all__ = ["Item", "Work", "inspect_work", "own_files"]
 
@@ -67,7 +65,7 @@ class Work:
         found = []
         for check, call in facts.get("visible", {}).items():
             needs = self.needs.get(check, ())
-            files = [str(checkpoints[n.removeprefix("checkpoint ")]) for n in needs if n.removeprefix("checkpoint ") in checkpoints]
+            files = [str(path) for name, path in checkpoints.items() if f"checkpoint {name}" in needs]
             own = tuple(self.workbook.cells[need] for need in needs if need in self.workbook.cells)
             values = {"limits": facts.get("limits", {}).get(check, {})} | ({"checkpoint": files[0]} if files else {})
             if not self.lacking(check):
@@ -75,18 +73,13 @@ class Work:
         return found
 
     def definitions(self) -> dict[str, dict]:
-        """Every finished solution, as ``segkit.trying`` wants it."""
+        """The programs of every finished solution, by name, as plain data for another process."""
         found = {}
         for grade_id, name in self.workbook.cells.items():
             definition = self.workbook.find(name, grade_id) if self.items[grade_id].state == "ready" else None
             if definition is not None:
-                found[name] = definition_json(definition, self.workbook.program(definition))
+                found[name] = self.workbook.program(definition).to_json()
         return found
-
-
-def assignment_facts(folder: Path) -> dict:
-    """The content of ``assignment.json`` of a folder."""
-    return json.loads(find(folder).read_text(encoding="utf-8"))
 
 
 def inspect_work(folder: Path, facts: dict) -> Work:

@@ -15,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from segkit import __version__
+from segkit import __version__, assignment
 from segkit.atomic import disk_is_full, replacing
-from segkit.handin import Item, Work, assignment_facts, inspect_work, own_files
+from segkit.handin import Item, Work, inspect_work, own_files
 from segkit.trying import Outcome, run_trials
 
 __all__ = ["WARN_BYTES", "Submission", "SubmitError", "build_submission"]
@@ -97,8 +97,8 @@ def build_submission(
     files = own_files(folder)
     if not files:
         raise SubmitError(f"{folder}: expected your notebooks here, found none. Name their folder: --folder FOLDER")
-    facts = assignment_facts(folder)
-    with _workshop(out) as workshop:
+    facts = assignment.facts(folder)
+    with _workshop(out.resolve()) as workshop:
         stage = workshop / "stage"
         unreadable = _copy(folder, files, stage)
         models = _add_checkpoints(folder, stage, facts, code_only, where, say)
@@ -162,7 +162,7 @@ def _copy(folder: Path, files: list[Path], stage: Path) -> list[str]:
 def _run_checks(work: Work, checkpoints: dict[str, Path], facts: dict, folder: Path, bar: Callable[..., Any]) -> dict[str, Outcome]:
     """Run the visible checks; Ctrl-C leaves out those that are not done."""
     trials, found = work.trials(checkpoints, facts), {}
-    with bar(total=len(trials), desc="running the checks") as shown:
+    with bar(total=len(trials), desc="running the checks", unit=" checks") as shown:
 
         def told(check: str, outcome: Outcome) -> None:
             found[check] = outcome

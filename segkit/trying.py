@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segkit.notebooks import Definition, Program, Unrunnable, execute
+from segkit.notebooks import Program, Unrunnable, value_of
 from segkit.notebooks.reading import shown
 
-__all__ = ["SECONDS", "Outcome", "Trial", "definition_json", "run_trial", "run_trials"]
+__all__ = ["SECONDS", "Outcome", "Trial", "run_trial", "run_trials"]
 
 SECONDS = 120.0
 """How long one check may take; the first one is given the import of torch on a slow disk on top."""
@@ -68,21 +68,17 @@ class Trial:
         return [n for n in needed if n not in self.values], [n for n in optional if n not in self.values]
 
 
-def definition_json(definition: Definition, program: Program) -> dict[str, Any]:
-    """A definition as plain data, for another process."""
-    return {"name": definition.name, "owner": definition.owner, "program": program.to_json()}
-
-
 class Bench:
     """The definitions, run when they are first asked for, and what is known to be wrong with them.
 
     Args:
-        definitions: Name -> ``definition_json``.
+        definitions: Name -> its program, as ``Program.to_json`` gives it.
         faulty: Names whose own check failed already, or whose code ended a process.
     """
 
     def __init__(self, definitions: dict[str, dict[str, Any]], faulty: Sequence[str] = ()) -> None:
         self.definitions, self.faulty = definitions, set(faulty)
+        self.told: dict[str, str] = {}  # what came -> the check that told it first
         self._values: dict[str, Any] = {}
 
     def value(self, name: str) -> Any:
@@ -92,50 +88,56 @@ class Bench:
             Unrunnable: Its code fails.
         """
         if name not in self._values:
-            found = self.definitions[name]
-            program = Program.from_json(found["program"])
-            space = execute(program)
-            self._values[name] = getattr(space[program.name], name) if found["owner"] else space[name]
+            self._values[name] = value_of(Program.from_json(self.definitions[name]), name)
         return self._values[name]
 
 
 def run_trial(trial: Trial, bench: Bench) -> Outcome:
     """Run one visible check in this process."""
+    needed, optional = trial.names
+    others = [name for name in needed if name not in trial.own]
+    missing = [name for name in others if name not in bench.definitions]
+    if missing:
+        return Outcome("untested", f"it needs {' and '.join(missing)}, which is not there yet")
+    outcome = _run(trial, bench, needed, [name for name in optional if name in bench.definitions and name not in bench.faulty])
+    doubtful = [name for name in others if name in bench.faulty]
+    if outcome.state == "failed" and doubtful:  # whose fault it is, nobody can say
+        return Outcome("untested", f"{' and '.join(doubtful)} failed first, and with it: {outcome.text}")
+    if outcome.state == "failed":
+        bench.faulty.update(trial.own)
+    return outcome
+
+
+def _run(trial: Trial, bench: Bench, needed: Sequence[str], optional: Sequence[str]) -> Outcome:
     from segkit import checks
     from segkit.checks.report import NotTested
 
-    needed, optional = trial.names
-    for name in needed:
-        if name not in trial.own and (name not in bench.definitions or name in bench.faulty):
-            why = "whose check failed" if name in bench.definitions else "which is not finished"
-            return Outcome("untested", f"it needs {name}, {why}")
-    space: dict[str, Any] = dict(trial.values)
+    space: dict[str, Any] = dict.fromkeys(trial.names[1]) | trial.values
     try:
-        for name in needed:
+        for name in (*needed, *optional):
             space[name] = bench.value(name)
-        for name in optional:
-            space[name] = bench.value(name) if name in bench.definitions and name not in bench.faulty else None
         function = ast.parse(trial.call, mode="eval").body.func.id
         report = eval(trial.call, {function: getattr(checks, function)}, space)  # the release's own words, no student's
     except NotTested as error:
         return Outcome("untested", one_line(str(error)))
     except Unrunnable as error:
-        bench.faulty.update(trial.own)
         return Outcome("failed", f"it cannot be run: {one_line(str(error))}")
     except (Exception, SystemExit) as error:  # a check that breaks on what a student wrote: poor, but no reason to end
-        bench.faulty.update(trial.own)
         return Outcome("failed", one_line(f"{type(error).__name__}: {error}"))
-    if report:
-        good = [line for line in report.lines if line.startswith("[ok]")]
-        return Outcome("passed", one_line(good[-1][4:]) if "checkpoint" in trial.values and good else "")
-    bench.faulty.update(trial.own)
-    return Outcome("failed", _first_fault(report))
+    if not report:
+        return Outcome("failed", _first_fault(report, trial.check, bench.told))
+    good = [line for line in report.lines if line.startswith("[ok]")]
+    return Outcome("passed", one_line(good[-1][4:]) if "checkpoint" in trial.values and good else "")
 
 
-def _first_fault(report: Any) -> str:
-    """The first fault of a report; the lines below it often follow from it."""
+def _first_fault(report: Any, check: str, told: dict[str, str]) -> str:
+    """The first fault of a report, the lines below it often follow from it; a name for one that was told before."""
     lines = [line for line in report.lines if line.startswith("[!!]")]
-    return one_line(lines[0][4:]) if lines else "the check found nothing that it could test"
+    if not lines:
+        return "the check found nothing that it could test"
+    text = one_line(lines[0][4:])
+    first = told.setdefault(text.partition(", got ")[2], check)
+    return text if first == check else f"the same fault as {first}"
 
 
 def one_line(text: str) -> str:
@@ -153,7 +155,7 @@ def run_trials(
 
     Args:
         trials: In the order in which they run.
-        definitions: Name -> ``definition_json``.
+        definitions: Name -> its program, as ``Program.to_json`` gives it.
         folder: Where the process stands: a copy of the hand-in.
         told: Receives the id and outcome of each check when it is done.
         seconds: When a check is given up.

@@ -67,7 +67,8 @@ def _loaded(report: Report, network_class: Callable[..., nn.Module], checkpoint:
     try:
         return load_checkpoint(model, checkpoint).eval()
     except CheckpointError as error:
-        report.fault("checkpoint", "weights that fit the class", str(error))
+        text = str(error).replace(str(checkpoint), f"checkpoints/{checkpoint.name}")
+        report.fault("checkpoint", "weights that fit the class", text)
     return None
 
 
@@ -115,7 +116,8 @@ def _judge(report: Report, mean: float, count: int, split: str, limits: Mapping[
     numbers = limits.get(split, {})
     zero, full = numbers.get("zero", untrained), numbers.get("full", untrained)
     if not mean >= untrained:
-        report.fault("mean IoU", f"at least {zero:.2f}", measured, "like an untrained network: is this the file that training saved?")
+        least = untrained if drawn else zero
+        report.fault("mean IoU", f"at least {least:.2f}", measured, "like an untrained network: is this the file that training saved?")
     elif drawn:
         raise NotTested(f"mean IoU {measured}; it counts on photographs, which are not here (`python -m segkit data fetch`)")
     elif mean < zero:
