@@ -150,6 +150,10 @@ def _answer(documents: list[Document], answer: str) -> Item:
     written = [(name, text) for name, text in texts if text.strip() not in STUB_ANSWERS]
     if not written:
         return Item(ANSWER + answer, "unfinished", f"{answer} is not answered: {texts[-1][0]}")
+    names = list(dict.fromkeys(name for name, _ in written))
+    if len(names) > 1 and len({text.strip() for _, text in written}) > 1:
+        both = " and ".join(names)
+        return Item(ANSWER + answer, "fault", f"{answer} is answered in two notebooks, {both}: keep the one that you mean in this folder")
     return Item(ANSWER + answer, "ready", f"{answer} in {written[-1][0]} ({len(written[-1][1].split())} words)")
 
 
