@@ -22,6 +22,7 @@ STUDENT_PARTS = (
     "cli/common.py",
     "cli/data.py",
     "cli/evaluate.py",
+    "cli/guard.py",
     "cli/pretrain.py",
     "cli/submit.py",
     "cli/train.py",

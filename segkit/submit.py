@@ -4,6 +4,7 @@ import calendar
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -15,7 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from segkit import __version__, assignment
+from segkit import __version__
+from segkit.assignment import facts as assignment_facts
 from segkit.atomic import disk_is_full, replacing
 from segkit.handin import Item, Work, inspect_work, own_files
 from segkit.trying import Outcome, run_trials
@@ -25,6 +27,8 @@ __all__ = ["WARN_BYTES", "Submission", "SubmitError", "build_submission"]
 WARN_BYTES = 100 * 10**6  # what learning platforms commonly take
 CHECKPOINTS = ("fcn32s", "fcn8s")
 ENDINGS = (".safetensors", ".pth", ".pt")
+
+NO_TEXT = re.compile(r"[\ud800-\udfff]")  # in a file's name: bytes that are no UTF-8, which no zip can hold
 
 
 class _Silent:
@@ -97,7 +101,7 @@ def build_submission(
     files = own_files(folder)
     if not files:
         raise SubmitError(f"{folder}: expected your notebooks here, found none. Name their folder: --folder FOLDER")
-    facts = assignment.facts(folder)
+    facts = assignment_facts(folder)
     with _workshop(out.resolve()) as workshop:
         stage = workshop / "stage"
         unreadable = _copy(folder, files, stage)
@@ -115,7 +119,7 @@ def build_submission(
     built.faults = [*work.faults, *(item.text for item in work.items.values() if item.state == "fault"), *failed]
     built.notes = [*work.notes, *_copied_models(folder, facts)]
     with replacing(built.receipt) as partial:
-        partial.write_text(receipt_text(built), encoding="utf-8")
+        partial.write_text(receipt_text(built), encoding="utf-8", errors="backslashreplace")
     return built
 
 
@@ -171,7 +175,10 @@ def _run_checks(work: Work, checkpoints: dict[str, Path], facts: dict, folder: P
         try:
             run_trials(trials, work.definitions(), folder, told)
         except KeyboardInterrupt:
-            return {trial.check: Outcome("untested", "stopped by Ctrl-C") for trial in trials} | found
+            found = {trial.check: Outcome("untested", "stopped by Ctrl-C") for trial in trials} | found
+        except OSError as error:
+            why = f"the checks could not be started ({error.strerror or error})"
+            found = {trial.check: Outcome("untested", why) for trial in trials} | found
     return found
 
 
@@ -255,7 +262,7 @@ def _write_zip(out: Path, stage: Path) -> dict[str, str]:
     with replacing(out) as partial:
         with zipfile.ZipFile(partial, "w") as bundle:
             for path in sorted(p for p in stage.rglob("*") if p.is_file()):
-                name = path.relative_to(stage).as_posix()
+                name = NO_TEXT.sub("_", path.relative_to(stage).as_posix())
                 # the times of the files: of two copies of a notebook the grader takes the newer one
                 info = zipfile.ZipInfo(name, max(time.gmtime(path.stat().st_mtime)[:6], (1980, 1, 1, 0, 0, 0)))
                 info.external_attr = 0o644 << 16

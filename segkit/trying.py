@@ -22,11 +22,12 @@ from segkit.notebooks.reading import shown
 __all__ = ["SECONDS", "Outcome", "Trial", "run_trial", "run_trials"]
 
 SECONDS = 120.0
-"""How long one check may take; the first one is given the import of torch on a slow disk on top."""
-START_SECONDS = 120.0
+"""How long one check may take."""
+START_SECONDS = 180.0  # for the import of torch from a slow disk
 TOTAL_SECONDS = 900.0
 MEGABYTES = 6000  # of private memory, where the system can hold a process to it; the largest check takes under 3000
 GLANCE = 0.05
+BEGUN = "begun"  # in the place of a check's id: all is imported, and what fails from here on is the student's
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,13 @@ def run_trial(trial: Trial, bench: Bench) -> Outcome:
 
 
 def _run(trial: Trial, bench: Bench, needed: Sequence[str], optional: Sequence[str]) -> Outcome:
-    from segkit import checks
     from segkit.checks.report import NotTested
 
     space: dict[str, Any] = dict.fromkeys(trial.names[1]) | trial.values
     try:
         for name in (*needed, *optional):
             space[name] = bench.value(name)
-        function = ast.parse(trial.call, mode="eval").body.func.id
-        report = eval(trial.call, {function: getattr(checks, function)}, space)  # the release's own words, no student's
+        report = eval(trial.call, _function(trial), space)  # the release's own words, no student's
     except NotTested as error:
         return Outcome("untested", one_line(str(error)))
     except Unrunnable as error:
@@ -128,6 +127,14 @@ def _run(trial: Trial, bench: Bench, needed: Sequence[str], optional: Sequence[s
         return Outcome("failed", _first_fault(report, trial.check, bench.told))
     good = [line for line in report.lines if line.startswith("[ok]")]
     return Outcome("passed", one_line(good[-1][4:]) if "checkpoint" in trial.values and good else "")
+
+
+def _function(trial: Trial) -> dict[str, Any]:
+    """The function of ``segkit.checks`` that a trial calls, by its name."""
+    from segkit import checks
+
+    name = ast.parse(trial.call, mode="eval").body.func.id
+    return {name: getattr(checks, name)}
 
 
 def _first_fault(report: Any, check: str, told: dict[str, str]) -> str:
@@ -195,10 +202,15 @@ def _run_until_it_ends(
         asked = {"trials": [asdict(trial) for trial in trials], "definitions": definitions, "faulty": list(faulty)}
         request.write_text(json.dumps(asked), encoding="utf-8")
         replies.touch()
-        process = _start(request, replies, folder)
+        said = Path(place) / "stderr.txt"
+        process = _start(request, replies, said, folder)
         try:
-            for trial, wait in zip(trials, [START_SECONDS, *([0.0] * len(trials))], strict=False):
-                outcome = _next_reply(process, replies, trial, min(time.monotonic() + seconds + wait, end))
+            if isinstance(_next_reply(process, replies, BEGUN, min(time.monotonic() + START_SECONDS, end)), str):
+                for trial in trials:
+                    note(trial, Outcome("untested", f"the checks do not run on this machine: {_last_line(said)}"))
+                return []
+            for trial in trials:
+                outcome = _next_reply(process, replies, trial.check, min(time.monotonic() + seconds, end))
                 if isinstance(outcome, str):
                     note(trial, Outcome("failed", _gone(trial, outcome, process.returncode, seconds)))
                     return list(trial.own)
@@ -209,23 +221,23 @@ def _run_until_it_ends(
     return []
 
 
-def _start(request: Path, replies: Path, folder: Path) -> subprocess.Popen:
+def _start(request: Path, replies: Path, said: Path, folder: Path) -> subprocess.Popen:
     kit = str(Path(__file__).resolve().parents[1])
     paths = os.pathsep.join(filter(None, [kit, os.environ.get("PYTHONPATH")]))
     # no GPU, as in the grader's checks; UTF-8 whatever the console's code page is
     environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "segkit.trying", str(request), str(replies)], cwd=folder, env=environment,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "segkit.trying", str(request), str(replies)]
+    with open(said, "wb") as file:
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": file}
+        return subprocess.Popen(command, cwd=folder, env=environment, **quiet)
 
 
-def _next_reply(process: subprocess.Popen, replies: Path, trial: Trial, until: float) -> Outcome | str:
-    """Wait for the outcome of a trial; ``"ended"`` or ``"late"`` where none comes."""
+def _next_reply(process: subprocess.Popen, replies: Path, wanted: str, until: float) -> Outcome | str:
+    """Wait for the outcome of a check; ``"ended"`` or ``"late"`` where none comes."""
     while True:
         ended = process.poll() is not None  # asked first: what it wrote before its end is read below
         for check, outcome in _replies(replies):
-            if check == trial.check:
+            if check == wanted:
                 return outcome
         if ended:
             return "ended"
@@ -241,6 +253,12 @@ def _replies(path: Path) -> Iterator[tuple[str, Outcome]]:
             yield content["check"], Outcome(content["state"], content["text"])
         except (ValueError, KeyError, TypeError):
             continue  # the line that is being written
+
+
+def _last_line(said: Path) -> str:
+    """What a process that never began said last."""
+    lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return one_line(lines[-1]) if lines else f"Python was not ready within {START_SECONDS:.0f} s"
 
 
 def _gone(trial: Trial, how: str, code: int | None, seconds: float) -> str:
@@ -265,21 +283,25 @@ def _limit_memory() -> None:
 
 def _serve(request: Path, replies: Path) -> None:
     """Run the trials of a request and write one line for each."""
-    kit = Path(__file__).resolve().parents[1]
-    hidden = {"", os.getcwd(), *([] if "-packages" in kit.name else [str(kit)])}  # the folder of the work, where more may lie
-    import segkit.checks  # noqa: F401 - while nothing can be in its way; what segkit imports later it finds by itself
-
-    sys.path[:] = [os.getcwd(), *(path for path in sys.path if path not in hidden)]
-
-    _limit_memory()
+    here, kit = os.getcwd(), Path(__file__).resolve().parents[1]
+    sys.path[:] = [path for path in sys.path if path not in ("", here)]
     asked = json.loads(request.read_text(encoding="utf-8"))
+    trials = [Trial(content["check"], content["call"], tuple(content["own"]), content["values"]) for content in asked["trials"]]
+    for trial in trials:
+        _function(trial)  # imports torch and what else it needs, while nothing of the student's can be in the way
+    # the kit's folder is that of the work, where more may lie than was handed in; segkit itself is found all the same
+    sys.path[:] = [here, *(path for path in sys.path if path != str(kit) or "-packages" in kit.name)]
+    _limit_memory()
     bench = Bench(asked["definitions"], asked["faulty"])
     with open(replies, "a", encoding="utf-8") as file:
-        for content in asked["trials"]:
-            trial = Trial(content["check"], content["call"], tuple(content["own"]), content["values"])
-            outcome = run_trial(trial, bench)
-            file.write(json.dumps({"check": trial.check, "state": outcome.state, "text": outcome.text}) + "\n")
+
+        def reply(check: str, outcome: Outcome) -> None:
+            file.write(json.dumps({"check": check, "state": outcome.state, "text": outcome.text}) + "\n")
             file.flush()
+
+        reply(BEGUN, Outcome("begun"))
+        for trial in trials:
+            reply(trial.check, run_trial(trial, bench))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from safetensors.torch import load_file, save_file
 
 from segkit import submit as module
-from segkit import trying
 from segkit.cli.submit import submit
 from segkit.history import EpochRecord, History
 from segkit.trying import Bench, run_trial, run_trials
@@ -246,7 +245,6 @@ def with_constructor(work, line):
 ])  # fmt: skip
 @pytest.mark.slow
 def test_a_class_that_loops_or_leaves_the_program_does_not_stop_the_hand_in(work, monkeypatch, line, seconds, words):
-    monkeypatch.setattr(trying, "START_SECONDS", 8)
     monkeypatch.setattr(module, "run_trials", lambda *args: run_trials(*args, seconds=seconds))
     with_constructor(work, line)
     out, text = run(work, code=1 if words else 0)
