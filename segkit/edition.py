@@ -37,6 +37,7 @@ STUDENT_PARTS = (
     "models.py",
     "notebooks/",
     "painting.py",
+    "pictures.py",
     "plots/",
     "precision.py",
     "progress.py",
