@@ -98,7 +98,7 @@ def inspect_work(folder: Path, facts: dict) -> Work:
     work = Work(workbook, items, list(workbook.errors), list(workbook.notes), dict(facts.get("checks", {})), dict(needs))
     work.faults += workbook.syntax_errors()
     work.faults += [text for grade_id, name in cells.items() if (text := _rivals(workbook, name, grade_id))]
-    work.faults += _missing_notebooks(facts, documents, items)
+    work.faults += _missing_notebooks(facts, [*documents, *workbook.copies], items)
     return work
 
 

@@ -31,9 +31,14 @@ def guarded() -> Iterator[None]:
     except Exception as error:
         if os.environ.get("SEGKIT_DEBUG", "") not in ("", "0"):
             raise
-        _tell(_text(error))
+        if not _reader_is_gone(error):
+            _tell(_text(error))
         _flush()
         sys.exit(1)
+
+
+def _reader_is_gone(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in GONE and error.filename is None
 
 
 def _flush() -> None:

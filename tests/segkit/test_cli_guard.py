@@ -32,7 +32,7 @@ def start(*arguments, stdout=subprocess.PIPE, **environment):
 
 
 # ------------------------------------------------------------------------------------------------------------- consoles
-# microsoft/vscode-python#14407, jupyter/nbgrader#1340: a Windows console of cp1252 meets a sign that it has not
+# tqdm/tqdm#1339, rsalmei/alive-progress#76: a Windows console of cp1252 meets a sign that it has not
 @pytest.mark.parametrize("page", ["cp1252", "cp437", "ascii"])
 def test_a_code_page_without_the_signs_of_a_name_or_a_bar_stops_nothing(work, tmp_path, page):
     (work / "1_data.ipynb").rename(work / "Übung → 1 \U0001f600.ipynb")
@@ -40,6 +40,14 @@ def test_a_code_page_without_the_signs_of_a_name_or_a_bar_stops_nothing(work, tm
     text, faults = process.communicate(timeout=120)
     assert process.returncode == 0 and not faults, faults
     assert "Everything is there" in text.decode(page) and (tmp_path / "out.zip").is_file()
+
+
+@pytest.mark.slow
+def test_the_bar_of_the_checks_goes_through_a_pipe_of_a_code_page(work, tmp_path):
+    process = start("submit", "--folder", work, "--out", tmp_path / "out.zip", PYTHONIOENCODING="cp1252", PYTHONUTF8="0")
+    text, faults = process.communicate(timeout=300)
+    assert process.returncode == 0 and not faults, faults
+    assert b"running the checks: 100%|##########| 2/2" in text and b"[ok]  scores             passed" in text
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names of bytes are a thing of POSIX")
@@ -50,6 +58,7 @@ def test_a_file_whose_name_is_no_utf8_is_handed_in_under_one_that_is(work):
     assert "_bung 1.ipynb" in zipfile.ZipFile(work.with_name("submission.zip")).namelist()
 
 
+# pallets/click#712, python/cpython#90650
 @pytest.mark.parametrize("arguments", [["--help"], ["submit", "--fast"]])
 def test_a_reader_of_the_pipe_who_has_gone_gets_no_traceback(work, tmp_path, arguments):
     more = ["--folder", work, "--out", tmp_path / "out.zip"] if "submit" in arguments else []
@@ -98,6 +107,7 @@ def test_nothing_is_written_into_the_folder_of_the_work(work, tmp_path):
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["submission-receipt.txt", "submission.zip"]
 
 
+# ucbds-infra/otter-grader#389
 def test_a_notebook_that_another_program_holds_is_named_and_the_rest_is_handed_in(work, monkeypatch):
     copy = module.shutil.copyfile
 
@@ -158,6 +168,13 @@ def said_of(error, monkeypatch, **environment):
 def test_a_fault_of_the_machine_is_one_message(monkeypatch, error, words):
     code, text, _ = said_of(error, monkeypatch)
     assert code == 1 and text.strip().startswith(words) and "Traceback" not in text
+
+
+# python/cpython#79935: what Windows says in the place of EPIPE
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.EINVAL])
+def test_a_reader_who_goes_while_something_is_written_is_told_nothing(monkeypatch, number):
+    code, text, _ = said_of(OSError(number, "Invalid argument"), monkeypatch)
+    assert code == 1 and text == ""
 
 
 def test_a_fault_of_segkits_own_is_one_line_and_its_traceback_is_kept(monkeypatch, tmp_path):

@@ -75,7 +75,7 @@ def test_an_orientation_that_there_is_not_turns_nothing(tmp_path, orientation):
     assert corners(pictures.open_photograph(tmp_path / "a.jpg")) == UPRIGHT[1]
 
 
-# python-pillow/Pillow#4007, #4346, #6584: EXIF parts that cameras filled with nonsense
+# python-pillow/Pillow#518, #8348, huggingface/datasets#7668: EXIF parts filled with nonsense
 @pytest.mark.parametrize("exif", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"\0" * 64])
 def test_a_damaged_exif_part_does_not_cost_the_photograph(tmp_path, exif):
     stored = photograph(tmp_path / "plain.jpg")
@@ -83,6 +83,18 @@ def test_a_damaged_exif_part_does_not_cost_the_photograph(tmp_path, exif):
     assert corners(pictures.open_photograph(tmp_path / "a.jpg")) == UPRIGHT[1] and pictures.photograph_size(tmp_path / "a.jpg") == (20, 32)
 
 
+# python-pillow/Pillow#7340, #7839, #4346: the part can be read, and not written again, which ImageOps.exif_transpose does
+def test_a_photograph_is_turned_although_its_exif_part_cannot_be_written_again(tmp_path, monkeypatch):
+    photograph(tmp_path / "a.jpg", 6)
+
+    def broken(self, offset=8):
+        raise TypeError("object of type 'IFDRational' has no len()")
+
+    monkeypatch.setattr(Image.Exif, "tobytes", broken)
+    assert corners(pictures.open_photograph(tmp_path / "a.jpg")) == UPRIGHT[6]
+
+
+# facebookresearch/detectron2#788
 def test_a_label_that_lies_on_its_side_is_refused_with_both_files(tmp_path):
     photograph(tmp_path / "base" / "cmp_b0001.jpg", 6)
     label(tmp_path / "base" / "cmp_b0001.png", (20, 32))
@@ -92,6 +104,7 @@ def test_a_label_that_lies_on_its_side_is_refused_with_both_files(tmp_path):
     assert survey(tmp_path, progress=False).pairs == {"base": 0}  # and so nothing of it is counted
 
 
+# pytorch/vision#552, PeterL1n/BackgroundMattingV2#51
 @pytest.mark.parametrize("ending", [".jpg", ".JPG", ".jpeg", ".JPEG", ".Jpg"])
 @pytest.mark.parametrize("other", [".png", ".PNG"])
 def test_endings_are_read_in_any_case(tmp_path, ending, other):
@@ -108,6 +121,14 @@ def test_a_picture_that_is_not_there_has_the_usual_name(tmp_path):
     assert label_path(tmp_path, "cmp_x0001") == tmp_path / "extended" / "cmp_x0001.png"
 
 
+# GaParmar/clean-fid#37
+def test_a_picture_is_counted_once_whatever_its_endings(tmp_path):
+    for name in ("a.jpg", "a.JPG", "a.jpeg"):
+        photograph(tmp_path / name)
+    assert pictures.names_in(tmp_path, pictures.PHOTOGRAPHS) == ["a"]
+
+
+# fastai/fastai#488, deeplearning4j/deeplearning4j#8080, apple/turicreate#644
 def test_what_systems_leave_beside_pictures_is_none(tmp_path):
     """macOS writes ._NAME beside every file on a stick; Windows keeps Thumbs.db."""
     for name in ("a", "b"):

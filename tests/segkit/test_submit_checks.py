@@ -103,6 +103,7 @@ def test_ctrl_c_ends_the_checks_and_not_the_hand_in(work, monkeypatch):
     assert work.with_name("submission-receipt.txt").is_file()
 
 
+# ucbds-infra/otter-grader#244: tests that pass in the notebook and not on what is handed in
 @pytest.mark.slow
 def test_the_checks_see_only_what_is_handed_in(work, monkeypatch):
     """A table that lies beside the notebooks is there for the student, and not for the grader."""
@@ -155,6 +156,7 @@ def test_take_and_grader_agree_on_copies_that_were_saved_within_two_seconds(work
     assert open_folder(work).notes == ["b data.ipynb has the same cells as a data.ipynb: a data.ipynb was read"]
 
 
+# ucbds-infra/otter-grader#722
 @pytest.mark.parametrize("name", [COPY, "Copy of 1_data.ipynb", "1_data_ada.ipynb"])
 def test_a_finished_copy_counts_before_the_untouched_original(work, capsys, name):
     (work / "1_data.ipynb").rename(work / name)
