@@ -166,6 +166,8 @@ def _copy(folder: Path, files: list[Path], stage: Path) -> list[str]:
 def _run_checks(work: Work, checkpoints: dict[str, Path], facts: dict, folder: Path, bar: Callable[..., Any]) -> dict[str, Outcome]:
     """Run the visible checks; Ctrl-C leaves out those that are not done."""
     trials, found = work.trials(checkpoints, facts), {}
+    if not trials:
+        return {}
     with bar(total=len(trials), desc="running the checks", unit=" checks") as shown:
 
         def told(check: str, outcome: Outcome) -> None:
