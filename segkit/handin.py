@@ -127,7 +127,7 @@ def _rivals(workbook: Workbook, name: str, grade_id: str) -> str:
     others = []
     for document in [*workbook.documents, *workbook.copies]:
         found = Workbook([document], workbook.cells).find(name, grade_id) if document.name.endswith(".ipynb") else None
-        if found is not None and document is not counts.document and not found.unfinished and not _same(found, counts):
+        if found is not None and document is not counts.document and _rival(found, counts, grade_id):
             others.append(found)
     if not others:
         return ""
@@ -139,8 +139,11 @@ def _rivals(workbook: Workbook, name: str, grade_id: str) -> str:
     )
 
 
-def _same(one: Definition, other: Definition) -> bool:
-    return ast.dump(one.statement) == ast.dump(other.statement)
+def _rival(found: Definition, counts: Definition, grade_id: str) -> bool:
+    """Whether a definition is another finished version of the one that counts, not a variable or a method that only has its name."""
+    solution = found.cell.grade_id == grade_id or isinstance(found.statement, (ast.FunctionDef, ast.ClassDef))
+    differs = ast.dump(found.statement) != ast.dump(counts.statement)
+    return solution and differs and found.owner == counts.owner and not found.unfinished
 
 
 def _answer(documents: list[Document], answer: str) -> Item:

@@ -90,10 +90,11 @@ def test_a_folder_that_cannot_be_written_to_says_where_to_write(work, monkeypatc
     assert f'python -m segkit submit --out "{Path.home() / "submission.zip"}"' in text
 
 
-@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write everywhere")
 def test_work_in_a_read_only_folder_can_be_handed_in_from_elsewhere(work, tmp_path):
     work.chmod(0o555)
     try:
+        if os.access(work, os.W_OK):
+            pytest.skip("this user may write everywhere")
         hand_in(work, out=tmp_path / "elsewhere" / "submission.zip")
         assert "nothing can be written here" in hand_in(work, code=1, out=work / "submission.zip")
     finally:

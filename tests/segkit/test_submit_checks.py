@@ -180,6 +180,12 @@ def test_a_solution_pasted_into_a_later_notebook_is_a_fault_if_it_differs(work):
                 hand_in(work, code=code)) == bool(code)  # fmt: skip
 
 
+@pytest.mark.parametrize("source", ["scores = [0.1, 0.2]", "class Net:\n    def scores(self, hist):\n        return 1", STUB])
+def test_what_only_has_the_name_of_a_solution_is_no_second_version_of_it(work, source):
+    write(work, "5_questions.ipynb", cell(source, "other"), cell("Because of A and B.", "question_1", markdown=True))
+    assert "in two notebooks" not in hand_in(work)
+
+
 def test_a_question_answered_in_two_copies_is_a_fault(work):
     write(work, "5_questions (1).ipynb", cell("Because of C.", "question_1", markdown=True))
     assert "question_1 is answered in two notebooks, 5_questions (1).ipynb and 5_questions.ipynb" in hand_in(work, code=1)
