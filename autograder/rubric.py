@@ -33,6 +33,8 @@ class CheckRubric:
         points: Points at full marks.
         parts: Name of each part -> its points; they add up to ``points``.
         manual: Whether a person grades it.
+        needs: What a hand-in must hold for it: grade ids of solution cells, ``checkpoint NAME``, ``answer GRADE_ID``.
+        visible: The call of ``segkit.checks`` that tells students before they hand in, as the notebook writes it; empty for none.
         settings: Everything else the rubric says of it (thresholds, sizes).
     """
 
@@ -41,6 +43,8 @@ class CheckRubric:
     points: float
     parts: Mapping[str, float]
     manual: bool = False
+    needs: tuple[str, ...] = ()
+    visible: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -79,6 +83,26 @@ class Rubric:
         """Grade id -> name, as ``segkit.notebooks.Workbook`` wants it."""
         return {cell.grade_id: cell.defines for cell in self.cells}
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the students' ``assignment.json`` says of every assignment; ``segkit submit`` works by it. Nothing of it is hidden."""
+        limits = {check.id: _numbers(check.settings) for check in self.checks.values()}
+        return {
+            "assignment": self.assignment,
+            "solution_cells": self.defines,
+            "notebooks": list(self.notebooks),
+            "checkpoints": list(self.checkpoints),
+            "checks": {check.id: check.points for check in self.checks.values()},
+            "needs": {check.id: list(check.needs) for check in self.checks.values()},
+            "visible": {check.id: check.visible for check in self.checks.values() if check.visible},
+            "limits": {name: numbers for name, numbers in limits.items() if numbers},
+        }
+
+
+def _numbers(settings: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The thresholds of a gate, by split."""
+    return {name: dict(value) for name, value in settings.items() if isinstance(value, Mapping) and set(value) == {"full", "zero"}}
+
 
 def round_down(points: float) -> float:
     """Round down to half points; a hair below a half through float error counts as the half."""
@@ -86,7 +110,7 @@ def round_down(points: float) -> float:
 
 
 def _check(identifier: str, content: Mapping[str, Any], where: Path) -> CheckRubric:
-    known = {"title", "points", "parts", "manual"}
+    known = {"title", "points", "parts", "manual", "needs", "visible"}
     try:
         points = float(content["points"])
         parts = {str(name): float(value) for name, value in content.get("parts", {"all": points}).items()}
@@ -99,7 +123,21 @@ def _check(identifier: str, content: Mapping[str, Any], where: Path) -> CheckRub
             "Make them add up."
         )
     settings = {name: value for name, value in content.items() if name not in known}
-    return CheckRubric(identifier, title, points, parts, bool(content.get("manual", False)), settings)
+    manual = bool(content.get("manual", False))
+    needs = tuple(content.get("needs", [f"answer {identifier.replace('.', '-')}"] if manual else []))
+    return CheckRubric(identifier, title, points, parts, manual, needs, str(content.get("visible", "")), settings)
+
+
+def _demand_known_needs(rubric: Rubric, where: Path) -> None:
+    """A need that nothing can meet would be told to every student as missing."""
+    known = {*rubric.defines, *(f"checkpoint {name}" for name in rubric.checkpoints)}
+    for check in rubric.checks.values():
+        unknown = [need for need in check.needs if need not in known and not need.startswith("answer ")]
+        if unknown:
+            raise RubricError(
+                f"{where}: check {check.id!r} needs {', '.join(map(repr, unknown))}. Expected grade ids of solution cells, "
+                f"`checkpoint NAME` or `answer GRADE_ID`; there is: {', '.join(sorted(known))}."
+            )
 
 
 def read_rubric(path: Path) -> Rubric:
@@ -120,10 +158,12 @@ def read_rubric(path: Path) -> Rubric:
             SolutionCell(grade_id, str(cell["defines"]), str(cell["notebook"]))
             for grade_id, cell in content.pop("solution_cells").items()
         )
-        return Rubric(
+        rubric = Rubric(
             assignment=str(content.pop("assignment")), title=str(content.pop("title")), checks=checks, cells=cells,
             notebooks=tuple(content.pop("notebooks")), checkpoints=tuple(content.pop("checkpoints", ())),
             causes=content.pop("causes", {}), aliases=content.pop("aliases", {}), settings=content,
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise RubricError(f"{path} lacks or misuses the entry {error}. Compare with another assignment's rubric.") from error
+    _demand_known_needs(rubric, path)
+    return rubric

@@ -7,10 +7,11 @@ and plots read it, so that a course with another padding needs no other text.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from segkit.upsampling import crop_offsets
 
-__all__ = ["Assignment", "AssignmentError", "find", "load"]
+__all__ = ["Assignment", "AssignmentError", "facts", "find", "load"]
 
 FILE_NAME = "assignment.json"
 
@@ -61,6 +62,26 @@ def find(folder: str | Path = ".") -> Path:
     )
 
 
+def facts(folder: str | Path = ".") -> dict[str, Any]:
+    """Return the whole content of ``assignment.json``.
+
+    Args:
+        folder: Where to look first; then beside the package.
+
+    Raises:
+        AssignmentError: If the file is missing, or no JSON object.
+    """
+    path = find(folder)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        if isinstance(content, dict):
+            return content
+        why = f"expected an object, got a {type(content).__name__}"
+    except (ValueError, OSError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}"
+    raise AssignmentError(f"{path} cannot be read ({why}). Take the file from fcn.zip again.")
+
+
 def load(folder: str | Path = ".") -> Assignment:
     """Read ``assignment.json``.
 
@@ -70,13 +91,12 @@ def load(folder: str | Path = ".") -> Assignment:
     Raises:
         AssignmentError: If the file is missing, is no JSON, or lacks a number.
     """
-    path = find(folder)
+    content = facts(folder)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         crops = {name: int(content["crops"][name]) for name in crop_offsets()}
         return Assignment(str(content["assignment"]), int(content["padding"]), crops)
     except (ValueError, KeyError, TypeError) as error:
         raise AssignmentError(
-            f"{path} cannot be read ({type(error).__name__}: {error}). Expected the keys assignment, padding and crops; "
+            f"{find(folder)} cannot be read ({type(error).__name__}: {error}). Expected the keys assignment, padding and crops; "
             "take the file from fcn.zip again."
         ) from error

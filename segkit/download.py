@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from segkit.facades import data_folder, split_names
+from segkit.pictures import BROKEN, open_photograph
 
 __all__ = [
     "ARCHIVES",
@@ -288,16 +289,16 @@ def check_part(root: Path, part: str, *, progress: bool = True) -> list[str]:
 def _pair_faults(image: Path, label: Path) -> Iterator[str]:
     where = f"{label.parent.name}/{label.name}"
     try:
-        with Image.open(image) as picture, Image.open(label) as indexed:
-            picture.load()
+        height, width = open_photograph(image).shape[:2]
+        with Image.open(label) as indexed:
             low, high = indexed.getextrema()[:2] if indexed.mode == "P" else (0, 0)
             if indexed.mode != "P":
                 yield f"{where}: expected a palette picture (mode P), found mode {indexed.mode}"
             elif not 1 <= low <= high <= 12:
                 yield f"{where}: expected ids 1..12, found {low}..{high}"
-            if picture.size != indexed.size:
-                yield f"{where}: expected the size of the jpg {picture.size}, found {indexed.size}"
-    except (OSError, SyntaxError, ValueError) as error:
+            if (width, height) != indexed.size:
+                yield f"{where}: expected the size of the jpg {(width, height)}, found {indexed.size}"
+    except BROKEN as error:
         yield f"{where}: damaged ({error})"
 
 

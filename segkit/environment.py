@@ -205,10 +205,12 @@ def copies_elsewhere(started: Path, work: Path) -> list[Path]:
 
 def split_of(root: str | Path) -> str:
     """The split whose lists fit a data root: ``sample``, ``course`` (with ``extended/``) or ``base``."""
-    root = Path(root)
-    if any((root / "base").glob("cmp_s*.jpg")):
+    from segkit.pictures import PHOTOGRAPHS, names_in
+
+    base, extended = (names_in(Path(root) / part, PHOTOGRAPHS) for part in ("base", "extended"))
+    if any(name.startswith("cmp_s") for name in base):
         return "sample"
-    return "course" if any((root / "extended").glob("cmp_x*.jpg")) else "base"
+    return "course" if any(name.startswith("cmp_x") for name in extended) else "base"
 
 
 @cache

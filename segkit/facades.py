@@ -10,11 +10,13 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from segkit.pictures import BROKEN, LABELS, PHOTOGRAPHS, find_picture, names_in, open_photograph, photograph_size
 from segkit.transforms import PairTransform, normalize
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "DataError",
     "FacadeDataset",
     "data_folder",
+    "demand_one_size",
     "find_root",
     "image_path",
     "label_path",
@@ -114,7 +117,7 @@ def find_root(data: str | os.PathLike | None = None) -> Path:
         return root
     if not root.is_dir():
         raise DataError(f"No such folder: {root}. Expected a folder that holds base/cmp_b0001.jpg and so on.")
-    if any(root.glob("cmp_b*.jpg")):
+    if any(name.startswith("cmp_b") for name in names_in(root, PHOTOGRAPHS)):
         above = root.resolve().parent
         raise DataError(f"{root} holds the pictures themselves: name the folder above it, {above}.")
     raise DataError(
@@ -152,13 +155,13 @@ def _stem(root: str | os.PathLike, name: str) -> Path:
 
 
 def image_path(root: str | os.PathLike, name: str) -> Path:
-    """Path of the photograph ``name``: ``cmp_x...`` lies in ``extended/``, all others in ``base/``."""
-    return _stem(root, f"{name}.jpg")
+    """Path of the photograph ``name`` (.jpg, .jpeg, .JPG): ``cmp_x...`` lies in ``extended/``, all others in ``base/``."""
+    return find_picture(_stem(root, name), PHOTOGRAPHS)
 
 
 def label_path(root: str | os.PathLike, name: str) -> Path:
     """Path of the label map ``name``."""
-    return _stem(root, f"{name}.png")
+    return find_picture(_stem(root, name), LABELS)
 
 
 class FacadeDataset(torch.utils.data.Dataset):
@@ -233,38 +236,40 @@ class FacadeDataset(torch.utils.data.Dataset):
         Raises:
             DataError: the file cannot be read.
         """
-        return _size(image_path(self.root, self.names[index]))
+        return _read(image_path(self.root, self.names[index]), photograph_size)
 
     def _open(self, index: int) -> tuple[np.ndarray, torch.Tensor]:
         name = self.names[index]
-        pixels = _open_image(image_path(self.root, name))  # (H, W, 3)
-        return pixels, self._open_label(label_path(self.root, name), pixels.shape[:2])
+        photograph = image_path(self.root, name)
+        pixels = _read(photograph, open_photograph)  # (H, W, 3)
+        return pixels, self._open_label(label_path(self.root, name), photograph, pixels.shape[:2])
 
-    def _open_label(self, path: Path, size: tuple[int, int]) -> torch.Tensor:
-        _demand_size(path, size)
+    def _open_label(self, path: Path, photograph: Path, size: tuple[int, int]) -> torch.Tensor:
+        demand_one_size(photograph, path, size)
         try:
             label = self.read_label(path)
         except Exception:
-            _demand_readable(path)  # a damaged file is not the fault of read_label, and is reported as such
+            _read(path, _loaded)  # a damaged file is not the fault of read_label, and is reported as such
             raise
         _demand_label(label, path, size)
         return label
 
 
-def _open_image(path: Path) -> np.ndarray:
+def _read(path: Path, how: Callable[[Path], Any]) -> Any:
     try:
-        with Image.open(path) as picture:
-            return np.array(picture.convert("RGB"))  # a copy: tensors must not share read-only memory
-    except (OSError, SyntaxError) as error:  # Pillow reports some broken files as SyntaxError
+        return how(path)
+    except BROKEN as error:
         raise _damaged(path, error) from error
 
 
-def _size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as picture:
-            return picture.size[::-1]
-    except OSError as error:
-        raise _damaged(path, error) from error
+def _stored_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.height, picture.width
+
+
+def _loaded(path: Path) -> None:
+    with Image.open(path) as picture:
+        picture.load()
 
 
 def _demand_files(root: Path, names: Sequence[str], what: str) -> None:
@@ -281,21 +286,28 @@ def _demand_files(root: Path, names: Sequence[str], what: str) -> None:
     )
 
 
-def _demand_size(path: Path, size: tuple[int, int]) -> None:
-    height, width = _size(path)
-    if (height, width) != size:
-        raise DataError(
-            f"{path}: picture and label disagree in size: expected {size[0]} x {size[1]} (H x W, the .jpg), "
-            f"found {height} x {width}. One of the two files is from elsewhere; fetch this pair again."
-        )
+def demand_one_size(photograph: Path, label: Path, size: tuple[int, int] | None = None) -> None:
+    """Refuse a pair whose files are not of one size: nothing that is counted over it would mean anything.
 
+    Args:
+        photograph: The file.
+        label: The file.
+        size: (H, W) of the photograph upright; read from its file where it is left out.
 
-def _demand_readable(path: Path) -> None:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except (OSError, SyntaxError) as error:  # Pillow reports a broken PNG chunk as SyntaxError
-        raise _damaged(path, error) from error
+    Raises:
+        DataError: They differ, or one cannot be read; the text names both.
+    """
+    height, width = size or _read(photograph, photograph_size)
+    found = _read(label, _stored_size)
+    if found == (height, width):
+        return
+    why = "One of the two files is from elsewhere; fetch this pair again."
+    if found == (width, height):
+        why = "One of them lies on its side. A photograph is turned upright as its camera says (EXIF); turn the label as well."
+    raise DataError(
+        f"{label}: picture and label disagree in size: expected {height} x {width} (H x W, {photograph.name}), "
+        f"found {found[0]} x {found[1]}. {why}"
+    )
 
 
 def _demand_label(label: object, path: Path, size: tuple[int, int]) -> None:

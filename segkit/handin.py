@@ -1,36 +1,16 @@
 """Looks at a student's work as the grader will read it, and says in plain words what each check will find."""
 
-import json
-import re
+import ast
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segkit.assignment import find
-from segkit.notebooks import Document, Workbook, open_folder, own_files
+from segkit.notebooks import Definition, Document, Workbook, open_folder, own_files
+from segkit.trying import Outcome, Trial
 
 __all__ = ["Item", "Work", "inspect_work", "own_files"]
 
-# What each check needs: solution cells by grade id, checkpoints as "checkpoint NAME", answers as "answer ID".
-NEEDS: dict[str, tuple[str, ...]] = {
-    "read_label": ("read_label",),
-    "confusion_matrix": ("confusion_matrix",),
-    "scores": ("scores",),
-    "fcn32s.layers": ("fcn32s",),
-    "fcn32s.shapes": ("fcn32s",),
-    "fcn32s.crop": ("fcn32s",),
-    "fcn32s.forward": ("fcn32s",),
-    "pretraining.copy": ("copy_vgg16",),
-    "pretraining.miou": ("fcn32s", "checkpoint fcn32s"),
-    "fcn8s.layers": ("fcn8s",),
-    "fcn8s.shapes": ("fcn8s",),
-    "fcn8s.crop": ("fcn8s",),
-    "fcn8s.forward": ("fcn8s",),
-    "fcn8s.miou": ("fcn8s", "checkpoint fcn8s"),
-    "question_1": ("answer question_1",),
-    "question_2": ("answer question_2",),
-}
 STUB_ANSWERS = frozenset({"", "YOUR ANSWER HERE"})
-ANSWER_ID = re.compile(r"question_\d+")
+ANSWER = "answer "
 
 
 @dataclass(frozen=True)
@@ -38,7 +18,7 @@ class Item:
     """One thing the grader looks for.
 
     Attributes:
-        need: Its key in ``NEEDS``.
+        need: What ``assignment.json`` calls it: the grade id of a solution cell, ``checkpoint NAME`` or ``answer GRADE_ID``.
         state: ``ready``, ``unfinished`` (a warning) or ``fault``.
         text: Where it is, or what is wrong and what to do, in one line.
     """
@@ -58,6 +38,8 @@ class Work:
         faults: What keeps files from being read at all, one line each.
         notes: What was repaired or chosen among several, one line each.
         points: Points by check id, from ``assignment.json``.
+        needs: Check id -> the keys of ``items`` that it needs, from ``assignment.json``.
+        outcomes: Check id -> what its visible check found, where it was run.
     """
 
     workbook: Workbook
@@ -65,16 +47,39 @@ class Work:
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     points: dict[str, float] = field(default_factory=dict)
+    needs: dict[str, list[str]] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
 
-    def missing_per_check(self) -> list[tuple[str, list[Item]]]:
-        """For every check the items that it lacks; an empty list means that it can be graded."""
-        known = [(check, [self.items[need] for need in needs if need in self.items]) for check, needs in NEEDS.items()]
-        return [(check, [item for item in items if item.state != "ready"]) for check, items in known if items]
+    def lacking(self, check: str) -> list[Item]:
+        """What a check needs and does not find; an empty list means that it can be graded."""
+        items = [self.items[need] for need in self.needs.get(check, ()) if need in self.items]
+        return [item for item in items if item.state != "ready"]
 
+    def trials(self, checkpoints: dict[str, Path], facts: dict) -> list[Trial]:
+        """The visible checks of all that is there, in the order of the assignment.
 
-def assignment_facts(folder: Path) -> dict:
-    """The content of ``assignment.json`` of a folder."""
-    return json.loads(find(folder).read_text(encoding="utf-8"))
+        Args:
+            checkpoints: Name -> file.
+            facts: Content of ``assignment.json``: ``visible`` holds the calls, ``limits`` the numbers of the gates.
+        """
+        found = []
+        for check, call in facts.get("visible", {}).items():
+            needs = self.needs.get(check, ())
+            files = [str(path) for name, path in checkpoints.items() if f"checkpoint {name}" in needs]
+            own = tuple(self.workbook.cells[need] for need in needs if need in self.workbook.cells)
+            values = {"limits": facts.get("limits", {}).get(check, {})} | ({"checkpoint": files[0]} if files else {})
+            if not self.lacking(check):
+                found.append(Trial(check, call, own, values))
+        return found
+
+    def definitions(self) -> dict[str, dict]:
+        """The programs of every finished solution, by name, as plain data for another process."""
+        found = {}
+        for grade_id, name in self.workbook.cells.items():
+            definition = self.workbook.find(name, grade_id) if self.items[grade_id].state == "ready" else None
+            if definition is not None:
+                found[name] = self.workbook.program(definition).to_json()
+        return found
 
 
 def inspect_work(folder: Path, facts: dict) -> Work:
@@ -86,12 +91,14 @@ def inspect_work(folder: Path, facts: dict) -> Work:
     """
     cells: dict[str, str] = facts.get("solution_cells", {})
     workbook = open_folder(folder, cells, tuple(facts.get("notebooks", ())))
-    documents, faults = workbook.documents, workbook.errors
+    documents, needs = workbook.documents, facts.get("needs", {})
     items = {grade_id: _solution(workbook, grade_id, name) for grade_id, name in cells.items()}
-    items |= {f"answer {a}": _answer(documents, a) for a in _answer_ids(facts, documents)}
-    work = Work(workbook, items, list(faults), list(workbook.notes), dict(facts.get("checks", {})))
+    answers = dict.fromkeys(need for several in needs.values() for need in several if need.startswith(ANSWER))
+    items |= {need: _answer(documents, need.removeprefix(ANSWER)) for need in answers}
+    work = Work(workbook, items, list(workbook.errors), list(workbook.notes), dict(facts.get("checks", {})), dict(needs))
     work.faults += workbook.syntax_errors()
-    work.faults += _missing_notebooks(facts, documents, items)
+    work.faults += [text for grade_id, name in cells.items() if (text := _rivals(workbook, name, grade_id))]
+    work.faults += _missing_notebooks(facts, [*documents, *workbook.copies], items)
     return work
 
 
@@ -112,20 +119,45 @@ def _solution(workbook: Workbook, grade_id: str, name: str) -> Item:
     return Item(grade_id, "ready", f"{name} in {definition.where}")
 
 
-def _answer_ids(facts: dict, documents: list[Document]) -> list[str]:
-    expected = [check for check in facts.get("checks", {}) if ANSWER_ID.fullmatch(check)]
-    found = [i for d in documents for i in d.grade_ids if ANSWER_ID.fullmatch(i)]
-    return sorted({*expected, *found})
+def _rivals(workbook: Workbook, name: str, grade_id: str) -> str:
+    """What to do about notebooks that hold one solution in versions that differ; empty where there is one, or all are the same."""
+    counts = workbook.find(name, grade_id)
+    if counts is None:
+        return ""
+    others = []
+    for document in [*workbook.documents, *workbook.copies]:
+        found = Workbook([document], workbook.cells).find(name, grade_id) if document.name.endswith(".ipynb") else None
+        if found is not None and document is not counts.document and _rival(found, counts, grade_id):
+            others.append(found)
+    if not others:
+        return ""
+    also = ", ".join(dict.fromkeys(found.where for found in others))
+    state = ", which is not finished" if counts.unfinished else ""
+    return (
+        f"{name} is in two notebooks: the grader reads {counts.where}{state}, not {also}. Keep one: copy the version that you mean into "
+        f"{counts.document.name}, and move the other notebook out of this folder"
+    )
+
+
+def _rival(found: Definition, counts: Definition, grade_id: str) -> bool:
+    """Whether a definition is another finished version of the one that counts, not a variable or a method that only has its name."""
+    solution = found.cell.grade_id == grade_id or isinstance(found.statement, (ast.FunctionDef, ast.ClassDef))
+    differs = ast.dump(found.statement) != ast.dump(counts.statement)
+    return solution and differs and found.owner == counts.owner and not found.unfinished
 
 
 def _answer(documents: list[Document], answer: str) -> Item:
     texts = [(d.name, text) for d in documents for _, text in d.texts.get(answer, [])]
     if not texts:
-        return Item(f"answer {answer}", "fault", f"the answer cell {answer} was found in no notebook")
+        return Item(ANSWER + answer, "fault", f"the answer cell {answer} was found in no notebook")
     written = [(name, text) for name, text in texts if text.strip() not in STUB_ANSWERS]
     if not written:
-        return Item(f"answer {answer}", "unfinished", f"{answer} is not answered: {texts[-1][0]}")
-    return Item(f"answer {answer}", "ready", f"{answer} in {written[-1][0]} ({len(written[-1][1].split())} words)")
+        return Item(ANSWER + answer, "unfinished", f"{answer} is not answered: {texts[-1][0]}")
+    names = list(dict.fromkeys(name for name, _ in written))
+    if len(names) > 1 and len({text.strip() for _, text in written}) > 1:
+        both = " and ".join(names)
+        return Item(ANSWER + answer, "fault", f"{answer} is answered in two notebooks, {both}: keep the one that you mean in this folder")
+    return Item(ANSWER + answer, "ready", f"{answer} in {written[-1][0]} ({len(written[-1][1].split())} words)")
 
 
 def _missing_notebooks(facts: dict, documents: list[Document], items: dict[str, Item]) -> list[str]:

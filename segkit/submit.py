@@ -1,28 +1,47 @@
 """Builds the bundle that a student hands in, verifies it as the grader will read it, and writes a receipt."""
 
+import calendar
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from segkit import __version__
-from segkit.atomic import replacing
+from segkit.assignment import facts as assignment_facts
+from segkit.atomic import disk_is_full, replacing
 from segkit.checkpoint_files import find_checkpoint, layer_words
-from segkit.handin import Item, Work, assignment_facts, inspect_work, own_files
+from segkit.handin import Item, Work, inspect_work, own_files
 from segkit.notebooks import open_folder
-from segkit.trying import try_checkpoint
+from segkit.trying import Outcome, run_trials
 
 __all__ = ["WARN_BYTES", "Submission", "SubmitError", "build_submission"]
 
 WARN_BYTES = 100 * 10**6  # what learning platforms commonly take
 CHECKPOINTS = ("fcn32s", "fcn8s")
+
+NO_TEXT = re.compile(r"[\ud800-\udfff]")  # in a file's name: bytes that are no UTF-8, which no zip can hold
+
+
+class _Silent:
+    """A progress bar that shows nothing."""
+
+    def update(self) -> None:
+        """One more is done."""
+
+
+def silent_bar(**options: Any) -> AbstractContextManager:
+    """Return a bar for callers that show none."""
+    return nullcontext(_Silent())
 
 
 class SubmitError(Exception):
@@ -58,22 +77,25 @@ class Submission:
 
 
 def build_submission(
-    folder: Path, out: Path, *, code_only: bool = False, where: str = "", say: Callable[[str], None] = lambda text: None
-) -> Submission:
-    """Build and verify a bundle.
+    folder: Path, out: Path, *, code_only: bool = False, where: str = "", fast: bool = False,
+    say: Callable[[str], None] = lambda text: None, bar: Callable[..., Any] = silent_bar,
+) -> Submission:  # fmt: skip
+    """Build and verify a bundle, and run the visible checks on what is in it.
 
     Args:
         folder: The folder with the notebooks.
         out: The zip to write; an older one is replaced when the new one is complete.
         code_only: Leave the checkpoints out and name them by hash in ``checkpoints.json``.
         where: With ``code_only``: where the checkpoints lie, for the grader to read.
+        fast: Leave the visible checks out.
         say: Receives one line per slow step.
+        bar: Makes the progress bar of the checks: called with ``total`` and ``desc``, as ``segkit.progress.bar`` is.
 
     Returns:
         The bundle, with all faults found; it is written even if there are some.
 
     Raises:
-        SubmitError: The folder holds no notebook and no script.
+        SubmitError: The folder holds no notebook and no script, or nothing can be written beside ``out``.
         DiskFullError: No space was left; an older bundle is untouched.
     """
     folder = folder.resolve()
@@ -81,29 +103,87 @@ def build_submission(
     if not files:
         raise SubmitError(f"{folder}: expected your notebooks here, found none. Name their folder: --folder FOLDER")
     facts = assignment_facts(folder)
-    with tempfile.TemporaryDirectory(prefix=".submit-", dir=_existing(out.parent)) as temporary:
-        stage = Path(temporary)
-        for name in files:
-            (stage / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / name, stage / name)
-            shutil.copystat(folder / name, stage / name)
+    with _workshop(out.resolve()) as workshop:
+        stage = workshop / "stage"
+        unreadable = _copy(folder, files, stage)
         models = _add_checkpoints(folder, stage, facts, code_only, where, say)
         hashes = _write_zip(out, stage)
-        work = _read_back(out, hashes, facts)
-    for name, item in models.items():
-        work.items[f"checkpoint {name}"] = item
-    _try_checkpoints(work, folder, models, say)
+        inside = workshop / "inside"
+        work = _read_back(out, hashes, facts, inside)
+        work.faults += unreadable
+        work.items |= {item.need: item for item, _ in models.values()}
+        if not fast:
+            checkpoints = {name: path for name, (item, path) in models.items() if path is not None and item.state == "ready"}
+            work.outcomes = _run_checks(work, checkpoints, facts, inside, bar)
     built = Submission(out, out.with_name(f"{out.stem}-receipt.txt"), work, hashes, out.stat().st_size)
-    built.faults = [*work.faults, *(item.text for item in work.items.values() if item.state == "fault")]
+    failed = [f"{check}: {outcome.text}" for check, outcome in work.outcomes.items() if outcome.state == "failed"]
+    built.faults = [*work.faults, *(item.text for item in work.items.values() if item.state == "fault"), *failed]
     built.notes = [*work.notes, *_copied_models(folder, facts)]
     with replacing(built.receipt) as partial:
-        partial.write_text(receipt_text(built), encoding="utf-8")
+        partial.write_text(receipt_text(built), encoding="utf-8", errors="backslashreplace")
     return built
 
 
-def _existing(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+@contextmanager
+def _workshop(out: Path) -> Iterator[Path]:
+    """A temporary folder beside the bundle, on whose disk there must be room for the models; always removed.
+
+    Raises:
+        SubmitError: Nothing can be written there.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(prefix=".submit-", dir=out.parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        if disk_is_full(error):
+            raise
+        place = out.parent.resolve()
+        other = next((folder for folder in (Path.home(), Path(tempfile.gettempdir())) if os.access(folder, os.W_OK)), Path("FOLDER"))
+        raise SubmitError(
+            f"{place}: nothing can be written here ({error.strerror or error}), so no hand-in was built. Your work was only read. Name a "
+            f"file in a folder of your own: python -m segkit submit --out \"{other / out.name}\""
+        ) from error
+    with temporary as folder:
+        yield Path(folder)
+
+
+def _copy(folder: Path, files: list[Path], stage: Path) -> list[str]:
+    """Copy the student's files into the stage; those that cannot be read are told, one line each."""
+    unreadable = []
+    for name in files:
+        target = stage / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(folder / name, target)
+            shutil.copystat(folder / name, target)
+        except OSError as error:
+            if disk_is_full(error):
+                raise
+            target.unlink(missing_ok=True)
+            why = error.strerror or str(error)
+            unreadable.append(f"{name.as_posix()}: cannot be read ({why}) and is not in the bundle. Close other programs that use it")
+    return unreadable
+
+
+def _run_checks(work: Work, checkpoints: dict[str, Path], facts: dict, folder: Path, bar: Callable[..., Any]) -> dict[str, Outcome]:
+    """Run the visible checks; Ctrl-C leaves out those that are not done."""
+    trials, found = work.trials(checkpoints, facts), {}
+    if not trials:
+        return {}
+    with bar(total=len(trials), desc="running the checks", unit=" checks") as shown:
+
+        def told(check: str, outcome: Outcome) -> None:
+            found[check] = outcome
+            shown.update()
+
+        try:
+            run_trials(trials, work.definitions(), folder, told)
+        except KeyboardInterrupt:
+            found = {trial.check: Outcome("untested", "stopped by Ctrl-C") for trial in trials} | found
+        except OSError as error:
+            why = f"the checks could not be started ({error.strerror or error})"
+            found = {trial.check: Outcome("untested", why) for trial in trials} | found
+    return found
 
 
 def checkpoint_of(folder: Path, name: str) -> Path | None:
@@ -114,22 +194,24 @@ def checkpoint_of(folder: Path, name: str) -> Path | None:
 
 def _add_checkpoints(
     folder: Path, stage: Path, facts: dict, code_only: bool, where: str, say: Callable[[str], None]
-) -> dict[str, Item]:
-    """Put the checkpoints into the stage, in half precision, or their hashes."""
-    items, elsewhere = {}, {}
+) -> dict[str, tuple[Item, Path | None]]:
+    """Put the checkpoints into the stage, in half precision, or their hashes. Name -> what to tell, and the file that counts."""
+    items: dict[str, tuple[Item, Path | None]] = {}
+    elsewhere = {}
     for name in facts.get("checkpoints", CHECKPOINTS):
         path, need = checkpoint_of(folder, name), f"checkpoint {name}"
         if path is None:
             text = f"no checkpoint of {name}: train it and save it as checkpoints/{name}.safetensors{_run_left_behind(folder, name)}"
-            items[name] = Item(need, "unfinished", text)
+            items[name] = Item(need, "unfinished", text), None
         elif code_only:
             place = where or path.relative_to(folder).as_posix()
             elsewhere[name] = {"sha256": sha256_of(path), "bytes": path.stat().st_size, "where": place}
             text = f"checkpoint of {name} named by its hash; the file itself must lie in: {place}"
-            items[name] = Item(need, "ready", text)
+            items[name] = Item(need, "ready", text), path
         else:
             say(f"converting {path.name} to half precision ...")
-            items[name] = _add_half(path, stage / "checkpoints" / f"{name}.safetensors", name)
+            target = stage / "checkpoints" / f"{name}.safetensors"
+            items[name] = _add_half(path, target, name), target
     if elsewhere:
         (stage / "checkpoints.json").write_text(json.dumps(elsewhere, indent=2) + "\n", encoding="utf-8")
     return items
@@ -184,9 +266,9 @@ def _write_zip(out: Path, stage: Path) -> dict[str, str]:
     with replacing(out) as partial:
         with zipfile.ZipFile(partial, "w") as bundle:
             for path in sorted(p for p in stage.rglob("*") if p.is_file()):
-                name = path.relative_to(stage).as_posix()
+                name = NO_TEXT.sub("_", path.relative_to(stage).as_posix())
                 # the times of the files: of two copies of a notebook the grader takes the newer one
-                info = zipfile.ZipInfo(name, max(time.localtime(path.stat().st_mtime)[:6], (1980, 1, 1, 0, 0, 0)))
+                info = zipfile.ZipInfo(name, max(time.gmtime(path.stat().st_mtime)[:6], (1980, 1, 1, 0, 0, 0)))
                 info.external_attr = 0o644 << 16
                 info.compress_type = zipfile.ZIP_STORED if path.suffix == ".safetensors" else zipfile.ZIP_DEFLATED
                 with open(path, "rb") as source, bundle.open(info, "w", force_zip64=True) as sink:
@@ -195,13 +277,13 @@ def _write_zip(out: Path, stage: Path) -> dict[str, str]:
     return hashes
 
 
-def _read_back(out: Path, hashes: dict[str, str], facts: dict) -> Work:
-    """Read the finished zip, as the grader does, and compare what is in it with what was put in."""
+def _read_back(out: Path, hashes: dict[str, str], facts: dict, folder: Path) -> Work:
+    """Unpack the finished zip into ``folder``, read it as the grader does, and compare what is in it with what was put in."""
     damaged = []
-    with tempfile.TemporaryDirectory(prefix="segkit-") as temporary, zipfile.ZipFile(out) as bundle:
+    with zipfile.ZipFile(out) as bundle:
         for name, expected in hashes.items():
             digest = hashlib.sha256()
-            target = Path(temporary) / name
+            target = folder / name
             keep = not name.startswith("checkpoints/")
             target.parent.mkdir(parents=True, exist_ok=True)
             with bundle.open(name) as source, open(target if keep else os.devnull, "wb") as sink:
@@ -209,27 +291,13 @@ def _read_back(out: Path, hashes: dict[str, str], facts: dict) -> Work:
                     digest.update(chunk)
                     sink.write(chunk)
             if keep:
-                saved = time.mktime((*bundle.getinfo(name).date_time, 0, 0, -1))
+                saved = calendar.timegm((*bundle.getinfo(name).date_time, 0, 0, 0))
                 os.utime(target, (saved, saved))
             if digest.hexdigest() != expected:
                 damaged.append(f"{name}: what is in the zip is not what was put in; the disk may be faulty. Run it again")
-        work = inspect_work(Path(temporary), facts)
+    work = inspect_work(folder, facts)
     work.faults += damaged
     return work
-
-
-def _try_checkpoints(work: Work, folder: Path, models: dict[str, Item], say: Callable[[str], None]) -> None:
-    """Load each checkpoint into the student's own class: names and shapes of all tensors must fit."""
-    for name, item in models.items():
-        path, class_name = checkpoint_of(folder, name), work.workbook.cells.get(name)
-        definition = work.workbook.find(class_name, name) if class_name else None
-        if item.state != "ready" or path is None or definition is None or definition.unfinished:
-            continue
-        say(f"loading {path.name} into {class_name} ...")
-        fault, text = try_checkpoint(work.workbook.program(definition), path)
-        if fault:
-            need = item.need if fault == "checkpoint" else name
-            work.items[need] = Item(need, "fault", text)
 
 
 def _copied_models(folder: Path, facts: dict) -> list[str]:
@@ -254,6 +322,7 @@ def receipt_text(built: Submission) -> str:
         *(f"{digest}  {name}" for name, digest in built.hashes.items()),
         "",
         *(f"{item.state:<11}{item.text}" for item in built.work.items.values()),
+        *(f"{outcome.state:<11}{check} {outcome.text}".rstrip() for check, outcome in built.work.outcomes.items()),
         *(f"fault      {fault}" for fault in built.work.faults),
         *(f"note       {note}" for note in built.notes),
     ]

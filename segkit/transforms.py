@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from segkit.pictures import upright
+
 __all__ = [
     "Compose",
     "PadToMultiple",
@@ -35,12 +37,12 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
     """Picture as a tensor.
 
     Args:
-        picture: an RGB picture.
+        picture: an RGB picture; it is turned upright as its camera says.
 
     Returns:
         FloatTensor (3, H, W), values 0..1.
     """
-    pixels = np.array(picture, dtype=np.uint8)  # (H, W, 3), a copy: tensors must not share read-only memory
+    pixels = np.array(upright(picture), dtype=np.uint8)  # (H, W, 3), a copy: tensors must not share read-only memory
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"Expected an RGB picture (H, W, 3), but got {pixels.shape}: convert it to RGB.")
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float().div_(255)

@@ -1,88 +1,308 @@
-"""Try whether a checkpoint fits into the class it was saved from, in a process of its own that may be ended.
+"""Run the visible checks on a student's definitions, in a process of its own that may be ended.
 
-The class is the student's: building it may loop, leave the program, or use up the memory, and handing in must come to its end.
+The definitions are the student's: running them may loop, leave the program, or use up the memory, and handing in must come to
+its end. The process stands where the grader's worker would: in a folder with nothing but the hand-in, and without a GPU.
 """
 
+import ast
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segkit.notebooks import Program, Unrunnable, execute
+from segkit.notebooks import Program, Unrunnable, value_of
+from segkit.notebooks.reading import shown
 
-__all__ = ["SECONDS", "attempt", "try_checkpoint"]
+__all__ = ["SECONDS", "Outcome", "Trial", "run_trial", "run_trials"]
 
-SECONDS = 180.0
-"""How long building and filling a network may take, the import of torch on a slow disk included."""
+SECONDS = 120.0
+"""How long one check may take."""
+START_SECONDS = 180.0  # for the import of torch from a slow disk
+TOTAL_SECONDS = 900.0
+MEGABYTES = 6000  # of private memory, where the system can hold a process to it; the largest check takes under 3000
+GLANCE = 0.05
+BEGUN = "begun"  # in the place of a check's id: all is imported, and what fails from here on is the student's
 
 
-def try_checkpoint(program: Program, path: Path, seconds: float = SECONDS) -> tuple[str, str]:
-    """Build a class in another process, and load a checkpoint into it.
+@dataclass(frozen=True)
+class Outcome:
+    """What a visible check found.
+
+    Attributes:
+        state: ``passed``, ``failed`` or ``untested``.
+        text: The cause, or what was measured, or why it was not tested; one line.
+    """
+
+    state: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One visible check to be run.
+
+    Attributes:
+        check: Id of the check.
+        call: Call of a function of ``segkit.checks``: names are definitions or ``values``. A definition that is given by keyword
+            may be missing, and is None then.
+        own: Names of the definitions that the check judges; a fault is theirs.
+        values: Other names in the call: the checkpoint's path, numbers.
+    """
+
+    check: str
+    call: str
+    own: tuple[str, ...]
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[list[str], list[str]]:
+        """Definitions that the call needs, and those that it can do without."""
+        call = ast.parse(self.call, mode="eval").body
+        needed = [argument.id for argument in call.args if isinstance(argument, ast.Name)]
+        optional = [keyword.value.id for keyword in call.keywords if isinstance(keyword.value, ast.Name)]
+        return [n for n in needed if n not in self.values], [n for n in optional if n not in self.values]
+
+
+class Bench:
+    """The definitions, run when they are first asked for, and what is known to be wrong with them.
 
     Args:
-        program: Code of the class.
-        path: The checkpoint.
-        seconds: When the process is ended.
+        definitions: Name -> its program, as ``Program.to_json`` gives it.
+        faulty: Names whose own check failed already, or whose code ended a process.
+    """
+
+    def __init__(self, definitions: dict[str, dict[str, Any]], faulty: Sequence[str] = ()) -> None:
+        self.definitions, self.faulty = definitions, set(faulty)
+        self.told: dict[str, str] = {}  # what came -> the check that told it first
+        self._values: dict[str, Any] = {}
+
+    def value(self, name: str) -> Any:
+        """The object that a definition defines; a method comes as a function of model and VGG-16.
+
+        Raises:
+            Unrunnable: Its code fails.
+        """
+        if name not in self._values:
+            self._values[name] = value_of(Program.from_json(self.definitions[name]), name)
+        return self._values[name]
+
+
+def run_trial(trial: Trial, bench: Bench) -> Outcome:
+    """Run one visible check in this process."""
+    needed, optional = trial.names
+    others = [name for name in needed if name not in trial.own]
+    missing = [name for name in others if name not in bench.definitions]
+    if missing:
+        return Outcome("untested", f"it needs {' and '.join(missing)}, which is not there yet")
+    outcome = _run(trial, bench, needed, [name for name in optional if name in bench.definitions and name not in bench.faulty])
+    doubtful = [name for name in others if name in bench.faulty]
+    if outcome.state == "failed" and doubtful:  # whose fault it is, nobody can say
+        return Outcome("untested", f"{' and '.join(doubtful)} failed first, and with it: {outcome.text}")
+    if outcome.state == "failed":
+        bench.faulty.update(trial.own)
+    return outcome
+
+
+def _run(trial: Trial, bench: Bench, needed: Sequence[str], optional: Sequence[str]) -> Outcome:
+    from segkit.checks.report import NotTested
+
+    space: dict[str, Any] = dict.fromkeys(trial.names[1]) | trial.values
+    try:
+        for name in (*needed, *optional):
+            space[name] = bench.value(name)
+        report = eval(trial.call, _function(trial), space)  # the release's own words, no student's
+    except NotTested as error:
+        return Outcome("untested", one_line(str(error)))
+    except Unrunnable as error:
+        return Outcome("failed", f"it cannot be run: {one_line(str(error))}")
+    except (Exception, SystemExit) as error:  # a check that breaks on what a student wrote: poor, but no reason to end
+        return Outcome("failed", one_line(f"{type(error).__name__}: {error}"))
+    if not report:
+        return Outcome("failed", _first_fault(report, trial.check, bench.told))
+    good = [line for line in report.lines if line.startswith("[ok]")]
+    return Outcome("passed", one_line(good[-1][4:]) if "checkpoint" in trial.values and good else "")
+
+
+def _function(trial: Trial) -> dict[str, Any]:
+    """The function of ``segkit.checks`` that a trial calls, by its name."""
+    from segkit import checks
+
+    name = ast.parse(trial.call, mode="eval").body.func.id
+    return {name: getattr(checks, name)}
+
+
+def _first_fault(report: Any, check: str, told: dict[str, str]) -> str:
+    """The first fault of a report, the lines below it often follow from it; a name for one that was told before."""
+    lines = [line for line in report.lines if line.startswith("[!!]")]
+    if not lines:
+        return "the check found nothing that it could test"
+    text = one_line(lines[0][4:])
+    first = told.setdefault(text.partition(", got ")[2], check)
+    return text if first == check else f"the same fault as {first}"
+
+
+def one_line(text: str) -> str:
+    """A text of a student's program as one line of bounded length that every terminal can show."""
+    return shown(" ".join(text.split()), 600)
+
+
+def run_trials(
+    trials: Sequence[Trial], definitions: dict[str, dict[str, Any]], folder: Path,
+    told: Callable[[str, Outcome], None] = lambda check, outcome: None, seconds: float = SECONDS, total_seconds: float = TOTAL_SECONDS,
+) -> dict[str, Outcome]:  # fmt: skip
+    """Run visible checks in another process, one after the other.
+
+    A process that ends or hangs costs the check it was at; the others go on in a new one, but for those of the same definition.
+
+    Args:
+        trials: In the order in which they run.
+        definitions: Name -> its program, as ``Program.to_json`` gives it.
+        folder: Where the process stands: a copy of the hand-in.
+        told: Receives the id and outcome of each check when it is done.
+        seconds: When a check is given up.
+        total_seconds: When all are given up.
 
     Returns:
-        What is at fault and why: ``("", "")`` if nothing is, else ``"checkpoint"`` or ``"class"`` and a text for the student.
+        Check id -> outcome, for every trial.
     """
-    paths = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")]))
-    with tempfile.TemporaryDirectory(prefix="segkit-try-") as folder:
-        request, reply = Path(folder) / "request.json", Path(folder) / "reply.json"
-        request.write_text(json.dumps({"program": program.to_json(), "path": str(path.resolve())}), encoding="utf-8")
+    found: dict[str, Outcome] = {}
+    faulty: list[str] = []
+
+    def note(trial: Trial, outcome: Outcome) -> None:
+        found[trial.check] = outcome
+        told(trial.check, outcome)
+
+    end = time.monotonic() + total_seconds
+    while left := [trial for trial in trials if trial.check not in found]:
+        stuck = next((trial for trial in left if set(trial.own) & set(faulty)), None)
+        if time.monotonic() > end:
+            late = Outcome("untested", f"the checks took more than {total_seconds / 60:.0f} minutes together")
+            for trial in left:
+                note(trial, late)
+        elif stuck is not None:
+            note(stuck, Outcome("untested", f"{', '.join(stuck.own)} could not be tried to the end, see above"))
+        else:
+            faulty += _run_until_it_ends(left, definitions, faulty, folder, note, seconds, end)
+    return found
+
+
+def _run_until_it_ends(
+    trials: Sequence[Trial], definitions: dict[str, dict[str, Any]], faulty: Sequence[str], folder: Path,
+    note: Callable[[Trial, Outcome], None], seconds: float, end: float,
+) -> list[str]:  # fmt: skip
+    """Run trials in one process and note their outcomes; returns the definitions that ended it."""
+    with tempfile.TemporaryDirectory(prefix="segkit-try-") as place:
+        request, replies = Path(place) / "request.json", Path(place) / "replies.jsonl"
+        asked = {"trials": [asdict(trial) for trial in trials], "definitions": definitions, "faulty": list(faulty)}
+        request.write_text(json.dumps(asked), encoding="utf-8")
+        replies.touch()
+        said = Path(place) / "stderr.txt"
+        process = _start(request, replies, said, folder)
         try:
-            code = subprocess.run(
-                [sys.executable, "-m", "segkit.trying", str(request), str(reply)], timeout=seconds, env=os.environ | {"PYTHONPATH": paths},
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            ).returncode  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return "class", (
-                f"{program.name}() in {program.where} was not built within {seconds:.0f} s. The grader does not wait longer either: the "
-                "constructor must only make the layers. Look there for an endless loop, training, or a download."
-            )
+            if isinstance(_next_reply(process, replies, BEGUN, min(time.monotonic() + START_SECONDS, end)), str):
+                for trial in trials:
+                    note(trial, Outcome("untested", f"the checks do not run on this machine: {_last_line(said)}"))
+                return []
+            for trial in trials:
+                outcome = _next_reply(process, replies, trial.check, min(time.monotonic() + seconds, end))
+                if isinstance(outcome, str):
+                    note(trial, Outcome("failed", _gone(trial, outcome, process.returncode, seconds)))
+                    return list(trial.own)
+                note(trial, outcome)
+        finally:
+            process.kill()
+            process.wait()
+    return []
+
+
+def _start(request: Path, replies: Path, said: Path, folder: Path) -> subprocess.Popen:
+    kit = str(Path(__file__).resolve().parents[1])
+    paths = os.pathsep.join(filter(None, [kit, os.environ.get("PYTHONPATH")]))
+    # no GPU, as in the grader's checks; UTF-8 whatever the console's code page is
+    environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "segkit.trying", str(request), str(replies)]
+    with open(said, "wb") as file:
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": file}
+        return subprocess.Popen(command, cwd=folder, env=environment, **quiet)
+
+
+def _next_reply(process: subprocess.Popen, replies: Path, wanted: str, until: float) -> Outcome | str:
+    """Wait for the outcome of a check; ``"ended"`` or ``"late"`` where none comes."""
+    while True:
+        ended = process.poll() is not None  # asked first: what it wrote before its end is read below
+        for check, outcome in _replies(replies):
+            if check == wanted:
+                return outcome
+        if ended:
+            return "ended"
+        if time.monotonic() > until:
+            return "late"
+        time.sleep(GLANCE)
+
+
+def _replies(path: Path) -> Iterator[tuple[str, Outcome]]:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            fault, text = json.loads(reply.read_text(encoding="utf-8"))
-            return fault, text
-        except (OSError, ValueError):
-            return "class", (
-                f"building {program.name}() in {program.where} ended the whole program (exit code {code}). Look there for exit(), or for "
-                "layers so large that the memory was not enough."
-            )
+            content = json.loads(line)
+            yield content["check"], Outcome(content["state"], content["text"])
+        except (ValueError, KeyError, TypeError):
+            continue  # the line that is being written
 
 
-def attempt(program: Program, path: Path) -> tuple[str, str]:
-    """Do in this process what ``try_checkpoint`` does in another."""
-    from segkit.checkpoints import CheckpointError, load_checkpoint
+def _last_line(said: Path) -> str:
+    """What a process that never began said last."""
+    lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return one_line(lines[-1]) if lines else f"Python was not ready within {START_SECONDS:.0f} s"
 
+
+def _gone(trial: Trial, how: str, code: int | None, seconds: float) -> str:
+    names = " or ".join(trial.own)
+    if how == "late":
+        return (
+            f"no answer within {seconds:.0f} s, and the grader does not wait longer either: look in {names} for an endless loop, "
+            "training, or a download"
+        )
+    return f"{names} ended the whole program (exit code {code}): look there for exit(), or for more memory than there is"
+
+
+def _limit_memory() -> None:
+    """Hold this process to ``MEGABYTES``, where the system can do that."""
     try:
-        network = execute(program)[program.name]
-        load_checkpoint(_without_memory(network), path)
-    except CheckpointError as error:
-        return "checkpoint", str(error)
-    except Unrunnable as error:
-        return "class", f"{program.name} cannot be run: {error}"
-    except Exception as error:  # whatever the student's own code raises
-        return "class", f"{program.name}() in {program.where} raises {type(error).__name__}: {error}"
-    return "", ""
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (MEGABYTES * 2**20,) * 2)
+    except (ImportError, ValueError, OSError):  # Windows; macOS in part
+        pass
 
 
-def _without_memory(network: Callable[[], Any]) -> Any:
-    """Build a network on the meta device; where its initialisation needs real numbers, build it for real."""
-    import torch
+def _serve(request: Path, replies: Path) -> None:
+    """Run the trials of a request and write one line for each."""
+    here, kit = os.getcwd(), Path(__file__).resolve().parents[1]
+    sys.path[:] = [path for path in sys.path if path not in ("", here)]
+    asked = json.loads(request.read_text(encoding="utf-8"))
+    trials = [Trial(content["check"], content["call"], tuple(content["own"]), content["values"]) for content in asked["trials"]]
+    for trial in trials:
+        _function(trial)  # imports torch and what else it needs, while nothing of the student's can be in the way
+    # the kit's folder is that of the work, where more may lie than was handed in; segkit itself is found all the same
+    sys.path[:] = [here, *(path for path in sys.path if path != str(kit) or "-packages" in kit.name)]
+    _limit_memory()
+    bench = Bench(asked["definitions"], asked["faulty"])
+    with open(replies, "a", encoding="utf-8") as file:
 
-    try:
-        with torch.device("meta"):
-            return network()
-    except (RuntimeError, NotImplementedError, ValueError, TypeError):
-        return network()
+        def reply(check: str, outcome: Outcome) -> None:
+            file.write(json.dumps({"check": check, "state": outcome.state, "text": outcome.text}) + "\n")
+            file.flush()
+
+        reply(BEGUN, Outcome("begun"))
+        for trial in trials:
+            reply(trial.check, run_trial(trial, bench))
 
 
 if __name__ == "__main__":
-    asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    found = attempt(Program.from_json(asked["program"]), Path(asked["path"]))
-    Path(sys.argv[2]).write_text(json.dumps(found), encoding="utf-8")
+    _serve(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -14,12 +14,10 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from segkit.download import SUFFIXES, hash_file, part_names, read_manifest
-from segkit.facades import CLASSES, N_CLASS, PALETTE, DataError
+from segkit.facades import CLASSES, N_CLASS, PALETTE, DataError, demand_one_size, image_path
+from segkit.pictures import BROKEN, LABELS, PHOTOGRAPHS, find_picture, names_in, open_photograph
 
 __all__ = ["Survey", "format_survey", "read_ids", "survey", "write_manifest"]
-
-BROKEN = (OSError, SyntaxError, ValueError)  # what Pillow raises on a damaged file
-
 
 def read_ids(path: str | os.PathLike) -> np.ndarray:
     """Raw class ids of a label file.
@@ -102,14 +100,14 @@ def survey(root: str | os.PathLike, *, progress: bool = True) -> Survey:
             _look_at(folder, name, manifest, found)
         if not names:
             found.faults.append(f"{part}/: no pictures in it")
-    if "extended" not in found.pairs and (found.root / "base" / "cmp_b0001.jpg").is_file():
+    if "extended" not in found.pairs and image_path(found.root, "cmp_b0001").is_file():
         found.notes.append("no extended/: split 'course' cannot be used, split 'base' can")
     return found
 
 
 def _names(folder: Path, part: str, found: Survey) -> list[str]:
     """Names to look at: what the database has, and what lies there; differences go into the survey."""
-    present = {path.stem for path in folder.iterdir() if path.suffix in SUFFIXES[:2]}
+    present = set(names_in(folder, PHOTOGRAPHS + LABELS))
     expected = set(part_names(part))
     if not present & expected:  # own pictures, or the drawn sample: no list to compare with
         return sorted(present)
@@ -120,7 +118,7 @@ def _names(folder: Path, part: str, found: Survey) -> list[str]:
 
 
 def _look_at(folder: Path, name: str, manifest: dict[str, str], found: Survey) -> None:
-    image, label, boxes = (folder / f"{name}{suffix}" for suffix in SUFFIXES)
+    image, label, boxes = (find_picture(folder / name, endings) for endings in (PHOTOGRAPHS, LABELS, (".xml",)))
     missing = [path for path in (image, label) if not path.is_file()]
     found.faults += [f"{folder.name}/{path.name}: missing" for path in missing]
     if not boxes.is_file():
@@ -142,10 +140,9 @@ def _look_at(folder: Path, name: str, manifest: dict[str, str], found: Survey) -
 
 
 def _image_size(path: Path) -> tuple[int, int]:
+    """(H, W) of a photograph that was read to its end, upright."""
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture.height, picture.width
+        return open_photograph(path).shape[:2]
     except BROKEN as error:
         size = path.stat().st_size
         raise DataError(f"{path}: expected a complete picture, found a damaged file ({size} bytes; {error}).") from error
@@ -153,11 +150,10 @@ def _image_size(path: Path) -> tuple[int, int]:
 
 def _compare(image: Path, label: Path, size: tuple[int, int], ids: np.ndarray, found: Survey) -> None:
     where = f"{label.parent.name}/{label.name}"
-    if ids.shape != size:
-        found.faults.append(
-            f"{where}: picture and label disagree in size: expected {size[0]} x {size[1]} (H x W, the .jpg), "
-            f"found {ids.shape[0]} x {ids.shape[1]}"
-        )
+    try:
+        demand_one_size(image, label, size)
+    except DataError as error:
+        found.faults.append(str(error))
         return
     with Image.open(label) as picture:
         palette = np.array(picture.getpalette()[: PALETTE.size], dtype=np.uint8)

@@ -130,15 +130,7 @@ def rubric_facts(material: Path) -> tuple[dict[str, Any], dict[str, float] | Non
     try:
         assignment = open_assignment(material)
         rubric = assignment.rubric
-        checks = {name: check.points for name, check in rubric.checks.items()}
-        facts = {
-            "assignment": rubric.assignment,
-            "solution_cells": rubric.defines,
-            "notebooks": list(rubric.notebooks),
-            "checkpoints": list(rubric.checkpoints),
-            "checks": checks,
-        }
         own = assignment.hook("assignment_file")
-        return facts | (own(rubric) if own else {}), checks
+        return rubric.facts | (own(rubric) if own else {}), rubric.facts["checks"]
     except RubricError as error:
         raise ReleaseError(str(error)) from None

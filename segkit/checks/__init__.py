@@ -21,6 +21,7 @@ _WHERE = {
     "check_copy": "pretraining",
     "check_first_loss": "learning",
     "check_overfit": "learning",
+    "check_checkpoint": "trained",
 }
 
 __all__ = sorted(_WHERE)  # noqa: PLE0605

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from segkit.cli.guard import guarded
+
 __all__ = ["LazyGroup", "main"]
 
 # command -> (module:object, one line for the overview); the overview is shown without importing torch
@@ -19,7 +21,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A click group that knows its commands by name and imports a command's module only when it is used.
+    """A click group that knows its commands by name, imports a command's module only when it is used, and guards its end.
 
     Args:
         table: Command -> ("module:object", one line for the overview).
@@ -28,6 +30,13 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.table = dict(table)
+
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        """Parse the command line and run the command; a program's entry, whatever the console and the machine."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **kwargs)
+        with guarded():
+            return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.table)

@@ -1,8 +1,13 @@
 """``python -m segkit submit``: build the bundle, verify it, print a receipt."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from segkit.handin import Work
+    from segkit.submit import Submission
 
 __all__ = ["submit"]
 
@@ -14,50 +19,54 @@ __all__ = ["submit"]
               help="The bundle to write.")
 @click.option("--code-only", is_flag=True, help="Leave the trained models out; name them by hash in checkpoints.json.")
 @click.option("--where", default="", metavar="TEXT", help="With --code-only: where your instructor finds the models.")
+@click.option("--fast", is_flag=True, help="Do not run the checks: build and read the hand-in only.")
 @click.option("--allow-unfinished", is_flag=True, help="Exit with 0 although something is not finished yet.")
 @click.pass_context
 def submit(
-    context: click.Context, folder: Path, out: Path, code_only: bool, where: str, allow_unfinished: bool
+    context: click.Context, folder: Path, out: Path, code_only: bool, where: str, fast: bool, allow_unfinished: bool
 ) -> None:  # fmt: skip
-    """Build your hand-in, check it as the grader will read it, and print a receipt.
+    """Build your hand-in, read it as the grader will, run the checks of the notebooks on it, and print a receipt.
 
-    Exit code 0: everything is there and readable. 1: something is wrong or not finished; the text says what.
+    The checks take about a minute. The grade comes from others like them, with other inputs: what passes here is no promise.
+
+    Exit code 0: everything is there and nothing failed. 1: something is wrong or not finished; the text says what.
     The bundle is written all the same, so that you have something to hand in when time is short.
     """
     from segkit.assignment import AssignmentError
     from segkit.atomic import DiskFullError
+    from segkit.progress import bar
     from segkit.submit import SubmitError, build_submission
 
     try:
-        built = build_submission(folder, out, code_only=code_only, where=where, say=click.echo)
+        built = build_submission(folder, out, code_only=code_only, where=where, fast=fast, say=click.echo, bar=bar)
     except (SubmitError, AssignmentError, DiskFullError) as error:
         raise click.ClickException(str(error)) from error
     _print_checks(built)
     _print_size(built, code_only)
     click.echo("\n" + built.receipt.read_text(encoding="utf-8").split("\n\n")[0])
     click.echo(f"receipt     {built.receipt}\nhand in     {built.path}")
-    if built.faults:
-        click.echo(f"\n{len(built.faults)} fault(s): correct them, save the notebooks, and run this again.")
-    elif built.unfinished:
-        click.echo(f"\n{len(built.unfinished)} thing(s) not finished yet. You can hand this in; those checks earn nothing.")
-    else:
-        click.echo("\nEverything is there.")
+    click.echo(f"\n{_summary(built, fast)}")
     if built.faults or (built.unfinished and not allow_unfinished):
         context.exit(1)
 
 
-def _print_checks(built) -> None:
-    for check, lacking in built.work.missing_per_check():
-        points = built.work.points.get(check)
-        worth = f"{points:g} points" if points is not None else ""
-        if not lacking:
-            click.echo(f"[ok]  {check:<18} {worth}".rstrip())
-        for item in lacking:
-            click.echo(f"[--]  {check:<18} {worth:<11}{item.text}")
+def _summary(built: "Submission", fast: bool) -> str:
+    states = [outcome.state for outcome in built.work.outcomes.values()]
+    tested = "nothing was tested (--fast)" if fast else f"{states.count('passed')} of {len(built.work.needs)} checks were tested and passed"
+    if built.faults:
+        return f"{len(built.faults)} fault(s): correct them, save the notebooks, and run this again."
+    if built.unfinished:
+        return f"{len(built.unfinished)} thing(s) not finished yet; {tested}. You can hand this in; what is not finished earns nothing."
+    return f"Everything is there; {tested}."
+
+
+def _print_checks(built: "Submission") -> None:
+    for check in built.work.needs:
+        _print_check(built.work, check)
     for item in built.work.items.values():
         if item.need.startswith("checkpoint ") and item.state == "ready":
             click.echo(f"      {item.text}")
-    told = {item.text for item in built.work.items.values()}
+    told = {item.text for item in built.work.items.values()} | {f"{c}: {o.text}" for c, o in built.work.outcomes.items()}
     for fault in built.faults:
         if fault not in told:
             click.echo(f"[!!]  {fault}")
@@ -65,7 +74,25 @@ def _print_checks(built) -> None:
         click.echo(f"note: {note}")
 
 
-def _print_size(built, code_only: bool) -> None:
+def _print_check(work: "Work", check: str) -> None:
+    """What is known of a check. Points stand only where something was tested."""
+    lacking = work.lacking(check)
+    for item in lacking:
+        click.echo(f"{'[--]' if item.state == 'unfinished' else '[!!]'}  {check:<18} {item.text}")
+    if lacking:
+        return
+    outcome = work.outcomes.get(check)
+    if outcome is None or outcome.state == "untested":
+        by_hand = all(need.startswith("answer ") for need in work.needs[check])
+        why = outcome.text if outcome else "a person reads it" if by_hand else ""
+        click.echo(f"[  ]  {check:<18} found, not tested{f': {why}' if why else ''}")
+        return
+    worth = f" (worth {work.points[check]:g} points)" if check in work.points else ""
+    sign, words = ("[ok]", "passed") if outcome.state == "passed" else ("[!!]", "failed")
+    click.echo(f"{sign}  {check:<18} {words}{worth}{f': {outcome.text}' if outcome.text else ''}")
+
+
+def _print_size(built: "Submission", code_only: bool) -> None:
     from segkit.submit import WARN_BYTES, megabytes
 
     click.echo(f"\nsize        {megabytes(built.size)}")

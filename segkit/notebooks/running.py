@@ -10,7 +10,7 @@ from typing import Any
 
 from segkit.notebooks.slicing import Program
 
-__all__ = ["Unrunnable", "execute", "student_traceback"]
+__all__ = ["Unrunnable", "execute", "student_traceback", "value_of"]
 
 
 class Unrunnable(Exception):
@@ -86,3 +86,19 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
         reason = "\n".join(failures[-3:]) if failures else f"{program.name} is not defined after running {program.where}"
         raise Unrunnable(reason)
     return space
+
+
+def value_of(program: Program, name: str) -> Any:
+    """Run a definition and return what it defines; a method of a class comes as a function whose first argument is the object.
+
+    Args:
+        program: From ``Workbook.program``.
+        name: The name of the definition.
+
+    Raises:
+        Unrunnable: See ``execute``.
+    """
+    found = execute(program)[program.name]
+    if program.name != name and not hasattr(found, name):
+        raise Unrunnable(f"{program.name} has no {name} after running {program.where}")
+    return found if program.name == name else getattr(found, name)

@@ -134,22 +134,34 @@ class Workbook:
         self.cells = dict(cells)
         self.errors = list(errors or [])
         self.notes = [note for document in documents for note in document.notes]
+        self.copies: list[Document] = []  # of a notebook that counts; not searched
         self.documents = self._in_order(self._without_copies(documents, originals))
 
     def _without_copies(self, documents: list[Document], originals: tuple[str, ...]) -> list[Document]:
-        """Of notebooks with the same solution cells keep the one with the original name, else the newest."""
+        """Of notebooks with the same solution cells keep the one that is finished furthest, then the original name, then the newest."""
         groups: dict[frozenset[str], list[Document]] = {}
         kept = []
         for document in documents:
             ids = document.grade_ids & set(self.cells)
             groups.setdefault(ids, []).append(document) if ids else kept.append(document)
         for copies in groups.values():
-            # original name first, then the least nested, then the newest
-            copies.sort(key=lambda d: (PurePosixPath(d.name).name not in originals, d.name.count("/"), -d.modified))
+            # the least nested of equals, then the newest; a zip keeps times to two seconds, and must not lead to another choice
+            copies.sort(key=lambda d: (
+                -self._finished(d), PurePosixPath(d.name).name not in originals, d.name.count("/"), -(d.modified // 2), d.name,
+            ))  # fmt: skip
             kept.append(copies[0])
+            self.copies += copies[1:]
             for other in copies[1:]:
                 self.notes.append(f"{other.name} has the same cells as {copies[0].name}: {copies[0].name} was read")
         return kept
+
+    def _finished(self, document: Document) -> int:
+        """How many solutions a document holds finished: work in "Copy of 1_data.ipynb" counts before the untouched 1_data.ipynb."""
+        finished: set[str] = set()
+        for statement in (statement for cell in document.cells for statement in cell.parsed[0]):
+            if not taken_name(statement) and not is_unfinished(statement):
+                finished.update(bound_names(statement))
+        return len(finished & set(self.cells.values()))
 
     def _in_order(self, documents: list[Document]) -> list[Document]:
         order = {grade_id: index for index, grade_id in enumerate(self.cells)}

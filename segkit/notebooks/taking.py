@@ -1,15 +1,13 @@
 """Use in one notebook what was defined in another: ``FCN32s = take("FCN32s")``."""
 
-import json
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from segkit.assignment import find
+from segkit.assignment import facts
 from segkit.notebooks.files import MAX_FILES, has_notebook_name, is_script, own_files, script_name, shown_path, spare_files
 from segkit.notebooks.reading import Document, DocumentError, read_document
-from segkit.notebooks.running import Unrunnable, execute
+from segkit.notebooks.running import Unrunnable, value_of
 from segkit.notebooks.slicing import Workbook
 
 __all__ = ["UnfinishedError", "ago", "open_folder", "solution_cells", "take"]
@@ -21,49 +19,37 @@ class UnfinishedError(Exception):
 
 def solution_cells(folder: str | Path = ".") -> dict[str, str]:
     """Return the grade ids of the solution cells and the name that each must define, from ``assignment.json``."""
-    content = json.loads(find(folder).read_text(encoding="utf-8"))
-    cells = content.get("solution_cells", {})
+    cells = facts(folder).get("solution_cells", {})
     return {str(grade_id): str(name) for grade_id, name in cells.items()}
+
+
+def notebook_names(folder: str | Path = ".") -> tuple[str, ...]:
+    """Return the names of the notebooks as they were handed out, from ``assignment.json``."""
+    return tuple(map(str, facts(folder).get("notebooks", ())))
 
 
 def open_folder(
     folder: str | Path = ".", cells: dict[str, str] | None = None, originals: tuple[str, ...] = ()
 ) -> Workbook:
-    """Read all notebooks and scripts of a folder that are the student's own.
+    """Read all notebooks and scripts of a folder that are the student's own; ``take``, ``submit`` and the grader all choose here.
 
     Args:
         folder: Where the work is. Hidden folders and those that came with the release are passed over.
-        cells: Grade id -> name of the solution cells; from ``assignment.json`` where it is left out.
+        cells: Grade id -> name of the solution cells; from ``assignment.json``, as ``originals`` are, where it is left out.
         originals: File names of the notebooks as they were handed out; of two copies that name counts.
 
     Returns:
         The workbook; files that cannot be read are listed in its ``errors``.
     """
     folder = Path(folder)
-    cells = solution_cells(folder) if cells is None else cells
+    if cells is None:
+        cells, originals = solution_cells(folder), originals or notebook_names(folder)
     documents, errors = _read(folder, own_files(folder), cells)
-    book = Workbook(_worked_on(documents, cells), cells, errors, originals)
+    book = Workbook(documents, cells, errors, originals)
     if all(_is_done(book, name) for name in cells.values()):
         return book
     spare = _needed(*_read(folder, spare_files(folder), cells), book, originals)
-    return Workbook(_worked_on([*documents, *spare], cells), cells, errors, originals) if spare else book
-
-
-def _worked_on(documents: list[Document], cells: dict[str, str]) -> list[Document]:
-    """Leave out notebooks as they were handed out where a copy with the same cells was worked on."""
-    done, copies = {}, Counter(document.grade_ids & set(cells) for document in documents)
-    for document in documents:
-        ids = document.grade_ids & set(cells)
-        if ids and copies[ids] > 1:
-            alone = Workbook([document], cells)
-            done[id(document)] = any(_is_done(alone, cells[grade_id]) for grade_id in ids)
-    worked = {d.grade_ids & set(cells): d for d in documents if done.get(id(d))}
-    kept = [d for d in documents if done.get(id(d), True) or d.grade_ids & set(cells) not in worked]
-    for document in documents:
-        if document not in kept:
-            other = worked[document.grade_ids & set(cells)]
-            other.notes.append(f"{document.name} is as it was handed out; of its copies {other.name} was read")
-    return kept
+    return Workbook([*documents, *spare], cells, errors, originals) if spare else book
 
 
 def _read(folder: Path, names: list[Path], cells: dict[str, str]) -> tuple[list[Document], list[str]]:
@@ -132,7 +118,7 @@ def take(name: str, folder: str | Path = ".") -> Any:
             "then run this cell again."
         )
     try:
-        value = execute(workbook.program(definition))[name]
+        value = value_of(workbook.program(definition), name)
     except Unrunnable as error:
         raise UnfinishedError(f"{name} from {definition.where} cannot be run:\n{error}") from None
     print(f"{name}  from {definition.where}, saved {ago(time.time() - definition.modified)}")

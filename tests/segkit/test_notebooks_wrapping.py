@@ -125,7 +125,7 @@ def test_a_copy_that_was_worked_on_counts_before_the_one_that_was_handed_out(tmp
     os.utime(tmp_path / worked, (1e9, 1e9))
     book = open_folder(tmp_path, {"double": "double"}, ("1_data.ipynb",))
     assert book.find("double").cell.file == worked and not book.find("double").unfinished
-    assert f"1_data.ipynb is as it was handed out; of its copies {worked} was read" in book.notes
+    assert f"1_data.ipynb has the same cells as {worked}: {worked} was read" in book.notes
 
 
 def test_untouched_copies_alone_are_read_by_their_names_as_before(tmp_path):

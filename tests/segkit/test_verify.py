@@ -102,7 +102,7 @@ FAULTS = [
     (lambda f: f.update({"extended/cmp_x0001.png": f["extended/cmp_x0001.png"][:400]}), "complete label PNG"),
     (rgb_label, "expected a palette picture (mode P)"),
     (other_palette, "expected the database's palette"),
-    (other_size, "expected 32 x 48 (H x W, the .jpg), found 32 x 47"),
+    (other_size, "expected 32 x 48 (H x W, cmp_x0001.jpg), found 32 x 47"),
 ]
 
 

@@ -14,7 +14,8 @@ from autograder.rubric import Rubric
 from autograder.run import GateData
 from autograder.seeds import Seeds
 from autograder.student import Student
-from segkit.facades import CLASSES, IMAGENET_MEAN, IMAGENET_STD, PALETTE, find_root, image_path, label_path, split_names
+from segkit.facades import CLASSES, IMAGENET_MEAN, IMAGENET_STD, PALETTE, demand_one_size, find_root, image_path, label_path, split_names
+from segkit.pictures import LABELS, PHOTOGRAPHS, names_in, open_photograph, photograph_size
 from segkit.reference import read_label
 from segkit.upsampling import crop_offsets
 
@@ -27,11 +28,7 @@ LEGEND = [{"name": name, "color": list(colour)} for name, colour in zip(CLASSES,
 def assignment_file(rubric: Rubric) -> dict:
     """Content of the students' ``assignment.json``."""
     padding = rubric.settings["padding"]
-    return {
-        "assignment": rubric.assignment, "padding": padding, "crops": crop_offsets(padding),
-        "solution_cells": rubric.defines, "notebooks": list(rubric.notebooks), "checkpoints": list(rubric.checkpoints),
-        "checks": {name: check.points for name, check in rubric.checks.items()},
-    }  # fmt: skip
+    return rubric.facts | {"padding": padding, "crops": crop_offsets(padding)}
 
 
 def write_weights(path: Path, seeds: Seeds, rubric: Rubric) -> dict[str, tuple[int, list[int]]]:
@@ -50,11 +47,11 @@ def _list(source: str | None, own: bool, labels: bool) -> tuple[Path, str, tuple
     """Root, split and names of the pictures a gate is measured on."""
     root = find_root(source)
     if own:
-        names = tuple(sorted(path.stem for path in (root / "base").glob("*.png" if labels else "*.jpg")))
+        names = tuple(names_in(root / "base", LABELS if labels else PHOTOGRAPHS))
         return root, "own", names
     if source == "sample":
         return root, "sample", split_names("sample", "test")
-    if source is None and not (root / "base" / "cmp_b0001.jpg").is_file():
+    if source is None and not image_path(root, "cmp_b0001").is_file():
         raise LookupError("no facades were found; give --data CMP_ROOT, or --data sample for the embedded sample")
     split = "course" if (root / "extended").is_dir() else "base"
     return root, split, split_names(split, "test")
@@ -81,6 +78,7 @@ def write_training(folder: Path, source: str | None, rubric: Rubric) -> list[str
     for name in names:
         photo, label = image_path(folder, name), label_path(folder, name)
         photo.parent.mkdir(parents=True, exist_ok=True)
+        demand_one_size(image_path(root, name), label_path(root, name))
         shutil.copyfile(image_path(root, name), photo)
         Image.fromarray(read_label(label_path(root, name)).numpy().astype(np.uint8)).save(label)
     return list(names)
@@ -109,10 +107,12 @@ def _open(source: str | None, own: bool, labels: bool) -> GateData:
         )
     digest = hashlib.sha256()
     for name, paths in files.items():
+        if labels:
+            demand_one_size(*paths)
         digest.update(name.encode() + b"".join(path.read_bytes() for path in paths))
 
     def photo(name: str) -> np.ndarray:
-        return np.array(Image.open(image_path(root, name)).convert("RGB"))  # (H, W, 3)
+        return open_photograph(image_path(root, name))  # (H, W, 3)
 
     def image(name: str) -> np.ndarray:
         scaled = (photo(name).astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
@@ -122,8 +122,7 @@ def _open(source: str | None, own: bool, labels: bool) -> GateData:
         return read_label(label_path(root, name)).numpy() if labels else None  # (H, W)
 
     def size(name: str) -> tuple[int, int]:
-        with Image.open(image_path(root, name)) as picture:
-            return picture.height, picture.width
+        return photograph_size(image_path(root, name))
 
     source_name = {"sample": "embedded sample", "own": "the instructor's own facades"}.get(split, "CMP Facade Database")
     return GateData(source_name, split, names, photo, image, label, digest.hexdigest(), size)
