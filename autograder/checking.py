@@ -31,7 +31,9 @@ from autograder.seeds import Seeds
 from autograder.student import Student
 from segkit.subject import StudentError
 
-__all__ = ["CannotGrade", "CheckPlugin", "Grading", "Verdict", "check", "check_faults", "own_modules", "own_pytest", "run_checks"]
+__all__ = [
+    "CannotGrade", "CheckPlugin", "Grading", "NeedsPerson", "Verdict", "check", "check_faults", "own_modules", "own_pytest", "run_checks",
+]  # fmt: skip
 
 
 class CannotGrade(Exception):
@@ -40,6 +42,14 @@ class CannotGrade(Exception):
     def __init__(self, message: str, cause: str = "grader.data") -> None:
         super().__init__(message)
         self.cause = cause
+
+
+class NeedsPerson(Exception):
+    """The evidence speaks for and against points: neither they nor a zero, until a person has looked at it."""
+
+    def __init__(self, message: str, cause: str, measured: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.cause, self.measured = cause, dict(measured or {})
 
 
 def check(identifier: str) -> pytest.MarkDecorator:
@@ -193,6 +203,8 @@ class CheckPlugin:
             return Verdict(identifier, 0.0, full, "not_earned", "check.failed", message=_said(str(error)))
         if isinstance(error, (CannotGrade, pytest.skip.Exception)):
             return Verdict(identifier, None, full, "could_not_grade", getattr(error, "cause", "grader.data"), message=str(error))
+        if isinstance(error, NeedsPerson):
+            return Verdict(identifier, None, full, "needs_manual", error.cause, error.measured, str(error))
         text = f"The grader failed here, not you ({type(error).__name__}: {error})."
         return Verdict(identifier, None, full, "could_not_grade", "grader.fault", message=text)
 

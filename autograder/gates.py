@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,14 +20,34 @@ from autograder.retraining import retrained_in_words, retrained_network
 from autograder.rubric import round_down
 from autograder.run import GateData, Run
 from autograder.student import Student
+from segkit.notebooks import Program
 from segkit.subject import StudentError
 
-__all__ = ["asked_pictures", "gate_points_lost", "grained", "mirrored", "near_a_step", "predictions"]
+__all__ = ["JudgesNetwork", "asked_pictures", "checkpoint_of", "gate_points_lost", "grained", "mirrored", "near_a_step", "predictions"]
 
 FACTS = "facts of the measurement"  # kept beside the label maps; no picture has this name
 GRAIN = 200  # one of so many values is changed
 FINAL = ("checkpoint.unreadable", "code.unfinished", "code.signature", "code.died", "code.timeout")  # no use to try it otherwise
 CROWDED = 0.05  # share of a GPU's memory that others may hold before a lack of it is no longer the student's
+
+
+@dataclass(frozen=True)
+class JudgesNetwork:
+    """A network of the judge's that is measured in the place of a student's class: in a worker that runs no code of theirs.
+
+    Attributes:
+        program: Its code.
+        arguments: Of its constructor: plain data.
+    """
+
+    program: Program
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Hash of code and arguments."""
+        text = json.dumps([self.program.digest, dict(self.arguments)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def mirrored(grading: Grading, name: str) -> bool:
@@ -79,8 +100,15 @@ def _data(grading: Grading) -> GateData:
     return grading.context.data
 
 
-def _checkpoint(grading: Grading, name: str, file_needed: bool) -> Any:
-    """The checkpoint, or the reason why the gate is not earned or cannot be graded."""
+def checkpoint_of(grading: Grading, name: str) -> Any:
+    """The checkpoint of a submission.
+
+    Raises:
+        StudentError: There is none, or it cannot be read.
+        CannotGrade: It was only named, and its file is needed here.
+    """
+    handover = getattr(grading.context, "handover", None)
+    file_needed = handover is None or handover.needs_checkpoints
     checkpoint = grading.context.submission_checkpoints.get(name)
     if checkpoint is None:
         raise StudentError(
@@ -98,7 +126,7 @@ def _checkpoint(grading: Grading, name: str, file_needed: bool) -> Any:
 
 
 def predictions(
-    student: Student, grading: Grading, class_name: str, checkpoint_name: str, exact: bool = False
+    student: Student, grading: Grading, class_name: str, checkpoint_name: str, exact: bool = False, network: JudgesNetwork | None = None
 ) -> dict[str, NDArray[np.uint8]]:
     """Predict every picture of the gate's test list with a student's class and checkpoint.
 
@@ -111,31 +139,32 @@ def predictions(
         class_name: Of the network.
         checkpoint_name: Of its weights.
         exact: In float32, whatever the run allows.
+        network: What takes the place of the class; None for the class itself.
 
     Returns:
         Picture name -> label map (H, W), uint8, not mirrored.
     """
     if (retraining := grading.context.run.settings.retraining) is not None:
-        return _measure(student, grading, class_name, checkpoint_name, retraining.key(grading.context.run), exact)
-    handover = getattr(grading.context, "handover", None)
-    checkpoint = _checkpoint(grading, checkpoint_name, handover is None or handover.needs_checkpoints)
+        return _measure(student, grading, class_name, checkpoint_name, retraining.key(grading.context.run), exact, None)
+    checkpoint = checkpoint_of(grading, checkpoint_name)
 
     def measure() -> dict[str, NDArray[np.uint8]]:
-        return _measure(student, grading, class_name, checkpoint_name, checkpoint.sha256, exact)
+        return _measure(student, grading, class_name, checkpoint_name, checkpoint.sha256, exact, network)
 
-    if handover is not None:
-        return handover.gate(student, grading, class_name, checkpoint_name, checkpoint.sha256, measure, exact)
+    if (handover := getattr(grading.context, "handover", None)) is not None:
+        code = (f"the judge's {network.program.name}", network.digest) if network else (class_name, student.program(class_name).digest)
+        return handover.gate(student, grading, code, checkpoint_name, checkpoint.sha256, measure, exact)
     return measure()
 
 
 def _measure(
-    student: Student, grading: Grading, class_name: str, checkpoint_name: str, sha256: str, exact: bool
+    student: Student, grading: Grading, class_name: str, checkpoint_name: str, sha256: str, exact: bool, network: JudgesNetwork | None
 ) -> dict[str, NDArray[np.uint8]]:
     """Predict in a worker, or take what another judge of the class predicted for the same."""
     data, run = _data(grading), grading.context.run
     precision = "float32" if exact else run.gate_precision
     key_parts = [
-        student.program(class_name).digest, sha256, data.digest, grading.seeds.name, segkit.__version__, kit_digest(),
+        (network or student.program(class_name)).digest, sha256, data.digest, grading.seeds.name, segkit.__version__, kit_digest(),
         precision, run.gate_device, str(grading.rubric.settings.get("padding")),
     ]  # fmt: skip
     key = "gate-" + hashlib.sha256("\0".join(key_parts).encode()).hexdigest()[:32]
@@ -146,7 +175,9 @@ def _measure(
             with run.gpu_turn():
                 before = gpus.memory() if run.uses_gpu else None
                 try:
-                    found = _not_for_want_of_memory(before, lambda: _predict_all(behind, grading, class_name, checkpoint_name, precision))
+                    found = _not_for_want_of_memory(
+                        before, lambda: _predict_all(behind, grading, class_name, checkpoint_name, precision, network)
+                    )
                 finally:
                     behind.subject.close()  # the GPU is handed on empty
                 if left := gpus.memory_left_behind(before):
@@ -197,13 +228,16 @@ def _not_for_want_of_memory(before: gpus.Memory | None, predict: Callable[[], di
 
 
 def _predict_all(
-    student: Student, grading: Grading, class_name: str, checkpoint_name: str, precision: str = "float32"
-) -> dict[str, NDArray]:
+    student: Student, grading: Grading, class_name: str, checkpoint_name: str, precision: str = "float32",
+    network: JudgesNetwork | None = None,
+) -> dict[str, NDArray]:  # fmt: skip
     data, retrained = _data(grading), None
     if grading.context.run.settings.retraining is not None:
         handle, retrained = retrained_network(
             student, grading.context.run, class_name, lambda words: grading.context.progress(f"{grading.check.id} {words}")
         )
+    elif network is not None:
+        handle = _load_judges(student, network, checkpoint_name)
     else:
         handle = _load(student, class_name, checkpoint_name)
     started = time.monotonic()
@@ -238,6 +272,17 @@ def _load(student: Student, class_name: str, checkpoint_name: str) -> str:
             raise
     handle = student.build(class_name)  # the constructor reads values, which the meta device does not have
     student.load_checkpoint(handle, checkpoint_name)
+    return handle
+
+
+def _load_judges(student: Student, network: JudgesNetwork, checkpoint_name: str) -> str:
+    """Build the judge's network and load the checkpoint; tensors that it has no use for are named."""
+    student.subject.define(network.program)
+    handle = student.subject.build(network.program.name, meta=True, **network.arguments)
+    unused = student.subject.load_checkpoint(handle, checkpoint_name, extra=True)
+    if unused:
+        more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
+        student.notes.append(f"The checkpoint {checkpoint_name} holds tensors of no layer of the network: {', '.join(unused[:8])}{more}.")
     return handle
 
 

@@ -76,7 +76,9 @@ def _own_copies(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[
     return copies
 
 
-def load_checkpoint(model: nn.Module, path: str | Path, *, max_bytes: int = MAX_BYTES) -> nn.Module:
+def load_checkpoint(
+    model: nn.Module, path: str | Path, *, max_bytes: int = MAX_BYTES, unused: list[str] | None = None
+) -> nn.Module:
     """Copy a checkpoint into a network; every name and shape must agree.
 
     A wrapper around the network that was saved (``model.conv1_1.weight``, with the loss's own weights beside it) is taken
@@ -88,6 +90,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, max_bytes: int = MAX_
         model: the network to fill.
         path: see :func:`read_state_dict`.
         max_bytes: see :func:`read_state_dict`.
+        unused: receives the names of tensors that the network does not have; None refuses such a file.
 
     Returns:
         ``model``, for use in one line.
@@ -99,6 +102,9 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, max_bytes: int = MAX_
     own = model.state_dict()
     state = _with_aliases(model, _under_own_names(own, read_state_dict(path, max_bytes=max_bytes)))
     faults = _mismatches(own, state)
+    if unused is not None and faults and all(fault.startswith("unexpected") for fault in faults):
+        unused += [name for name in state if name not in own]
+        state, faults = {name: state[name] for name in own}, []
     if faults:
         text = "\n".join(f"  {fault}" for fault in faults)
         raise CheckpointError(

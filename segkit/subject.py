@@ -57,7 +57,7 @@ class Subject(Protocol):
     def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]: ...
     def change(self, handle: str, key: str, index: int, value: float) -> None: ...
     def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0) -> NDArray: ...
-    def load_checkpoint(self, handle: str, file: str) -> None: ...
+    def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]: ...
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray: ...
     def peak_bytes(self) -> int: ...
     def forget(self, handle: str) -> None: ...
@@ -350,13 +350,23 @@ class LocalSubject:
         return (output.float() if output.is_floating_point() else output).contiguous().numpy()
 
     # ------------------------------------------------------------------------------------------------ checkpoints
-    def load_checkpoint(self, handle: str, file: str) -> None:
-        """Load a checkpoint into a network that may be on the meta device; moves the network to the device of ``predict``."""
+    def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]:
+        """Load a checkpoint into a network that may be on the meta device; moves the network to the device of ``predict``.
+
+        Args:
+            handle: The network.
+            file: Name of the checkpoint.
+            extra: Whether it may hold more tensors than the network has.
+
+        Returns:
+            Names of the tensors that the network does not have.
+        """
         from segkit.checkpoints import CheckpointError, load_checkpoint
 
+        unused: list[str] = []
         with as_student_error("Loading the checkpoint"):  # the class may have a load_state_dict of its own
             try:
-                load_checkpoint(self._model(handle), self.checkpoints[file])
+                load_checkpoint(self._model(handle), self.checkpoints[file], unused=unused if extra else None)
             except CheckpointError as error:
                 path = self.checkpoints[file]  # of this machine: its folders are nobody's business
                 raise StudentError(str(error).replace(str(path), path.name), "checkpoint.unreadable") from None
@@ -364,6 +374,7 @@ class LocalSubject:
             raise StudentError("The network has tensors that are not in the checkpoint and have no values.", "code.raises")
         with as_student_error("Moving the network to the device"):
             nn.Module.eval(self._model(handle)).to(self.device)
+        return unused
 
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
         """Predict label maps.

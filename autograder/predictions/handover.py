@@ -95,13 +95,13 @@ class Recorder(_Questions):
         return _Recording(settings, self)
 
     def gate(
-        self, student: Student, grading: Grading, class_name: str, checkpoint: str, sha256: str, measure: Callable[[], Maps],
+        self, student: Student, grading: Grading, code: tuple[str, str], checkpoint: str, sha256: str, measure: Callable[[], Maps],
         exact: bool = False,
     ) -> Maps:  # fmt: skip
         """Predict and take down; never returns: there are no labels here to score with."""
         from autograder.gates import asked_pictures
 
-        network, pictures, fault, lost = student.program(class_name).digest, {}, None, ""
+        (name_of_code, network), pictures, fault, lost = code, {}, None, ""
         student.subject.close()  # as in Replay, whether or not predictions of an earlier run are reused
         try:
             maps = measure()
@@ -113,7 +113,7 @@ class Recorder(_Questions):
             lost = f"{type(error).__name__}: {error}"[:1000]
             raise
         finally:
-            self.writer.gate(class_name, checkpoint, Gate(network, sha256, pictures, fault, lost))
+            self.writer.gate(name_of_code, checkpoint, Gate(network, sha256, pictures, fault, lost))
         raise CannotGrade("Predicted. Points are given where the labels are.", "predictions.made")
 
     def sign(self, result: dict[str, Any]) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class Replay(_Questions):
         return _Replaying(settings, self)
 
     def gate(
-        self, student: Student, grading: Grading, class_name: str, checkpoint: str, sha256: str, measure: Callable[[], Maps],
+        self, student: Student, grading: Grading, code: tuple[str, str], checkpoint: str, sha256: str, measure: Callable[[], Maps],
         exact: bool = False,
     ) -> Maps:  # fmt: skip
         """The predictions that were handed over, if they are those of this network, checkpoint and these pictures.
@@ -195,6 +195,7 @@ class Replay(_Questions):
         """
         from autograder.gates import asked_pictures
 
+        class_name, network = code
         found = self.bundle.gates.get((class_name, checkpoint))
         if found is None:
             raise _missing(f"no predictions of {class_name} with the checkpoint {checkpoint}")
@@ -203,7 +204,7 @@ class Replay(_Questions):
             raise StudentError(*found.fault)
         if found.lost:
             raise _missing(f"no predictions of {class_name}: {clean_text(found.lost)}")
-        if (found.network, found.sha256) != (student.program(class_name).digest, sha256):
+        if (found.network, found.sha256) != (network, sha256):
             raise _missing(f"predictions of {class_name} with other code or another checkpoint than those handed in")
         if exact and self.facts["precision"] != "float32":
             raise CannotGrade(

@@ -315,8 +315,11 @@ class RemoteSubject:
     def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0) -> NDArray:
         return _array(self._ask("forward", handle=handle, x=x, train=train, seed=seed))
 
-    def load_checkpoint(self, handle: str, file: str) -> None:
-        self._ask("load_checkpoint", handle=handle, file=file, seconds=180)
+    def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]:
+        found = self._ask("load_checkpoint", handle=handle, file=file, extra=extra, seconds=180)
+        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+            raise StudentError("the worker's answer has an unknown form", "code.garbage")
+        return [shown(name, 200) for name in found[:1000]]
 
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
         return _array(self._ask("predict", handle=handle, x=x, precision=precision, seconds=180))

@@ -127,7 +127,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         "sample": lambda handle, indices: subject.sample(handle, indices),
         "change": lambda handle, key, index, value: subject.change(handle, key, index, value),
         "forward": lambda handle, x, train, seed: subject.forward(handle, x, train, seed),
-        "load_checkpoint": lambda handle, file: subject.load_checkpoint(handle, file),
+        "load_checkpoint": lambda handle, file, extra: subject.load_checkpoint(handle, file, extra),
         "predict": predict,
         "retrain": retrain,
         "peak_bytes": lambda: subject.peak_bytes(),

@@ -61,8 +61,8 @@ class Taped:
 
     @staticmethod
     def gate(
-        student: Student, grading: Grading, class_name: str, checkpoint_name: str, sha256: str, measure: Callable[[], Maps], exact: bool
-    ) -> Maps:  # fmt: skip
+        student: Student, grading: Grading, code: tuple[str, str], checkpoint: str, sha256: str, measure: Callable[[], Maps], exact: bool
+    ) -> Maps:
         """Measure: a gate's worker is asked on every way, but for label maps that the run has kept."""
         return measure()
 

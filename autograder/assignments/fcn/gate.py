@@ -1,45 +1,189 @@
-"""The mIoU gates: predictions of a checkpoint against labels that never leave the judge."""
+"""The mIoU gates: predictions of a checkpoint against labels that never leave the judge.
 
+The checkpoint is measured with the judge's own network, made of the hyper-parameters and crops found in the student's, so that
+nothing a ``forward`` does can earn anything. Where the student's network computes something else, it is measured too: points that
+it alone would earn are for a person to give.
+"""
+
+import ast
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autograder.assignments.fcn.network import Network
+from autograder.assignments.fcn.offsets import expected_offsets
 from autograder.assignments.fcn.prepare import COLOURS, LEGEND
-from autograder.checking import Grading
-from autograder.gates import gate_points_lost, near_a_step, predictions
+from autograder.checking import CannotGrade, Grading, NeedsPerson
+from autograder.gates import JudgesNetwork, checkpoint_of, gate_points_lost, near_a_step, predictions
 from autograder.run import GateData
 from autograder.student import Student
 from segkit.facades import CLASSES
+from segkit.layers import compare_layers, expected_layers
+from segkit.notebooks import Chunk, Program
 from segkit.reference import confusion_matrix, scores
+from segkit.subject import StudentError
 
-__all__ = ["judge"]
+__all__ = ["judge", "judges_network"]
+
+SAME_LABELS = ("logits", "softmax", "log_softmax", "sigmoid", "argmax")  # views of the logits in which the largest stays the largest
+
+
+@dataclass(frozen=True)
+class Score:
+    """What predictions are worth.
+
+    Attributes:
+        hist: Confusion matrix over all pictures.
+        lost: Share of the points that is lost.
+        maps: The predictions.
+    """
+
+    hist: NDArray[np.int64]
+    lost: float
+    maps: Mapping[str, NDArray[np.uint8]]
+
+    @property
+    def mean_iou(self) -> float:
+        return scores(self.hist)[2]
 
 
 def judge(student: Student, grading: Grading) -> None:
     """Mean IoU over the test list; full points at the threshold, none at the lower end, linear between."""
-    settings, data = grading.check.settings, grading.context.data
-    maps = predictions(student, grading, settings["defines"], settings["checkpoint"])  # or why not: no checkpoint, no data
-    limits = settings[data.split]
-    hist = _count(maps, data)
-    run, share = grading.context.run, grading.check.points
-    if run.gate_precision != "float32" and near_a_step(scores(hist)[2], limits["full"], limits["zero"], share):
-        maps = predictions(student, grading, settings["defines"], settings["checkpoint"], exact=True)
-        hist = _count(maps, data)
-    accuracy, iou, mean = scores(hist)
-    measured = {"mean_iou": round(mean, 4), "pixel_accuracy": round(accuracy, 4), "full": limits["full"]}
-    _remember(grading, maps, mean)
+    settings, retrained = grading.check.settings, grading.context.run.settings.retraining is not None
+    own, same = None, False
+    if not retrained:
+        checkpoint_of(grading, settings["checkpoint"])  # without one nothing is asked
+        own, same = judges_network(Network(student, grading, settings["checkpoint"]))
+    score = None if own is None else _judged(student, grading, own, same)
+    if score is None or (score.lost and not same):
+        theirs = _of_the_class(student, grading, score)
+        if not retrained and theirs is not None and theirs.lost < (1.0 if score is None else score.lost):
+            raise _needs_person(grading, score, theirs)
+        score = score or theirs
+    _tell(grading, score)
+
+
+def judges_network(network: Network) -> tuple[JudgesNetwork | None, bool]:
+    """The network that a student's checkpoint is measured with, and whether theirs gives the same label maps.
+
+    Args:
+        network: The student's, under the probe.
+
+    Returns:
+        None where layers with weights are missing, so that there is no such network.
+
+    Raises:
+        StudentError: The class is missing, or cannot be built.
+    """
+    student, expected = network.student, expected_layers(network.network, padding=network.settings["padding"])
+    try:
+        handle = student.build(network.class_name, meta=True)
+    except StudentError:
+        handle = student.build(network.class_name)  # the constructor reads values, which the meta device does not have
+    layers = student.describe(handle)
+    student.forget(handle)
+    match, found = compare_layers(layers, expected, network.grading.rubric.aliases), {layer.path: layer for layer in layers}
+    weighted = [layer.path for layer in expected if layer.kind != "MaxPool2d"]
+    if any(name not in match.paths for name in weighted):
+        return None, False
+    settings = {layer.path: dict(found[match.paths[layer.path]].settings if layer.path in match.paths else layer.settings)
+                for layer in expected}  # fmt: skip
+    try:
+        measurement = network.measurement()
+    except StudentError:
+        measurement = None  # its forward fails: the weights may be right all the same
+    same = measurement is not None and measurement.exact and measurement.view in SAME_LABELS
+    offsets = expected_offsets(network.network, network.crops) | dict(measurement.offsets if measurement else {})
+    arguments = {
+        "network": network.network, "settings": settings, "paths": {name: match.paths[name] for name in weighted},
+        "offsets": {name: list(offset) for name, offset in offsets.items()},
+    }  # fmt: skip
+    return JudgesNetwork(_program(network.class_name), arguments), same
+
+
+def _program(class_name: str) -> Program:
+    """The code of ``gate_network.py``, under the name of the student's class: messages on the checkpoint speak of that."""
+    path = Path(__file__).with_name("gate_network.py")
+    source = path.read_text(encoding="utf-8").replace("GateNetwork", class_name)
+    return Program(class_name, path.name, (Chunk(path.name, source, tuple(range(len(ast.parse(source).body)))),))
+
+
+def _measured(student: Student, grading: Grading, network: JudgesNetwork | None) -> Score:
+    """Measure the checkpoint with the judge's network, or with the student's class where there is none."""
+    settings, run = grading.check.settings, grading.context.run
+    limits = settings[grading.context.data.split] if grading.context.data else {}
+
+    def predicted(exact: bool) -> Score:
+        maps = predictions(student, grading, settings["defines"], settings["checkpoint"], exact, network)
+        hist = _count(maps, grading.context.data)
+        return Score(hist, gate_points_lost(scores(hist)[2], limits["full"], limits["zero"]), maps)
+
+    score = predicted(exact=False)
+    if run.gate_precision != "float32" and near_a_step(score.mean_iou, limits["full"], limits["zero"], grading.check.points):
+        score = predicted(exact=True)
+    return score
+
+
+def _judged(student: Student, grading: Grading, network: JudgesNetwork, same: bool) -> Score:
+    """Measure with the judge's network; where predictions are only taken down, the class's are too if they may be wanted."""
+    try:
+        return _measured(student, grading, network)
+    except CannotGrade as error:
+        if error.cause == "predictions.made" and not same:
+            _measured(student, grading, None)
+        raise
+
+
+def _of_the_class(student: Student, grading: Grading, judged: Score | None) -> Score | None:
+    """Measure with the student's class; None where it fails and there is another measurement."""
+    try:
+        return _measured(student, grading, None)
+    except StudentError:
+        if judged is None:
+            raise
+        return None
+
+
+def _summary(score: Score, data: GateData) -> str:
+    accuracy, _, mean = scores(score.hist)
+    return f"mean IoU {mean:.4f}, pixel accuracy {accuracy:.4f} on {len(score.maps)} pictures of the test list ({data.split})"
+
+
+def _needs_person(grading: Grading, judged: Score | None, own: Score) -> NeedsPerson:
+    """Only what the student's ``forward`` makes of the pictures earns points: somebody must look at it."""
+    name, network = grading.check.settings["defines"], grading.check.settings["checkpoint"]
+    if judged is None:
+        why, number = f"its layers are not those of the network (see {network}.layers), and no other network can use the checkpoint", None
+    else:
+        number = round(judged.mean_iou, 4)
+        why = f"with the weights of the checkpoint the network of the paper has a mean IoU of {number:.4f} (see {network}.forward)"
+    text = (f"Your class {name} has {_summary(own, grading.context.data)}, but {why}. A person will look at your code before points "
+            "are given; none are lost so far.")  # fmt: skip
+    measured = {"mean_iou": round(own.mean_iou, 4), "of_the_network": number}
+    _remember(grading, own.maps, own.mean_iou)
+    return NeedsPerson(text, "gate.differs", measured)
+
+
+def _tell(grading: Grading, score: Score) -> None:
+    """Give or take the points of a score."""
+    data = grading.context.data
+    full, zero = (grading.check.settings[data.split][key] for key in ("full", "zero"))
+    accuracy, iou, mean = scores(score.hist)
+    _remember(grading, score.maps, mean)
     best = sorted((float(v), n) for v, n in zip(iou, CLASSES, strict=True) if not np.isnan(v))
-    summary = f"mean IoU {mean:.4f}, pixel accuracy {accuracy:.4f} on {len(maps)} pictures of the test list ({data.split})"
-    lost = gate_points_lost(mean, limits["full"], limits["zero"])
-    if lost == 0:
+    summary = _summary(score, data)
+    if score.lost == 0:
         (low, worst), (high, good) = best[0], best[-1]
         grading.note(f"{summary[0].upper()}{summary[1:]}. Best class: {good} {high:.2f}; worst: {worst} {low:.2f}.")
         return
     weakest = ", ".join(f"{name} {value:.2f}" for value, name in best[:3])
-    text = (f"Expected mean IoU of at least {limits['full']:.2f} (some points from {limits['zero']:.2f} on), got {summary}. "
-            f"Weakest classes: {weakest}.{_likely(hist)}")
-    grading.lose(cause="gate.low", message=text, measured=measured, share=lost)
+    text = (f"Expected mean IoU of at least {full:.2f} (some points from {zero:.2f} on), got {summary}. "
+            f"Weakest classes: {weakest}.{_likely(score.hist)}")  # fmt: skip
+    measured = {"mean_iou": round(mean, 4), "pixel_accuracy": round(accuracy, 4), "full": full}
+    grading.lose(cause="gate.low", message=text, measured=measured, share=score.lost)
 
 
 def _count(maps: Mapping[str, NDArray[np.uint8]], data: GateData) -> NDArray[np.int64]:
