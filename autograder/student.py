@@ -133,9 +133,6 @@ class Student:
     def describe(self, handle: str) -> list[Layer]:
         return self.subject.describe(handle)
 
-    def calls(self, handle: str) -> list[str]:
-        return self.subject.calls(handle)
-
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
         return self.subject.shapes(handle)
 

@@ -7,7 +7,7 @@ References:
     Long, Shelhamer & Darrell, CVPR 2015; Simonyan & Zisserman, ICLR 2015, configuration D.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -198,61 +198,43 @@ def _weight_shape(layer: Layer) -> tuple:
     return (layer.kind, *(str(layer.settings.get(key)) for key in keys if layer.kind != "MaxPool2d"))
 
 
-def _named(spec: Layer, layer: Layer, aliases: Mapping[str, Sequence[str]]) -> bool:
-    return layer.name in (spec.path, *aliases.get(spec.path, ()))
-
-
-def _match(
-    found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[str, Sequence[str]], order: Sequence[str] = ()
-) -> dict[str, Layer]:
-    """Give every expected layer its counterpart: by place and shape, names deciding among equals; what is left by name, then by kind."""
+def _match(found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[str, Sequence[str]]) -> dict[str, Layer]:
+    """Give every expected layer its counterpart: by name, then by order and shape, then by order and kind."""
     matched: dict[str, Layer] = {}
-    place = {path: number for number, path in reversed(list(enumerate(order)))}
-    for shape in dict.fromkeys(map(_weight_shape, expected)):
-        specs = [spec for spec in expected if _weight_shape(spec) == shape]
-        matched |= _match_equals(specs, [layer for layer in found if _weight_shape(layer) == shape], aliases, place)
-    for same in (lambda spec, layer: _named(spec, layer, aliases), lambda spec, layer: layer.same_as is None):
+    free = list(found)
+
+    def give(spec: Layer, candidates: Iterable[Layer]) -> None:
+        layer = next(iter(candidates), None)
+        if layer is not None:
+            matched[spec.path] = layer
+            free.remove(layer)
+
+    for spec in expected:
+        names = (spec.path, *aliases.get(spec.path, ()))
+        give(spec, (layer for layer in free if layer.name in names and layer.kind == spec.kind))
+    owners = {layer.same_as or layer.path for layer in matched.values()}
+    free = [layer for layer in free if (layer.same_as or layer.path) not in owners and layer.same_as is None]
+    for key in (_weight_shape, lambda layer: layer.kind):
         for spec in expected:
             if spec.path not in matched:
-                taken = {layer.path for layer in matched.values()} | {layer.same_as for layer in matched.values()}
-                free = (layer for layer in found if layer.kind == spec.kind and not {layer.path, layer.same_as} & (taken - {None}))
-                if layer := next((layer for layer in free if same(spec, layer)), None):
-                    matched[spec.path] = layer
+                give(spec, (layer for layer in free if key(layer) == key(spec)))
     return matched
 
 
-def _match_equals(
-    specs: Sequence[Layer], layers: Sequence[Layer], aliases: Mapping[str, Sequence[str]], place: Mapping[str, int]
-) -> dict[str, Layer]:
-    """Match layers of one shape: by name where all names are there, else by place in the run, as far as that is known."""
-    named = {spec.path: next((layer for layer in layers if _named(spec, layer, aliases)), None) for spec in specs}
-    named = {path: layer for path, layer in named.items() if layer is not None}
-    distinct = [layer for layer in layers if layer.same_as is None]
-    owners = {layer.same_as or layer.path for layer in named.values()}
-    others = iter([layer for layer in distinct if layer.path not in owners])
-    guess = {spec.path: layer for spec in specs if (layer := named.get(spec.path) or next(others, None)) is not None}
-    if len(named) == len(specs) or len(distinct) != len(specs):
-        return guess
-    ran = all(layer.path in place for layer in distinct)
-    in_place = sorted(distinct, key=lambda layer: place[layer.path]) if ran else distinct
-    return dict(zip((spec.path for spec in specs), in_place, strict=True))
-
-
 def compare_layers(
-    found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[str, Sequence[str]] | None = None, order: Sequence[str] = ()
+    found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[str, Sequence[str]] | None = None
 ) -> LayerMatch:
     """Hold a network's layers against its specification.
 
-    Layers are matched by their place in the run and their shape, the last part of their names (modules may be nested) deciding
-    among equals; so a misnamed layer is one fault and not several, even where its name is that of another layer.
+    Layers are matched by the last part of their names (modules may be nested), then by order and shape, then by order and
+    kind; so a misnamed layer is one fault and not several.
 
     Args:
         found: What ``describe`` returned.
         expected: What ``expected_layers`` returned.
         aliases: Specified name -> other names that are accepted.
-        order: Paths of the layers as ``forward`` runs them, where that is known; else they count as registered in that order.
     """
-    matched = _match(found, expected, aliases or {}, order)
+    matched = _match(found, expected, aliases or {})
     faults = []
     for spec in expected:
         layer = matched.get(spec.path)

@@ -26,7 +26,6 @@ from segkit.precision import choose_precision
 __all__ = ["CAUSE", "LocalSubject", "StudentError", "Subject", "WeightFile", "as_student_error"]
 
 MAX_ELEMENTS = 2**26
-MAX_CALLS = 2000
 CAUSE = re.compile(r"(?=.{1,40}\Z)[a-z][a-z0-9_]*([.-][a-z0-9_]+)*")  # of a StudentError: what may be written into a result
 
 
@@ -51,7 +50,6 @@ class Subject(Protocol):
     def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str: ...
     def carrier(self, layers: Sequence[Layer]) -> str: ...
     def describe(self, handle: str) -> list[Layer]: ...
-    def calls(self, handle: str) -> list[str]: ...
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]: ...
     def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None: ...
     def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]: ...
@@ -216,31 +214,6 @@ class LocalSubject:
         """List the layers of a network (see ``segkit.layers.describe``)."""
         with as_student_error("Looking through the layers"):
             return describe(self._model(handle))
-
-    def calls(self, handle: str) -> list[str]:
-        """List the layers that ``forward`` calls for a picture, in order, a layer called twice twice.
-
-        Args:
-            handle: The network; one on the meta device computes nothing.
-
-        Returns:
-            Paths of modules without children, up to where ``forward`` fails, if it does.
-        """
-        model, found = self._model(handle), []
-        paths = {id(module): path for path, module in reversed(list(nn.Module.named_modules(model)))}
-        device = next(iter(self._parameters(handle).values()), torch.empty(0)).device
-
-        def note(module: nn.Module, *_: Any) -> None:
-            if len(found) < MAX_CALLS and not any(True for _ in nn.Module.children(module)):
-                found.append(paths.get(id(module), ""))
-
-        hook = nn.modules.module.register_module_forward_pre_hook(note)
-        try:
-            with torch.inference_mode(), torch.random.fork_rng(devices=[]), contextlib.suppress(Exception, SystemExit):
-                nn.Module.eval(model)(torch.zeros(1, 3, 64, 64, device=device))
-        finally:
-            hook.remove()
-        return found
 
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
         """Return the shape of every parameter, by its key."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from autograder.leftovers import scratch_folder
 from autograder.sandbox.forking import Zygote
 from autograder.sandbox.isolation import IsolationError, Limits, Room, end_process, launch
-from autograder.sandbox.wire import WireError, pack_message, read_message, write_packed
+from autograder.sandbox.wire import WireError, read_message, write_message
 from segkit.layers import Layer
 from segkit.notebooks import Program
 from segkit.notebooks.reading import shown
@@ -203,7 +203,8 @@ class RemoteSubject:
         """Send one request and wait for its reply; a worker that fails to give one is ended."""
         self._number += 1
         try:
-            sending = threading.Thread(target=self._send, args=(_packed(do, arguments, self._number),), daemon=True)
+            request = {"do": do, "with": arguments, "number": self._number}
+            sending = threading.Thread(target=self._send, args=(request,), daemon=True)
             sending.start()  # a worker that stops reading must not hang the judge
             self._replies.deadline = time.monotonic() + seconds
             reply = read_message(self._replies)
@@ -224,9 +225,9 @@ class RemoteSubject:
             raise StudentError("more than one process answers: does the code call os.fork() and go on in both?", "code.garbage")
         return reply
 
-    def _send(self, request: list[bytes]) -> None:
+    def _send(self, request: dict[str, Any]) -> None:
         try:
-            write_packed(self._requests, request)
+            write_message(self._requests, request)
         except (OSError, ValueError):
             pass  # the worker is gone; the reader sees that too and says why
 
@@ -288,12 +289,6 @@ class RemoteSubject:
         except (TypeError, KeyError, ValueError, AttributeError):
             raise StudentError("the list of layers has an unknown form", "code.garbage") from None
 
-    def calls(self, handle: str) -> list[str]:
-        found = self._ask("calls", handle=handle)
-        if not isinstance(found, list) or not all(isinstance(path, str) for path in found):
-            raise StudentError("the list of calls has an unknown form", "code.garbage")
-        return found
-
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
         found = self._ask("shapes", handle=handle)
         if not isinstance(found, dict) or not all(isinstance(shape, list) for shape in found.values()):
@@ -341,31 +336,6 @@ class RemoteSubject:
     def forget(self, handle: str) -> None:
         if self._process is not None:
             self._ask("forget", handle=handle)
-
-
-def _packed(do: str, arguments: dict[str, Any], number: int) -> list[bytes]:
-    """A request as it is sent.
-
-    Raises:
-        GraderFault: A check asks with something that cannot be sent; the text names the argument.
-    """
-    try:
-        return pack_message({"do": do, "with": arguments, "number": number})
-    except WireError as error:
-        raise GraderFault(f"A check cannot ask for {do} with {_unsendable(arguments)}: {error}. Tensors, arrays, numbers, text, bytes, "
-                          "lists, tuples and dictionaries of these can be sent.") from None  # fmt: skip
-
-
-def _unsendable(arguments: dict[str, Any]) -> str:
-    """Name of the first argument that cannot be sent by itself, ``args[1]``."""
-    for name, value in arguments.items():
-        parts = enumerate(value) if isinstance(value, (list, tuple)) else value.items() if isinstance(value, dict) else ((None, value),)
-        for key, part in parts:
-            try:
-                pack_message({"value": part})
-            except WireError:
-                return name if key is None else f"{name}[{key!r}]"
-    return "so much at once"
 
 
 class _TimedReader:

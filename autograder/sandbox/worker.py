@@ -121,7 +121,6 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         "build": lambda name, args, kwargs, meta: subject.build(name, *args, meta=meta, **kwargs),
         "carrier": lambda layers: subject.carrier([Layer.from_json(layer) for layer in layers]),
         "describe": lambda handle: [layer.to_json() for layer in subject.describe(handle)],
-        "calls": lambda handle: subject.calls(handle),
         "shapes": lambda handle: {key: list(shape) for key, shape in subject.shapes(handle).items()},
         "load": lambda handle, source, zero: subject.load(handle, source, zero),
         "sample": lambda handle, indices: subject.sample(handle, indices),

@@ -9,7 +9,7 @@ from segkit.layers import expected_layers
 from segkit.subject import StudentError
 from segkit.upsampling import bilinear_weight
 
-__all__ = ["judge_crops", "judge_dropout", "judge_extra_layers", "judge_initial_weights", "judge_layers", "judge_shapes", "judge_values"]
+__all__ = ["judge_crops", "judge_dropout", "judge_initial_weights", "judge_layers", "judge_shapes", "judge_values"]
 
 PYTORCH_DEFAULT = 3**-0.5  # spread of PyTorch's default weights, times the root of their fan-in
 HE = 2**0.5
@@ -98,10 +98,11 @@ def judge_shapes(network: Network) -> None:
     _, accepts, reason = network.built()
     if reason:
         grading.lose("classes", cause="code.signature", message=reason)
+    _judge_usual_classes(network)
     try:
         evidence = network.evidence()
     except StudentError as error:
-        raise StudentError(f"{error}{blame(network, error)}", error.cause) from None
+        raise StudentError(f"{error}{blame(network)}", error.cause) from None
     (_, _, height, width), found = evidence.images.shape, evidence.output.shape
     if not evidence.batched:
         text = ("Expected 2 outputs for a batch of 2, but forward fails for it (or gives another number) and works for single "
@@ -119,13 +120,10 @@ def judge_shapes(network: Network) -> None:
         text = f"Expected 2 outputs for a batch of 2, but got an output of shape {found}."
         grading.lose("batch", cause="shape.batch", message=text)
     if found[1] != network.probe_classes and accepts:
-        layers = network.hard_coded()
-        where = f" in {', '.join(layers)}" if layers else ""
         text = (f"Expected {network.probe_classes} classes for n_class={network.probe_classes}, but got {found[1]}. "
-                f"n_class is hard-coded: the number {found[1]} is written into the code{where}; use n_class there.")  # fmt: skip
-        measured = {"expected": network.probe_classes, "found": found[1], "layers": list(layers)}
+                "Likely cause: the number of classes is written into the code; use n_class.")  # fmt: skip
+        measured = {"expected": network.probe_classes, "found": found[1]}
         grading.lose("classes", cause="shape.classes", message=text, measured=measured)
-    _judge_usual_classes(network)
     _judge_size(network, found[2:], (height, width))
 
 
@@ -168,7 +166,7 @@ def judge_crops(network: Network) -> None:
     try:
         found = network.measurement()
     except StudentError as error:
-        raise StudentError(f"{error}{blame(network, error)}", error.cause) from None
+        raise StudentError(f"{error}{blame(network)}", error.cause) from None
     for name, expected in expected_offsets(network.network, network.crops).items():
         offset = found.offsets.get(name) if found else None
         if offset is None:
@@ -215,9 +213,7 @@ def _judge_offset(network: Network, name: str, offset: tuple[int, int], expected
             text = ""
 
 
-FACTOR_WORDS = {"output": "the output is", "pool4": "pool4's scores are", "pool3": "pool3's scores are"}
 VIEW_WORDS = {
-    "score_relu": "ReLU after score",
     "softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoid", "argmax": "argmax", "relu": "ReLU",
 }  # fmt: skip
 
@@ -228,7 +224,7 @@ def judge_values(network: Network) -> None:
     try:
         evidence, found = network.evidence(), network.measurement()
     except StudentError as error:
-        raise StudentError(f"{error}{blame(network, error)}", error.cause) from None
+        raise StudentError(f"{error}{blame(network)}", error.cause) from None
     if not np.isfinite(evidence.output.astype(np.float64)).all():
         grading.lose("values", cause="forward.nan", message="Expected finite numbers, but the output holds NaN or infinity. "
                      "Likely cause: a division, logarithm or root in forward; the network needs none.")
@@ -237,19 +233,10 @@ def judge_values(network: Network) -> None:
                 f"right first.{blame(network)}")  # fmt: skip
         grading.lose("values", cause="forward.values", message=text)
     elif found.view != "logits":
-        word, cause = VIEW_WORDS[found.view], f"forward.{found.view}"
-        if found.view == "score_relu":
-            text = "Expected the scores as they are, but a ReLU cuts off those below 0. Likely cause: a ReLU after score."
-            cause = "forward.relu"
-        else:
-            text = (f"Expected the logits, but got their {word}. Likely cause: {word} in forward. The loss (cross entropy) and argmax want "
-                    "the raw scores.")  # fmt: skip
-        grading.lose("values", cause="forward.values" if found.view == "relu" else cause, message=text)
-    elif found.factors:
-        which = " and ".join(f"{FACTOR_WORDS[name]} multiplied by {factor:.4g}" for name, factor in found.factors.items())
-        text = f"Expected the plain sum of all paths, but in forward {which}. The network of the assignment scales none of them."
-        measured = {name: float(f"{factor:.4g}") for name, factor in found.factors.items()}
-        grading.lose("values", cause="forward.factor", message=text, measured=measured)
+        word = VIEW_WORDS[found.view]
+        text = (f"Expected the logits, but got their {word}. Likely cause: {word} in forward. The loss (cross entropy) and argmax want "
+                "the raw scores.")  # fmt: skip
+        grading.lose("values", cause=f"forward.{found.view}" if found.view != "relu" else "forward.values", message=text)
     elif found.silent:
         text = f"Expected the sum of all paths, but nothing of {' and '.join(found.silent)} arrives in the output. Is it added in forward?"
         grading.lose("values", cause="forward.skip", message=text, measured={"skips": list(found.silent)})
@@ -268,29 +255,10 @@ def _explain_values(network: Network, found) -> None:
     where = f" (largest at row {shape[0]}, column {shape[1]})" if shape else ""
     error = f"yours differ by up to {found.error:.2g} standard deviations{where}"
     error = "yours cannot be compared with them pixel by pixel" if np.isnan(found.error) else error
-    called = network.calls()
-    unused = [name for name, path in network.match()[0].paths.items() if called and path not in called]
-    if unused:
-        text = (f"Expected every layer to be used, but forward never calls {', '.join(unused)}, although __init__ makes "
-                f"{'them' if len(unused) > 1 else 'it'}: {error}.")  # fmt: skip
-        network.grading.lose("values", cause="forward.unused", message=text, measured={"layers": unused})
-        return
     usual = ("\nLikely cause: a ReLU left out, a layer skipped or used twice, or maps added in another place. Hold forward against the "
              "list of layers in the notebook, line by line.")  # fmt: skip
     text = f"Expected the numbers that the network of the paper gives under the same weights, but {error}.{blame(network) or usual}"
     network.grading.lose("values", cause="forward.values", message=text)
-
-
-def judge_extra_layers(network: Network) -> None:
-    """Layers with weights of their own that are run although the network has none such: their numbers count from the first step on."""
-    called, grading = network.calls(), network.grading
-    used = [path for path in network.match()[0].extra if path in called]
-    if not used or any(fault[0] == "values" for fault in grading.faults):
-        return
-    kinds = {layer.path: layer.kind for layer in network.layers()}
-    which = ", ".join(f"{path} ({kinds[path]})" for path in used[:6])
-    text = f"Expected the layers of the paper alone, but forward also runs {which}, which the network does not have. Take it out."
-    grading.lose("values", cause="forward.extra", message=text, measured={"layers": used[:6]})
 
 
 def judge_dropout(network: Network, seed: int) -> None:
@@ -300,15 +268,9 @@ def judge_dropout(network: Network, seed: int) -> None:
         network.grading.lose("dropout", cause="dropout.missing", message=text)
         return
     measurement = network.measurement()
-    if measurement is None or measurement.view not in ("logits", "score_relu"):  # said by judge_values: there are no logits to read it off
+    if measurement is None or measurement.view != "logits":  # said by judge_values: there are no logits to read it off
         network.grading.lose("dropout", cause="dropout.missing", message="")
         return
-    if any(fault[2] == "forward.extra" for fault in network.grading.faults):  # what it does in train mode hides the bits
-        if np.array_equal(network.dropout_output(seed), network.dropout_output(seed + 1)):
-            text = "Expected dropout after fc6 and fc7, but in train mode two calls give the same."
-            network.grading.lose("dropout", cause="dropout.missing", message=text)
-        return
-    factor = measurement.factors.get("output", 1.0)
-    found = read_dropout(network.dropout_output(seed) / factor)
-    if found.problem and read_dropout(network.dropout_output(seed + 1) / factor).problem:  # one unlucky draw takes no points
+    found = read_dropout(network.dropout_output(seed))
+    if found.problem and read_dropout(network.dropout_output(seed + 1)).problem:  # one unlucky draw takes no points
         network.grading.lose("dropout", cause=found.cause, message=found.problem, measured=found.measured)

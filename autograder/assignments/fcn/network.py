@@ -1,8 +1,8 @@
 """Evidence on one of a student's networks, gathered once and used by the checks ``*.layers``, ``*.shapes``, ``*.crop`` and
 ``*.forward``."""
 
-import re
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,15 +16,13 @@ from autograder.assignments.fcn.probe import canonical, probe_images
 from autograder.assignments.fcn.shadow import Pieces, Shadow
 from autograder.checking import Grading
 from autograder.student import Student
-from segkit.layers import Layer, LayerFault, LayerMatch, compare_layers, expected_layers
+from segkit.layers import Layer, LayerMatch, compare_layers, expected_layers
 from segkit.subject import StudentError, WeightFile
 from segkit.upsampling import crop_offsets
 
 __all__ = ["CLASS_NAMES", "Evidence", "Network", "blame"]
 
 CLASS_NAMES = {"fcn32s": "FCN32s", "fcn8s": "FCN8s"}
-TAIL = ("score", "upscore", "transpose_conv")  # how the names of layers begin that know the number of classes
-MAX_CLASSES = 64  # of a network that ignores n_class
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Network:
 
     def _build(self) -> tuple[str, bool, str]:
         try:
-            return self._with_one_number(self.student.build(self.class_name, n_class=self.probe_classes)), True, ""
+            return self.student.build(self.class_name, n_class=self.probe_classes), True, ""
         except StudentError as error:
             if error.cause != "code.signature":
                 raise
@@ -74,54 +72,6 @@ class Network:
             return self.student.build(self.class_name, self.probe_classes), True, reason
         except StudentError:
             return self.student.build(self.class_name), False, reason
-
-    def _with_one_number(self, handle: str) -> str:
-        """A network in which only some layers follow ``n_class`` cannot run: build it for the number that is written in the others."""
-        wrong = [fault for fault in self._compare(self.student.describe(handle), self.probe_classes).faults if _is_classes(fault)]
-        numbers = {fault.found for fault in wrong if type(fault.found) is int and 1 <= fault.found <= MAX_CLASSES}
-        tail = {layer.path for layer in expected_layers(self.network, self.probe_classes) if layer.path.startswith(TAIL)}
-        if len(numbers) != 1 or {fault.layer for fault in wrong} == tail:
-            return handle
-        try:
-            other = self.student.build(self.class_name, n_class=numbers.copy().pop())
-        except StudentError:
-            return handle
-        self.student.forget(handle)
-        return other
-
-    def hard_coded(self) -> dict[str, int]:
-        """Layers with a number of classes that does not follow ``n_class``: specified name -> the number."""
-        return self.student.once(("hard-coded", self.network), self._hard_coded)
-
-    def _hard_coded(self) -> dict[str, int]:
-        handle = self._on_meta()
-        if handle is None:
-            return {}
-        match = self._compare(self.student.describe(handle), self.probe_classes)
-        self.student.forget(handle)
-        return {fault.layer: fault.found for fault in match.faults if _is_classes(fault)}
-
-    def _on_meta(self) -> str | None:
-        """The network without memory, for looks at its layers; None where its constructor or signature does not allow that."""
-        try:
-            return self.student.build(self.class_name, meta=True, n_class=self.probe_classes)
-        except StudentError:
-            return None
-
-    def calls(self) -> list[str]:
-        """Paths of the layers as ``forward`` calls them; empty where that cannot be seen."""
-        return self.student.once(("calls", self.network), self._calls)
-
-    def _calls(self) -> list[str]:
-        handle = self._on_meta() if self.built()[1] else None
-        if handle is None:
-            return []
-        try:
-            return self.student.calls(handle)
-        except StudentError:
-            return []
-        finally:
-            self.student.forget(handle)
 
     def usual_classes(self) -> int | None:
         """Classes of the network where ``n_class`` is left out; None where that cannot be seen cheaply."""
@@ -141,25 +91,13 @@ class Network:
     def match(self) -> tuple[LayerMatch, int]:
         """Hold the layers against the specification; the second value is the number of classes they were built for.
 
-        A network that ignores ``n_class`` is compared as one of the classes that it has: that is charged in ``*.shapes``.
+        A network that ignores ``n_class`` is compared as one of 12 classes: that is charged in ``*.shapes``.
         """
-        return self.student.once(("match", self.network), self._match)
-
-    def _match(self) -> tuple[LayerMatch, int]:
-        found = self.layers()
-        match, n_class = self._compare(found, self.probe_classes), self.probe_classes
-        numbers = {12} | {fault.found for fault in match.faults if _is_classes(fault) and type(fault.found) is int}
-        for number in sorted(number for number in numbers if 1 <= number <= MAX_CLASSES)[:8]:
-            other = self._compare(found, number)
-            if len(other.faults) < len(match.faults):
-                match, n_class = other, number
-        if any(fault.cause == "layer.name" for fault in match.faults) and (order := self.calls()):
-            match = self._compare(found, n_class, order)
-        return match, n_class
-
-    def _compare(self, layers: list[Layer], n_class: int, order: Sequence[str] = ()) -> LayerMatch:
-        expected = expected_layers(self.network, n_class, self.settings["padding"])
-        return compare_layers(layers, expected, self.grading.rubric.aliases, order)
+        found, padding = self.layers(), self.settings["padding"]
+        compare = functools.partial(compare_layers, found, aliases=self.grading.rubric.aliases)
+        asked = compare(expected_layers(self.network, self.probe_classes, padding))
+        fixed = compare(expected_layers(self.network, 12, padding))
+        return (fixed, 12) if len(fixed.faults) < len(asked.faults) else (asked, self.probe_classes)
 
     def found_settings(self) -> dict[str, Mapping[str, Any]]:
         """Specified layer name -> the hyper-parameters found (those of the specification for a layer that is missing)."""
@@ -250,9 +188,10 @@ class Network:
             evidence = self.evidence()
             try:
                 shadow, pieces = self.shadow()
-                kept[self.network] = self._by_position(measure(evidence.output, shadow, pieces, self.crops), shadow)
-            except (RuntimeError, ValueError, IndexError, TypeError):  # layers, or an output, that fit no such network
+            except (RuntimeError, ValueError):
                 kept[self.network] = None
+            else:
+                kept[self.network] = self._by_position(measure(evidence.output, shadow, pieces, self.crops), shadow)
         return kept[self.network]
 
     def _by_position(self, found: Measurement, shadow: Shadow) -> Measurement:
@@ -270,38 +209,13 @@ class Network:
         return replace(found, offsets={**offsets, **found.offsets}, silent=tuple({*found.silent, *silent}))
 
 
-def _is_classes(fault: LayerFault) -> bool:
-    """Whether a layer has another number of classes than it was asked for."""
-    classes = fault.cause == "layer.out_channels" or (fault.cause == "layer.in_channels" and not fault.layer.startswith("score"))
-    return classes and fault.layer.startswith(TAIL)
-
-
-# faults of a layer that can make a forward fail, or change what comes out of it
-WITH_CONSEQUENCES = {
-    f"layer.{name}" for name in (
-        "missing", "in_channels", "out_channels", "kernel_size", "stride", "padding", "output_padding", "dilation", "groups", "ceil_mode",
-    )
-}  # fmt: skip
-OWN_REASON = re.compile(r"\b(\w*(Name|Attribute|Import|ModuleNotFound|Syntax|Key|NotImplemented|ZeroDivision|Assertion|Unbound\w*)Error)\b")
-
-
-def blame(network: Network, error: StudentError | None = None) -> str:
-    """A sentence that names the layer at fault, for checks that fall with it; empty if no layer can be the reason.
-
-    Args:
-        network: The network.
-        error: What its code raised; where that speaks for itself, no layer is to blame.
-    """
-    if error is not None and (error.cause != "code.raises" or OWN_REASON.search(str(error))):
-        return ""
+def blame(network: Network) -> str:
+    """A sentence that names the layers at fault, for checks that fall with them; empty if the layers are right."""
     try:
-        if error is not None and (numbers := network.hard_coded()):
-            name, number = next(iter(numbers.items()))
-            return f"\nLikely cause: n_class is hard-coded: {name} has {number} classes whatever n_class is (see {network.network}.shapes)."
         match, _ = network.match()
     except StudentError:
         return ""
-    faults = [str(fault) for fault in match.faults if fault.cause in WITH_CONSEQUENCES]
+    faults = [str(fault) for fault in match.faults if fault.cause != "layer.name"]
     if not faults:
         return ""
     return f"\nLikely cause: {faults[0]} (see {network.network}.layers)."

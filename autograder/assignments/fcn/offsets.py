@@ -1,7 +1,7 @@
 """Find out where a student's network crops, from its output alone: measured offsets, not guesses."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,9 +15,6 @@ __all__ = ["TOLERANCE", "Measurement", "Offset", "expected_offsets", "measure", 
 TOLERANCE = 1e-3
 """Largest difference, relative to the output's spread, that still counts as the same numbers."""
 
-FACTOR = 1e-3
-"""How far from 1 a factor must be to be one."""
-
 Offset = tuple[int, int]
 
 
@@ -29,7 +26,6 @@ class Measurement:
         offsets: Crop name (``output``, ``pool4``, ``pool3``) -> (row, column) where it begins; absent if not measurable.
         view: How the output shows the logits: ``"logits"``, or what forward did to them (``"softmax"``, ``"argmax"``, ...).
         silent: Names of skips of which nothing arrives in the output.
-        factors: Crop name -> number by which the scores of that path (``output``: all) arrive multiplied, where it is not 1.
         error: Largest difference to the expected logits, relative to their spread; NaN if they could not be composed.
         worst: (sample, class, row, column) of that difference.
     """
@@ -39,7 +35,6 @@ class Measurement:
     silent: tuple[str, ...] = ()
     error: float = float("nan")
     worst: tuple[int, ...] = field(default=())
-    factors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
@@ -139,9 +134,8 @@ def _fits_cell_by_cell(found: Tensor, shadow: Shadow, score: Tensor, names: tupl
 
 
 def measure_paths(
-    found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset], scaled: bool = False,
-    factors: dict[str, float] | None = None,
-) -> tuple[dict[str, Offset], list[str]]:  # fmt: skip
+    found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset], scaled: bool = False
+) -> tuple[dict[str, Offset], list[str]]:
     """Measure each crop on the class that shows it alone.
 
     Args:
@@ -150,7 +144,6 @@ def measure_paths(
         pieces: The score maps before any crop.
         expected: The rubric's offsets, tried first.
         scaled: Whether the coarse scores may have got a factor for each image (dropout at test time).
-        factors: Receives the factors of skips that arrive multiplied; None looks for none.
 
     Returns:
         Offsets by crop name as far as they can be measured, and the skips of which nothing arrives.
@@ -182,10 +175,6 @@ def measure_paths(
         offset, error = _skip_offset(own, name, channel, target, output, shadow, pieces, expected[name])
         if error <= TOLERANCE:
             offsets[name] = offset
-        elif factors is not None:
-            offset, error, factor = _scaled_skip(own, name, channel, target, output, shadow, pieces, expected[name])
-            if error <= TOLERANCE:
-                offsets[name], factors[name] = offset, factor
     return offsets, silent
 
 
@@ -207,34 +196,6 @@ def _skip_offset(
         return float((own[:, :, : x.shape[2], : x.shape[3]] - x).abs().max() / spread)
 
     return _search(residual, full.shape[2] - size[0], full.shape[3] - size[1], first)
-
-
-def _scaled_skip(
-    own: Tensor, name: str, channel: int, target: Tensor, output: Offset, shadow: Shadow, pieces: Pieces, first: Offset
-) -> tuple[Offset, float, float]:
-    """Where a skip was cut that is multiplied by a number, before its score layer (whose bias then stays) or after; and the number."""
-    full, size = getattr(pieces, name)[:, channel : channel + 1], target.shape[2:]
-    steps = ("upscore2", "upscore3") if name == "pool4" else ("upscore3",)
-    pixels, factors = own.reshape(-1).double(), {}
-
-    def shown(x: Tensor) -> Tensor:
-        for step in steps:
-            x = shadow.upsample(step, x, channel)
-        return crop(x, output, own.shape[2:]).reshape(-1).double()
-
-    bias = shown(torch.ones(len(own), 1, *size))
-
-    def residual(offset: Offset) -> float:
-        x = crop(full, offset, size)
-        if x.shape[2:] != size or len(bias) != len(pixels):
-            return float("inf")
-        columns = torch.stack([shown(x), bias], 1)  # (pixels, 2)
-        weights = torch.linalg.pinv(columns) @ pixels
-        factors[offset] = float(weights[0])
-        return float((pixels - columns @ weights).abs().max() / pixels.std().clamp_min(1e-9))
-
-    offset, error = _search(residual, full.shape[2] - size[0], full.shape[3] - size[1], first)
-    return offset, error if abs(factors.get(offset, 0.0)) > 1e-6 else float("inf"), factors.get(offset, 1.0)
 
 
 def _composed(output: Tensor, shadow: Shadow, pieces: Pieces, offsets: Mapping[str, Offset]) -> Tensor | None:
@@ -265,32 +226,15 @@ def measure(output: np.ndarray, shadow: Shadow, pieces: Pieces, crops: Mapping[s
             error, worst = _error(found, apply(reference))
             if error <= TOLERANCE:
                 return Measurement(expected, view, (), error, worst)
-        cut = _composed(found, shadow, replace(pieces, score=torch.relu(pieces.score)), expected)
-        if cut is not None and _error(found, cut)[0] <= TOLERANCE:
-            return Measurement(expected, "score_relu", (), *_error(found, cut))
-    whole = _whole_factor(found, reference)
-    found = found / whole
-    factors: dict[str, float] = {}
-    offsets, silent = measure_paths(found, shadow, pieces, expected, factors=factors)
+    offsets, silent = measure_paths(found, shadow, pieces, expected)
     if "output" not in offsets:
         moved = _through_views(found, shadow, pieces, expected)
         if moved is not None:
             return moved
-    factors |= {"output": whole} if whole != 1 else {}
     allowed = {**expected, **offsets}
     composed = _composed(found, shadow, pieces, allowed)
     error, worst = (float("nan"), ()) if composed is None else _error(found, composed)
-    return Measurement(offsets, "logits", tuple(silent), error, worst, factors)
-
-
-def _whole_factor(found: Tensor, reference: Tensor | None) -> float:
-    """The number by which the whole output is multiplied; 1 where it is not the reference up to a number."""
-    if reference is None or reference.shape != found.shape:
-        return 1.0
-    factor = float((found * reference).sum() / (reference * reference).sum().clamp_min(1e-12))
-    if abs(factor) < 1e-6 or abs(factor - 1) < FACTOR or _error(found / factor, reference)[0] > TOLERANCE:
-        return 1.0
-    return factor
+    return Measurement(offsets, "logits", tuple(silent), error, worst)
 
 
 def _through_views(found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset]) -> Measurement | None:

@@ -40,7 +40,6 @@ def test_values_are_those_of_the_reference(student, grading, name):
     network = Network(student, grading, name)
     with explained(network.class_name, NETWORK_HINTS):
         judging.judge_values(network)
-        judging.judge_extra_layers(network)
         judging.judge_dropout(network, seed=int(grading.rng("dropout").integers(2**31)))
     network.forget()
 
