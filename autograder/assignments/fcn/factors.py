@@ -56,7 +56,9 @@ def _search(windows: Callable[[Offset], tuple[Tensor, Tensor, Tensor]], rows: in
     return None
 
 
-def measure_factors(found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset], silent: tuple[str, ...]) -> Factors | None:
+def measure_factors(
+    found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset], silent: tuple[str, ...]
+) -> Factors | None:
     """Fit each map of scores, which one class of the probe shows alone, with a factor of its own.
 
     Args:
