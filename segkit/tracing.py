@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["MAX_STEPS", "Step", "trace"]
+__all__ = ["MAX_STEPS", "Step", "paths_in_run", "trace"]
 
 MAX_STEPS = 1000
 Step = tuple[str, str]
@@ -93,3 +93,8 @@ def trace(model: nn.Module, size: tuple[int, int] = (64, 64)) -> list[Step]:
     except Exception:  # it may raise anything, and what ran before is still known
         pass
     return recorder.steps
+
+
+def paths_in_run(model: nn.Module) -> list[str]:
+    """Paths of a network's layers in the order in which they run."""
+    return [path for path, _ in trace(model) if path]
