@@ -28,8 +28,9 @@ def judge_layers(network: Network) -> None:
         measured = {"layer": fault.layer, "expected": fault.expected, "found": fault.found}
         where = f" (your layer {fault.path!r})" if fault.path and not fault.path.endswith(fault.layer) else ""
         grading.lose("layers", cause=fault.cause, message=f"{fault}{where}.", measured=measured, share=share)
-    if match.extra:
-        grading.note(f"Layers that the network does not need (no points lost): {', '.join(match.extra[:8])}.")
+    extra = [path for path in match.extra if path not in network.norms()]  # those that run are charged in *.forward
+    if extra:
+        grading.note(f"Layers that the network does not need (no points lost): {', '.join(extra[:8])}.")
 
 
 def judge_initial_weights(network: Network) -> None:
