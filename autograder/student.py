@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from segkit.layers import Layer
 from segkit.notebooks import Definition, Program, Workbook
 from segkit.subject import StudentError, Subject
+from segkit.tracing import Step
 
 __all__ = ["Student"]
 
@@ -133,6 +134,9 @@ class Student:
     def describe(self, handle: str) -> list[Layer]:
         return self.subject.describe(handle)
 
+    def trace(self, handle: str) -> list[Step]:
+        return self.subject.trace(handle)
+
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
         return self.subject.shapes(handle)
 
@@ -145,8 +149,8 @@ class Student:
     def change(self, handle: str, key: str, index: int, value: float) -> None:
         self.subject.change(handle, key, index, value)
 
-    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0) -> NDArray:
-        return self.subject.forward(handle, x, train, seed)
+    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray:
+        return self.subject.forward(handle, x, train, seed, skip)
 
     def load_checkpoint(self, handle: str, file: str) -> None:
         self.subject.load_checkpoint(handle, file)

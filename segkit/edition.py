@@ -45,6 +45,7 @@ STUDENT_PARTS = (
     "subject.py",
     "submit.py",
     "synthetic.py",
+    "tracing.py",
     "training/",
     "transforms.py",
     "trying.py",

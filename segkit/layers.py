@@ -198,10 +198,39 @@ def _weight_shape(layer: Layer) -> tuple:
     return (layer.kind, *(str(layer.settings.get(key)) for key in keys if layer.kind != "MaxPool2d"))
 
 
-def _match(found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[str, Sequence[str]]) -> dict[str, Layer]:
-    """Give every expected layer its counterpart: by name, then by order and shape, then by order and kind."""
+def _accepted(spec: Layer, aliases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    return (spec.path, *aliases.get(spec.path, ()))
+
+
+def _by_place(
+    found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[str, Sequence[str]], run: Sequence[str]
+) -> dict[str, Layer]:
+    """Give places to the layers that run: where as many of a shape run as must, their order decides, whatever their names."""
+    layers = {layer.path: layer for layer in found}
+    used = [layers[path] for path in run if path in layers]
+    pools = [layer for layer in used if layer.kind == "MaxPool2d"]  # without weights, one object may serve in several places
+    once = dict.fromkeys(layer.path for layer in used if layer.kind != "MaxPool2d")
+    ran = [layers[path] for path in once] + pools
     matched: dict[str, Layer] = {}
-    free = list(found)
+    for shape in dict.fromkeys(map(_weight_shape, expected)):
+        places = [spec for spec in expected if _weight_shape(spec) == shape]
+        there = [layer for layer in ran if _weight_shape(layer) == shape]
+        if places[0].kind == "MaxPool2d" and all(any(f.name in _accepted(s, aliases) for f in found) for s in places):
+            continue  # pools are all alike: each may stand for another
+        for spec, layer in zip(places, there, strict=True) if len(places) == len(there) else ():
+            owner = layer.same_as or layer.path
+            same = [other for other in found if (other.same_as or other.path) == owner]  # one object under several names
+            matched[spec.path] = next((other for other in same if other.name in _accepted(spec, aliases)), layer)
+    return matched
+
+
+def _match(
+    found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[str, Sequence[str]], run: Sequence[str] = ()
+) -> dict[str, Layer]:
+    """Give every expected layer its counterpart: by place in the run, by name, then by order and shape, then by order and kind."""
+    matched = _by_place(found, expected, aliases, run)
+    owners = {layer.same_as or layer.path for layer in matched.values()}
+    free = [layer for layer in found if (layer.same_as or layer.path) not in owners]
 
     def give(spec: Layer, candidates: Iterable[Layer]) -> None:
         layer = next(iter(candidates), None)
@@ -210,10 +239,12 @@ def _match(found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[s
             free.remove(layer)
 
     for spec in expected:
-        names = (spec.path, *aliases.get(spec.path, ()))
-        give(spec, (layer for layer in free if layer.name in names and layer.kind == spec.kind))
+        if spec.path not in matched:
+            names = _accepted(spec, aliases)
+            give(spec, (layer for layer in free if layer.name in names and layer.kind == spec.kind))
     owners = {layer.same_as or layer.path for layer in matched.values()}
     free = [layer for layer in free if (layer.same_as or layer.path) not in owners and layer.same_as is None]
+    free.sort(key=lambda layer: layer.path not in run)
     for key in (_weight_shape, lambda layer: layer.kind):
         for spec in expected:
             if spec.path not in matched:
@@ -222,27 +253,30 @@ def _match(found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[s
 
 
 def compare_layers(
-    found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[str, Sequence[str]] | None = None
+    found: Sequence[Layer], expected: Sequence[Layer], aliases: Mapping[str, Sequence[str]] | None = None, run: Sequence[str] = ()
 ) -> LayerMatch:
     """Hold a network's layers against its specification.
 
-    Layers are matched by the last part of their names (modules may be nested), then by order and shape, then by order and
-    kind; so a misnamed layer is one fault and not several.
+    Layers are matched by their place in the run and their shape, where as many of a shape run as must; else by the last part of
+    their names (modules may be nested), then by order and shape, then by order and kind. So a misnamed layer is one fault and not
+    several, also where its name is that of another layer.
 
     Args:
         found: What ``describe`` returned.
         expected: What ``expected_layers`` returned.
         aliases: Specified name -> other names that are accepted.
+        run: Paths of the layers in the order in which they run, as far as that is known.
     """
-    matched = _match(found, expected, aliases or {})
-    faults = []
+    matched = _match(found, expected, aliases or {}, run)
+    faults, misnamed = [], set()
     for spec in expected:
         layer = matched.get(spec.path)
         if layer is None:
             shown = ", ".join(f"{key}={value}" for key, value in spec.settings.items() if key not in ("dilation", "groups"))
             faults.append(LayerFault("layer.missing", spec.path, f"{spec.kind}({shown})", None))
             continue
-        if layer.name not in (spec.path, *(aliases or {}).get(spec.path, ())):
+        if layer.name not in _accepted(spec, aliases or {}) and layer.path not in misnamed:
+            misnamed.add(layer.path)
             faults.append(LayerFault("layer.name", spec.path, spec.path, layer.path, layer.path))
         for key, value in spec.settings.items():
             if layer.settings.get(key) != value:

@@ -22,6 +22,7 @@ from torch import nn
 from segkit.layers import Layer, describe
 from segkit.notebooks import Program, Unrunnable, execute, student_traceback
 from segkit.precision import choose_precision
+from segkit.tracing import Step, trace
 
 __all__ = ["CAUSE", "LocalSubject", "StudentError", "Subject", "WeightFile", "as_student_error"]
 
@@ -50,11 +51,12 @@ class Subject(Protocol):
     def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str: ...
     def carrier(self, layers: Sequence[Layer]) -> str: ...
     def describe(self, handle: str) -> list[Layer]: ...
+    def trace(self, handle: str) -> list[Step]: ...
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]: ...
     def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None: ...
     def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]: ...
     def change(self, handle: str, key: str, index: int, value: float) -> None: ...
-    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0) -> NDArray: ...
+    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray: ...
     def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]: ...
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray: ...
     def peak_bytes(self) -> int: ...
@@ -215,6 +217,11 @@ class LocalSubject:
         with as_student_error("Looking through the layers"):
             return describe(self._model(handle))
 
+    def trace(self, handle: str) -> list[Step]:
+        """List layers and activations in the order in which they run (see ``segkit.tracing.trace``)."""
+        with as_student_error("Looking at the order of the layers"):
+            return trace(self._model(handle))
+
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
         """Return the shape of every parameter, by its key."""
         return {key: tuple(value.shape) for key, value in self._parameters(handle).items()}
@@ -291,7 +298,7 @@ class LocalSubject:
         """Set one value of a parameter (to see whether another network changes with it)."""
         self._parameters(handle)[key].view(-1)[index] = value
 
-    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0) -> NDArray:
+    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray:
         """Run a network.
 
         Args:
@@ -299,12 +306,17 @@ class LocalSubject:
             x: Images ``(N, 3, H, W)``, float32.
             train: Whether in train mode.
             seed: Seed of torch's generator, for dropout.
+            skip: Paths of layers that hand on what they get, as if they were not there.
 
         Returns:
             Whatever tensor the network returns; integers stay integers.
         """
         model = self._model(handle)
-        with as_student_error(f"{type(model).__name__}.forward"), torch.random.fork_rng(devices=[]):
+        with (
+            as_student_error(f"{type(model).__name__}.forward"),
+            torch.random.fork_rng(devices=[]),
+            _passed_over(model, skip),
+        ):
             torch.manual_seed(seed)
             nn.Module.train(model, train)
             with torch.inference_mode():
@@ -421,6 +433,18 @@ class LocalSubject:
     def forget(self, handle: str) -> None:
         """Let go of an object and its memory."""
         self._objects.pop(handle, None)
+
+
+@contextlib.contextmanager
+def _passed_over(model: nn.Module, paths: Sequence[str]) -> Iterator[None]:
+    """Let layers of a network hand on their input."""
+    layers = [nn.Module.get_submodule(model, path) for path in paths]
+    hooks = [nn.Module.register_forward_hook(layer, lambda _layer, inputs, _output: inputs[0]) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _without_values(model: nn.Module) -> bool:

@@ -24,12 +24,14 @@ from segkit.layers import Layer
 from segkit.notebooks import Program
 from segkit.notebooks.reading import shown
 from segkit.subject import CAUSE, StudentError
+from segkit.tracing import MAX_STEPS, Step
 
 __all__ = ["GraderFault", "RemoteSubject", "WorkerSettings", "make_zygote"]
 
 HERE = Path(__file__).resolve().parent
 SETTINGS_FILE = ".settings.json"
 TRAINING_MEGABYTES = 16_000
+TRACE_SECONDS = 20.0  # a run without values takes some hundredths of a second
 TRAINING_GRACE = 120.0  # seconds for what comes after the last step
 
 
@@ -289,6 +291,12 @@ class RemoteSubject:
         except (TypeError, KeyError, ValueError, AttributeError):
             raise StudentError("the list of layers has an unknown form", "code.garbage") from None
 
+    def trace(self, handle: str) -> list[Step]:
+        found = self._ask("trace", handle=handle, seconds=TRACE_SECONDS)
+        if not isinstance(found, list) or len(found) > MAX_STEPS + 1 or not all(isinstance(s, list) and len(s) == 2 for s in found):
+            raise StudentError("the order of the layers has an unknown form", "code.garbage")
+        return [(str(path)[:200], str(what)[:60]) for path, what in found]
+
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
         found = self._ask("shapes", handle=handle)
         if not isinstance(found, dict) or not all(isinstance(shape, list) for shape in found.values()):
@@ -307,8 +315,8 @@ class RemoteSubject:
     def change(self, handle: str, key: str, index: int, value: float) -> None:
         self._ask("change", handle=handle, key=key, index=index, value=value)
 
-    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0) -> NDArray:
-        return _array(self._ask("forward", handle=handle, x=x, train=train, seed=seed))
+    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray:
+        return _array(self._ask("forward", handle=handle, x=x, train=train, seed=seed, skip=list(skip)))
 
     def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]:
         found = self._ask("load_checkpoint", handle=handle, file=file, extra=extra, seconds=180)

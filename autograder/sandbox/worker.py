@@ -60,10 +60,11 @@ def prepare(edition: str) -> None:
     import torch
     import torchvision.models  # noqa: F401
 
-    from segkit import checkpoints, layers, notebooks, subject, upsampling  # noqa: F401
+    from segkit import checkpoints, layers, notebooks, subject, tracing, upsampling  # noqa: F401
 
     with torch.device("meta"):  # the first network on the meta device imports a good deal more
-        torch.nn.Conv2d(1, 1, 1).weight.data.zero_()
+        weight = torch.nn.Conv2d(1, 1, 1).weight.data.zero_()
+        torch.relu(torch.nn.functional.conv2d(weight, weight) + weight)  # and so does the first run there
 
 
 def make_subject(settings: dict[str, Any]):
@@ -121,11 +122,12 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         "build": lambda name, args, kwargs, meta: subject.build(name, *args, meta=meta, **kwargs),
         "carrier": lambda layers: subject.carrier([Layer.from_json(layer) for layer in layers]),
         "describe": lambda handle: [layer.to_json() for layer in subject.describe(handle)],
+        "trace": lambda handle: [list(step) for step in subject.trace(handle)],
         "shapes": lambda handle: {key: list(shape) for key, shape in subject.shapes(handle).items()},
         "load": lambda handle, source, zero: subject.load(handle, source, zero),
         "sample": lambda handle, indices: subject.sample(handle, indices),
         "change": lambda handle, key, index, value: subject.change(handle, key, index, value),
-        "forward": lambda handle, x, train, seed: subject.forward(handle, x, train, seed),
+        "forward": lambda handle, x, train, seed, skip: subject.forward(handle, x, train, seed, skip),
         "load_checkpoint": lambda handle, file, extra: subject.load_checkpoint(handle, file, extra),
         "predict": predict,
         "retrain": retrain,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from segkit import assignment
 from segkit.checks.report import Report
 from segkit.layers import compare_layers, describe, expected_layers
+from segkit.tracing import paths_in_run
 
 __all__ = ["FORWARD_HINTS", "Watched", "build", "clear", "expected", "found_layers", "forward", "is_score", "watch"]
 
@@ -56,7 +57,7 @@ def build(report: Report, network: Callable[..., nn.Module], n_class: int | None
 def found_layers(model: nn.Module, network: str, n_class: int) -> dict[str, nn.Module]:
     """The student's module for every layer name of the table, where there is one."""
     modules = dict(model.named_modules(remove_duplicate=False))
-    paths = compare_layers(describe(model), expected(network, n_class)).paths
+    paths = compare_layers(describe(model), expected(network, n_class), run=paths_in_run(model)).paths
     return {name: modules[path] for name, path in paths.items()}
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from segkit.checks.networks import build, expected, found_layers, is_score
 from segkit.checks.report import Report
 from segkit.layers import LayerFault, compare_layers, describe
+from segkit.tracing import paths_in_run
 from segkit.upsampling import bilinear_weight
 
 __all__ = ["check_layers"]
@@ -38,7 +39,7 @@ def check_layers(network_class: Callable[..., nn.Module], network: str) -> Repor
     if model is None:
         return report
     table = expected(network, 12)
-    match, kinds = compare_layers(describe(model), table), {layer.path: layer.kind for layer in table}
+    match, kinds = compare_layers(describe(model), table, run=paths_in_run(model)), {layer.path: layer.kind for layer in table}
     groups: dict[tuple, list[LayerFault]] = {}
     for fault in match.faults:
         groups.setdefault((kinds[fault.layer], fault.cause, str(fault.expected)), []).append(fault)

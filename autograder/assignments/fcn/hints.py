@@ -22,6 +22,8 @@ NETWORK_HINTS: Hints = (
     (r"but got NoneType", "Likely cause: forward ends without `return`."),
 )  # fmt: skip
 COPY_HINTS: Hints = (
+    (r"size of tensor a \(3\) must match|must match .* at non-singleton dimension [01]\b|is invalid for input of size", "Likely cause: "
+     "layers are paired in another order than VGG-16's: conv1_1 takes features[0], and so on to fc7, which takes classifier[3]."),
     (r"must match the size of tensor", "Likely cause: VGG-16's linear layers hold their numbers in another shape than a convolution does; "
      "give them the convolution's shape first (view)."),
     (r"a leaf Variable that requires grad", "Copy inside `with torch.no_grad():`."),

@@ -5,6 +5,7 @@ import numpy as np
 from autograder.assignments.fcn.dropout import read_dropout
 from autograder.assignments.fcn.network import Network, blame
 from autograder.assignments.fcn.offsets import expected_offsets
+from autograder.assignments.fcn.running import what_runs_wrong
 from segkit.layers import expected_layers
 from segkit.subject import StudentError
 from segkit.upsampling import bilinear_weight
@@ -27,14 +28,15 @@ def judge_layers(network: Network) -> None:
         measured = {"layer": fault.layer, "expected": fault.expected, "found": fault.found}
         where = f" (your layer {fault.path!r})" if fault.path and not fault.path.endswith(fault.layer) else ""
         grading.lose("layers", cause=fault.cause, message=f"{fault}{where}.", measured=measured, share=share)
-    if match.extra:
-        grading.note(f"Layers that the network does not need (no points lost): {', '.join(match.extra[:8])}.")
+    extra = [path for path in match.extra if path not in network.norms()]  # those that run are charged in *.forward
+    if extra:
+        grading.note(f"Layers that the network does not need (no points lost): {', '.join(extra[:8])}.")
 
 
 def judge_initial_weights(network: Network) -> None:
     """Weights right after construction: upsampling bilinear on the channel diagonal, trunk not all zero."""
     grading, student = network.grading, network.student
-    handle, match = network.built()[0], network.match()[0]
+    match, handle = network.match()[0], network.built().handle
     specs = {layer.path: layer for layer in expected_layers(network.network, network.probe_classes)}
     found = {layer.path: layer for layer in network.layers()}
     rng, wanted = grading.rng("initial weights"), {}
@@ -95,20 +97,21 @@ def _judge_trunk(grading, trunk: dict, settings: dict, share: float) -> None:
 def judge_shapes(network: Network) -> None:
     """Size, number of classes, batches."""
     grading = network.grading
-    _, accepts, reason = network.built()
+    accepts, reason = network.built().accepts, network.built().reason
     if reason:
         grading.lose("classes", cause="code.signature", message=reason)
+    _judge_fixed_classes(network)
     _judge_usual_classes(network)
     try:
         evidence = network.evidence()
     except StudentError as error:
-        raise StudentError(f"{error}{blame(network)}", error.cause) from None
+        raise StudentError(f"{error}{blame(network, error)}", error.cause) from None
     (_, _, height, width), found = evidence.images.shape, evidence.output.shape
     if not evidence.batched:
         text = ("Expected 2 outputs for a batch of 2, but forward fails for it (or gives another number) and works for single "
                 "images. Do not write the batch size into the code.")  # fmt: skip
         grading.lose("batch", cause="shape.batch", message=text)
-    classes = network.probe_classes if accepts else 12
+    classes = network.built().n_class
     expected = f"(2, {classes}, {height}, {width})"
     if len(found) == 3 or (len(found) == 4 and found[1] == 1 and not np.issubdtype(evidence.output.dtype, np.floating)):
         text = f"Expected logits {expected}, but got {found} of {evidence.output.dtype}. Likely cause: argmax in forward."
@@ -119,17 +122,28 @@ def judge_shapes(network: Network) -> None:
     if found[0] != 2 and evidence.batched:
         text = f"Expected 2 outputs for a batch of 2, but got an output of shape {found}."
         grading.lose("batch", cause="shape.batch", message=text)
-    if found[1] != network.probe_classes and accepts:
-        text = (f"Expected {network.probe_classes} classes for n_class={network.probe_classes}, but got {found[1]}. "
-                "Likely cause: the number of classes is written into the code; use n_class.")  # fmt: skip
-        measured = {"expected": network.probe_classes, "found": found[1]}
-        grading.lose("classes", cause="shape.classes", message=text, measured=measured)
+    n_class = network.built().n_class
+    if found[1] != n_class and accepts:
+        text = f"Expected {n_class} classes for n_class={n_class}, but got {found[1]}."
+        grading.lose("classes", cause="shape.classes", message=text, measured={"expected": n_class, "found": found[1]})
     _judge_size(network, found[2:], (height, width))
+
+
+def _judge_fixed_classes(network: Network) -> None:
+    """The number of classes follows ``n_class`` in every layer."""
+    built, asked = network.built(), network.probe_classes
+    if not built.fixed or built.reason:
+        return
+    shown = ", ".join(built.fixed[:6])
+    text = (f"Expected {asked} classes for n_class={asked}, but got {built.n_class} in {shown}. n_class is hard-coded there: the number of "
+            f"classes is written into the code. Use n_class in place of {built.n_class}.")  # fmt: skip
+    measured = {"expected": asked, "found": built.n_class, "layers": list(built.fixed[:6])}
+    network.grading.lose("classes", cause="shape.classes", message=text, measured=measured)
 
 
 def _judge_usual_classes(network: Network) -> None:
     """``FCN32s()`` has the 12 classes of the facades."""
-    found = network.usual_classes()
+    found = 12 if network.built().fixed else network.usual_classes()
     if found not in (None, 12) and not network.grading.faults:
         text = (f"Expected 12 classes where n_class is not given, but {network.class_name}() has {found}. "
                 "The signature is __init__(self, n_class=12).")  # fmt: skip
@@ -166,7 +180,7 @@ def judge_crops(network: Network) -> None:
     try:
         found = network.measurement()
     except StudentError as error:
-        raise StudentError(f"{error}{blame(network)}", error.cause) from None
+        raise StudentError(f"{error}{blame(network, error)}", error.cause) from None
     for name, expected in expected_offsets(network.network, network.crops).items():
         offset = found.offsets.get(name) if found else None
         if offset is None:
@@ -224,10 +238,15 @@ def judge_values(network: Network) -> None:
     try:
         evidence, found = network.evidence(), network.measurement()
     except StudentError as error:
-        raise StudentError(f"{error}{blame(network)}", error.cause) from None
+        raise StudentError(f"{error}{blame(network, error)}", error.cause) from None
     if not np.isfinite(evidence.output.astype(np.float64)).all():
         grading.lose("values", cause="forward.nan", message="Expected finite numbers, but the output holds NaN or infinity. "
                      "Likely cause: a division, logarithm or root in forward; the network needs none.")
+    elif network.norms():
+        shown = ", ".join(f"{path} ({kind})" for path, kind in list(network.norms().items())[:3])
+        text = (f"Expected the numbers of the network of the paper, which normalises nothing, but forward uses {shown}. Leave it out; "
+                "everything else was judged as if it were not there.")  # fmt: skip
+        grading.lose("values", cause="forward.extra_layer", message=text, measured={"layers": list(network.norms())[:3]})
     elif found is None:
         text = (f"The values cannot be compared: your layers do not fit together as {network.class_name}. Get {network.network}.layers "
                 f"right first.{blame(network)}")  # fmt: skip
@@ -240,8 +259,26 @@ def judge_values(network: Network) -> None:
     elif found.silent:
         text = f"Expected the sum of all paths, but nothing of {' and '.join(found.silent)} arrives in the output. Is it added in forward?"
         grading.lose("values", cause="forward.skip", message=text, measured={"skips": list(found.silent)})
+    elif found.factors and _judge_factors(network, found):
+        return
     elif not found.exact:
         _explain_values(network, found)
+
+
+def _judge_factors(network: Network, found) -> bool:
+    """Name the maps that arrive multiplied by a number; returns whether there is one."""
+    factors = {name: float(f"{factor:.3g}") for name, factor in found.factors.items() if abs(factor - 1) > 2e-3}
+    if not factors:
+        return False
+    words = {"score": "the scores of fc7's map", **CROP_WORDS}
+    if len(set(factors.values())) == 1 and set(factors) == set(found.factors):
+        said = f"the output arrives multiplied by {next(iter(factors.values())):g}"
+    else:
+        said = " and ".join(f"{words[name]} arrive multiplied by {factor:g}" for name, factor in factors.items())
+    text = (f"Expected the sum of the scores as they are, but {said}. Likely cause: a factor in forward, as in networks trained all at "
+            "once (0.01 on pool4, 0.0001 on pool3). Leave it out: the score layers learn their size by themselves.")  # fmt: skip
+    network.grading.lose("values", cause="forward.factor", message=text, measured={"factors": factors})
+    return True
 
 
 def _explain_values(network: Network, found) -> None:
@@ -257,7 +294,9 @@ def _explain_values(network: Network, found) -> None:
     error = "yours cannot be compared with them pixel by pixel" if np.isnan(found.error) else error
     usual = ("\nLikely cause: a ReLU left out, a layer skipped or used twice, or maps added in another place. Hold forward against the "
              "list of layers in the notebook, line by line.")  # fmt: skip
-    text = f"Expected the numbers that the network of the paper gives under the same weights, but {error}.{blame(network) or usual}"
+    runs = what_runs_wrong(network.steps(), network.match()[0].paths)
+    why = f"\nLikely cause: {runs}." if runs else blame(network) or usual
+    text = f"Expected the numbers that the network of the paper gives under the same weights, but {error}.{why}"
     network.grading.lose("values", cause="forward.values", message=text)
 
 
@@ -271,6 +310,7 @@ def judge_dropout(network: Network, seed: int) -> None:
     if measurement is None or measurement.view != "logits":  # said by judge_values: there are no logits to read it off
         network.grading.lose("dropout", cause="dropout.missing", message="")
         return
-    found = read_dropout(network.dropout_output(seed))
-    if found.problem and read_dropout(network.dropout_output(seed + 1)).problem:  # one unlucky draw takes no points
+    factor = measurement.factors.get("score", 1)
+    found = read_dropout(network.dropout_output(seed) / factor)
+    if found.problem and read_dropout(network.dropout_output(seed + 1) / factor).problem:  # one unlucky draw takes no points
         network.grading.lose("dropout", cause=found.cause, message=found.problem, measured=found.measured)

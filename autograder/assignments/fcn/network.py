@@ -1,8 +1,8 @@
 """Evidence on one of a student's networks, gathered once and used by the checks ``*.layers``, ``*.shapes``, ``*.crop`` and
 ``*.forward``."""
 
-import functools
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,16 +13,40 @@ from numpy.typing import NDArray
 from autograder.assignments.fcn.offsets import Measurement, expected_offsets, measure
 from autograder.assignments.fcn.positions import position_offsets
 from autograder.assignments.fcn.probe import canonical, probe_images
+from autograder.assignments.fcn.running import norms_that_run
 from autograder.assignments.fcn.shadow import Pieces, Shadow
 from autograder.checking import Grading
 from autograder.student import Student
 from segkit.layers import Layer, LayerMatch, compare_layers, expected_layers
 from segkit.subject import StudentError, WeightFile
+from segkit.tracing import Step
 from segkit.upsampling import crop_offsets
 
 __all__ = ["CLASS_NAMES", "Evidence", "Network", "blame"]
 
 CLASS_NAMES = {"fcn32s": "FCN32s", "fcn8s": "FCN8s"}
+
+
+CLASS_LAYERS = ("score", "upscore", "transpose_conv")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A student's network as it is judged.
+
+    Attributes:
+        handle: The object in the worker.
+        accepts: Whether the number of classes could be given.
+        reason: What was wrong with the signature; empty if nothing.
+        n_class: The number of classes that its layers have.
+        fixed: Specified names of layers into which a number of classes is written.
+    """
+
+    handle: str
+    accepts: bool = True
+    reason: str = ""
+    n_class: int = 12
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,11 +81,27 @@ class Network:
         self.crops = crop_offsets(self.settings["padding"])
 
     # ------------------------------------------------------------------------------------------------ building
-    def built(self) -> tuple[str, bool, str]:
-        """Return (handle, whether n_class could be given, what was wrong with the signature)."""
+    def built(self) -> "Built":
+        """Return the network as it is judged."""
         return self.student.once(("built", self.network), self._build)
 
-    def _build(self) -> tuple[str, bool, str]:
+    def _build(self) -> "Built":
+        handle, accepts, reason = self._construct()
+        found = self.student.describe(handle)
+        n_class = self._likeliest(found)
+        fixed = self._fixed(found, n_class)
+        others = {number for number in fixed.values() if number != n_class}
+        if n_class != self.probe_classes or not fixed:
+            return Built(handle, accepts, reason, n_class, tuple(fixed) if accepts else ())
+        if accepts and len(others) == 1:  # some layers follow n_class: with their number it may fit together
+            other = self._with_classes(others.pop())
+            if other is not None:
+                self.student.forget(handle)
+                return Built(other[0], True, reason, other[1], tuple(fixed))
+        return Built(handle, accepts, reason, n_class, ())
+
+    def _construct(self) -> tuple[str, bool, str]:
+        """Return (handle, whether n_class could be given, what was wrong with the signature)."""
         try:
             return self.student.build(self.class_name, n_class=self.probe_classes), True, ""
         except StudentError as error:
@@ -72,6 +112,35 @@ class Network:
             return self.student.build(self.class_name, self.probe_classes), True, reason
         except StudentError:
             return self.student.build(self.class_name), False, reason
+
+    def _with_classes(self, n_class: int) -> tuple[str, int] | None:
+        """The network for another number of classes, and that number; None where its layers do not fit that either."""
+        try:
+            handle = self.student.build(self.class_name, n_class)
+            if not self._fixed(self.student.describe(handle), n_class, asked=n_class):
+                return handle, n_class
+            self.student.forget(handle)
+        except StudentError:
+            pass
+        return None
+
+    def _compare(self, found: list[Layer], n_class: int, run: Sequence[str] = ()) -> LayerMatch:
+        return compare_layers(found, expected_layers(self.network, n_class, self.settings["padding"]), self.grading.rubric.aliases, run)
+
+    def _likeliest(self, found: list[Layer]) -> int:
+        """The number of classes under which the layers have the fewest faults: the one asked for, or one written into the code."""
+        last = [layer for layer in found if layer.kind == "ConvTranspose2d" or layer.settings.get("kernel_size") == 1]
+        numbers = [layer.settings.get("out_channels") for layer in last[-8:]]
+        numbers = [self.probe_classes, *(n for n in numbers if isinstance(n, int) and 1 <= n <= 1024)]
+        return min(dict.fromkeys(numbers), key=lambda n: len(self._compare(found, n).faults))
+
+    def _fixed(self, found: list[Layer], n_class: int, asked: int | None = None) -> dict[str, int]:
+        """Specified names of the layers that have another number of classes than asked for, and that number."""
+        asked = asked or self.probe_classes
+        paths = self._compare(found, n_class).paths
+        settings = {layer.path: layer.settings for layer in found}
+        numbers = {name: settings[path].get("out_channels") for name, path in paths.items() if name.startswith(CLASS_LAYERS)}
+        return {name: number for name, number in numbers.items() if isinstance(number, int) and number != asked}
 
     def usual_classes(self) -> int | None:
         """Classes of the network where ``n_class`` is left out; None where that cannot be seen cheaply."""
@@ -86,18 +155,32 @@ class Network:
 
     def layers(self) -> list[Layer]:
         """The layers as found."""
-        return self.student.once(("layers", self.network), lambda: self.student.describe(self.built()[0]))
+        return self.student.once(("layers", self.network), lambda: self.student.describe(self.built().handle))
+
+    def steps(self) -> list[Step]:
+        """Layers and activations in the order in which they run; empty where that cannot be seen."""
+        kept = self.student.__dict__.setdefault("_steps", {})
+        if self.network not in kept:
+            try:
+                kept[self.network] = self.student.trace(self.built().handle)
+            except StudentError:
+                self.student.drop(("built", self.network))  # the worker may have died of it
+                self.student.drop(("layers", self.network))
+                kept[self.network] = []
+        return kept[self.network]
+
+    def norms(self) -> dict[str, str]:
+        """Path -> class of the normalisations that run; the network is judged as if they were not there."""
+        return norms_that_run(self.steps())
 
     def match(self) -> tuple[LayerMatch, int]:
         """Hold the layers against the specification; the second value is the number of classes they were built for.
 
-        A network that ignores ``n_class`` is compared as one of 12 classes: that is charged in ``*.shapes``.
+        A network that ignores ``n_class`` is compared as one of the number written into it: that is charged in ``*.shapes``.
         """
-        found, padding = self.layers(), self.settings["padding"]
-        compare = functools.partial(compare_layers, found, aliases=self.grading.rubric.aliases)
-        asked = compare(expected_layers(self.network, self.probe_classes, padding))
-        fixed = compare(expected_layers(self.network, 12, padding))
-        return (fixed, 12) if len(fixed.faults) < len(asked.faults) else (asked, self.probe_classes)
+        run = [path for path, _ in self.steps() if path]
+        n_class = self.built().n_class
+        return self._compare(self.layers(), n_class, run), n_class
 
     def found_settings(self) -> dict[str, Mapping[str, Any]]:
         """Specified layer name -> the hyper-parameters found (those of the specification for a layer that is missing)."""
@@ -111,12 +194,12 @@ class Network:
         """Free the worker's memory: half a gigabyte."""
         handle = self.student.drop(("built", self.network))
         if handle is not None:
-            self.student.forget(handle[0])
+            self.student.forget(handle.handle)
 
     # ------------------------------------------------------------------------------------------------ running
     def _load(self, drop: bool) -> str:
         """Give the network the hidden weights; returns its handle."""
-        handle, match = self.built()[0], self.match()[0]
+        handle, match = self.built().handle, self.match()[0]
         source, zero, keys = {}, [], set(self.student.shapes(handle))
         for name, path in match.paths.items():
             for kind in ("weight", "bias"):
@@ -150,22 +233,22 @@ class Network:
 
     def _run(self) -> Evidence:
         images = probe_images(self.grading.seeds)
-        handle = self._load(drop=False)
+        handle, skip = self._load(drop=False), tuple(self.norms())
         try:
-            output = self.student.forward(handle, images)
+            output = self.student.forward(handle, images, skip=skip)
             if output.ndim != 4 or len(output) == len(images):
                 return Evidence(images, output)
         except StudentError as error:
             if error.cause not in ("code.raises", "forward.type"):
                 raise
         # perhaps only batches of one work: that is one fault, and the rest can still be judged
-        singles = [self.student.forward(handle, images[n : n + 1]) for n in range(len(images))]
+        singles = [self.student.forward(handle, images[n : n + 1], skip=skip) for n in range(len(images))]
         return Evidence(images, np.concatenate(singles), batched=False)
 
     def dropout_output(self, seed: int) -> NDArray:
         """Output in train mode under the weights of the dropout probe, for one image."""
         handle = self._load(drop=True)
-        return self.student.forward(handle, probe_images(self.grading.seeds)[:1], train=True, seed=seed)
+        return self.student.forward(handle, probe_images(self.grading.seeds)[:1], train=True, seed=seed, skip=tuple(self.norms()))
 
     def dropout_free_pair(self) -> tuple[NDArray, NDArray]:
         """The same image twice in eval mode, under two seeds of the worker's generator."""
@@ -186,12 +269,11 @@ class Network:
         kept = self.student.__dict__.setdefault("_measurements", {})
         if self.network not in kept:
             evidence = self.evidence()
-            try:
+            try:  # whatever does not fit together comes from the layers that the student's network has
                 shadow, pieces = self.shadow()
-            except (RuntimeError, ValueError):
-                kept[self.network] = None
-            else:
                 kept[self.network] = self._by_position(measure(evidence.output, shadow, pieces, self.crops), shadow)
+            except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError):
+                kept[self.network] = None
         return kept[self.network]
 
     def _by_position(self, found: Measurement, shadow: Shadow) -> Measurement:
@@ -202,20 +284,38 @@ class Network:
             return found
         try:
             offsets, silent = position_offsets(
-                self.student, self.built()[0], shadow, self.match()[0].paths, self.evidence().images, expected, self.probe_classes
+                self.student, self.built().handle, shadow, self.match()[0].paths, self.evidence().images, expected,
+                self.built().n_class, tuple(self.norms()),
             )
         except (StudentError, RuntimeError, ValueError):
             return found
         return replace(found, offsets={**offsets, **found.offsets}, silent=tuple({*found.silent, *silent}))
 
 
-def blame(network: Network) -> str:
-    """A sentence that names the layers at fault, for checks that fall with them; empty if the layers are right."""
+SHAPE_ERRORS = (  # of torch -> the settings that can cause them
+    (r"channels", ("in_channels", "out_channels", "groups", "missing")),
+    (r"size|shape|dimension|too small|stack expects", ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "output_padding",
+                                                       "out_channels", "in_channels", "missing")),
+)  # fmt: skip
+
+
+def blame(network: Network, error: StudentError | None = None) -> str:
+    """A sentence that names the layers at fault, for checks that fall with them; empty if the layers are right.
+
+    Args:
+        network: The network.
+        error: What its forward raised: only a layer that can cause this is named.
+    """
     try:
         match, _ = network.match()
     except StudentError:
         return ""
-    faults = [str(fault) for fault in match.faults if fault.cause != "layer.name"]
+    faults = [fault for fault in match.faults if fault.cause not in ("layer.name", "layer.bias")]
+    if error is not None:
+        last = str(error).strip().rpartition("\n")[2]
+        able = next((settings for pattern, settings in SHAPE_ERRORS if re.search(pattern, last)), ())
+        able = able if error.cause in ("code.raises", "shape.size") and not re.match(r"(Attribute|Name|Type|Key|Import)Error", last) else ()
+        faults = [fault for fault in faults if fault.cause.removeprefix("layer.") in able]
     if not faults:
         return ""
     return f"\nLikely cause: {faults[0]} (see {network.network}.layers)."

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autograder.assignments.fcn.factors import measure_factors
 from autograder.assignments.fcn.probe import PATHS
 from autograder.assignments.fcn.shadow import Pieces, Shadow, crop
 
@@ -28,6 +29,7 @@ class Measurement:
         silent: Names of skips of which nothing arrives in the output.
         error: Largest difference to the expected logits, relative to their spread; NaN if they could not be composed.
         worst: (sample, class, row, column) of that difference.
+        factors: Map of scores (``score``, ``pool4``, ``pool3``) -> what it was multiplied by, where this alone explains the output.
     """
 
     offsets: Mapping[str, Offset]
@@ -35,6 +37,7 @@ class Measurement:
     silent: tuple[str, ...] = ()
     error: float = float("nan")
     worst: tuple[int, ...] = field(default=())
+    factors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
@@ -100,7 +103,8 @@ def _difference(found: Tensor, window: Tensor, scaled: bool) -> float:
     found = found[:, :, : window.shape[2], : window.shape[3]]
     if scaled:
         image = (1, 2, 3)
-        window = window * ((found * window).sum(image, True) / (window * window).sum(image, True).clamp_min(1e-12))
+        factor = (found * window).sum(image, True) / (window * window).sum(image, True).clamp_min(1e-12)
+        window = window * factor.clamp_min(0)
     return float((found - window).abs().max())
 
 
@@ -172,14 +176,15 @@ def measure_paths(
         if float(own.abs().max()) < 1e-6:
             silent.append(name)
             continue
-        offset, error = _skip_offset(own, name, channel, target, output, shadow, pieces, expected[name])
+        offset, error = _skip_offset(own, name, channel, target, output, shadow, pieces, expected[name], scaled)
         if error <= TOLERANCE:
             offsets[name] = offset
     return offsets, silent
 
 
 def _skip_offset(
-    own: Tensor, name: str, channel: int, target: Tensor, output: Offset, shadow: Shadow, pieces: Pieces, first: Offset
+    own: Tensor, name: str, channel: int, target: Tensor, output: Offset, shadow: Shadow, pieces: Pieces, first: Offset,
+    scaled: bool = False,
 ) -> tuple[Offset, float]:
     """Where a skip's score map was cut before it was added."""
     full = getattr(pieces, name)[:, channel : channel + 1]
@@ -193,7 +198,7 @@ def _skip_offset(
         for step in steps:
             x = shadow.upsample(step, x, channel)
         x = crop(x, output, own.shape[2:])
-        return float((own[:, :, : x.shape[2], : x.shape[3]] - x).abs().max() / spread)
+        return _difference(own, x, scaled) / float(spread)
 
     return _search(residual, full.shape[2] - size[0], full.shape[3] - size[1], first)
 
@@ -231,10 +236,27 @@ def measure(output: np.ndarray, shadow: Shadow, pieces: Pieces, crops: Mapping[s
         moved = _through_views(found, shadow, pieces, expected)
         if moved is not None:
             return moved
+    scaled = None if all(name in offsets or name in silent for name in expected) else _scaled(found, shadow, pieces, expected, silent)
+    if scaled is not None:
+        return scaled
     allowed = {**expected, **offsets}
     composed = _composed(found, shadow, pieces, allowed)
     error, worst = (float("nan"), ()) if composed is None else _error(found, composed)
     return Measurement(offsets, "logits", tuple(silent), error, worst)
+
+
+def _scaled(
+    found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset], silent: list[str]
+) -> Measurement | None:  # fmt: skip
+    """The same with a factor on some map of scores: its crop shows nevertheless."""
+    fit = measure_factors(found, shadow, pieces, expected, tuple(silent))
+    if fit is None:
+        return None
+    composed = _composed(found, shadow, fit.pieces, {**expected, **fit.offsets})
+    if composed is None or _error(found, composed)[0] > 2 * TOLERANCE:
+        return None
+    error, worst = _error(found, _composed(found, shadow, pieces, {**expected, **fit.offsets}))
+    return Measurement(fit.offsets, "logits", tuple(silent), error, worst, fit.factors)
 
 
 def _through_views(found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset]) -> Measurement | None:

@@ -4,6 +4,8 @@ Every convolution passes its first channel on, unchanged and centred; so a ReLU 
 is active at test time leaves no more than a factor for each image, and the crops still show. A wrong value then costs ``*.forward`` only.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -75,7 +77,7 @@ def _pieces(shadow: Shadow, images: NDArray[np.float32], n_class: int) -> Pieces
 
 def position_offsets(
     student: Student, handle: str, shadow: Shadow, paths: dict[str, str], images: NDArray[np.float32],
-    expected: dict[str, Offset], n_class: int,
+    expected: dict[str, Offset], n_class: int, skip: Sequence[str] = (),
 ) -> tuple[dict[str, Offset], list[str]]:  # fmt: skip
     """Measure the crops of a network whose values are not the expected ones.
 
@@ -86,7 +88,8 @@ def position_offsets(
         paths: Specified layer name -> path of the student's layer; all must be there.
         images: ``(N, 3, H, W)``.
         expected: The rubric's offsets.
-        n_class: Number of classes of the probe.
+        n_class: Number of classes that the network has.
+        skip: Paths of layers to pass over.
 
     Returns:
         Offsets by crop name as far as they can be measured, and the skips of which nothing arrives.
@@ -99,7 +102,7 @@ def position_offsets(
         return {}, []
     images = np.abs(images)  # a ReLU passes it whole
     _load(student, handle, shadow, paths)
-    found = torch.from_numpy(np.ascontiguousarray(student.forward(handle, images)))
+    found = torch.from_numpy(np.ascontiguousarray(student.forward(handle, images, skip=skip)))
     if found.dim() != 4 or found.shape[1] != n_class or not found.is_floating_point():
         return {}, []
     return measure_paths(found, shadow, _pieces(shadow, images, n_class), expected, scaled=True)

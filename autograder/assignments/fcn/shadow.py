@@ -86,6 +86,12 @@ class Shadow:
         return F.conv_transpose2d(x, weight, None, self.pair(s["stride"]), self.pair(s["padding"]),
                                   self.pair(s["output_padding"]))  # fmt: skip
 
+    def bias(self, name: str) -> Tensor:
+        """Bias of a convolution: (channels,), zero where it has none."""
+        s = self.settings[name]
+        shape = (s["out_channels"],)
+        return fitted(self.weights[canonical(self.network, name, "bias")], shape) if s["bias"] else torch.zeros(shape)
+
     def key(self) -> str:
         """Hash of everything that the maps before the crops depend on."""
         text = json.dumps({name: dict(s) for name, s in sorted(self.settings.items())}, sort_keys=True, default=str)

@@ -29,6 +29,9 @@ def copied_without_no_grad():
     (lambda: FCNTiny().score, NETWORK_HINTS, "written differently in __init__ and in forward"),
     (Early, NETWORK_HINTS, "super().__init__()"),
     (lambda: torch.zeros(4, 3, 7, 7).copy_(torch.zeros(4, 148)), COPY_HINTS, "the convolution's shape first"),
+    (lambda: torch.zeros(8, 3, 3, 3).copy_(torch.zeros(8, 16)), COPY_HINTS, "paired in another order"),
+    (lambda: torch.zeros(8, 3, 3, 3).copy_(torch.zeros(8, 16, 3, 3)), COPY_HINTS, "paired in another order"),
+    (lambda: torch.zeros(8, 16).view(8, 3, 3, 3), COPY_HINTS, "paired in another order"),
     (copied_without_no_grad, COPY_HINTS, "torch.no_grad()"),
 ])  # fmt: skip
 def test_an_error_of_torch_is_followed_by_what_to_do(act, hints, words):

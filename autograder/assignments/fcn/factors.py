@@ -1,0 +1,115 @@
+"""Measure what the maps of a network were multiplied by before they arrive in the output, and where they were cropped all the same."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from autograder.assignments.fcn.probe import PATHS
+from autograder.assignments.fcn.shadow import Pieces, Shadow, crop
+
+__all__ = ["Factors", "measure_factors"]
+
+TOLERANCE = 2e-3
+Offset = tuple[int, int]
+LAYERS = {"score": "score", "pool4": "score_pool_4", "pool3": "score_pool_3"}
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What ``measure_factors`` found.
+
+    Attributes:
+        factors: Name of the map (``score``, ``pool4``, ``pool3``) -> what its values were multiplied by.
+        offsets: Crop name -> where it begins.
+        pieces: The score maps with those factors.
+    """
+
+    factors: dict[str, float]
+    offsets: dict[str, Offset]
+    pieces: Pieces
+
+
+def _fit(found: Tensor, signal: Tensor, constant: Tensor) -> tuple[float, float, float]:
+    """Factors of a signal and of a constant that explain what was found, and the rest relative to the signal's part."""
+    y, a, b = (t.double().reshape(-1) for t in (found, signal, constant))
+    aa, ab, bb, ay, by = float(a @ a), float(a @ b), float(b @ b), float(a @ y), float(b @ y)
+    determinant = aa * bb - ab * ab
+    if determinant > 1e-12 * max(aa * bb, 1e-30):
+        first, second = (ay * bb - by * ab) / determinant, (by * aa - ay * ab) / determinant
+    else:
+        first, second = (ay / aa if aa else 0.0), 0.0
+    rest = float((y - first * a - second * b).abs().max())
+    return first, second, rest / max(abs(first) * float(a.std()), 1e-30)
+
+
+def _search(windows: Callable[[Offset], tuple[Tensor, Tensor, Tensor]], rows: int, columns: int, first: Offset):
+    """The first offset at which the map fits with some positive factor: (offset, factor, factor of the bias), or None."""
+    for offset in (first, *((row, column) for row in range(rows + 1) for column in range(columns + 1))):
+        found, signal, constant = windows(offset)
+        if signal.shape != found.shape:
+            continue
+        factor, bias, rest = _fit(found, signal, constant)
+        if rest <= TOLERANCE and factor > 0:
+            return offset, factor, bias
+    return None
+
+
+def measure_factors(
+    found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset], silent: tuple[str, ...]
+) -> Factors | None:
+    """Fit each map of scores, which one class of the probe shows alone, with a factor of its own.
+
+    Args:
+        found: The output.
+        shadow: The network it should be, given its layers.
+        pieces: The score maps before any crop.
+        expected: The rubric's offsets, tried first.
+        silent: Skips of which nothing arrives.
+
+    Returns:
+        What was found; None if some map fits nowhere.
+    """
+    eight = shadow.network == "fcn8s"
+    ups = ("upscore1", "upscore2", "upscore3") if eight else ("transpose_conv",)
+    factors, offsets, scaled, sizes = {}, {}, {}, {}
+    for name in ("score", "pool4", "pool3") if eight else ("score",):
+        full, bias = getattr(pieces, name), shadow.bias(LAYERS[name]).view(1, -1, 1, 1)
+        if name in silent:
+            scaled[name] = torch.zeros_like(full)
+            continue
+        channel = PATHS[LAYERS[name]]
+        own = found[:, channel : channel + 1]
+        signal, constant = (full - bias)[:, channel : channel + 1], bias.expand_as(full)[:, channel : channel + 1]
+        if name == "score":
+            sizes["pool4"] = shadow.upsample(ups[0], signal, channel).shape[2:] if eight else None
+            sizes["pool3"] = shadow.upsample(ups[1], shadow.upsample(ups[0], signal, channel), channel).shape[2:] if eight else None
+            maps = [_raised(shadow, ups, part, channel) for part in (signal, constant)]
+
+            def windows(offset: Offset, own: Tensor = own, maps: list = maps) -> tuple[Tensor, Tensor, Tensor]:
+                return own, *(crop(part, offset, own.shape[2:]) for part in maps)
+
+            room, first = maps[0].shape[2:], expected["output"]
+            place = _search(windows, room[0] - own.shape[2], room[1] - own.shape[3], first)
+        else:
+            size, steps = sizes[name], ups[1:] if name == "pool4" else ups[2:]
+
+            def windows(offset: Offset, own=own, parts=(signal, constant), size=size, steps=steps, channel=channel):
+                cut = [crop(part, offset, size) for part in parts]
+                if cut[0].shape[2:] != size:
+                    return own, own[..., :0], own[..., :0]
+                return own, *(crop(_raised(shadow, steps, part, channel), offsets["output"], own.shape[2:]) for part in cut)
+
+            place = _search(windows, full.shape[2] - size[0], full.shape[3] - size[1], expected[name])
+        if place is None:
+            return None
+        offsets["output" if name == "score" else name], factors[name] = place[0], place[1]
+        scaled[name] = (full - bias) * place[1] + bias * place[2]
+    return Factors(factors, offsets, replace(pieces, **scaled))
+
+
+def _raised(shadow: Shadow, steps: tuple[str, ...], x: Tensor, channel: int) -> Tensor:
+    for step in steps:
+        x = shadow.upsample(step, x, channel)
+    return x

@@ -1,0 +1,40 @@
+"""What a run says of wrong values: the one true cause, and nothing where it is not known."""
+
+import pytest
+
+from autograder.assignments.fcn.running import norms_that_run, what_runs_wrong
+
+RUN = [("conv1_1", "Conv2d"), ("r1", "ReLU"), ("fc6", "Conv2d"), ("", "relu"), ("drop", "Dropout2d"), ("score", "Conv2d"),
+       ("transpose_conv", "ConvTranspose2d"), ("", "return")]  # fmt: skip
+PATHS = {name: name for name in ("conv1_1", "fc6", "score", "transpose_conv")}
+
+
+def without(step):
+    return [s for s in RUN if s != step]
+
+
+def behind(path, step):
+    index = next(i for i, s in enumerate(RUN) if s[0] == path)
+    return [*RUN[: index + 1], step, *RUN[index + 1 :]]
+
+
+@pytest.mark.parametrize(("steps", "words"), [
+    (without(("fc6", "Conv2d")), "fc6 is never used in forward"),
+    (without(("r1", "ReLU")), "a ReLU left out: none follows conv1_1"),
+    (behind("score", ("", "relu")), "a ReLU follows score"),
+    (behind("score", ("", "softmax")), "forward uses softmax"),
+    (behind("score", ("act", "Sigmoid")), "act (Sigmoid)"),
+    ([*RUN[:1], ("act", "LeakyReLU"), *RUN[2:]], "act (LeakyReLU)"),
+    (behind("fc6", ("fc6", "Conv2d")), "fc6 is used more than once"),
+    (behind("drop", ("more", "Conv2d")), "more (Conv2d)"),
+])  # fmt: skip
+def test_each_mistake_is_named(steps, words):
+    assert words in what_runs_wrong(steps, PATHS)
+
+
+def test_nothing_is_said_of_a_right_run_or_of_one_that_broke_off():
+    assert what_runs_wrong(RUN, PATHS) == "" and what_runs_wrong(RUN[:4], PATHS) == "" and what_runs_wrong([], PATHS) == ""
+
+
+def test_normalisations_are_found_by_their_class():
+    assert norms_that_run(behind("fc6", ("bn6", "BatchNorm2d"))) == {"bn6": "BatchNorm2d"}
