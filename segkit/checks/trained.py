@@ -112,7 +112,7 @@ def _measure(model: nn.Module, dataset: FacadeDataset, confusion_matrix: Callabl
 def _judge(report: Report, mean: float, count: int, split: str, limits: Mapping[str, Mapping[str, float]], untrained: float) -> None:
     """One line: like an untrained network, below the first point, or good."""
     drawn = split == "sample"
-    measured = f"{mean:.2f} on {count} {'drawn' if drawn else 'validation'} pictures"
+    measured = f"{mean:.2f} on {count} {'drawn' if drawn else 'validation'} picture{'s' if count > 1 else ''}"
     numbers = limits.get(split, {})
     zero, full = numbers.get("zero", untrained), numbers.get("full", untrained)
     if not mean >= untrained:
