@@ -66,7 +66,7 @@ def check(tmp_path, model, network_class=Colours, **functions):
 def test_a_good_model_is_measured_and_told_what_counts(root):
     report = check(root, network(12))
     (line,) = report.lines
-    assert report and line.startswith("[ok] mean IoU") and "1.00 on 4 validation pictures; on the test pictures points begin at 0.30" in line
+    assert report and line.startswith("[ok] mean IoU") and "1.00 on 4 validation pictures; on the test pictures points begin" in line
 
 
 def test_a_model_below_the_first_point_is_no_pass(root):
