@@ -111,7 +111,7 @@ def run_trial(trial: Trial, bench: Bench) -> Outcome:
 
 
 def _run(trial: Trial, bench: Bench, needed: Sequence[str], optional: Sequence[str]) -> Outcome:
-    from segkit.checks.report import NotTested
+    from segkit.checks import NotTested
 
     space: dict[str, Any] = dict.fromkeys(trial.names[1]) | trial.values
     try:

@@ -7,8 +7,7 @@ from PIL import Image
 from torch import nn
 
 from segkit.checkpoints import save_checkpoint
-from segkit.checks import check_checkpoint, trained
-from segkit.checks.report import NotTested
+from segkit.checks import NotTested, check_checkpoint, trained
 from segkit.facades import IMAGENET_MEAN, IMAGENET_STD, PALETTE, split_names
 from segkit.reference import confusion_matrix, read_label, scores
 
