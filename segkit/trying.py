@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from segkit.malloc import keep_memory
 from segkit.notebooks import Program, Unrunnable, value_of
 from segkit.notebooks.reading import shown
 
@@ -110,7 +111,7 @@ def run_trial(trial: Trial, bench: Bench) -> Outcome:
 
 
 def _run(trial: Trial, bench: Bench, needed: Sequence[str], optional: Sequence[str]) -> Outcome:
-    from segkit.checks.report import NotTested
+    from segkit.checks import NotTested
 
     space: dict[str, Any] = dict.fromkeys(trial.names[1]) | trial.values
     try:
@@ -291,6 +292,7 @@ def _serve(request: Path, replies: Path) -> None:
         _function(trial)  # imports torch and what else it needs, while nothing of the student's can be in the way
     # the kit's folder is that of the work, where more may lie than was handed in; segkit itself is found all the same
     sys.path[:] = [here, *(path for path in sys.path if path != str(kit) or "-packages" in kit.name)]
+    keep_memory()
     _limit_memory()
     bench = Bench(asked["definitions"], asked["faulty"])
     with open(replies, "a", encoding="utf-8") as file:

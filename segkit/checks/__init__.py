@@ -21,6 +21,7 @@ _WHERE = {
     "check_copy": "pretraining",
     "check_first_loss": "learning",
     "check_overfit": "learning",
+    "NotTested": "trained",
     "check_checkpoint": "trained",
 }
 

@@ -28,8 +28,6 @@ FORWARD_HINTS = {
     "unexpected keyword argument 'n_class'": "the signature must be __init__(self, n_class=12)",
     "has no attribute": "a name in forward is not the name in __init__",
     "not supported between": "n_class must be used as a number",
-    "NVIDIA": "the device is hard-coded: without a GPU .cuda() cannot work; use x.device, or leave devices to whoever calls",
-    "CUDA": "the device is hard-coded: without a GPU .cuda() cannot work; use x.device, or leave devices to whoever calls",
 }
 
 

@@ -6,15 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NotTested", "Report", "describe_error", "describe_value"]
+__all__ = ["Report", "describe_error", "describe_value"]
 
 _KIT = Path(__file__).resolve().parent.parent
 _SELF = frozenset({"site-packages", "dist-packages"})
 WIDTH = 30
-
-
-class NotTested(Exception):
-    """A check can say neither yes nor no on this machine; the text says why and what would help."""
 
 
 class Report:

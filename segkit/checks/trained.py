@@ -9,16 +9,20 @@ from torch import nn
 
 from segkit.checkpoints import CheckpointError, load_checkpoint
 from segkit.checks.networks import FORWARD_HINTS
-from segkit.checks.report import NotTested, Report
+from segkit.checks.report import Report
 from segkit.environment import split_of
 from segkit.evaluation import EvaluationError, predict
 from segkit.facades import N_CLASS, DataError, FacadeDataset, find_root, split_names
 
-__all__ = ["check_checkpoint"]
+__all__ = ["NotTested", "check_checkpoint"]
 
 PICTURES = 4
 SECONDS = 30.0
 """After so long no further picture is begun: a slow machine measures on fewer."""
+
+
+class NotTested(Exception):
+    """The check can say neither yes nor no on this machine; the text says why and what would help."""
 
 
 def check_checkpoint(
@@ -112,7 +116,7 @@ def _measure(model: nn.Module, dataset: FacadeDataset, confusion_matrix: Callabl
 def _judge(report: Report, mean: float, count: int, split: str, limits: Mapping[str, Mapping[str, float]], untrained: float) -> None:
     """One line: like an untrained network, below the first point, or good."""
     drawn = split == "sample"
-    measured = f"{mean:.2f} on {count} {'drawn' if drawn else 'validation'} pictures"
+    measured = f"{mean:.2f} on {count} {'drawn' if drawn else 'validation'} picture{'s' if count > 1 else ''}"
     numbers = limits.get(split, {})
     zero, full = numbers.get("zero", untrained), numbers.get("full", untrained)
     if not mean >= untrained:

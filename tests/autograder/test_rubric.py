@@ -91,3 +91,24 @@ def test_overrides_replace_settings_of_one_run_only():
 ])  # fmt: skip
 def test_points_are_rounded_down_to_halves(points, expected):
     assert round_down(points) == expected
+
+
+def test_a_need_that_nothing_can_meet_is_refused_by_name(tmp_path):
+    text = GOOD.replace('needs = ["net", "checkpoint dots"]', 'needs = ["network", "checkpoint dots"]')
+    words = r"check 'net.accuracy' needs 'network'. Expected grade ids .* there is: checkpoint dots, double, net"
+    with pytest.raises(RubricError, match=words):
+        read_rubric(rubric(tmp_path, text))
+
+
+def test_a_check_by_hand_needs_its_answer():
+    checks = read_rubric(TINY / "rubric.toml").checks
+    assert checks["question"].needs == ("answer question",) and checks["net.accuracy"].needs == ("net", "checkpoint dots")
+
+
+def test_students_get_needs_visible_checks_and_limits_from_the_rubric():
+    facts = open_assignment("fcn").rubric.facts
+    assert facts["needs"]["pretraining.miou"] == ["fcn32s", "checkpoint fcn32s"] and facts["needs"]["question_2"] == ["answer question_2"]
+    assert facts["visible"]["fcn8s.crop"] == 'check_alignment(FCN8s, "fcn8s")' and "question_1" not in facts["visible"]
+    assert list(facts["limits"]) == ["pretraining.miou", "fcn8s.miou"]
+    assert facts["limits"]["fcn8s.miou"]["base"] == {"full": 0.40, "zero": 0.30}
+    assert facts["checks"] == {name: check.points for name, check in open_assignment("fcn").rubric.checks.items()}

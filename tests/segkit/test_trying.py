@@ -1,9 +1,11 @@
 """The process in which a student's definitions are tried: it may end, hang, never begin, and costs nobody else anything."""
 
+import json
+
 import pytest
 
 from segkit import trying
-from segkit.notebooks import open_folder
+from segkit.notebooks import open_folder, take
 from segkit.trying import Bench, Outcome, Trial, run_trial, run_trials
 
 CELLS = {"good": "good", "bad": "bad", "copy_vgg16": "copy_params_from_vgg16"}
@@ -88,6 +90,8 @@ def test_a_copy_that_is_a_method_is_tried_as_a_function_of_both(tmp_path):
     copy = Bench(definitions(tmp_path, source)).value("copy_params_from_vgg16")
     other = type("Other", (), {"name": "other"})()
     assert copy(other, 5) == ("other", 5)
+    (tmp_path / "assignment.json").write_text(json.dumps({"solution_cells": CELLS}))
+    assert take("copy_params_from_vgg16", tmp_path)(other, 5) == ("other", 5)  # as notebook 4 calls it
 
 
 def test_a_check_without_its_optional_helpers_gets_none(tmp_path):

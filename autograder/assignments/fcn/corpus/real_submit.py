@@ -32,7 +32,7 @@ def _save(folder: Path, name: str, notebook: dict[str, Any], seconds: int) -> No
     os.utime(folder / name, (1_700_000_000 + seconds,) * 2)
 
 
-@real(DATA, note="1_data.ipynb has the same cells as 1_data Ada.ipynb", origin="ucbds-infra/otter-grader#722")
+@real(DATA, note="1_data Ada.ipynb was read", origin="ucbds-infra/otter-grader#722")
 def renamed_work_beside_the_untouched_notebook(folder: Path, notebooks: Notebooks) -> None:
     """The work was done under another name, and the notebook as it was handed out lies beside it: the work counts."""
     work = notebooks.pop(FILE)
@@ -40,7 +40,7 @@ def renamed_work_beside_the_untouched_notebook(folder: Path, notebooks: Notebook
     _save(folder, "1_data Ada.ipynb", work, 0)
 
 
-@real(DATA, note="1_data (2).ipynb has the same cells as 1_data (1).ipynb", origin="ucbds-infra/otter-grader#433")
+@real(DATA, note="1_data (1).ipynb was read", origin="ucbds-infra/otter-grader#433")
 def downloaded_again_after_the_work(folder: Path, notebooks: Notebooks) -> None:
     """The notebook was downloaded once more when it was finished: the newest is the empty one."""
     work = notebooks.pop(FILE)
@@ -48,7 +48,7 @@ def downloaded_again_after_the_work(folder: Path, notebooks: Notebooks) -> None:
     _save(folder, "1_data (2).ipynb", _untouched(work), 5000)
 
 
-@real(DATA, note="1_data.ipynb has the same cells as Copy of 1_data.ipynb", origin="ucbds-infra/otter-grader#433")
+@real(DATA, note="Copy of 1_data.ipynb was read", origin="ucbds-infra/otter-grader#433")
 def begun_in_the_original_and_finished_in_a_copy(folder: Path, notebooks: Notebooks) -> None:
     """A hosted machine saves into "Copy of ..."; the original has the first solution only, and was opened last."""
     work = notebooks.pop(FILE)
