@@ -46,7 +46,7 @@ def check_scores(scores: Callable[[Any], Any]) -> Report:
     _near(report, "IoU of class 0", IOU_0, iou[0], _iou_cause(iou), "3 / (4 + 5 - 3)")
     _near(report, "IoU of class 1", IOU_1, iou[1], _iou_cause(iou), "4 / (6 + 5 - 4)")
     report.expect(bool(np.isnan(iou[2])), "IoU of an absent class", "nan", f"{iou[2]:.4f}",
-                  "the class is in neither truth nor prediction: 0 / 0 has no value, so it must be NaN and not count", "nan")  # fmt: skip
+                  _absent_cause(iou[2]), "nan", "iou.absent")  # fmt: skip
     _near(report, "mean IoU", (IOU_0 + IOU_1) / 2, mean, _mean_cause(mean), "over the two classes that occur")
     _check_more_scores(report, scores)
     return report
@@ -54,6 +54,11 @@ def check_scores(scores: Callable[[Any], Any]) -> Report:
 
 def _near(report: Report, name: str, expected: float, got: float, cause: str, detail: str) -> None:
     report.expect(bool(abs(got - expected) < 1e-6), name, f"{expected:.4f}", f"{got:.4f}", cause, f"{got:.4f} = {detail}")
+
+
+def _absent_cause(value: float) -> str:
+    counted = f"the absent class is counted as {value:.4g}: it" if np.isfinite(value) else "the class"
+    return f"{counted} is in neither truth nor prediction, 0 / 0 has no value, so it must be NaN and not count"
 
 
 def _match(value: float, known: dict[str, float]) -> str:
