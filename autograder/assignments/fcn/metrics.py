@@ -128,20 +128,26 @@ def _judge_dtypes(student: Student, grading: Grading, rng, transposed: bool) -> 
         pred, gt = pred.astype(dtype), gt.astype(dtype)
         expected = confusion_matrix(pred, gt, n_class)
         expected = expected.T if transposed else expected
+        wrong = _wrong(student, pred, gt, n_class, expected)
+        if not wrong:
+            continue
         name = np.dtype(dtype).name
-        try:
-            found = _counts(student, pred, gt, n_class)
-        except StudentError as error:
-            _reraise_if_lost(error)
-            why = "" if dtype is np.int64 else "Likely cause: n_class * gt + pred overflows; convert to int64 first.\n"
-            text = f"confusion_matrix fails for {name} inputs and n_class={n_class}. {why}{error}"
-            grading.lose("dtypes", cause="hist.overflow", message=text, measured={"dtype": name, "n_class": n_class})
-            return
-        if not np.array_equal(found, expected):
-            text = (f"confusion_matrix for {name} inputs and n_class={n_class}: {_differing(found, expected)}. "
-                    "Likely cause: n_class * gt + pred overflows; convert to int64 first.")  # fmt: skip
-            grading.lose("dtypes", cause="hist.overflow", message=text, measured={"dtype": name, "n_class": n_class})
-            return
+        cause, why = "hist.overflow", "n_class * gt + pred overflows; convert to int64 first."
+        if dtype is np.int64 or _wrong(student, pred.astype(np.int64), gt.astype(np.int64), n_class, expected):
+            cause, why = "hist.values", "it depends on the number of classes: use n_class, no number of your own."
+        text = f"confusion_matrix for {name} inputs and n_class={n_class}: {wrong}. Likely cause: {why}"
+        grading.lose("dtypes", cause=cause, message=text, measured={"dtype": name, "n_class": n_class})
+        return
+
+
+def _wrong(student: Student, pred: NDArray, gt: NDArray, n_class: int, expected: NDArray) -> str:
+    """What is wrong about one case, in words; empty where it is right."""
+    try:
+        found = _counts(student, pred, gt, n_class)
+    except StudentError as error:
+        _reraise_if_lost(error)
+        return f"it fails.\n{error}\n"
+    return "" if np.array_equal(found, expected) else _differing(found, expected)
 
 
 # -------------------------------------------------------------------------------------------------------------- scores
