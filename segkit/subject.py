@@ -6,7 +6,6 @@ talks to the same methods over a pipe. A check written against them does not kno
 
 import contextlib
 import importlib
-import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,26 +19,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from segkit.layers import Layer, describe
-from segkit.notebooks import Program, Unrunnable, execute, student_traceback
+from segkit.notebooks import Program, Unrunnable, execute
 from segkit.precision import choose_precision
+from segkit.student_errors import CAUSE, StudentError, as_student_error, check_signature, device_cause
 from segkit.tracing import Step, trace
 
 __all__ = ["CAUSE", "LocalSubject", "StudentError", "Subject", "WeightFile", "as_student_error"]
 
 MAX_ELEMENTS = 2**26
-CAUSE = re.compile(r"(?=.{1,40}\Z)[a-z][a-z0-9_]*([.-][a-z0-9_]+)*")  # of a StudentError: what may be written into a result
-
-
-class StudentError(Exception):
-    """The student's code failed, or returned what it must not.
-
-    Attributes:
-        cause: Stable code, such as ``code.raises`` or ``code.died``.
-    """
-
-    def __init__(self, message: str, cause: str = "code.raises") -> None:
-        super().__init__(message)
-        self.cause = cause
 
 
 class Subject(Protocol):
@@ -81,27 +68,6 @@ class WeightFile:
         return self._flat[first : first + math.prod(shape)].view(*shape)
 
 
-@contextlib.contextmanager
-def as_student_error(doing: str) -> Iterator[None]:
-    """Turn whatever a student's code raises into a StudentError that names cell and line."""
-    try:
-        yield
-    except StudentError:
-        raise
-    except SystemExit as error:
-        raise StudentError(f"{doing} called sys.exit.\n{student_traceback(error)}", "code.exit") from None
-    except KeyboardInterrupt:
-        raise
-    except NotImplementedError as error:
-        text = f"{doing} is not finished: it still raises NotImplementedError.\n{student_traceback(error)}"
-        raise StudentError(text, "code.unfinished") from None
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        text = str(error).partition("\n")[0][:200]
-        raise StudentError(f"{doing} ran out of memory.{f' {text}' if text else ''}", "code.memory") from None
-    except BaseException as error:
-        raise StudentError(f"{doing} failed.\n{student_traceback(error)}", "code.raises") from None
-
-
 class LocalSubject:
     """A student's work in this process.
 
@@ -131,7 +97,9 @@ class LocalSubject:
             try:
                 self._names[program.name] = execute(program)[program.name]
             except Unrunnable as error:
-                raise StudentError(f"{program.where} cannot be run.\n{error}") from None
+                told = device_cause(error)
+                text = f"{program.where} cannot be run{f': {told}' if told else '.'}\n{error}"
+                raise StudentError(text, "code.device" if told else "code.raises") from None
 
     def adopt(self, name: str, value: Any) -> None:
         """Make an object of this process known under a name (a class or function of a notebook)."""
@@ -152,19 +120,30 @@ class LocalSubject:
         """
         function = self._named(name)
         with as_student_error(f"{name}()"), torch.random.fork_rng(devices=[]):
+            check_signature(function, name, args, kwargs)
             try:
                 return plain(function(*map(self._argument, args), **kwargs))
-            except (AttributeError, TypeError, RuntimeError):
+            except (AttributeError, TypeError, RuntimeError) as error:
                 if not any(isinstance(value, np.ndarray) for value in args):
                     raise
+                first = error
             tensors = [torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else self._argument(v) for v in args]
-            return plain(function(*tensors, **kwargs))
+            try:
+                return plain(function(*tensors, **kwargs))
+            except StudentError:
+                raise
+            except Exception:
+                if _wants_tensors(first):
+                    raise
+                raise first from None
 
     def method(self, handle: str, name: str, *args: Any) -> Any:
         """Call a method of a built object."""
         owner = self._objects[handle]
         with as_student_error(f"{name}()"):
-            return plain(getattr(owner, name)(*map(self._argument, args)))
+            function = getattr(owner, name)
+            check_signature(function, name, args, {})
+            return plain(function(*map(self._argument, args)))
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, bytes):
@@ -182,25 +161,13 @@ class LocalSubject:
         """Construct a network; on the meta device (no memory, no initialisation) where ``meta`` is set."""
         cls = self._named(name)
         arguments = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
-        self._check_signature(cls, name, args, kwargs)
+        with as_student_error(name):
+            check_signature(cls, name, args, kwargs)
         with as_student_error(f"{name}({arguments})"), torch.device("meta") if meta else self._construction():
             model = cls(*args, **kwargs)
         if not isinstance(model, nn.Module):
             raise StudentError(f"{name}({arguments}): expected an nn.Module, but got {type(model).__name__}.", "code.type")
         return self._keep(model)
-
-    @staticmethod
-    def _check_signature(cls: Any, name: str, args: tuple, kwargs: dict) -> None:
-        try:
-            inspect.signature(cls).bind(*args, **kwargs)
-        except TypeError as error:
-            raise StudentError(
-                f"{name} cannot be called with {', '.join(kwargs) or 'no argument'} ({error}). Expected "
-                f"`def __init__(self, n_class=12)`, found `{name}{inspect.signature(cls)}`.",
-                "code.signature",
-            ) from None
-        except ValueError:
-            return  # no signature to be had: the call itself will tell
 
     def carrier(self, layers: Sequence[Layer]) -> str:
         """Build a module with just these layers, uninitialised."""
@@ -445,6 +412,12 @@ def _passed_over(model: nn.Module, paths: Sequence[str]) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _wants_tensors(error: BaseException) -> bool:
+    """Whether code failed on an array only because it was written for tensors (``x.long()``)."""
+    return (isinstance(error, AttributeError) and isinstance(getattr(error, "obj", None), (np.ndarray, np.generic))
+            and hasattr(torch.Tensor, str(error.name)))  # fmt: skip
 
 
 def _without_values(model: nn.Module) -> bool:

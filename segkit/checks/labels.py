@@ -11,6 +11,7 @@ from PIL import Image
 
 from segkit.checks.report import Report, describe_value
 from segkit.facades import IGNORE_INDEX, PALETTE
+from segkit.mistakes import label_mistake
 
 __all__ = ["check_read_label"]
 
@@ -42,7 +43,7 @@ def check_read_label(read_label: Callable[[Path], torch.Tensor]) -> Report:
         if ran:
             good = tuple(np.shape(label)) == (2, 300) and bool((np.asarray(label) == 11).all())
             report.expect(good, "another size (2 x 300)", "shape (2, 300), all 11 (shop)", describe_value(label),
-                          "a size or an array is written down as a constant in your function")  # fmt: skip
+                          "a size or an array is written down as a constant in your function", code="label.shape")  # fmt: skip
     return report
 
 
@@ -54,23 +55,26 @@ def _write(path: Path, ids: np.ndarray) -> None:
 
 def _check_kind(report: Report, label: Any) -> bool:
     if label is None:
-        return report.fault("what comes back", "a tensor", "None", "the function has no `return`")
+        return report.fault("what comes back", "a tensor", "None", "the function has no `return`", "label.type")
     if not isinstance(label, torch.Tensor):
         return report.fault("what comes back", "a torch tensor", describe_value(label),
-                            "the last step is missing: torch.from_numpy(...) or torch.as_tensor(...)")  # fmt: skip
+                            "the last step is missing: torch.from_numpy(...) or torch.as_tensor(...)", "label.type")  # fmt: skip
     if tuple(label.shape) != IDS.shape:
         cause = "the picture was converted to RGB: keep the palette index, one number per pixel"
         if tuple(label.shape) == IDS.shape[::-1]:
             cause = "rows and columns exchanged: a Pillow size is (width, height), an array is (height, width)"
         elif sorted(label.shape) == [1, *sorted(IDS.shape)]:
             cause = "an extra dimension of size 1 (ToTensor adds one): the label must be (H, W)"
-        return report.fault("shape", IDS.shape, tuple(label.shape), cause)
+        return report.fault("shape", IDS.shape, tuple(label.shape), cause, "label.shape")
     report.ok("shape", f"{tuple(label.shape)}, rows first")
     if label.dtype != torch.int64:
+        if label.is_floating_point() and label.abs().max() <= 0.2:
+            code, cause = label_mistake(label.detach().numpy(), IDS)
+            return report.fault("classes", "ids 1..12 -> 0..11", f"{label.dtype} up to {float(label.max()):.3f}", cause, code)
         cause = "cross entropy wants class numbers as long: add .long()"
         if label.dtype == torch.uint8:
             cause = "still the bytes of the file: add .long() (and do it before you subtract, or 0 - 1 wraps around)"
-        report.fault("dtype", "torch.int64", label.dtype, cause)
+        report.fault("dtype", "torch.int64", label.dtype, cause, "label.dtype")
     else:
         report.ok("dtype", "torch.int64")
     return True
@@ -81,37 +85,16 @@ def _check_values(report: Report, label: np.ndarray) -> None:
     if np.array_equal(label[known], LABEL[known]):
         report.ok("classes", "ids 1..12 became 0..11, in the order of CLASSES")
     else:
-        report.fault("classes", "ids 1..12 -> 0..11", _mapping(label), _cause(label))
-        if _cause(label):
-            return
+        code, cause = label_mistake(label, IDS)
+        report.fault("classes", "ids 1..12 -> 0..11", _mapping(label), cause, code)
     unknown = sorted(set(label[~known].tolist()))
     report.expect(unknown == [IGNORE_INDEX], "unknown (id 0)", IGNORE_INDEX, ", ".join(map(str, unknown)),
-                  _unknown_cause(unknown), detail=f"became {IGNORE_INDEX}, which the loss leaves out")  # fmt: skip
+                  _unknown_cause(unknown), detail=f"became {IGNORE_INDEX}, which the loss leaves out", code="label.ignored")  # fmt: skip
 
 
 def _mapping(label: np.ndarray) -> str:
     pairs = [f"{number}->{int(label[IDS == number][0])}" for number in (1, 2, 3, 12)]
     return ", ".join(pairs)
-
-
-def _cause(label: np.ndarray) -> str:
-    """Name a well-known way of reading the wrong number."""
-    grey = np.asarray(Image.fromarray(PALETTE[IDS]).convert("L")).astype(np.int64)
-    known = IDS > 0
-    if not label.any():
-        return "all zeros: ToTensor divides by 255, and .long() then cuts everything to 0"
-    if np.array_equal(label[known], IDS[known]):
-        return "the ids are not shifted: the file counts from 1, training from 0, so the label is id - 1"
-    for shift in (0, 1):
-        if np.abs(label[known] - (grey[known] - shift)).max() <= 1:
-            return "these are grey values: convert('L') mixes the palette colours; read the palette index itself"
-    for channel in range(3):
-        if np.abs(label[known] - PALETTE[IDS][..., channel].astype(np.int64)[known]).max() <= 1:
-            return "this is one colour channel: read the palette index itself, without convert('RGB')"
-    values = [int(label[IDS == number][0]) for number in range(1, 13)]
-    if sorted(values) == list(range(12)):
-        return "all classes are there in another order: the list in readme.txt is prose order, the numbers follow label_names.txt (CLASSES)"
-    return ""
 
 
 def _unknown_cause(values: list[int]) -> str:

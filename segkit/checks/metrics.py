@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from segkit.checks.report import Report, describe_value
+from segkit.mistakes import counts_mistake
 
 __all__ = ["as_array", "check_confusion_matrix"]
 
@@ -30,8 +31,8 @@ def check_confusion_matrix(confusion_matrix: Callable[..., Any]) -> Report:
     if not ran or not _check_counts(report, hist):
         return report
     _check_ignored(report, confusion_matrix)
+    _check_sizes(report, confusion_matrix)  # before the narrow integers: a wrong number of classes fails there too
     _check_integers(report, confusion_matrix)
-    _check_sizes(report, confusion_matrix)
     return report
 
 
@@ -48,22 +49,15 @@ def _same(hist: Any, expected: np.ndarray) -> bool:
 def _check_counts(report: Report, hist: Any) -> bool:
     name = "six pixels by hand"
     if hist is None:
-        return report.fault(name, "a (3, 3) table", "None", "the function has no `return`")
+        return report.fault(name, "a (3, 3) table", "None", "the function has no `return`", "hist.type")
     found = as_array(hist)
     if found.shape != (3, 3):
         return report.fault(
-            name, "shape (3, 3)", describe_value(hist), "the table has one row and one column per class: reshape to (n_class, n_class)"
+            name, "shape (3, 3)", describe_value(hist), "the table has one row and one column per class: reshape to (n_class, n_class)",
+            "hist.shape",
         )
-    cause = ""
-    if np.array_equal(found, COUNTS.T):
-        cause = "rows and columns exchanged: rows are the truth (gt), columns what you predicted"
-    elif found.sum() and np.allclose(found.sum(), 1):
-        cause = "these are shares: return counts, so that images can be added up"
-    elif found.sum() and np.allclose(found[found.any(1)].sum(1), 1):
-        cause = "the rows are divided by their sums: return counts, so that images can be added up"
-    elif np.array_equal(np.diag(np.diag(found)), found):
-        cause = "only the correct pixels are counted"
-    return report.expect(_same(hist, COUNTS), name, COUNTS.tolist(), found.tolist(), cause, "rows are the truth")
+    code, cause = counts_mistake(found, COUNTS)
+    return report.expect(_same(hist, COUNTS), name, COUNTS.tolist(), found.tolist(), cause, "rows are the truth", code)
 
 
 def _check_ignored(report: Report, confusion_matrix: Callable[..., Any]) -> None:
@@ -72,20 +66,21 @@ def _check_ignored(report: Report, confusion_matrix: Callable[..., Any]) -> None
     expected = np.array([[0, 1, 0], [0, 1, 0], [1, 0, 1]])
     cause = "ignored pixels are counted: leave out every pixel whose gt is not within 0..n_class-1"
     hints = {"": cause}
-    ran, hist = report.run("ignored pixels (255)", lambda: confusion_matrix(PRED.copy(), gt, 3), hints)
+    ran, hist = report.run("ignored pixels (255)", lambda: confusion_matrix(PRED.copy(), gt, 3), hints, "hist.ignored")
     if ran:
         report.expect(_same(hist, expected), "ignored pixels (255)", expected.tolist(), as_array(hist).tolist(), cause,
-                      "not counted")  # fmt: skip
+                      "not counted", "hist.ignored")  # fmt: skip
     outside = gt.copy()
     outside[0, 0], outside[1, 0] = -1, 3
-    ran, hist = report.run("other values outside (-1, 3)", lambda: confusion_matrix(PRED.copy(), outside, 3), hints)
+    ran, hist = report.run("other values outside (-1, 3)", lambda: confusion_matrix(PRED.copy(), outside, 3), hints, "hist.ignored")
     if ran:
         report.expect(_same(hist, expected), "other values outside (-1, 3)", expected.tolist(), as_array(hist).tolist(),
-                      "the mask tests for 255 only, or is off by one: a pixel counts where 0 <= gt < n_class", "not counted")  # fmt: skip
+                      "the mask tests for 255 only, or is off by one: a pixel counts where 0 <= gt < n_class", "not counted",
+                      "hist.ignored")  # fmt: skip
     nothing = np.full((2, 2), 255)
     size = "the table must keep its size where classes are missing: bincount(..., minlength=...)"
     _compare(report, "nothing but 255", lambda: confusion_matrix(np.zeros((2, 2), int), nothing, 3), np.zeros((3, 3), int),
-             size)  # fmt: skip
+             size, "hist.shape")  # fmt: skip
 
 
 def _check_integers(report: Report, confusion_matrix: Callable[..., Any]) -> None:
@@ -96,25 +91,26 @@ def _check_integers(report: Report, confusion_matrix: Callable[..., Any]) -> Non
         pred = np.array([[n_class - 1, 0, 0]], dtype=dtype)
         expected = np.zeros((n_class, n_class), int)
         expected[-1, -1] = expected[-1, 0] = expected[0, 0] = 1
-        _compare(report, name, lambda p=pred, g=last, n=n_class: confusion_matrix(p, g, n), expected, cause)
+        _compare(report, name, lambda p=pred, g=last, n=n_class: confusion_matrix(p, g, n), expected, cause, "hist.overflow")
     pred, gt = torch.from_numpy(PRED), torch.from_numpy(GT)
     _compare(report, "torch tensors", lambda: confusion_matrix(pred, gt, 3), COUNTS,
              "np.asarray(...) at the start accepts arrays and tensors alike")  # fmt: skip
     mixed = PRED.astype(np.int32)
-    _compare(report, "uint8 gt, int32 pred", lambda: confusion_matrix(mixed, GT.astype(np.uint8), 3), COUNTS, cause)
+    _compare(report, "uint8 gt, int32 pred", lambda: confusion_matrix(mixed, GT.astype(np.uint8), 3), COUNTS, cause, "hist.overflow")
 
 
-def _compare(report: Report, name: str, call: Callable[[], Any], expected: np.ndarray, cause: str) -> None:
-    ran, hist = report.run(name, call, {"": cause})
+def _compare(report: Report, name: str, call: Callable[[], Any], expected: np.ndarray, cause: str, code: str = "hist.values") -> None:
+    ran, hist = report.run(name, call, {"": cause}, code)
     if not ran:
         return
     found = as_array(hist)
     if found.shape != expected.shape:
-        report.fault(name, f"shape {expected.shape}", f"shape {found.shape}", cause)
+        report.fault(name, f"shape {expected.shape}", f"shape {found.shape}", cause, code)
         return
     wrong = int((found != expected).sum())
     report.expect(
-        wrong == 0, name, "every pixel in its place", f"{wrong} wrong entries, {int(found.sum())} pixels of {expected.sum()}", cause
+        wrong == 0, name, "every pixel in its place", f"{wrong} wrong entries, {int(found.sum())} pixels of {expected.sum()}", cause,
+        code=code
     )
 
 

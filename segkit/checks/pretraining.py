@@ -17,6 +17,8 @@ FEATURES = {
     17: "conv4_1", 19: "conv4_2", 21: "conv4_3", 24: "conv5_1", 26: "conv5_2", 28: "conv5_3",
 }  # fmt: skip
 SAMPLES = 2000
+MATRICES = "fc6 and fc7 of VGG-16 are matrices: give them the shape of a convolution's weight first"
+PAIRS = "layers are paired wrongly: both lists must run in the same order (VGG-16's features holds ReLUs and pools in between)"
 
 
 def check_copy(copy: Callable[..., object] | None, network_class: Callable[..., nn.Module], network: str = "fcn32s") -> Report:
@@ -38,8 +40,12 @@ def check_copy(copy: Callable[..., object] | None, network_class: Callable[..., 
     before = {name: float(value.sum(dtype=torch.float64)) for name, value in vgg.state_dict().items()}
     call = (lambda: copy(model, vgg)) if copy else (lambda: model.copy_params_from_vgg16(vgg))
     hints = {
-        "must match": "fc6 and fc7 of VGG-16 are matrices: give them the shape of a convolution's weight first",
-        "shape": "fc6 and fc7 of VGG-16 are matrices: give them the shape of a convolution's weight first",
+        "output with shape [4096, ": "the copy runs in the wrong direction: the FCN's parameter receives, VGG's is only read",
+        "(7) must match the size of tensor b (25088)": MATRICES,
+        "(1) must match the size of tensor b (4096)": MATRICES,
+        "must match": PAIRS,
+        "is invalid for input of size": PAIRS,
+        "shape": MATRICES,
         "has no attribute": "a layer has another name than in the table, or a Sequential is indexed wrongly",
         "leaf Variable": "writing into a parameter needs torch.no_grad() around it",
     }
@@ -48,8 +54,6 @@ def check_copy(copy: Callable[..., object] | None, network_class: Callable[..., 
         return report
     layers = found_layers(model, network, 12)
     with torch.no_grad():
-        _check_features(report, layers, vgg)
-        _check_head(report, layers, vgg)
         now = {name: float(value.sum(dtype=torch.float64)) for name, value in vgg.state_dict().items()}
         changed = [name for name in before if before[name] != now[name]]
         report.expect(
@@ -57,9 +61,12 @@ def check_copy(copy: Callable[..., object] | None, network_class: Callable[..., 
             "VGG-16 itself",
             "unchanged",
             f"changed: {', '.join(changed[:3])}",
-            "the copy runs in the wrong direction",
+            "the copy runs in the wrong direction: the FCN's parameter receives, VGG's is only read",
             "unchanged",
+            "copy.source",
         )
+        _check_features(report, layers, vgg)
+        _check_head(report, layers, vgg)
         _check_alias(report, layers, vgg)
     return report
 
@@ -90,7 +97,8 @@ def _check_features(report: Report, layers: dict[str, nn.Module], vgg: nn.Module
         )
         got = f"different in {len(names)}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
         plural = "weights" if kind == "weight" else "biases"
-        report.expect(not names, f"13 convolutions, {plural}", "VGG-16's", got, cause, "max diff 0.0e+00")
+        report.expect(not names, f"13 convolutions, {plural}", "VGG-16's", got, cause, "max diff 0.0e+00",
+                      "copy.bias" if kind == "bias" else "copy.values")  # fmt: skip
 
 
 def _check_head(report: Report, layers: dict[str, nn.Module], vgg: nn.Module) -> None:
@@ -107,9 +115,9 @@ def _check_head(report: Report, layers: dict[str, nn.Module], vgg: nn.Module) ->
             cause = "it was left out: VGG-16's classifier[0] is fc6, classifier[3] is fc7"
             if min(orders[1:]) < 1e-7:
                 cause = "wrong axis order: VGG-16 flattens (channel, row, column), which is the order of a convolution too: no permute"
-            report.fault(label, "VGG-16's", f"max diff {orders[0]:.2f}", cause)
+            report.fault(label, "VGG-16's", f"max diff {orders[0]:.2f}", cause, "copy.order" if "axis" in cause else "copy.left_out")
         same = mine.bias is not None and torch.equal(mine.bias, theirs.bias)
-        report.expect(same, f"{name} bias", "VGG-16's", "another one", "the bias is copied too", "max diff 0.0e+00")
+        report.expect(same, f"{name} bias", "VGG-16's", "another one", "the bias is copied too", "max diff 0.0e+00", "copy.bias")
 
 
 def _orders(mine: Tensor, theirs: Tensor) -> list[float]:
@@ -141,4 +149,4 @@ def _check_alias(report: Report, layers: dict[str, nn.Module], vgg: nn.Module) -
                 shared.append(f"{name}.{kind}")
             mine.view(-1)[0] -= 1.0
     report.expect(not shared, "a copy of its own", "VGG-16 stays when the FCN changes", f"shared: {', '.join(shared[:3])} ({len(shared)})",
-                  "aliasing: `a.data = b.data` makes two names for one tensor; copy values with copy_", "nothing shared")  # fmt: skip
+                  "aliasing: `a.data = b.data` makes two names for one tensor; copy values with copy_", "nothing shared", "copy.alias")  # fmt: skip

@@ -7,12 +7,14 @@ import numpy as np
 
 from segkit.checks.metrics import as_array
 from segkit.checks.report import Report, describe_value
+from segkit.mistakes import accuracy_mistake, iou_mistake, mean_mistake
 
 __all__ = ["check_scores"]
 
 # classes 0 and 1; class 2 is neither in the truth nor in the prediction
 HIST = np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]])
 ACCURACY, IOU_0, IOU_1 = 7 / 10, 3 / 6, 4 / 7
+MEAN = (IOU_0 + IOU_1) / 2
 
 
 def check_scores(scores: Callable[[Any], Any]) -> Report:
@@ -29,66 +31,43 @@ def check_scores(scores: Callable[[Any], Any]) -> Report:
     if not ran:
         return report
     if not isinstance(result, (tuple, list)) or len(result) != 3:
-        report.fault("three results", "(pixel_accuracy, iou, mean_iou)", describe_value(result), "return all three, in this order")
+        report.fault("three results", "(pixel_accuracy, iou, mean_iou)", describe_value(result), "return all three, in this order",
+                     "scores.type")  # fmt: skip
         return report
     accuracy, iou, mean = result
-    iou = as_array(iou).astype(float).reshape(-1)
+    try:
+        iou = as_array(iou).astype(float).reshape(-1)
+    except (TypeError, ValueError):
+        iou = np.zeros(0)
     if as_array(accuracy).size != 1 or iou.shape != (3,) or as_array(mean).size != 1:
         report.fault(
             "three results",
             "a number, an array of 3, a number",
             ", ".join(map(describe_value, result)),
             "return (pixel_accuracy, iou, mean_iou), in this order",
+            "scores.type",
         )
         return report
     accuracy, mean = float(as_array(accuracy)), float(as_array(mean))
-    _near(report, "pixel accuracy", ACCURACY, accuracy, _accuracy_cause(accuracy), "7 of 10 pixels")
-    _near(report, "IoU of class 0", IOU_0, iou[0], _iou_cause(iou), "3 / (4 + 5 - 3)")
-    _near(report, "IoU of class 1", IOU_1, iou[1], _iou_cause(iou), "4 / (6 + 5 - 4)")
+    _near(report, "pixel accuracy", ACCURACY, accuracy, accuracy_mistake(accuracy, HIST, MEAN), "7 of 10 pixels")
+    found = iou_mistake(iou[:2], HIST[:2, :2])
+    _near(report, "IoU of class 0", IOU_0, iou[0], found, "3 / (4 + 5 - 3)")
+    _near(report, "IoU of class 1", IOU_1, iou[1], found, "4 / (6 + 5 - 4)")
     report.expect(bool(np.isnan(iou[2])), "IoU of an absent class", "nan", f"{iou[2]:.4f}",
-                  "the class is in neither truth nor prediction: 0 / 0 has no value, so it must be NaN and not count", "nan")  # fmt: skip
-    _near(report, "mean IoU", (IOU_0 + IOU_1) / 2, mean, _mean_cause(mean), "over the two classes that occur")
+                  _absent_cause(iou[2]), "nan", "iou.absent")  # fmt: skip
+    _near(report, "mean IoU", MEAN, mean, mean_mistake(mean, HIST, np.array([IOU_0, IOU_1, np.nan])), "over the two classes that occur")
     _check_more_scores(report, scores)
     return report
 
 
-def _near(report: Report, name: str, expected: float, got: float, cause: str, detail: str) -> None:
-    report.expect(bool(abs(got - expected) < 1e-6), name, f"{expected:.4f}", f"{got:.4f}", cause, f"{got:.4f} = {detail}")
+def _near(report: Report, name: str, expected: float, got: float, mistake: tuple[str, str], detail: str) -> None:
+    code, cause = mistake
+    report.expect(bool(abs(got - expected) < 1e-6), name, f"{expected:.4f}", f"{got:.4f}", cause, f"{got:.4f} = {detail}", code)
 
 
-def _match(value: float, known: dict[str, float]) -> str:
-    return next((text for text, number in known.items() if abs(value - number) < 1e-6), "")
-
-
-def _accuracy_cause(value: float) -> str:
-    return _match(value, {
-        "this is the mean of the class accuracies: divide all correct pixels by all pixels": (3 / 4 + 4 / 6) / 2,
-        "percent: return a share between 0 and 1": 70.0,
-        "cut to a whole number: divide with / and not with //": 0.0,
-    })  # fmt: skip
-
-
-def _iou_cause(iou: np.ndarray) -> str:
-    known = {
-        "this is recall (diagonal over row sums): divide by truth + prediction - intersection": (3 / 4, 4 / 6),
-        "this is precision (diagonal over column sums): divide by truth + prediction - intersection": (3 / 5, 4 / 5),
-        "the intersection is counted twice in the union: subtract the diagonal": (3 / 9, 4 / 11),
-        "this is the Dice score: IoU is intersection / union, without the factor 2": (6 / 9, 8 / 11),
-        "cut to whole numbers: divide with / and not with //": (0.0, 0.0),
-        "percent: return a share between 0 and 1": (50.0, 400 / 7),
-    }
-    return next((text for text, pair in known.items() if np.allclose(iou[:2], pair)), "")
-
-
-def _mean_cause(value: float) -> str:
-    if np.isnan(value):
-        return "a plain mean over NaN is NaN: use np.nanmean"
-    return _match(value, {
-        "the absent class is counted as 0: average over the classes that occur": (IOU_0 + IOU_1) / 3,
-        "this is micro averaging (all intersections over all unions): average the classes' IoUs": 7 / 13,
-        "the classes are weighted by their frequency: mean IoU counts every class once": 0.4 * IOU_0 + 0.6 * IOU_1,
-        "this is mean recall: it is built on diagonal over row sums": (3 / 4 + 4 / 6) / 2,
-    })  # fmt: skip
+def _absent_cause(value: float) -> str:
+    counted = f"the absent class is counted as {value:.4g}: it" if np.isfinite(value) else "the class"
+    return f"{counted} is in neither truth nor prediction, 0 / 0 has no value, so it must be NaN and not count"
 
 
 def _check_more_scores(report: Report, scores: Callable[[Any], Any]) -> None:
@@ -97,7 +76,8 @@ def _check_more_scores(report: Report, scores: Callable[[Any], Any]) -> None:
     if ran:
         mean = float(as_array(result[2]))
         report.expect(abs(mean - 0.4) < 1e-6, "a class only predicted", "mean IoU 0.4000 = (0.8 + 0) / 2", f"{mean:.4f}",
-                      "NaN belongs to classes with an empty union; one that was only predicted has IoU 0 and counts")  # fmt: skip
+                      "NaN belongs to classes with an empty union; one that was only predicted has IoU 0 and counts",
+                      code="iou.absent")  # fmt: skip
     large = np.array([[3, 1], [2, 4]], dtype=np.int64) * 10**9
     ran, result = report.run("a whole test list", lambda: scores(large))
     if ran:

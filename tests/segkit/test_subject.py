@@ -1,5 +1,6 @@
 """A student's work in this process: calls with plain values, networks without memory, errors at the student's own line."""
 
+import ast
 import io
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def subject(tmp_path: Path) -> LocalSubject:
 
 
 def define(subject: LocalSubject, source: str, name: str = "f") -> None:
-    subject.define(Program(name, "a.ipynb, cell 1", (Chunk("a.ipynb, cell 1", source, (0,)),)))
+    subject.define(Program(name, "a.ipynb, cell 1", (Chunk("a.ipynb, cell 1", source, tuple(range(len(ast.parse(source).body)))),)))
 
 
 # --------------------------------------------------------------------------------------------------------------- calls
@@ -229,3 +230,90 @@ def test_a_network_whose_own_listing_of_modules_fails_is_a_students_mistake(subj
     with pytest.raises(StudentError, match="not today") as found:
         ask(subject, subject.build("Broken"))
     assert found.value.cause == "code.raises"
+
+
+# -------------------------------------------------------------------------------------------------- causes by their name
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here the device is there")
+@pytest.mark.parametrize("body", [
+    "torch.as_tensor(x).cuda()", "torch.as_tensor(x).to('cuda')", "torch.zeros(2, device='cuda')", "torch.as_tensor(x).to('cuda:0')",
+    "torch.cuda.FloatTensor(2)", "x.cuda()", "torch.nn.Linear(2, 2).cuda()", "torch.as_tensor(x).to(torch.device('mps'))",
+    "torch.cuda.set_device(0)", "torch.cuda.current_device()", "torch.as_tensor(x).type(torch.cuda.FloatTensor)",
+])  # fmt: skip
+def test_a_device_written_into_the_code_is_named_with_its_line(subject, body):
+    define(subject, f"import torch\ndef f(x):\n    return {body}")
+    with pytest.raises(StudentError) as caught:
+        subject.call("f", np.zeros(2, np.float32))
+    assert caught.value.cause == "code.device" and "device hard-coded" in str(caught.value), caught.value
+    assert f"a.ipynb, cell 1, line 3, in f:  return {body}" in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here the device is there")
+def test_a_device_in_a_network_is_named_wherever_it_stands(subject):
+    subject.adopt("Built", type("Built", (Net,), {"__init__": lambda self: (Net.__init__(self), self.cuda())[0]}))
+    subject.adopt("Run", type("Run", (Net,), {"forward": lambda self, x: Net.forward(self, x.cuda())}))
+    for act in (lambda: subject.build("Built"), lambda: subject.build("Built", meta=True),
+                lambda: subject.forward(subject.build("Run"), np.ones((1, 3, 4, 4), np.float32)),
+                lambda: define(subject, "import torch\nf = torch.zeros(1).cuda()")):  # fmt: skip
+        with pytest.raises(StudentError) as caught:
+            act()
+        assert caught.value.cause == "code.device"
+
+
+@pytest.mark.parametrize(("source", "words"), [
+    ("def f(gts, preds, n):\n    return 1", ["with 1 argument", "'preds'", "found `def f(gts, preds, n)`"]),
+    ("def f():\n    return 1", ["too many positional arguments", "found `def f()`"]),
+    ("def f(*, x):\n    return 1", ["found `def f(*, x)`"]),
+    ("class f:\n    def __init__(self, a, b):\n        pass", ["found `f(a, b)`"]),
+    ("f = lambda: 3", ["found `def f()`"]),
+])  # fmt: skip
+def test_a_function_of_other_arguments_is_named_with_both_signatures(subject, source, words):
+    define(subject, source)
+    with pytest.raises(StudentError) as caught:
+        subject.call("f", np.zeros(2))
+    assert caught.value.cause == "code.signature" and all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize("source", [
+    "def f(x, eps=1e-6, *, name=None):\n    return 1", "def f(*args, **more):\n    return 1", "f = lambda table: 1",
+    "import functools\nf = functools.partial(lambda n, x: 1, 3)", "import functools\n@functools.lru_cache\ndef g():\n    return 1\n"
+    "def f(x):\n    return g()", "class C:\n    def __call__(self, x):\n        return 1\nf = C()",
+    # a decorator that gives an argument of its own
+    "import functools\ndef given(g):\n    @functools.wraps(g)\n    def wrapper(x):\n        return g(x, 5)\n    return wrapper\n"
+    "@given\ndef f(x, n):\n    return n - 4",
+])  # fmt: skip
+def test_whatever_can_be_called_is_called(subject, source):
+    define(subject, source)
+    assert subject.call("f", np.zeros(2)) == 1
+
+
+def test_a_type_error_from_the_inside_is_no_signature(subject):
+    define(subject, "def g(a, b):\n    pass\ndef f(x):\n    return g(1)")
+    with pytest.raises(StudentError, match="missing 1 required positional argument: 'b'") as caught:
+        subject.call("f", np.zeros(2))
+    assert caught.value.cause == "code.raises"
+
+
+def test_what_is_no_function_at_all_is_named(subject):
+    define(subject, "f = 3")
+    with pytest.raises(StudentError, match="expected a function or class, but got int") as caught:
+        subject.call("f", 1)
+    assert caught.value.cause == "code.type"
+
+
+def test_of_two_tries_the_first_error_is_told(subject):
+    define(subject, "import torch\ndef f(x):\n    y = torch.from_numpy(x)\n    return y.reshape(7)")
+    with pytest.raises(StudentError, match=r"line 4.*\n.*shape '\[7\]' is invalid"):
+        subject.call("f", np.zeros(2))
+
+
+def test_code_that_is_written_for_tensors_is_told_its_error_with_tensors(subject):
+    define(subject, "def f(x):\n    return x.long().nothing()")
+    with pytest.raises(StudentError, match="'Tensor' object has no attribute 'nothing'"):
+        subject.call("f", np.zeros(2))
+
+
+def test_what_torch_has_not_implemented_is_no_stub(subject):
+    define(subject, "import torch\ndef f():\n    return torch.zeros(2, device='meta').to('cpu')")
+    with pytest.raises(StudentError, match="meta tensor") as caught:
+        subject.call("f")
+    assert caught.value.cause == "code.raises"

@@ -147,13 +147,15 @@ def judge(student: Student, grading: Grading) -> None:
     if best is None or (own_failed and len(best.wrong(expected)) == len(expected)):
         raise failure
     changed = [_in_vgg(key) for key in expected if not np.array_equal(best.source.get(key), expected[key])]
-    if len(changed) == len(expected) == len(best.wrong(expected)) and best.unchanged(expected) == best.wrong(expected):
-        text = ("The copy goes the wrong way: all of VGG-16's tensors were changed, and nothing arrived in the FCN. The FCN's parameter "
-                "receives, VGG's is only read: `fcn.weight.copy_(vgg.weight)`.")  # fmt: skip
-        grading.lose("values", cause="copy.source", message=text, measured={"changed": changed[:8]})
+    wrong = best.wrong(expected)
+    if changed and changed == [_in_vgg(key) for key in wrong] and best.unchanged(expected) == wrong:
+        how_many = "all" if len(changed) == len(expected) else f"{len(changed)} of {len(expected)}"
+        text = (f"The copy goes the wrong way: {how_many} of VGG-16's tensors were changed, and nothing of them arrived in the FCN. The "
+                "FCN's parameter receives, VGG's is only read: `fcn.weight.copy_(vgg.weight)`.")  # fmt: skip
+        grading.lose("values", cause="copy.source", message=text, measured={"changed": changed[:8]}, share=len(wrong) / len(expected))
         grading.lose("source", cause="copy.source", message="", measured={"changed": changed[:8]})
         return
-    _judge_values(grading, best, best.wrong(expected), expected)
+    _judge_values(grading, best, wrong, expected)
     if changed:
         text = f"VGG-16 itself must stay as it is, but the copy changed {', '.join(changed[:4])}. Copy from VGG into the FCN."
         grading.lose("source", cause="copy.source", message=text, measured={"changed": changed[:8]})

@@ -10,6 +10,12 @@ __all__ = ["COPY_HINTS", "NETWORK_HINTS", "explained"]
 
 Hints = tuple[tuple[str, str], ...]
 
+SIGNATURES = {
+    "read_label": "def read_label(path)",
+    "confusion_matrix": "def confusion_matrix(pred, gt, n_class)",
+    "scores": "def scores(hist)",
+    "copy_params_from_vgg16": "def copy_params_from_vgg16(model, vgg16)",
+}
 NETWORK_HINTS: Hints = (
     (r"before Module\.__init__\(\) call", "The first line of __init__ must be super().__init__()."),
     (r"must match the size of tensor", "Likely cause: two maps of different sizes are added; crop the pool's scores to the size of the "
@@ -22,10 +28,14 @@ NETWORK_HINTS: Hints = (
     (r"but got NoneType", "Likely cause: forward ends without `return`."),
 )  # fmt: skip
 COPY_HINTS: Hints = (
+    (r"output with shape \[4096, (25088|4096)\]", "Likely cause: the copy goes the wrong way: the FCN's parameter receives, VGG's is only "
+     "read: `fcn.weight.copy_(vgg.weight)`."),
+    (r"tensor a \((7|1)\) must match the size of tensor b \((25088|4096)\)", "Likely cause: VGG-16's linear layers hold their numbers in "
+     "another shape than a convolution does; give them the convolution's shape first (view)."),
     (r"size of tensor a \(3\) must match|must match .* at non-singleton dimension [01]\b|is invalid for input of size", "Likely cause: "
      "layers are paired in another order than VGG-16's: conv1_1 takes features[0], and so on to fc7, which takes classifier[3]."),
-    (r"must match the size of tensor", "Likely cause: VGG-16's linear layers hold their numbers in another shape than a convolution does; "
-     "give them the convolution's shape first (view)."),
+    (r"must match the size of tensor|is invalid for input of size", "Likely cause: layers are paired wrongly: print the pairs with their "
+     "shapes. VGG-16's features hold ReLUs and pools between the convolutions, and both lists must run in the same order."),
     (r"a leaf Variable that requires grad", "Copy inside `with torch.no_grad():`."),
 )  # fmt: skip
 
@@ -45,6 +55,8 @@ def explained(what: str, hints: Hints = ()) -> Iterator[None]:
         if error.cause == "code.timeout":
             text = (f"{what}: {text}\nRun it in the notebook on the example there: it must come to its end within a few seconds. Look for "
                     "a loop whose condition never changes, and for loops over single pixels.")  # fmt: skip
+        elif error.cause == "code.signature" and what in SIGNATURES:
+            text += f"\nThe signature must be `{SIGNATURES[what]}`, as the cell had it."
         elif "Likely cause" not in text:
             text += next((f"\n{hint}" for pattern, hint in hints if re.search(pattern, text)), "")
         raise StudentError(text, error.cause) from None

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from autograder.checking import Grading
 from autograder.student import Student
+from segkit.mistakes import accuracy_mistake, counts_mistake, iou_mistake, mean_mistake
 from segkit.reference import confusion_matrix, scores
 from segkit.subject import StudentError
 
@@ -27,7 +28,10 @@ def _case(rng: np.random.Generator, n_class: int, shape: tuple[int, int], ignore
 def _counts(student: Student, pred: NDArray, gt: NDArray, n_class: int) -> NDArray:
     found = student.call("confusion_matrix", pred, gt, n_class)
     if isinstance(found, list):
-        found = np.array(found)
+        try:
+            found = np.array(found)
+        except ValueError:  # rows of unequal length, or several results in one tuple
+            found = {"type": f"{len(found)} results of unequal shapes"}
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
         kind = found.get("type") if isinstance(found, dict) else type(found).__name__
         missing = " Does it end without `return`?" if found is None else ""
@@ -37,6 +41,10 @@ def _counts(student: Student, pred: NDArray, gt: NDArray, n_class: int) -> NDArr
                 "decides, not the classes that occur.")  # fmt: skip
         raise StudentError(text, "hist.shape")
     return found.astype(np.float64)
+
+
+def _likely(words: str) -> str:
+    return f" Likely cause: {words}" if words else ""
 
 
 def _differing(found: NDArray, expected: NDArray) -> str:
@@ -56,9 +64,8 @@ def judge_confusion_matrix(student: Student, grading: Grading) -> None:
     found = _counts(student, pred, gt, 5)
     transposed = np.array_equal(found, expected.T)
     if not np.array_equal(found, expected):
-        cause, why = ("hist.transposed", "Likely cause: rows and columns exchanged; rows are the ground truth.") if transposed else (
-            "hist.values", "")  # fmt: skip
-        text = f"confusion_matrix: {_differing(found, expected)}. {why}".strip()
+        cause, why = counts_mistake(found, expected)
+        text = f"confusion_matrix: {_differing(found, expected)}.{_likely(why)}"
         grading.lose("counts", cause=cause, message=text, measured={"differ": int((found != expected).sum())})
     else:
         _judge_missing_classes(student, grading, pred, gt)
@@ -117,23 +124,30 @@ def _judge_dtypes(student: Student, grading: Grading, rng, transposed: bool) -> 
         return
     for dtype, n_class in ((np.int8, 12), (np.uint8, 21), (np.int32, 64), (np.int16, 1), (np.int64, 64)):
         pred, gt = _case(rng, n_class, (23, 29), ignored=False)
+        pred.reshape(-1)[:n_class] = gt.reshape(-1)[:n_class] = np.arange(n_class)  # a forgotten minlength was judged above
         pred, gt = pred.astype(dtype), gt.astype(dtype)
         expected = confusion_matrix(pred, gt, n_class)
         expected = expected.T if transposed else expected
+        wrong = _wrong(student, pred, gt, n_class, expected)
+        if not wrong:
+            continue
         name = np.dtype(dtype).name
-        try:
-            found = _counts(student, pred, gt, n_class)
-        except StudentError as error:
-            _reraise_if_lost(error)
-            why = "" if dtype is np.int64 else "Likely cause: n_class * gt + pred overflows; convert to int64 first.\n"
-            text = f"confusion_matrix fails for {name} inputs and n_class={n_class}. {why}{error}"
-            grading.lose("dtypes", cause="hist.overflow", message=text, measured={"dtype": name, "n_class": n_class})
-            return
-        if not np.array_equal(found, expected):
-            text = (f"confusion_matrix for {name} inputs and n_class={n_class}: {_differing(found, expected)}. "
-                    "Likely cause: n_class * gt + pred overflows; convert to int64 first.")  # fmt: skip
-            grading.lose("dtypes", cause="hist.overflow", message=text, measured={"dtype": name, "n_class": n_class})
-            return
+        cause, why = "hist.overflow", "n_class * gt + pred overflows; convert to int64 first."
+        if dtype is np.int64 or _wrong(student, pred.astype(np.int64), gt.astype(np.int64), n_class, expected):
+            cause, why = "hist.values", "it depends on the number of classes: use n_class, no number of your own."
+        text = f"confusion_matrix for {name} inputs and n_class={n_class}: {wrong}. Likely cause: {why}"
+        grading.lose("dtypes", cause=cause, message=text, measured={"dtype": name, "n_class": n_class})
+        return
+
+
+def _wrong(student: Student, pred: NDArray, gt: NDArray, n_class: int, expected: NDArray) -> str:
+    """What is wrong about one case, in words; empty where it is right."""
+    try:
+        found = _counts(student, pred, gt, n_class)
+    except StudentError as error:
+        _reraise_if_lost(error)
+        return f"it fails.\n{error}\n"
+    return "" if np.array_equal(found, expected) else _differing(found, expected)
 
 
 # -------------------------------------------------------------------------------------------------------------- scores
@@ -174,10 +188,8 @@ def judge_scores(student: Student, grading: Grading) -> None:
     accuracy, iou, mean = scores(hist)
     found_accuracy, found_iou, found_mean = _three(student.call("scores", hist))
     if not _close(found_accuracy, accuracy):
-        recall = float(np.mean(np.diag(hist) / hist.sum(1)))
-        cause, why = ("accuracy.mean", " Likely cause: the mean over classes of the recall; pixel accuracy counts all pixels alike.") if (
-            _close(found_accuracy, recall)) else ("accuracy.values", "")  # fmt: skip
-        text = f"scores: pixel accuracy: expected the share of right pixels, {accuracy:.4f} here; got {found_accuracy:.4f}.{why}"
+        cause, why = accuracy_mistake(found_accuracy, hist, mean)
+        text = f"scores: pixel accuracy: expected the share of right pixels, {accuracy:.4f} here; got {found_accuracy:.4f}.{_likely(why)}"
         grading.lose("accuracy", cause=cause, message=text)
     iou_right = found_iou.shape == iou.shape and _close(found_iou, iou)
     if not iou_right:
@@ -188,25 +200,18 @@ def judge_scores(student: Student, grading: Grading) -> None:
         own = float(np.mean(found_iou)) if found_iou.size else float("nan")
         constant = bool(np.ptp(found_iou) < 1e-6) if found_iou.size and np.isfinite(found_iou).all() else True
         if iou_right or constant or not _close(found_mean, own):  # the mean of a wrong IoU is not a second mistake
-            micro = float(np.diag(hist).sum() / (2 * hist.sum() - np.diag(hist).sum()))
-            cause, why = ("mean.micro", " Likely cause: one IoU over all classes together (micro average).") if (
-                _close(found_mean, micro)) else ("mean.values", "")  # fmt: skip
-            text = f"scores: mean IoU: expected the mean over the classes, {mean:.4f} here; got {found_mean:.4f}.{why}"
-            grading.lose("mean", cause=cause, message=text)
+            cause, why = mean_mistake(found_mean, hist, iou)
+            text = f"scores: mean IoU: expected the mean over the classes, {mean:.4f} here; got {found_mean:.4f}.{_likely(why)}"
+            exchanged = _close(found_mean, accuracy) and _close(found_accuracy, mean)  # told already
+            grading.lose("mean", cause=cause, message="" if exchanged else text)
     _judge_absent(student, grading, hist, iou_right)
 
 
 def _why_iou(hist: NDArray, found: NDArray) -> tuple[str, str]:
     hit, truth, predicted = np.diag(hist), hist.sum(1), hist.sum(0)
-    known = {
-        "iou.recall": (hit / truth, "recall, the diagonal over the row sums"),
-        "iou.precision": (hit / predicted, "precision, the diagonal over the column sums"),
-        "iou.dice": (2 * hit / (truth + predicted), "Dice (F1): twice the intersection over the sum of both areas"),
-        "iou.values": (hit / (truth + predicted), "the intersection counted twice in the union; subtract it once"),
-    }
-    for cause, (values, words) in known.items():
-        if found.shape == values.shape and _close(found, values):
-            return cause, f" What came back is {words}."
+    cause, words = iou_mistake(found, hist)
+    if words:
+        return cause, f" What came back is {words}."
     if found.shape != hit.shape:
         return "iou.values", f" Expected shape {hit.shape}, but got {found.shape}."
     worst = int(np.nanargmax(np.abs(found - hit / (truth + predicted - hit)))) if np.isfinite(found).any() else 0
@@ -244,5 +249,7 @@ def _judge_absent(student: Student, grading: Grading, hist: NDArray, iou_right: 
         cause = "iou.absent_mean"
         if grading.faults and grading.faults[-1][0] == "absent":
             return  # the same mistake, seen from its other side
-        text = f"scores: the mean must leave out absent classes: expected {own:.4f} from your own IoUs, got {found_mean:.4f}. Use nanmean."
+        why = mean_mistake(found_mean, hist, found_iou)[1] or "Use nanmean."
+        text = (f"scores: the mean must leave out absent classes: expected {own:.4f} from your own IoUs, got {found_mean:.4f}."
+                f"{_likely(why)}")  # fmt: skip
         grading.lose("mean", cause=cause, message=text)

@@ -1,0 +1,101 @@
+"""What a student's code does wrong, as one kind of error with a stable cause: it raises, asks for a device, takes other arguments."""
+
+import contextlib
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from segkit.notebooks.running import student_traceback
+
+__all__ = ["CAUSE", "StudentError", "as_student_error", "check_signature", "device_cause"]
+
+CAUSE = re.compile(r"(?=.{1,40}\Z)[a-z][a-z0-9_]*([.-][a-z0-9_]+)*")  # of a StudentError: what may be written into a result
+
+
+class StudentError(Exception):
+    """The student's code failed, or returned what it must not.
+
+    Attributes:
+        cause: Stable code, such as ``code.raises`` or ``code.died``.
+    """
+
+    def __init__(self, message: str, cause: str = "code.raises") -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+@contextlib.contextmanager
+def as_student_error(doing: str) -> Iterator[None]:
+    """Turn whatever a student's code raises into a StudentError that names cell and line."""
+    try:
+        yield
+    except StudentError:
+        raise
+    except SystemExit as error:
+        raise StudentError(f"{doing} called sys.exit.\n{student_traceback(error)}", "code.exit") from None
+    except KeyboardInterrupt:
+        raise
+    except NotImplementedError as error:
+        if "aten::" in str(error) or "meta tensor" in str(error):  # torch's own: no stub that waits to be written
+            cause = "code.device" if device_cause(error) else "code.raises"
+            raise StudentError(f"{doing} failed. {device_cause(error)}\n{student_traceback(error)}", cause) from None
+        text = f"{doing} is not finished: it still raises NotImplementedError.\n{student_traceback(error)}"
+        raise StudentError(text, "code.unfinished") from None
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        text = str(error).partition("\n")[0][:200]
+        raise StudentError(f"{doing} ran out of memory.{f' {text}' if text else ''}", "code.memory") from None
+    except BaseException as error:
+        where = student_traceback(error)
+        if told := device_cause(error):
+            raise StudentError(f"{doing} failed: {told}\n{where}", "code.device") from None
+        raise StudentError(f"{doing} failed.\n{where}", "code.raises") from None
+
+
+# what torch says where a device was asked for that this machine does not have, or where tensors lie on different ones
+_NO_DEVICE = re.compile(
+    r"NVIDIA driver|not compiled with CUDA|No (CUDA|HIP) GPUs|Cannot initialize (CUDA|NVML)|driver version is insufficient"
+    r"|torch\.(cuda|hip|mps|xpu)\.\w+Tensor|invalid device ordinal|no CUDA-capable device|on a CUDA device but torch\.cuda"
+    r"|(linked|compiled) with (support for )?(MPS|XPU)|MPS backend|Cannot access accelerator|Could not run .* with arguments from the "
+    r"'(CUDA|MPS|XPU|HPU)' backend|on the same device, but found at least two devices|is not on the expected device (cuda|mps|xpu)",
+    re.IGNORECASE,
+)  # fmt: skip
+
+
+def device_cause(error: BaseException) -> str:
+    """Say what is behind an error of a device that is written into the code; an empty string for any other error."""
+    try:
+        text = str(error)
+    except Exception:  # a student's exception class may itself be broken
+        return ""
+    if not _NO_DEVICE.search(text):
+        return ""
+    return ("device hard-coded. It must run wherever its input and the network are: no `.cuda()` and no `device=\"cuda\"`; use "
+            "`x.device`, or the device of the model's parameters.")  # fmt: skip
+
+
+def check_signature(function: Any, name: str, args: tuple, kwargs: Mapping[str, Any]) -> None:
+    """Refuse what cannot be called with these arguments, before it is called: a TypeError from its inside is another matter.
+
+    Raises:
+        StudentError: ``code.signature``, with what was expected and what was found; ``code.type`` for what is no function at all.
+    """
+    if not callable(function):
+        raise StudentError(f"{name}: expected a function or class, but got {type(function).__name__}.", "code.type")
+    try:
+        # a decorator's own signature counts, not that of what it wraps: it may add arguments
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # no signature to be had: the call itself will tell
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        if isinstance(function, type):
+            given, expected, found = ", ".join(kwargs) or "no argument", "`def __init__(self, n_class=12)`", f"{name}{signature}"
+        else:
+            given, found = f"{len(args)} argument{'s' * (len(args) != 1)}", f"def {name}{signature}"
+            expected = f"a function of {given}"
+        text = f"{name} cannot be called with {given} ({error}). Expected {expected}, found `{found}`."
+        raise StudentError(text, "code.signature") from None
