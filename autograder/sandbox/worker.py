@@ -21,14 +21,14 @@ def quiet() -> None:
         os.dup2(null, descriptor)
 
 
-def import_folder(modules: dict[str, str], folder: Path) -> None:
-    """Lay out the student's own scripts, importable after everything else."""
+def lay_out(modules: dict[str, str], folder: Path) -> None:
+    """Lay out the student's own scripts, to be imported from."""
     for name, source in modules.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source, encoding="utf-8")
-    if modules and str(folder) not in sys.path:
-        sys.path.append(str(folder))  # last: a torch.py of the student shadows nothing
+    if modules:
+        importlib.invalidate_caches()
 
 
 def forget_projects() -> None:
@@ -89,12 +89,16 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
     import torch
 
     from segkit.layers import Layer
-    from segkit.notebooks import Program
+    from segkit.notebooks import Program, at_home
+
+    work = Path(settings["scratch"]) / "work"
 
     def define(program: dict) -> None:
         loaded = Program.from_json(program)
-        import_folder(loaded.modules, Path(settings["scratch"]) / "work")
-        subject.define(loaded)
+        (work / loaded.folder).mkdir(parents=True, exist_ok=True)
+        lay_out(loaded.modules, work)
+        with at_home(work, loaded):
+            subject.define(loaded)
 
     def predict(handle: str, x: Any, precision: str) -> Any:
         torch.set_num_threads(settings["predict_threads"])
@@ -169,6 +173,7 @@ def main() -> None:
     subject = make_subject(settings)
     answer = operations(subject, settings)
     quiet()
+    sys.argv = ["ipykernel_launcher.py"]
     with os.fdopen(read, "rb") as requests, os.fdopen(write, "wb") as replies:
         serve(requests, replies, answer)
     os._exit(0)

@@ -8,7 +8,7 @@ from typing import Any
 from segkit.assignment import find
 from segkit.notebooks.files import MAX_FILES, own_files
 from segkit.notebooks.reading import DocumentError, read_document
-from segkit.notebooks.running import Unrunnable, execute
+from segkit.notebooks.running import Unrunnable, at_home, execute
 from segkit.notebooks.slicing import Workbook
 
 __all__ = ["UnfinishedError", "ago", "open_folder", "solution_cells", "take"]
@@ -81,7 +81,9 @@ def take(name: str, folder: str | Path = ".") -> Any:
             "then run this cell again."
         )
     try:
-        value = execute(workbook.program(definition))[name]
+        program = workbook.program(definition)
+        with at_home(folder, program):
+            value = execute(program)[name]
     except Unrunnable as error:
         raise UnfinishedError(f"{name} from {definition.where} cannot be run:\n{error}") from None
     print(f"{name}  from {definition.where}, saved {ago(time.time() - definition.modified)}")
