@@ -48,7 +48,7 @@ class Subject(Protocol):
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any: ...
     def method(self, handle: str, name: str, *args: Any) -> Any: ...
     def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str: ...
-    def carrier(self, layers: Sequence[Layer]) -> str: ...
+    def carrier(self, layers: Sequence[Layer], like: str = "") -> str: ...
     def describe(self, handle: str) -> list[Layer]: ...
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]: ...
     def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None: ...
@@ -125,7 +125,7 @@ class LocalSubject:
     # ------------------------------------------------------------------------------------------------ code
     def define(self, program: Program) -> None:
         """Run a definition; ``call`` and ``build`` then know its name."""
-        with as_student_error(program.where):
+        with as_student_error(program.where), self._construction():
             try:
                 self._names[program.name] = execute(program)[program.name]
             except Unrunnable as error:
@@ -152,17 +152,26 @@ class LocalSubject:
         with as_student_error(f"{name}()"), torch.random.fork_rng(devices=[]):
             try:
                 return plain(function(*map(self._argument, args), **kwargs))
-            except (AttributeError, TypeError, RuntimeError):
+            except (AttributeError, TypeError, RuntimeError) as error:
                 if not any(isinstance(value, np.ndarray) for value in args):
                     raise
+                first = error
             tensors = [torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else self._argument(v) for v in args]
-            return plain(function(*tensors, **kwargs))
+            try:
+                return plain(function(*tensors, **kwargs))
+            except Exception:
+                if re.search(r"(?i)ndarray|numpy|tensor", str(first)):
+                    raise  # the first was about arrays as such
+                raise first from None
 
     def method(self, handle: str, name: str, *args: Any) -> Any:
-        """Call a method of a built object."""
+        """Call a method of a built object; one that is no method of an instance (a staticmethod) gets the object first."""
         owner = self._objects[handle]
         with as_student_error(f"{name}()"):
-            return plain(getattr(owner, name)(*map(self._argument, args)))
+            method, values = getattr(owner, name), [self._argument(value) for value in args]
+            if not _takes(method, values) and _takes(method, [owner, *values]):
+                values = [owner, *values]
+            return plain(method(*values))
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, bytes):
@@ -200,14 +209,17 @@ class LocalSubject:
         except ValueError:
             return  # no signature to be had: the call itself will tell
 
-    def carrier(self, layers: Sequence[Layer]) -> str:
-        """Build a module with just these layers, uninitialised."""
+    def carrier(self, layers: Sequence[Layer], like: str = "") -> str:
+        """Build a module with just these layers, uninitialised; with the methods of the class ``like``, which is not built."""
         model = nn.Module()
         for layer in layers:
             cls = getattr(nn, layer.kind)
             settings = {key: value for key, value in layer.settings.items()}
             make: Callable = torch.nn.utils.skip_init if layer.kind != "MaxPool2d" else lambda cls, **kw: cls(**kw)
             model.add_module(layer.path, make(cls, **settings))
+        if like:
+            with as_student_error(like):
+                model.__class__ = self._named(like)
         return self._keep(model)
 
     def describe(self, handle: str) -> list[Layer]:
@@ -409,6 +421,17 @@ class LocalSubject:
     def forget(self, handle: str) -> None:
         """Let go of an object and its memory."""
         self._objects.pop(handle, None)
+
+
+def _takes(function: Callable, values: Sequence[Any]) -> bool:
+    """Whether a function can be called with so many values; True where its signature cannot be had."""
+    try:
+        inspect.signature(function).bind(*values)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def _without_values(model: nn.Module) -> bool:

@@ -279,8 +279,8 @@ class RemoteSubject:
     def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
         return _text(self._ask("build", name=name, args=list(args), kwargs=kwargs, meta=meta))
 
-    def carrier(self, layers: Sequence[Layer]) -> str:
-        return _text(self._ask("carrier", layers=[layer.to_json() for layer in layers]))
+    def carrier(self, layers: Sequence[Layer], like: str = "") -> str:
+        return _text(self._ask("carrier", layers=[layer.to_json() for layer in layers], like=like))
 
     def describe(self, handle: str) -> list[Layer]:
         found = self._ask("describe", handle=handle)

@@ -42,7 +42,7 @@ def forget_projects() -> None:
 
 def load_neighbours(*names: str) -> None:
     """Import files beside this one by their paths: behind some walls the folder itself cannot be listed."""
-    for name in names or ("wire", "lazy"):
+    for name in names or ("wire", "lazy", "offline"):
         specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
         sys.modules[name] = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(sys.modules[name])
@@ -69,6 +69,7 @@ def prepare(edition: str) -> None:
 def make_subject(settings: dict[str, Any]):
     import torch
     from lazy import lazy_weights
+    from offline import undrawn_downloads
 
     from segkit.subject import LocalSubject, WeightFile
 
@@ -77,10 +78,16 @@ def make_subject(settings: dict[str, Any]):
     weights = WeightFile(Path(settings["weights"]), settings["weight_index"]) if settings.get("weights") else None
     checkpoints = {name: Path(path) for name, path in settings["checkpoints"].items()}
     device = "cuda" if settings.get("gpu") and torch.cuda.is_available() else "cpu"
-    construction = lazy_weights
+    weights_made = lazy_weights
     if settings.get("training"):  # begins with real weights, the same every time
-        construction = contextlib.nullcontext
+        weights_made = contextlib.nullcontext
         torch.manual_seed(0)
+
+    @contextlib.contextmanager
+    def construction():
+        with weights_made(), undrawn_downloads():
+            yield
+
     return LocalSubject(Path(settings["scratch"]), weights, checkpoints, device, construction)
 
 
@@ -123,7 +130,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         "call": lambda name, args, kwargs: subject.call(name, *args, **kwargs),
         "method": lambda handle, name, args: subject.method(handle, name, *args),
         "build": lambda name, args, kwargs, meta: subject.build(name, *args, meta=meta, **kwargs),
-        "carrier": lambda layers: subject.carrier([Layer.from_json(layer) for layer in layers]),
+        "carrier": lambda layers, like: subject.carrier([Layer.from_json(layer) for layer in layers], like),
         "describe": lambda handle: [layer.to_json() for layer in subject.describe(handle)],
         "shapes": lambda handle: {key: list(shape) for key, shape in subject.shapes(handle).items()},
         "load": lambda handle, source, zero: subject.load(handle, source, zero),

@@ -78,7 +78,7 @@ def _own_model(student: Student, grading: Grading) -> tuple[str, dict[str, str]]
 def _carrier(student: Student, grading: Grading) -> tuple[str, dict[str, str]]:
     """A module with just the layers of the specification, in its order."""
     layers = expected_layers("fcn32s", 12, grading.rubric.settings["padding"])
-    return student.carrier(layers), {layer.path: layer.path for layer in layers}
+    return student.carrier(layers, like=student.owner(FUNCTION) or ""), {layer.path: layer.path for layer in layers}
 
 
 def _in_vgg(key: str) -> str:
