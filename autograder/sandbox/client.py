@@ -70,7 +70,7 @@ class WorkerSettings:
 
     def readable(self) -> list[Path]:
         """Files and folders that every worker may read."""
-        files = [self.edition, *(HERE / name for name in ("worker.py", "wire.py", "lazy.py"))]
+        files = [self.edition, *(HERE / name for name in ("worker.py", "wire.py", "lazy.py", "offline.py"))]
         files += [] if self.weights is None else [self.weights]
         return files if self.training is None else [*files, self.training, HERE / "retraining.py"]
 
