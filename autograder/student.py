@@ -128,7 +128,10 @@ class Student:
         self._need(name)
         return self.subject.build(name, *args, meta=meta, **kwargs)
 
-    def carrier(self, layers: Sequence[Layer]) -> str:
+    def carrier(self, layers: Sequence[Layer], like: str = "") -> str:
+        if like:
+            self._need(like)
+            return self.subject.carrier(layers, like)
         return self.subject.carrier(layers)
 
     def describe(self, handle: str) -> list[Layer]:

@@ -6,6 +6,7 @@ talks to the same methods over a pipe. A check written against them does not kno
 
 import contextlib
 import importlib
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ class Subject(Protocol):
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any: ...
     def method(self, handle: str, name: str, *args: Any) -> Any: ...
     def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str: ...
-    def carrier(self, layers: Sequence[Layer]) -> str: ...
+    def carrier(self, layers: Sequence[Layer], like: str = "") -> str: ...
     def describe(self, handle: str) -> list[Layer]: ...
     def trace(self, handle: str) -> list[Step]: ...
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]: ...
@@ -93,7 +94,7 @@ class LocalSubject:
     # ------------------------------------------------------------------------------------------------ code
     def define(self, program: Program) -> None:
         """Run a definition; ``call`` and ``build`` then know its name."""
-        with as_student_error(program.where):
+        with as_student_error(program.where), self._construction():
             try:
                 self._names[program.name] = execute(program)[program.name]
             except Unrunnable as error:
@@ -138,12 +139,14 @@ class LocalSubject:
                 raise first from None
 
     def method(self, handle: str, name: str, *args: Any) -> Any:
-        """Call a method of a built object."""
+        """Call a method of a built object; one that is no method of an instance (a staticmethod) gets the object first."""
         owner = self._objects[handle]
         with as_student_error(f"{name}()"):
-            function = getattr(owner, name)
-            check_signature(function, name, args, {})
-            return plain(function(*map(self._argument, args)))
+            method, values = getattr(owner, name), [self._argument(value) for value in args]
+            if not _takes(method, values) and _takes(method, [owner, *values]):
+                values = [owner, *values]
+            check_signature(method, name, values, {})
+            return plain(method(*values))
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, bytes):
@@ -169,14 +172,17 @@ class LocalSubject:
             raise StudentError(f"{name}({arguments}): expected an nn.Module, but got {type(model).__name__}.", "code.type")
         return self._keep(model)
 
-    def carrier(self, layers: Sequence[Layer]) -> str:
-        """Build a module with just these layers, uninitialised."""
+    def carrier(self, layers: Sequence[Layer], like: str = "") -> str:
+        """Build a module with just these layers, uninitialised; with the methods of the class ``like``, which is not built."""
         model = nn.Module()
         for layer in layers:
             cls = getattr(nn, layer.kind)
             settings = {key: value for key, value in layer.settings.items()}
             make: Callable = torch.nn.utils.skip_init if layer.kind != "MaxPool2d" else lambda cls, **kw: cls(**kw)
             model.add_module(layer.path, make(cls, **settings))
+        if like:
+            with as_student_error(like):
+                model.__class__ = self._named(like)
         return self._keep(model)
 
     def describe(self, handle: str) -> list[Layer]:
@@ -418,6 +424,17 @@ def _wants_tensors(error: BaseException) -> bool:
     """Whether code failed on an array only because it was written for tensors (``x.long()``)."""
     return (isinstance(error, AttributeError) and isinstance(getattr(error, "obj", None), (np.ndarray, np.generic))
             and hasattr(torch.Tensor, str(error.name)))  # fmt: skip
+
+
+def _takes(function: Callable, values: Sequence[Any]) -> bool:
+    """Whether a function can be called with so many values; True where its signature cannot be had."""
+    try:
+        inspect.signature(function).bind(*values)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def _without_values(model: nn.Module) -> bool:

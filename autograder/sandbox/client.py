@@ -72,7 +72,7 @@ class WorkerSettings:
 
     def readable(self) -> list[Path]:
         """Files and folders that every worker may read."""
-        files = [self.edition, *(HERE / name for name in ("worker.py", "wire.py", "lazy.py"))]
+        files = [self.edition, *(HERE / name for name in ("worker.py", "wire.py", "lazy.py", "offline.py"))]
         files += [] if self.weights is None else [self.weights]
         return files if self.training is None else [*files, self.training, HERE / "retraining.py"]
 
@@ -281,8 +281,8 @@ class RemoteSubject:
     def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
         return _text(self._ask("build", name=name, args=list(args), kwargs=kwargs, meta=meta))
 
-    def carrier(self, layers: Sequence[Layer]) -> str:
-        return _text(self._ask("carrier", layers=[layer.to_json() for layer in layers]))
+    def carrier(self, layers: Sequence[Layer], like: str = "") -> str:
+        return _text(self._ask("carrier", layers=[layer.to_json() for layer in layers], like=like))
 
     def describe(self, handle: str) -> list[Layer]:
         found = self._ask("describe", handle=handle)

@@ -21,14 +21,14 @@ def quiet() -> None:
         os.dup2(null, descriptor)
 
 
-def import_folder(modules: dict[str, str], folder: Path) -> None:
-    """Lay out the student's own scripts, importable after everything else."""
+def lay_out(modules: dict[str, str], folder: Path) -> None:
+    """Lay out the student's own scripts, to be imported from."""
     for name, source in modules.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source, encoding="utf-8")
-    if modules and str(folder) not in sys.path:
-        sys.path.append(str(folder))  # last: a torch.py of the student shadows nothing
+    if modules:
+        importlib.invalidate_caches()
 
 
 def forget_projects() -> None:
@@ -42,7 +42,7 @@ def forget_projects() -> None:
 
 def load_neighbours(*names: str) -> None:
     """Import files beside this one by their paths: behind some walls the folder itself cannot be listed."""
-    for name in names or ("wire", "lazy"):
+    for name in names or ("wire", "lazy", "offline"):
         specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
         sys.modules[name] = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(sys.modules[name])
@@ -70,6 +70,7 @@ def prepare(edition: str) -> None:
 def make_subject(settings: dict[str, Any]):
     import torch
     from lazy import lazy_weights
+    from offline import undrawn_downloads
 
     from segkit.subject import LocalSubject, WeightFile
 
@@ -78,10 +79,16 @@ def make_subject(settings: dict[str, Any]):
     weights = WeightFile(Path(settings["weights"]), settings["weight_index"]) if settings.get("weights") else None
     checkpoints = {name: Path(path) for name, path in settings["checkpoints"].items()}
     device = "cuda" if settings.get("gpu") and torch.cuda.is_available() else "cpu"
-    construction = lazy_weights
+    weights_made = lazy_weights
     if settings.get("training"):  # begins with real weights, the same every time
-        construction = contextlib.nullcontext
+        weights_made = contextlib.nullcontext
         torch.manual_seed(0)
+
+    @contextlib.contextmanager
+    def construction():
+        with weights_made(), undrawn_downloads():
+            yield
+
     return LocalSubject(Path(settings["scratch"]), weights, checkpoints, device, construction)
 
 
@@ -90,12 +97,16 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
     import torch
 
     from segkit.layers import Layer
-    from segkit.notebooks import Program
+    from segkit.notebooks import Program, at_home
+
+    work = Path(settings["scratch"]) / "work"
 
     def define(program: dict) -> None:
         loaded = Program.from_json(program)
-        import_folder(loaded.modules, Path(settings["scratch"]) / "work")
-        subject.define(loaded)
+        (work / loaded.folder).mkdir(parents=True, exist_ok=True)
+        lay_out(loaded.modules, work)
+        with at_home(work, loaded):
+            subject.define(loaded)
 
     def predict(handle: str, x: Any, precision: str) -> Any:
         torch.set_num_threads(settings["predict_threads"])
@@ -120,7 +131,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         "call": lambda name, args, kwargs: subject.call(name, *args, **kwargs),
         "method": lambda handle, name, args: subject.method(handle, name, *args),
         "build": lambda name, args, kwargs, meta: subject.build(name, *args, meta=meta, **kwargs),
-        "carrier": lambda layers: subject.carrier([Layer.from_json(layer) for layer in layers]),
+        "carrier": lambda layers, like: subject.carrier([Layer.from_json(layer) for layer in layers], like),
         "describe": lambda handle: [layer.to_json() for layer in subject.describe(handle)],
         "trace": lambda handle: [list(step) for step in subject.trace(handle)],
         "shapes": lambda handle: {key: list(shape) for key, shape in subject.shapes(handle).items()},
@@ -171,6 +182,7 @@ def main() -> None:
     subject = make_subject(settings)
     answer = operations(subject, settings)
     quiet()
+    sys.argv = ["ipykernel_launcher.py"]
     with os.fdopen(read, "rb") as requests, os.fdopen(write, "wb") as replies:
         serve(requests, replies, answer)
     os._exit(0)

@@ -1,12 +1,19 @@
 """Which names a top-level statement binds, needs and changes: the facts on which slicing rests."""
 
 import ast
+import re
 import symtable
 from dataclasses import dataclass
 
-__all__ = ["Needs", "bound_names", "changed_names", "is_unfinished", "needs", "taken_name"]
+__all__ = ["Needs", "bound_names", "called_names", "changed_names", "downloads", "is_unfinished", "needs", "run_file", "sets_path",
+           "star_modules", "taken_name"]  # fmt: skip
 
 COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
+LOOPS = (ast.For, ast.AsyncFor, ast.While)
+COMPOUND = (*LOOPS, ast.If, ast.Try, ast.With)
+WORK = re.compile(r"(?i)(^|_)(train|fit|backward|step|zero_grad|savefig|plot|imshow|show|evaluate|summary)(_|$)")
+ARCHITECTURE = re.compile(r"vgg|resnet|alexnet|densenet|mobilenet|inception|googlenet|squeezenet|fcn|deeplab|efficientnet|get_model")
+PATHS = {("path", "sys"), ("chdir", "os"), ("addsitedir", "site")}
 
 
 @dataclass(frozen=True)
@@ -25,41 +32,123 @@ def _target_names(target: ast.expr) -> list[str]:
     return _target_names(target.value) if isinstance(target, ast.Starred) else []
 
 
-def bound_names(statement: ast.stmt) -> list[str]:
-    """Names that a statement binds by definition, import or plain assignment; loops bind nothing here, they are not run."""
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return [statement.name]
-    if isinstance(statement, (ast.Import, ast.ImportFrom)):
-        return [alias.asname or alias.name.partition(".")[0] for alias in statement.names]
-    if isinstance(statement, ast.Assign):
-        return [name for target in statement.targets for name in _target_names(target)]
-    if isinstance(statement, (ast.AnnAssign, ast.AugAssign)):
-        return _target_names(statement.target) if statement.value is not None else []
-    names, pending = [], [statement]
+def trains(statement: ast.stmt) -> bool:
+    """Whether something in a statement is called like a step of training, a display or a run of it all: such a loop is not run."""
+    calls = [node.func for node in ast.walk(statement) if isinstance(node, ast.Call)]
+    return any(WORK.search(getattr(called, "attr", getattr(called, "id", ""))) for called in calls)
+
+
+def _steps(statement: ast.stmt) -> list[ast.stmt]:
+    """A statement and those nested in its blocks, in order. Loops that train are passed over, they are not run."""
+    steps: list[ast.stmt] = []
+    pending = [(statement, False)]
     while pending:  # no recursion: a chain of a thousand elif is nested a thousand deep
-        compound = pending.pop()
-        if isinstance(compound, (ast.If, ast.Try, ast.With)):
-            blocks = [compound.body, getattr(compound, "orelse", []), getattr(compound, "finalbody", [])]
-            blocks += [handler.body for handler in getattr(compound, "handlers", [])]
-            pending += reversed([inner for block in blocks for inner in block])
-        elif compound is not statement:
-            names += bound_names(compound)
+        step, looked_at = pending.pop()
+        loop = isinstance(step, LOOPS)
+        if loop and not looked_at and trains(step):
+            continue
+        steps.append(step)
+        if isinstance(step, COMPOUND):
+            blocks = [step.body, getattr(step, "orelse", []), getattr(step, "finalbody", [])]
+            blocks += [handler.body for handler in getattr(step, "handlers", [])]
+            pending += reversed([(inner, looked_at or loop) for block in blocks for inner in block])
+    return steps
+
+
+def _bound_by(step: ast.stmt) -> list[str]:
+    """Names that a statement itself binds, without those of its blocks."""
+    if isinstance(step, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return [step.name]
+    if isinstance(step, (ast.Import, ast.ImportFrom)):
+        return [alias.asname or alias.name.partition(".")[0] for alias in step.names if alias.name != "*"]
+    if isinstance(step, ast.With):
+        return [name for item in step.items if item.optional_vars for name in _target_names(item.optional_vars)]
+    if isinstance(step, (ast.For, ast.AsyncFor)):
+        return _target_names(step.target)
+    names = []
+    if isinstance(step, ast.Assign):
+        names = [name for target in step.targets for name in _target_names(target)]
+    elif isinstance(step, (ast.AnnAssign, ast.AugAssign)) and step.value is not None:
+        names = _target_names(step.target)
+    expression = getattr(step, "test", getattr(step, "value", None))
+    if isinstance(expression, ast.expr):
+        names += [node.target.id for node in ast.walk(expression) if isinstance(node, ast.NamedExpr)]
     return names
+
+
+def bound_names(statement: ast.stmt) -> list[str]:
+    """Names that a statement binds by definition, import or assignment, also in its blocks; not those of loops that train."""
+    return [name for step in _steps(statement) for name in _bound_by(step)]
+
+
+def _root(target: ast.expr | None) -> str | None:
+    """The name at the beginning of ``name.a[0].b``, if there is more than the name."""
+    inner = target
+    while isinstance(inner, (ast.Attribute, ast.Subscript, ast.Call)):
+        inner = inner.func if isinstance(inner, ast.Call) else inner.value
+    return inner.id if inner is not target and isinstance(inner, ast.Name) else None
 
 
 def changed_names(statement: ast.stmt) -> list[str]:
     """Names whose object a statement changes by an attribute or item: ``FCN32s.forward = forward`` changes FCN32s."""
-    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-    if not isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
-        return []
+    names: list[str | None] = []
+    for step in _steps(statement):
+        if isinstance(step, (ast.Assign, ast.Delete)):
+            names += [_root(target) for target in step.targets]
+        elif isinstance(step, (ast.AugAssign, ast.AnnAssign)):
+            names.append(_root(step.target))
+        elif isinstance(step, ast.Expr) and isinstance(step.value, ast.Call):
+            called, arguments = getattr(step.value.func, "id", None), step.value.args
+            if called in ("setattr", "delattr") and arguments and isinstance(arguments[0], (ast.Name, ast.Attribute)):
+                names.append(getattr(arguments[0], "id", None) or _root(arguments[0]))
+    return [name for name in names if name]
+
+
+def called_names(statement: ast.stmt) -> list[str]:
+    """Names of which a statement calls a method for its effect: ``cfg.update(pad=100)``. Of a module it changes nothing."""
     names = []
-    for target in targets:
-        root = target
-        while isinstance(root, (ast.Attribute, ast.Subscript)):
-            root = root.value
-        if root is not target and isinstance(root, ast.Name):
-            names.append(root.id)
+    for step in _steps(statement):
+        call = step.value if isinstance(step, ast.Expr) else None
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and not trains(step):
+            root, inner = _root(call.func), call.func.value
+            if root == "vars" and isinstance(inner, ast.Call) and inner.args:  # vars(cfg).update(...)
+                root = getattr(inner.args[0], "id", None)
+            names += [root] if root else []
     return names
+
+
+def sets_path(statement: ast.stmt) -> bool:
+    """Whether a statement says where imports look: ``sys.path.append("src")``, ``os.chdir("src")``, ``%cd src``."""
+    for step in _steps(statement):
+        if isinstance(step, (*COMPOUND, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        for node in ast.walk(step):
+            if isinstance(node, ast.Attribute) and (node.attr, getattr(node.value, "id", "")) in PATHS:
+                return True
+        if magic(step, "cd"):
+            return True
+    return False
+
+
+def magic(statement: ast.stmt, name: str) -> str | None:
+    """The argument of ``get_ipython().run_line_magic(name, argument)``, as reading a notebook writes ``%run helpers.py``."""
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    if isinstance(call, ast.Call) and getattr(call.func, "attr", "") in ("run_line_magic", "magic"):
+        words = " ".join(a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)).split()
+        if len(words) > 1 and words[0] == name:
+            return words[1].strip("'\"")
+    return None
+
+
+def run_file(statement: ast.stmt) -> str | None:
+    """The script or notebook that a statement runs here: ``%run helpers.py``, or ``exec(open("helpers.py").read())``."""
+    found = magic(statement, "run")
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    if found or not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "exec":
+        return found
+    opened = [node for node in ast.walk(call) if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("open", "Path")]
+    names = [node.args[0].value for node in opened if node.args and isinstance(node.args[0], ast.Constant)]
+    return next((name for name in names if isinstance(name, str)), None)
 
 
 def _collect(table: symtable.SymbolTable, deferred: bool, now: set[str], later: set[str]) -> None:
@@ -112,3 +201,23 @@ def is_unfinished(statement: ast.stmt) -> bool:
                 if _raises_unfinished(step):
                     return True
     return _raises_unfinished(statement)
+
+
+def star_modules(statement: ast.stmt) -> list[str]:
+    """Modules of ``from ... import *`` in a statement; relative ones begin with their dots."""
+    imports = [step for step in _steps(statement) if isinstance(step, ast.ImportFrom)]
+    return ["." * step.level + (step.module or "") for step in imports if any(alias.name == "*" for alias in step.names)]
+
+
+def downloads(statement: ast.stmt) -> list[ast.Call]:
+    """Calls that fetch weights: ``vgg16(pretrained=True)``, ``resnet18(weights="DEFAULT")``, ``torch.hub.load(...)``."""
+    found = []
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Call):
+            called, holder = getattr(node.func, "attr", getattr(node.func, "id", "")), getattr(node.func, "value", None)
+            asked = any(k.arg in ("pretrained", "weights") and not (isinstance(k.value, ast.Constant) and not k.value.value)
+                        for k in node.keywords)  # fmt: skip
+            of_hub = called == "load" and "hub" in (getattr(holder, "attr", ""), getattr(holder, "id", ""))
+            if (asked and ARCHITECTURE.match(called)) or of_hub or called in ("load_state_dict_from_url", "load_url"):
+                found.append(node)
+    return found

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from segkit.notebooks.magics import plain_line, written_file
+
 __all__ = [
     "MAX_BYTES", "MAX_CELLS", "MAX_FILE", "Cell", "Document", "DocumentError", "cell_text", "decode", "notebook_content", "python_source",
     "raw_cells", "read_document", "shown",
@@ -78,6 +80,7 @@ class Document:
             answers to inline questions are among them.
         modified: Time of the last change, seconds since the epoch.
         notes: What was repaired.
+        written: Scripts that its cells write with ``%%writefile``: path relative to the notebook's folder -> parts of its text.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Document:
     texts: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     modified: float = 0.0
     notes: list[str] = field(default_factory=list)
+    written: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def grade_ids(self) -> frozenset[str]:
@@ -117,7 +121,7 @@ CELL_MAGICS_OF_PYTHON = {"time", "timeit", "capture", "prun"}
 
 
 def python_source(source: str) -> str:
-    """Drop IPython's magics from a cell, keeping the line numbers.
+    """Turn IPython's magics in a cell into Python (see ``plain_line``) or drop them, keeping the line numbers.
 
     A line is dropped only if the cell is no Python as it stands: ``% b`` may continue an expression. A cell whose first
     line is a cell magic of another language (``%%bash``) becomes empty.
@@ -146,7 +150,7 @@ def _without_magics(lines: list[str]) -> str:
             magic = tokenized <= MAX_TOKENIZED and not _inside_statement(kept[begun:])
             begun = len(kept) if magic else begun
         if goes_on or magic:
-            kept.append("" if goes_on else line[: len(line) - len(bare)] + "pass")
+            kept.append("" if goes_on else line[: len(line) - len(bare)] + plain_line(bare))
             goes_on = line.rstrip().endswith("\\")
         else:
             kept.append(line)
@@ -317,9 +321,18 @@ def _notebook(content: Any, name: str, code_ids: frozenset[str]) -> Document:
             note = "" if kind == "code" else f"{name}, cell {number}: a {shown(str(kind), 40)} cell now; it was read as code"
             document.cells.append(Cell(name, number, python_source(source), grade_id, note))
             document.notes.extend([note] if note else [])
+            _keep_written(document, source)
     if "worksheets" in content and "cells" not in content:
         document.notes.append(f"{name}: saved in notebook format 3; it was read all the same")
     return document
+
+
+def _keep_written(document: Document, source: str) -> None:
+    """Remember what a cell writes to a script, as running the notebook from its top leaves it."""
+    written = written_file(source)
+    if written and written[0].endswith(".py"):
+        path, text, appended = written
+        document.written[path] = [*(document.written.get(path, []) if appended else []), text]
 
 
 def read_document(path: Path, name: str | None = None, code_ids: frozenset[str] = frozenset()) -> Document:

@@ -3,14 +3,22 @@
 import __future__
 
 import ast
+import contextlib
 import linecache
+import os
+import sys
 import traceback
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
+from segkit.notebooks.names import bound_names
 from segkit.notebooks.slicing import Program
 
-__all__ = ["Unrunnable", "execute", "student_traceback", "value_of"]
+__all__ = ["Unrunnable", "at_home", "execute", "student_traceback", "value_of"]
+
+FAILED = "__what_failed__"  # in the namespace of a program: name -> why the statement failed that would have bound it
 
 
 class Unrunnable(Exception):
@@ -41,16 +49,86 @@ def student_traceback(error: BaseException, labels: set[str] | None = None, limi
         if own:
             where = "" if frame.name == "<module>" else f", in {frame.name}"
             frames.append(f"{frame.filename}, line {frame.lineno}{where}:  {(frame.line or '').strip()}")
+    why = _why_missing(error) if isinstance(error, NameError) else None
+    if why:
+        return "\n".join([*frames[-limit:], why])[:4000]
     try:
         text = str(error)
     except Exception:  # a student's exception class may itself be broken
         text = "(its text cannot be shown)"
     name = type(error).__name__
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        text += _about_module(error.name)
+    if isinstance(error, FileNotFoundError):
+        text += ": it was not handed in, or it is not in the folder of the notebook"
     if isinstance(error, SyntaxError) and error.filename:
         frames = [f"{error.filename}, line {error.lineno}:  {(error.text or '').strip()}"]
         text = error.msg
     summary = f"{name}: {text}" if text else name
     return "\n".join([*frames[-limit:], summary[:2000]])
+
+
+def _about_module(name: str) -> str:
+    root = str(name).partition(".")[0]
+    return f": {root} is not installed where work is graded, and no {root}.py was handed in"
+
+
+def _why_missing(error: NameError) -> str | None:
+    """Why a name is not there: what failed where it should have been bound, told in place of the bare NameError."""
+    name, walk = getattr(error, "name", None), error.__traceback__
+    found = None
+    while walk is not None and isinstance(name, str):
+        failed = walk.tb_frame.f_globals.get(FAILED)
+        if type(failed) is dict:
+            found = failed.get(name) or failed.get("*") or found
+        walk = walk.tb_next
+    return f"{name} is missing, because this failed before:\n{found}" if isinstance(found, str) else None
+
+
+class _Shell:
+    """What ``get_ipython()`` gives here: magics do nothing; the slice has what ``%run`` would bring."""
+
+    def run_line_magic(self, name: str, line: str, *rest: Any) -> None:
+        if name == "cd":
+            os.chdir(line)
+
+    magic = run_cell_magic = system = getoutput = lambda self, *rest, **options: None
+
+
+@contextlib.contextmanager
+def at_home(root: str | Path, program: Program) -> Iterator[None]:
+    """Run a program as its notebook's kernel would: in the notebook's folder, importing from there, then from the whole work.
+
+    Args:
+        root: Folder of the work.
+        program: What will be run.
+    """
+    root, before, arguments = Path(root).resolve(), Path.cwd(), sys.argv
+    home = root / program.folder if (root / program.folder).is_dir() else root
+    sys.path[:] = [path for path in sys.path if path not in (str(root), str(home))]
+    sys.path += dict.fromkeys((str(home), str(root)))  # last: a torch.py of the student shadows nothing
+    os.chdir(home)
+    sys.argv = ["ipykernel_launcher.py"]
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            here = Path.cwd()
+            # what the program appended is meant from here, also when it is imported from later
+            sys.path[:] = [str(here / path) if path and not os.path.isabs(path) and (here / path).is_dir() else path for path in sys.path]
+        os.chdir(before)
+        sys.argv = arguments
+
+
+def _single(statement: ast.stmt) -> list[ast.stmt]:
+    """An import of several things as one import each: one that is not installed does not cost the others."""
+    if not isinstance(statement, (ast.Import, ast.ImportFrom)) or len(statement.names) < 2:
+        return [statement]
+    parts = []
+    for alias in statement.names:
+        part = ast.Import([alias]) if isinstance(statement, ast.Import) else ast.ImportFrom(statement.module, [alias], statement.level)
+        parts.append(ast.copy_location(part, statement))
+    return parts
 
 
 def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -62,16 +140,18 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
 
     Raises:
         Unrunnable: If the definition itself fails, or the name is not defined afterwards. A failing helper is passed over:
-            if the definition needs it, that will show.
+            if the definition needs it, its failure is what will be told.
     """
     space = namespace if namespace is not None else {"__name__": "__main__", "__builtins__": __builtins__}
-    labels = {chunk.label for chunk in program.chunks}
-    flags, failures = 0, []
+    space.setdefault("get_ipython", _Shell)
+    failed: dict[str, str] = space.setdefault(FAILED, {})
+    labels, last, flags = {chunk.label for chunk in program.chunks}, "", 0
     for chunk in program.chunks:
         _remember(chunk.label, chunk.source)
         body = ast.parse(chunk.source, chunk.label).body
-        for index in chunk.statements:
-            statement = body[index]
+        if chunk.label.endswith(".py"):
+            space["__package__"] = ".".join(PurePosixPath(chunk.label).parent.parts)
+        for statement in [part for index in chunk.statements for part in _single(body[index])]:
             if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
                 for alias in statement.names:
                     flags |= getattr(getattr(__future__, alias.name, None), "compiler_flag", 0)
@@ -80,10 +160,12 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
                 code = compile(ast.Module([statement], []), chunk.label, "exec", flags=flags, dont_inherit=True)
                 exec(code, space)  # the one place where a student's top-level code runs
             except (Exception, SystemExit) as error:
-                failures.append(student_traceback(error, labels))
+                last = student_traceback(error, labels)
+                stars = isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*"
+                for name in ["*"] if stars else bound_names(statement):
+                    failed.setdefault(name, last)
     if program.name not in space:
-        # the last failure is that of the definition, those before may be why
-        reason = "\n".join(failures[-3:]) if failures else f"{program.name} is not defined after running {program.where}"
+        reason = failed.get(program.name) or last or f"{program.name} is not defined after running {program.where}"
         raise Unrunnable(reason)
     return space
 

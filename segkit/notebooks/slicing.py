@@ -1,7 +1,8 @@
 """Find a definition in a student's notebooks and scripts, and cut out just what it needs.
 
-A definition is run with the imports, functions, classes and plain assignments that it uses, directly or through others.
-Everything else (loops, training, checks, displays) is left alone, so reading a definition costs nothing and does nothing.
+A definition is run with the imports, functions, classes and assignments that it uses, directly or through others, and with the
+statements that change one of these. Everything else (training, checks, displays) is left alone, so reading a definition costs
+nothing and does nothing.
 """
 
 import ast
@@ -12,8 +13,10 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from segkit.notebooks.names import bound_names, changed_names, is_unfinished, needs, taken_name
-from segkit.notebooks.reading import Cell, Document
+from segkit.notebooks.names import (
+    bound_names, called_names, changed_names, downloads, is_unfinished, needs, run_file, sets_path, star_modules, taken_name,
+)  # fmt: skip
+from segkit.notebooks.reading import Cell, Document, python_source
 
 __all__ = ["Chunk", "Definition", "Program", "Workbook"]
 
@@ -24,6 +27,9 @@ CONVENTIONS = {
     "Image": "from PIL import Image", "PIL": "import PIL", "Path": "from pathlib import Path", "math": "import math",
     "os": "import os", "Tensor": "from torch import Tensor",
 }  # fmt: skip
+
+
+MAX_NAMES = 1_000_000  # taken over from other files, over all statements
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Program:
         chunks: What to run.
         modules: The student's own scripts that the chunks import: path relative to the work -> source.
         notes: What was done beyond the plain reading (a lost import that was filled in).
+        folder: Folder of the notebook, relative to the work: the current folder while the program runs.
     """
 
     name: str
@@ -52,6 +59,7 @@ class Program:
     chunks: tuple[Chunk, ...]
     modules: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    folder: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -64,6 +72,7 @@ class Program:
             except RecursionError:  # an expression of a thousand terms: its text will do
                 parts.append(chunk.source)
         parts += [f"{path}\n{source}" for path, source in sorted(self.modules.items())]
+        parts += [self.folder] if self.modules else []
         return hashlib.sha256("\n\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def to_json(self) -> dict:
@@ -74,7 +83,8 @@ class Program:
     def from_json(cls, content: dict) -> "Program":
         """Return the program that ``to_json`` wrote."""
         chunks = tuple(Chunk(c["label"], c["source"], tuple(c["statements"])) for c in content["chunks"])
-        return cls(content["name"], content["where"], chunks, dict(content["modules"]), tuple(content["notes"]))
+        return cls(content["name"], content["where"], chunks, dict(content["modules"]), tuple(content["notes"]),
+                   content["folder"])  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +145,7 @@ class Workbook:
         self.errors = list(errors or [])
         self.notes = [note for document in documents for note in document.notes]
         self.copies: list[Document] = []  # of a notebook that counts; not searched
-        self.documents = self._in_order(self._without_copies(documents, originals))
+        self.documents = self._in_order(_with_written(self._without_copies(documents, originals)))
 
     def _without_copies(self, documents: list[Document], originals: tuple[str, ...]) -> list[Document]:
         """Of notebooks with the same solution cells keep the one that is finished furthest, then the original name, then the newest."""
@@ -215,12 +225,18 @@ class Workbook:
         everywhere = self._definitions(name)
         graded = [d for d in everywhere if grade_id and d.cell.grade_id == grade_id]
         functions = [d for d in everywhere if d.owner is None]
-        for candidates in (graded, functions, everywhere):
+        for candidates in (graded, functions, self._of_one_class(everywhere)):
             finished = [d for d in candidates if not d.unfinished]
             if finished:
                 self._note_choice(name, finished)
                 return finished[-1]
         return (graded or everywhere or [None])[-1]
+
+    def _of_one_class(self, methods: list[Definition]) -> list[Definition]:
+        """Of methods of several classes those of the class that the assignment names first: they do not overwrite each other."""
+        order = {name: index for index, name in enumerate(self.cells.values())}
+        first = min((order.get(d.owner, len(order)) for d in methods if not d.unfinished), default=None)
+        return [d for d in methods if order.get(d.owner, len(order)) == first]
 
     def _note_choice(self, name: str, candidates: list[Definition]) -> None:
         if len(candidates) > 1:
@@ -235,10 +251,25 @@ class Workbook:
         return _Slicer(self, definition).program()
 
 
+def _with_written(documents: list[Document]) -> list[Document]:
+    """Add the scripts that notebooks write: they stand in the place of files of the same name, as after a run."""
+    written = {}
+    for document in documents:
+        folder = PurePosixPath(document.name).parent
+        for path, parts in document.written.items():
+            name = str(folder / path)
+            written[name] = Document(name, [Cell(name, 0, python_source("\n".join(parts)))], modified=document.modified)
+    return [d for d in documents if d.name not in written] + list(written.values())
+
+
 def _method_owner(statement: ast.stmt, name: str) -> str | None:
     """Class that gets a method ``name`` from this statement, by its body or by ``Class.name = ...``."""
     if isinstance(statement, ast.ClassDef):
-        inside = any(isinstance(node, ast.FunctionDef) and node.name == name for node in statement.body)
+        inside = any(
+            (isinstance(node, ast.FunctionDef) and node.name == name)
+            or (isinstance(node, ast.Assign) and any(getattr(target, "id", None) == name for target in node.targets))
+            for node in statement.body
+        )
         return statement.name if inside else None
     if isinstance(statement, ast.Assign):
         for target in statement.targets:
@@ -260,17 +291,59 @@ class _Slicer:
         self.pending: list[tuple[int, Position]] = []  # chosen, but what they need is not; a chain may be of any length
         document = workbook.documents.index(definition.document)
         self.target = (document, (definition.document.cells.index(definition.cell), definition.index))
-        self.bindings = [self._index(d, bound_names) for d in workbook.documents]
-        self.changes = [self._index(d, changed_names) for d in workbook.documents]
+        self.tails = _tails(workbook.documents)
+        self.names: dict[int, frozenset[str]] = {}
+        self.taken_over = 0
+        self.bindings = [self._index(d, self._bound) for d in workbook.documents]
+        self.changes = [self._index(d, lambda _, statement: changed_names(statement)) for d in workbook.documents]
+        self.calls = [self._index(d, lambda _, statement: called_names(statement)) for d in workbook.documents]
 
     @staticmethod
     def _index(document: Document, names) -> dict[str, list[Position]]:
         index: dict[str, list[Position]] = {}
         for number, cell in enumerate(document.cells):
             for position, statement in enumerate(cell.parsed[0]):
-                for name in names(statement):
+                for name in names(document, statement):
                     index.setdefault(name, []).append((number, position))
         return index
+
+    # ---------------------------------------------------------------------------------------- names of other files
+    def _file(self, document: Document, path: str) -> int | None:
+        """The document that a path means for a notebook: in its own folder first, then anywhere."""
+        path = path.replace("\\", "/").removeprefix("./")
+        folder = PurePosixPath(document.name).parent
+        for tail in (str(folder / path), path, PurePosixPath(path).name):
+            for ending in ("", ".py", ".ipynb"):
+                if tail + ending in self.tails:
+                    return self.tails[tail + ending]
+        return None
+
+    def _module(self, document: Document, module: str) -> int | None:
+        """The student's script that a module's name means."""
+        path = module.lstrip(".").replace(".", "/")
+        for tail in (f"{PurePosixPath(document.name).parent}/{path}.py", f"{path}.py", f"{path}/__init__.py"):
+            if tail in self.tails:
+                return self.tails[tail]
+        return None
+
+    def _bound(self, document: Document, statement: ast.stmt) -> list[str]:
+        """Names that a statement binds, those that it takes over from other files of the student included."""
+        names = bound_names(statement)
+        run = run_file(statement)
+        others = [self._file(document, run) if run else None, *(self._module(document, m) for m in star_modules(statement))]
+        for other in others:
+            if other is not None and self.taken_over < MAX_NAMES:
+                names += sorted(self._names_of(other))
+                self.taken_over += len(self._names_of(other))
+        return names
+
+    def _names_of(self, index: int) -> frozenset[str]:
+        if index not in self.names:
+            self.names[index] = frozenset()  # two files that import each other
+            document = self.workbook.documents[index]
+            found = [name for cell in document.cells for statement in cell.parsed[0] for name in self._bound(document, statement)]
+            self.names[index] = frozenset(found)
+        return self.names[index]
 
     def _statement(self, document: int, position: Position) -> ast.stmt:
         return self.workbook.documents[document].cells[position[0]].parsed[0][position[1]]
@@ -279,9 +352,13 @@ class _Slicer:
         document, position = self.target
         self._choose(document, position)
         self._choose_changes(document, self.definition.owner or self.definition.name)
-        while self.pending:
-            self._choose_needs(*self.pending.pop())
+        self._follow()
+        self._choose_stars()
+        modules = self._modules()
+        if modules:
+            self._choose_paths()
         self._choose_future()
+        self._note_downloads(modules)
         others = [index for index in sorted(self.chosen) if index != document]
         chunks = [*self.extra]
         for index in [*others, document]:
@@ -291,7 +368,41 @@ class _Slicer:
                 statements = tuple(sorted(p for cell, p in self.chosen[index] if cell == number))
                 chunks.append(Chunk(cells[number].label, cells[number].source, statements))
         name = self.definition.owner or self.definition.name
-        return Program(name, self.definition.where, tuple(chunks), self._modules(), tuple(self.notes))
+        folder = PurePosixPath(self.definition.document.name).parent
+        return Program(name, self.definition.where, tuple(chunks), modules, tuple(self.notes), str(folder) if folder.name else "")
+
+    def _follow(self) -> None:
+        while self.pending:
+            self._choose_needs(*self.pending.pop())
+
+    def _all_of(self, document: int, wanted) -> None:
+        for number, cell in enumerate(self.workbook.documents[document].cells):
+            for index, statement in enumerate(cell.parsed[0]):
+                if wanted(statement):
+                    self._choose(document, (number, index))
+
+    def _choose_stars(self) -> None:
+        """``from torch.nn import *`` may bind, or hide, any name: it always comes along."""
+        for document in list(self.chosen):
+            own = self.workbook.documents[document]
+            self._all_of(document, lambda s, own=own: any(self._module(own, module) is None for module in star_modules(s)))
+        self._follow()
+
+    def _choose_paths(self) -> None:
+        """What says where imports look comes along where scripts are imported."""
+        for document in list(self.chosen):
+            self._all_of(document, sets_path)
+        self._follow()
+
+    def _note_downloads(self, modules: dict[str, str]) -> None:
+        """Say of each call that would fetch weights that nothing was fetched."""
+        places = [(self.workbook.documents[d].cells[p[0]].label, self._statement(d, p)) for d in sorted(self.chosen)
+                  for p in sorted(self.chosen[d])]  # fmt: skip
+        places += [(cell.label, s) for d in self.workbook.documents if d.name in modules for cell in d.cells for s in cell.parsed[0]]
+        for label, statement in places:
+            for call in downloads(statement)[:2]:
+                note = f"{label}, line {call.lineno}: there is no network where work is graded; the weights that are fetched there stay undrawn"
+                self.notes += [note] if note not in self.notes and len(self.notes) < 20 else []
 
     def _choose_future(self) -> None:
         """``from __future__ import annotations`` holds for everything below it, though nobody uses its name."""
@@ -315,7 +426,12 @@ class _Slicer:
             self._resolve(name, document, position, deferred=True)
 
     def _choose_changes(self, document: int, name: str) -> None:
-        for position in self.changes[document].get(name, []):
+        if ("changes of", name, document) in self.done:
+            return
+        self.done.add(("changes of", name, document))
+        places = self.bindings[document].get(name, [])
+        module = any(isinstance(self._statement(document, place), (ast.Import, ast.ImportFrom)) for place in places)
+        for position in self.changes[document].get(name, []) + ([] if module else self.calls[document].get(name, [])):
             self._choose(document, position)
 
     def _resolve(self, name: str, document: int, position: Position, deferred: bool) -> None:
@@ -329,12 +445,30 @@ class _Slicer:
         after = [place for place in places if place > limit]
         if before or (after and deferred):
             place = before[-1] if before else after[0]
-            taken = taken_name(self._statement(document, place))
-            if taken is None or not self._take(taken, name):
+            statement = self._statement(document, place)
+            taken, run = taken_name(statement), run_file(statement)
+            source = self._file(self.workbook.documents[document], run) if run else None
+            if source is not None:
+                self._include(source, name)
+            elif taken is None or not self._take(taken, name):
                 self._choose(document, place)
             self._choose_changes(document, name)
         elif not hasattr(builtins, name) and not self._elsewhere(name, document) and place_of(places, position) is None:
             self._fill_in(name)
+
+    def _include(self, source: int, name: str) -> bool:
+        """Choose what binds a name in a file that is run here, or in another notebook."""
+        place = next((p for p in reversed(self.bindings[source].get(name, [])) if not taken_name(self._statement(source, p))), None)
+        if place is None or (name, source) in self.done:
+            return place is not None
+        self.done.add((name, source))
+        run = run_file(self._statement(source, place))
+        further = self._file(self.workbook.documents[source], run) if run else None
+        if further is not None:
+            return self._include(further, name)
+        self._choose(source, place)
+        self._choose_changes(source, name)
+        return True
 
     def _take(self, wanted: str, name: str) -> bool:
         """Follow ``name = take(wanted)`` to the notebook that defines it."""
@@ -354,9 +488,7 @@ class _Slicer:
         for other in order:
             if self.workbook.documents[other].name.endswith(".py"):
                 continue  # a script's names are had by importing it
-            places = [p for p in self.bindings[other].get(name, []) if not taken_name(self._statement(other, p))]
-            if places:
-                self._choose(other, places[-1])
+            if self._include(other, name):
                 return True
         return False
 
@@ -364,20 +496,57 @@ class _Slicer:
         if name in CONVENTIONS:
             line = CONVENTIONS[name]
             self.extra.append(Chunk(line, line, (0,)))
+            if any(star_modules(statement) for cell in self.definition.document.cells for statement in cell.parsed[0]):
+                return  # most likely that brings it
             self.notes.append(f"{self.definition.name} uses {name}, which no cell imports: graded with `{line}`")
 
     def _modules(self) -> dict[str, str]:
         """The student's scripts, if a chosen statement imports one of them."""
         scripts = {d.name: d.cells[0].source for d in self.workbook.documents if d.name.endswith(".py")}
-        roots = {name.removesuffix(".py").partition("/")[0] for name in scripts}
+        roots = {part.removesuffix(".py") for name in scripts for part in name.split("/")}
+        notebooks = {PurePosixPath(d.name).stem: d for d in self.workbook.documents if d.name.endswith(".ipynb")}
+        asked: set[str] = set()
         for document, positions in self.chosen.items():
             for position in positions:
-                for node in ast.walk(self._statement(document, position)):
-                    modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                    modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-                    if any(module.partition(".")[0] in roots for module in modules):
-                        return scripts
-        return {}
+                asked.update(_imported(self._statement(document, position)))
+        for stem in sorted(asked & (notebooks.keys() - roots)):  # as nbimporter and import_ipynb have it
+            scripts[str(PurePosixPath(notebooks[stem].name).with_suffix(".py"))] = _definitions_of(notebooks[stem])
+            roots.add(stem)
+        return scripts if asked & (roots | {"", "importlib"}) else {}
+
+
+def _imported(statement: ast.stmt) -> set[str]:
+    """First parts of the modules that a statement imports, also deep inside; empty for a relative one."""
+    found = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.add("" if node.level else (node.module or "").partition(".")[0])
+    return found
+
+
+def _definitions_of(document: Document) -> str:
+    """The imports, definitions and assignments of a notebook, as a script."""
+    kinds = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign)
+    parts = []
+    for cell in document.cells:
+        lines = cell.source.split("\n")
+        for statement in cell.parsed[0]:
+            if isinstance(statement, kinds):
+                first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
+                parts += lines[first - 1 : statement.end_lineno]
+    return "\n".join(parts)
+
+
+def _tails(documents: list[Document]) -> dict[str, int]:
+    """Every ending of the documents' paths -> the document; of several the one nearest to the top."""
+    tails: dict[str, int] = {}
+    for index in sorted(range(len(documents)), key=lambda i: documents[i].name.count("/")):
+        parts = documents[index].name.split("/")[-12:]
+        for first in range(len(parts)):
+            tails.setdefault("/".join(parts[first:]), index)
+    return tails
 
 
 def place_of(places: list[Position], position: Position) -> Position | None:

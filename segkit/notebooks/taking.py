@@ -7,7 +7,7 @@ from typing import Any
 from segkit.assignment import facts
 from segkit.notebooks.files import MAX_FILES, has_notebook_name, is_script, own_files, script_name, shown_path, spare_files
 from segkit.notebooks.reading import Document, DocumentError, read_document
-from segkit.notebooks.running import Unrunnable, value_of
+from segkit.notebooks.running import Unrunnable, at_home, value_of
 from segkit.notebooks.slicing import Workbook
 
 __all__ = ["UnfinishedError", "ago", "open_folder", "solution_cells", "take"]
@@ -118,7 +118,9 @@ def take(name: str, folder: str | Path = ".") -> Any:
             "then run this cell again."
         )
     try:
-        value = value_of(workbook.program(definition), name)
+        program = workbook.program(definition)
+        with at_home(folder, program):
+            value = value_of(program, name)
     except Unrunnable as error:
         raise UnfinishedError(f"{name} from {definition.where} cannot be run:\n{error}") from None
     print(f"{name}  from {definition.where}, saved {ago(time.time() - definition.modified)}")

@@ -199,7 +199,7 @@ def test_under_bubblewrap_the_project_and_other_processes_are_out_of_sight(stude
     for place in ("autograder/assignments", "segkit", "notebooks", "tests", "pyproject.toml"):
         assert (REPO / place).exists() and student.call("looks", str(REPO / place)) is False, place
     assert student.call("listing", str(REPO / "autograder")) == ["sandbox"]
-    assert student.call("listing", str(REPO / "autograder" / "sandbox")) == ["lazy.py", "wire.py", "worker.py"]
+    assert student.call("listing", str(REPO / "autograder" / "sandbox")) == ["lazy.py", "offline.py", "wire.py", "worker.py"]
     assert student.call("looks", str(Path.home() / ".ssh")) is False
     assert student.call("looks", "/etc/passwd") is False
     assert student.call("processes") <= 4

@@ -69,8 +69,16 @@ def _vgg(student: Student) -> str:
 
 def _own_model(student: Student, grading: Grading) -> tuple[str, dict[str, str]]:
     """The student's own FCN32s, and the paths of the layers by their specified names."""
-    owner = student.owner(FUNCTION)
-    handle = student.build(owner or "FCN32s")
+    return _built(student, grading, "FCN32s")
+
+
+def _owner_model(student: Student, grading: Grading) -> tuple[str, dict[str, str]]:
+    """The class that has the copy as its method, where FCN32s has none."""
+    return _built(student, grading, student.owner(FUNCTION) or "FCN32s")
+
+
+def _built(student: Student, grading: Grading, name: str) -> tuple[str, dict[str, str]]:
+    handle = student.build(name)
     match = compare_layers(student.describe(handle), expected_layers("fcn32s", 12), grading.rubric.aliases)
     return handle, match.paths
 
@@ -78,7 +86,7 @@ def _own_model(student: Student, grading: Grading) -> tuple[str, dict[str, str]]
 def _carrier(student: Student, grading: Grading) -> tuple[str, dict[str, str]]:
     """A module with just the layers of the specification, in its order."""
     layers = expected_layers("fcn32s", 12, grading.rubric.settings["padding"])
-    return student.carrier(layers), {layer.path: layer.path for layer in layers}
+    return student.carrier(layers, like=student.owner(FUNCTION) or ""), {layer.path: layer.path for layer in layers}
 
 
 def _in_vgg(key: str) -> str:
@@ -132,14 +140,15 @@ def judge(student: Student, grading: Grading) -> None:
     """Try the copy on the student's FCN32s, and on a carrier where that fails; the better one counts."""
     index = grading.context.run.weight_index
     expected, copies, failure, own_failed = _expected(grading, index), [], None, False
-    for make in (_own_model, _carrier):
+    other_class = student.owner(FUNCTION) not in (None, "FCN32s")
+    for make in (_own_model, *([_owner_model] if other_class else []), _carrier):
         try:
             copies.append(_try(student, grading, index, make))
         except StudentError as error:
             if error.cause in ("code.missing", "code.unfinished", "code.syntax") and FUNCTION in str(error):
                 raise
             failure = failure or error
-            own_failed = own_failed or make is _own_model
+            own_failed = own_failed or make is not _carrier
             continue
         if not copies[-1].wrong(expected):
             break
