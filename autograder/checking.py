@@ -31,9 +31,7 @@ from autograder.seeds import Seeds
 from autograder.student import Student
 from segkit.subject import StudentError
 
-__all__ = [
-    "CannotGrade", "CheckPlugin", "Grading", "NeedsPerson", "Verdict", "check", "check_faults", "own_modules", "own_pytest", "run_checks",
-]  # fmt: skip
+__all__ = ["CannotGrade", "CheckPlugin", "Grading", "NeedsPerson", "Verdict", "check", "own_modules", "own_pytest", "run_checks"]
 
 
 class CannotGrade(Exception):
@@ -112,7 +110,7 @@ class Grading:
             share: How much of the part, in (0, 1].
         """
         if part not in self.check.parts:
-            raise GraderFault(f"check {self.check.id}: the rubric has no part {part!r}, only {', '.join(self.check.parts)}")
+            raise GraderFault(f"check {self.check.id}: part {part!r} stands not in the rubric ({', '.join(self.check.parts)})")
         self.faults.append((part, share, cause, dict(measured or {}), message))
 
     def note(self, text: str) -> None:
@@ -250,68 +248,6 @@ def own_modules(folder: Path) -> Iterator[None]:
         sys.modules.update(kept)
 
 
-class _Collector:
-    """The pytest plugin that looks at what checks there are."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, list[str]] = {}
-        self.errors: list[str] = []
-
-    def pytest_configure(self, config: pytest.Config) -> None:
-        config.addinivalue_line("markers", "check(id): the check of the rubric that this function is")
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            self.errors.append(str(report.longrepr)[-1500:])
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        for item in items:
-            self.found.setdefault(_identifier(item) or "", []).append(f"{item.path.name}::{item.name}")
-
-
-def check_faults(folder: Path, checks: Mapping[str, CheckRubric], empty_ini: Path) -> list[str]:
-    """Hold the checks of a folder against the rubric, without running any.
-
-    Args:
-        folder: Where the pytest files are.
-        checks: All checks of the rubric.
-        empty_ini: A configuration of pytest that says nothing.
-
-    Returns:
-        One line for each fault: an id that two functions have, that has no function, or that the rubric does not know; a file that
-        cannot be imported.
-    """
-    collector = _Collector()
-    _pytest(folder, empty_ini, ["--collect-only"], collector)
-    if collector.errors:
-        return [f"The checks cannot be read: {error}" for error in collector.errors[:3]]
-    faults = []
-    for identifier, places in collector.found.items():
-        if not identifier:
-            continue  # a test of the instructor's own
-        if identifier not in checks:
-            faults.append(f"{', '.join(places)}: the rubric has no check {identifier!r}; add [checks.\"{identifier}\"] to it.")
-        elif len(places) > 1:
-            faults.append(f"The check {identifier!r} has {len(places)} functions, expected one: {', '.join(places)}. Give each its own id.")
-    missing = [name for name, entry in checks.items() if not entry.manual and name not in collector.found]
-    return [*faults, *(f"The check {name!r} of the rubric has no function marked @check({name!r}) in {folder.name}/." for name in missing)]
-
-
-def _pytest(folder: Path, empty_ini: Path, more: list[str], plugin: Any) -> tuple[int, str]:
-    """Run pytest on a folder in this process, without other people's plugins and options; returns its code and what it printed."""
-    arguments = [
-        str(folder), "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:logging",
-        "-p", "no:faulthandler", "-p", "no:unraisableexception",  # the latter collects garbage ten times a run
-        "--continue-on-collection-errors",
-        "-c", str(empty_ini), "--rootdir", str(folder), "--import-mode=importlib", "--capture=no", *more,
-    ]  # fmt: skip
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed), own_pytest(),
-        own_modules(folder),
-    ):  # fmt: skip
-        return int(pytest.main(arguments, plugins=[plugin])), printed.getvalue()
-
-
 def run_checks(
     student: Student, context: Any, folder: Path, checks: Mapping[str, CheckRubric], progress: Callable | None = None
 ) -> list[Verdict]:
@@ -329,7 +265,17 @@ def run_checks(
     """
     automatic = {name: entry for name, entry in checks.items() if not entry.manual}
     plugin = CheckPlugin(student, context, automatic, progress)
-    code, printed = _pytest(folder, context.empty_ini, [], plugin)
+    arguments = [
+        str(folder), "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:logging",
+        "-p", "no:faulthandler", "-p", "no:unraisableexception",  # the latter collects garbage ten times a run
+        "--continue-on-collection-errors",
+        "-c", str(context.empty_ini), "--rootdir", str(folder), "--import-mode=importlib", "--capture=no",
+    ]  # fmt: skip
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed), own_pytest(),
+        own_modules(folder),
+    ):  # fmt: skip
+        code = int(pytest.main(arguments, plugins=[plugin]))
     if plugin.interrupted:
         raise KeyboardInterrupt  # somebody wants the run to end: what is missing is no verdict
     verdicts = []
@@ -339,7 +285,7 @@ def run_checks(
         elif name in plugin.verdicts:
             verdicts.append(plugin.verdicts[name])
         else:
-            reason = plugin.collect_errors[0] if plugin.collect_errors else printed[-500:]
+            reason = plugin.collect_errors[0] if plugin.collect_errors else printed.getvalue()[-500:]
             text = f"The grader has no verdict for this check (pytest ended with code {code}). {reason}".strip()
             verdicts.append(Verdict(name, None, entry.points, "could_not_grade", "grader.fault", message=text))
     return verdicts

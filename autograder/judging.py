@@ -13,8 +13,6 @@ from autograder.submission import SubmissionError, read_submission
 
 __all__ = ["judge", "lend_run"]
 
-BUILD = Path("build") / "nbgrader"  # predictions of gates are kept here, below the course's root: ignored by git, removed by `make clean`
-
 _RUNS: dict[tuple, Run] = {}
 _RESULTS: dict[tuple, dict[str, Any]] = {}
 _LENT: dict[str, tuple[Run, dict[str, Any]]] = {}
@@ -67,7 +65,7 @@ def _run(assignment: str) -> Run:
     settings = _settings()
     key = (assignment, os.environ.get("SEGKIT_COURSE_SECRET"), *sorted(settings.items()))
     if key not in _RUNS:
-        _RUNS[key] = Run.create(Settings(assignment=assignment, out=BUILD, **settings))
+        _RUNS[key] = Run.create(Settings(assignment=assignment, out=Path("."), **settings))
         atexit.register(_RUNS[key].close)
     return _RUNS[key]
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from autograder.array_cache import ArrayCache
 from autograder.assignment import Assignment, open_assignment
-from autograder.checking import check_faults
 from autograder.gpus import gpu_name, lock_file
 from autograder.leftovers import remove_leftovers, scratch_folder
 from autograder.locks import one_of
@@ -168,8 +167,6 @@ class Run:
             content = json.dumps(write_file(self.rubric))
             (edition / "assignment.json").write_text(content, encoding="utf-8")
         self.empty_ini.write_text("[pytest]\n", encoding="utf-8")
-        if faults := check_faults(self.assignment.checks, self.rubric.checks, self.empty_ini):
-            raise RubricError(f"{self.assignment.name}: checks and rubric do not fit together.\n" + "\n".join(faults))
         index = {}
         write_weights = self.assignment.hook("write_weights")
         if write_weights:

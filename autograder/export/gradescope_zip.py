@@ -22,9 +22,7 @@ NOT_FOR_JUDGES = ("jupyter", "nbgrader", "nbclient")
 UPLOAD_LIMIT = 100 * 2**20  # of Gradescope, for an autograder
 
 
-def build_gradescope_zip(
-    out: Path, assignment: Assignment, secret: str, data: Path | None = None, visibility: str = "visible", own: bool = False
-) -> Path:
+def build_gradescope_zip(out: Path, assignment: Assignment, secret: str, data: Path | None = None, visibility: str = "visible") -> Path:
     """Pack the grader for one assignment.
 
     Args:
@@ -33,7 +31,6 @@ def build_gradescope_zip(
         secret: The course's secret, so that Gradescope measures with the same hidden inputs as the command line.
         data: Root of the pictures of the gates; only those of the test list are packed. Without it gates are left open.
         visibility: When students see results.
-        own: Whether ``data`` holds the instructor's own pictures, of whatever names: all are packed.
 
     Returns:
         ``out``.
@@ -48,13 +45,10 @@ def build_gradescope_zip(
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as bundle:
             for name in ("setup.sh", "run_autograder"):
                 _add(bundle, name, (IMAGE / name).read_bytes(), 0o755)
-            for name, path in [*_code(kit, assignment), *_gate_files(assignment, data, own)]:
+            for name, path in [*_code(kit, assignment), *_gate_files(assignment, data)]:
                 _add(bundle, f"kit/{name}", path.read_bytes())
             inside = "assignment" if ASSIGNMENTS not in assignment.folder.parents else assignment.folder.name
-            texts = {
-                "gate.txt": "--gate-data" if own else "--data", "assignment.txt": inside, "visibility.txt": visibility,
-                "requirements.txt": "\n".join(_requirements(kit)),
-            }  # fmt: skip
+            texts = {"assignment.txt": inside, "visibility.txt": visibility, "requirements.txt": "\n".join(_requirements(kit))}
             for name, text in texts.items():
                 _add(bundle, f"kit/{name}", f"{text}\n".encode())
             _add(bundle, f"kit/{SECRET_FILE}", f"{secret}\n".encode(), 0o600)
@@ -85,14 +79,12 @@ def _code(kit: Path, assignment: Assignment) -> Iterator[tuple[str, Path]]:
                 yield f"assignment/{path.relative_to(assignment.folder).as_posix()}", path
 
 
-def _gate_files(assignment: Assignment, data: Path | None, own: bool) -> Iterator[tuple[str, Path]]:
+def _gate_files(assignment: Assignment, data: Path | None) -> Iterator[tuple[str, Path]]:
     """The files of the pictures that the gates are measured on, known by their names."""
     open_data = assignment.hook("open_data")
     if data is None or open_data is None:
         return
-    names = set(open_data(str(data), assignment.rubric, own).names)
-    if not names:
-        raise LookupError(f"{data}: expected labelled pictures for the gates (base/NAME.jpg with NAME.png), but found none.")
+    names = set(open_data(str(data), assignment.rubric, False).names)
     for path in sorted(data.rglob("*")):
         if path.is_file() and path.stem in names:
             yield f"data/gate/{path.relative_to(data).as_posix()}", path
@@ -112,20 +104,15 @@ def _requirements(kit: Path) -> list[str]:
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The zip to write.")
 @click.option("--assignment", default="fcn", show_default=True, help="Name of the assignment, or its folder.")
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="CMP_ROOT: packs the test list for the gates.")
-@click.option("--gate-data", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Your own labelled pictures (a folder with base/) in place of the public test list.")
 @click.option("--visibility", default="visible", show_default=True, type=click.Choice(VISIBILITIES), help="When students see results.")
-def gradescope_zip_command(out: Path, assignment: str, data: Path | None, gate_data: Path | None, visibility: str) -> None:  # fmt: skip
+def gradescope_zip_command(out: Path, assignment: str, data: Path | None, visibility: str) -> None:
     """Pack the grader for Gradescope: upload the file as the assignment's autograder.
 
     It holds the checks, the reference and the course's secret: it is for Gradescope and nobody else.
     """
-    if data and gate_data:
-        raise click.UsageError("--gate-data takes the place of --data: give one of them")
-    data, own = gate_data or data, gate_data is not None
     try:
         opened = open_assignment(assignment)
-        build_gradescope_zip(out, opened, course_secret(), data, visibility, own)
+        build_gradescope_zip(out, opened, course_secret(), data, visibility)
     except (RubricError, SecretError) as error:
         raise click.UsageError(str(error)) from error
     except (LookupError, ValueError, OSError) as error:

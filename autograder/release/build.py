@@ -76,7 +76,6 @@ def build_release(
         ReleaseError: a source is missing or invalid, the result does not work, or there is no room.
         LeakError: the leak check found something.
     """
-    out = out.resolve()  # the release is tried in processes that work in other folders
     if guard is not None:
         guard.ask_verdict()
     try:

@@ -131,7 +131,7 @@ def verify_edition(folder: Path, repositories: list[Path]) -> list[str]:
         return []
     environment = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if key in os.environ}
     environment |= {"MPLBACKEND": "Agg", "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", ""), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-I", "-B", "-c", PROBE, str(folder.resolve()), *(str(path.resolve()) for path in repositories)]
+    command = [sys.executable, "-I", "-B", "-c", PROBE, str(folder), *map(str, repositories)]
     try:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=IMPORT_SECONDS)
     except subprocess.TimeoutExpired:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = ["MAX_ARRAYS", "MAX_JSON", "WireError", "pack_message", "read_message", "write_message", "write_packed"]
+__all__ = ["MAX_ARRAYS", "MAX_JSON", "WireError", "read_message", "write_message"]
 
 MAGIC = b"SGK1"
 HEADER = struct.Struct("<4sQQ")
@@ -32,10 +32,6 @@ class WireError(Exception):
 def _pack(value: Any, parts: list[bytes], depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise WireError("a value is nested too deeply")
-    if type(value).__module__ == "torch" and type(value).__name__ in ("Tensor", "Parameter"):
-        value = _array_of(value)
-    if isinstance(value, np.generic):
-        value = value.item()
     if isinstance(value, np.ndarray):
         if value.dtype.name not in DTYPES:
             raise WireError(f"an array of dtype {value.dtype} cannot be sent")
@@ -53,15 +49,6 @@ def _pack(value: Any, parts: list[bytes], depth: int = 0) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise WireError(f"a value of type {type(value).__name__} cannot be sent")
-
-
-def _array_of(tensor: Any) -> np.ndarray:
-    """A tensor's values; formats that NumPy lacks (bfloat16) become float32."""
-    tensor = tensor.detach().cpu()
-    try:
-        return tensor.numpy()
-    except TypeError:
-        return tensor.float().numpy()
 
 
 class _Parts:
@@ -111,11 +98,12 @@ def _unpack(value: Any, parts: _Parts, depth: int = 0) -> Any:
     raise WireError(f"an unknown mark {key[:20]!r} stands in a message")
 
 
-def pack_message(message: dict[str, Any]) -> list[bytes]:
-    """Make the pieces of one message. Tensors become arrays, NumPy's scalars plain numbers, tuples lists.
+def write_message(stream: BinaryIO, message: dict[str, Any]) -> None:
+    """Write one message.
 
     Raises:
         WireError: If it holds what cannot be sent, or is too large.
+        OSError: If the other side is gone.
     """
     parts: list[bytes] = []
     try:
@@ -125,27 +113,9 @@ def pack_message(message: dict[str, Any]) -> list[bytes]:
     total = sum(map(len, parts))
     if len(text) > MAX_JSON or total > MAX_ARRAYS:
         raise WireError(f"a message of {(len(text) + total) / 2**20:.0f} MiB is too large")
-    return [HEADER.pack(MAGIC, len(text), total) + text, *parts]
-
-
-def write_message(stream: BinaryIO, message: dict[str, Any]) -> None:
-    """Write one message.
-
-    Raises:
-        WireError: If it holds what cannot be sent, or is too large.
-        OSError: If the other side is gone.
-    """
-    write_packed(stream, pack_message(message))
-
-
-def write_packed(stream: BinaryIO, pieces: list[bytes]) -> None:
-    """Write what ``pack_message`` made.
-
-    Raises:
-        OSError: If the other side is gone.
-    """
-    for piece in pieces:
-        stream.write(piece)
+    stream.write(HEADER.pack(MAGIC, len(text), total) + text)
+    for part in parts:
+        stream.write(part)
     stream.flush()
 
 
