@@ -91,7 +91,7 @@ def _gate_files(assignment: Assignment, data: Path | None) -> Iterator[tuple[str
     if not files:
         raise LookupError(f"{data}: expected the pictures of the gates ({', '.join(sorted(names)[:3])}, ...), but no file is called so.")
     if outside := [path for path in files if not path.is_relative_to(root)]:
-        raise LookupError(f"{outside[0]} is a picture of the gates, but lies outside of --data {data}: give the folder that holds all of them.")
+        raise LookupError(f"{outside[0]} is a picture of the gates, but lies outside of --data {data}: give the folder that holds all.")
     for path in files:
         yield f"data/gate/{path.relative_to(root).as_posix()}", path
     for folder in sorted(path for path in data.iterdir() if path.is_dir()):

@@ -44,7 +44,8 @@ LOOP.append(LOOP)
 REFUSED = [
     {1, 2}, Path("a"), Point(), lambda: 1, np.array([None, 1]), np.array(["a"]), np.ones(2, complex), torch.ones(2, dtype=torch.bfloat16),
     torch.ones(2, dtype=torch.complex64), torch.ones(2).to_sparse(), torch.ones(2, device="meta"), {1: 2}, 1j, range(3),
-    np.ma.masked_array([1, 2], [True, False]), np.ones([1] * 9), np.broadcast_to(np.float64(0), (2**27,)), LOOP, object(), np.datetime64("2026-01-01"),
+    np.ma.masked_array([1, 2], [True, False]), np.ones([1] * 9), np.broadcast_to(np.float64(0), (2**27,)), LOOP, object(),
+    np.datetime64("2026-01-01"),
 ]  # fmt: skip
 
 

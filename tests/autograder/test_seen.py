@@ -18,7 +18,9 @@ def test_a_check_cell_that_lacks_a_name_or_module_is_no_complaint(tmp_path, chec
         complaint(tmp_path, check)
 
 
-@pytest.mark.parametrize("code", ["def f(x):\n    return missing\n", "def f(x):\n    import no_such_module\n", "def f(x):\n    return [][1]\n"])
+@pytest.mark.parametrize("code", [
+    "def f(x):\n    return missing\n", "def f(x):\n    import no_such_module\n", "def f(x):\n    return [][1]\n",
+])  # fmt: skip
 def test_an_exception_of_the_students_code_is_a_complaint(tmp_path, code):
     assert "Error" in complaint(tmp_path, "f(1)", code)
 
