@@ -31,7 +31,9 @@ from autograder.seeds import Seeds
 from autograder.student import Student
 from segkit.subject import StudentError
 
-__all__ = ["CannotGrade", "CheckPlugin", "Grading", "NeedsPerson", "Verdict", "check", "own_modules", "own_pytest", "run_checks"]
+__all__ = [
+    "CannotGrade", "CheckPlugin", "Grading", "NeedsPerson", "Verdict", "check", "inspect_checks", "own_modules", "own_pytest", "run_checks",
+]  # fmt: skip
 
 
 class CannotGrade(Exception):
@@ -110,7 +112,7 @@ class Grading:
             share: How much of the part, in (0, 1].
         """
         if part not in self.check.parts:
-            raise GraderFault(f"check {self.check.id}: part {part!r} stands not in the rubric ({', '.join(self.check.parts)})")
+            raise GraderFault(f"check {self.check.id}: the rubric has no part {part!r} (it has: {', '.join(self.check.parts)})")
         self.faults.append((part, share, cause, dict(measured or {}), message))
 
     def note(self, text: str) -> None:
@@ -149,6 +151,7 @@ class CheckPlugin:
         self.verdicts: dict[str, Verdict] = {}
         self.gradings: dict[str, Grading] = {}
         self.collect_errors: list[str] = []
+        self.faults: list[str] = []
         self.interrupted = False
         self.progress = progress or (lambda identifier: None)
 
@@ -156,7 +159,10 @@ class CheckPlugin:
         config.addinivalue_line("markers", "check(id): the check of the rubric that this function is")
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the checks that are asked for, in the order of the rubric."""
+        """Keep the checks that are asked for, in the order of the rubric; of an id that is there twice none."""
+        places = _places(items)
+        self.faults = _doubled(places)
+        items[:] = [item for item in items if len(places.get(_identifier(item), ())) == 1]
         order = {identifier: number for number, identifier in enumerate(self.checks)}
         items[:] = sorted((i for i in items if _identifier(i) in order), key=lambda i: order[_identifier(i)])
 
@@ -221,6 +227,69 @@ def _identifier(item: pytest.Item) -> str | None:
     return str(mark.args[0]) if mark and mark.args else None
 
 
+def _places(items: list[pytest.Item]) -> dict[str, list[str]]:
+    """Id of a check -> the tests that are marked with it, as ``file: function``."""
+    places: dict[str, list[str]] = {}
+    for item in items:
+        if (identifier := _identifier(item)) is not None:
+            places.setdefault(identifier, []).append(f"{item.path.name}: {item.name}")
+    return places
+
+
+def _doubled(places: Mapping[str, list[str]]) -> list[str]:
+    return [
+        f"the check {identifier!r} is there {len(tests)} times ({', '.join(tests)}): give each function an id of its own, "
+        "and a line of the rubric with its points"
+        for identifier, tests in places.items() if len(tests) > 1
+    ]  # fmt: skip
+
+
+class _Inspection:
+    """The pytest plugin that looks at which checks there are, and runs none."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, list[str]] = {}
+        self.broken = False
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.addinivalue_line("markers", "check(id): the check of the rubric that this function is")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.broken |= report.failed
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        self.places = _places(items)
+        items.clear()
+
+
+def inspect_checks(folder: Path, checks: Mapping[str, CheckRubric], empty_ini: Path) -> list[str]:
+    """Hold the checks of a folder against the rubric, without running one.
+
+    Args:
+        folder: Where the pytest files are.
+        checks: All checks of the rubric.
+        empty_ini: An ini file of pytest without settings.
+
+    Returns:
+        Faults in plain words: ids that are there twice, ids without a test, ids without a line of the rubric. A file that cannot
+        be imported is no fault here: its checks could not be graded, and the results say why.
+    """
+    plugin = _Inspection()
+    with _quiet_pytest(folder):
+        pytest.main(_arguments(folder, empty_ini), plugins=[plugin])
+    faults = _doubled(plugin.places)
+    faults += [
+        f"{', '.join(tests)} is the check {identifier!r}, which the rubric does not have: add [checks.\"{identifier}\"] with its points"
+        for identifier, tests in plugin.places.items() if identifier not in checks
+    ]  # fmt: skip
+    if not plugin.broken:
+        faults += [
+            f"the rubric's check {name!r} has no test: mark a function with @check({name!r}), or give it manual = true"
+            for name, entry in checks.items() if not entry.manual and name not in plugin.places
+        ]  # fmt: skip
+    return faults
+
+
 @contextlib.contextmanager
 def own_pytest() -> Iterator[None]:
     """Keep other people's pytest plugins and options out of the judge."""
@@ -248,6 +317,25 @@ def own_modules(folder: Path) -> Iterator[None]:
         sys.modules.update(kept)
 
 
+def _arguments(folder: Path, empty_ini: Path) -> list[str]:
+    return [
+        str(folder), "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:logging",
+        "-p", "no:faulthandler", "-p", "no:unraisableexception",  # the latter collects garbage ten times a run
+        "--continue-on-collection-errors",
+        "-c", str(empty_ini), "--rootdir", str(folder), "--import-mode=importlib", "--capture=no",
+    ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def _quiet_pytest(folder: Path) -> Iterator[io.StringIO]:
+    """Nothing of pytest reaches the terminal, and nothing of somebody's own settings reaches it."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed), own_pytest(),
+        own_modules(folder),
+    ):  # fmt: skip
+        yield printed
+
+
 def run_checks(
     student: Student, context: Any, folder: Path, checks: Mapping[str, CheckRubric], progress: Callable | None = None
 ) -> list[Verdict]:
@@ -265,17 +353,8 @@ def run_checks(
     """
     automatic = {name: entry for name, entry in checks.items() if not entry.manual}
     plugin = CheckPlugin(student, context, automatic, progress)
-    arguments = [
-        str(folder), "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:logging",
-        "-p", "no:faulthandler", "-p", "no:unraisableexception",  # the latter collects garbage ten times a run
-        "--continue-on-collection-errors",
-        "-c", str(context.empty_ini), "--rootdir", str(folder), "--import-mode=importlib", "--capture=no",
-    ]  # fmt: skip
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed), own_pytest(),
-        own_modules(folder),
-    ):  # fmt: skip
-        code = int(pytest.main(arguments, plugins=[plugin]))
+    with _quiet_pytest(folder) as printed:
+        code = int(pytest.main(_arguments(folder, context.empty_ini), plugins=[plugin]))
     if plugin.interrupted:
         raise KeyboardInterrupt  # somebody wants the run to end: what is missing is no verdict
     verdicts = []
@@ -285,7 +364,8 @@ def run_checks(
         elif name in plugin.verdicts:
             verdicts.append(plugin.verdicts[name])
         else:
-            reason = plugin.collect_errors[0] if plugin.collect_errors else printed.getvalue()[-500:]
+            known = [*plugin.collect_errors, *(fault for fault in plugin.faults if repr(name) in fault)]
+            reason = known[0] if known else printed.getvalue()[-500:]
             text = f"The grader has no verdict for this check (pytest ended with code {code}). {reason}".strip()
             verdicts.append(Verdict(name, None, entry.points, "could_not_grade", "grader.fault", message=text))
     return verdicts

@@ -80,6 +80,7 @@ class GateData:
         label: Name -> label (H, W), int64 with 255 ignored; None where labels are not read. No picture is read for it.
         digest: Hash of the names and files.
         size: Name -> (H, W) without reading the pixels, or None where that is not known.
+        files: The files of these pictures and labels, so that they can be packed; empty where there are none.
     """
 
     source: str
@@ -90,6 +91,7 @@ class GateData:
     label: Callable[[str], np.ndarray | None]
     digest: str
     size: Callable[[str], tuple[int, int]] | None = None
+    files: tuple[Path, ...] = ()
 
 
 class Run:
@@ -122,6 +124,8 @@ class Run:
         # predictions stay with the results: an interrupted run need not ask for them again
         self.gate_cache = ArrayCache(settings.out / ".gates")
         self.empty_ini = folder / "pytest.ini"
+        if owner:
+            self._refuse_faulty_checks()
         self.data: GateData | None = None
         self.data_problem = ""
         self._open_data()
@@ -166,7 +170,6 @@ class Run:
         if write_file:
             content = json.dumps(write_file(self.rubric))
             (edition / "assignment.json").write_text(content, encoding="utf-8")
-        self.empty_ini.write_text("[pytest]\n", encoding="utf-8")
         index = {}
         write_weights = self.assignment.hook("write_weights")
         if write_weights:
@@ -181,6 +184,15 @@ class Run:
     def attach(cls, settings: Settings, folder: Path) -> "Run":
         """Open a run that another process began."""
         return cls(settings, folder, owner=False)
+
+    def _refuse_faulty_checks(self) -> None:
+        """Say before any work what would otherwise be found after a class was graded: checks and rubric do not agree."""
+        from autograder.checking import inspect_checks
+
+        self.empty_ini.write_text("[pytest]\n", encoding="utf-8")
+        faults = inspect_checks(self.assignment.checks, self.rubric.checks, self.empty_ini)
+        if faults:
+            raise RubricError("\n".join([f"The checks in {self.assignment.checks} and rubric.toml do not agree:", *faults]))
 
     def _open_data(self) -> None:
         open_data = self.assignment.hook("open_data" if self.settings.labels else "open_pictures")

@@ -80,14 +80,20 @@ def _code(kit: Path, assignment: Assignment) -> Iterator[tuple[str, Path]]:
 
 
 def _gate_files(assignment: Assignment, data: Path | None) -> Iterator[tuple[str, Path]]:
-    """The files of the pictures that the gates are measured on, known by their names."""
+    """The files of the pictures that the gates are measured on: those that the gate data names, else those called like a picture."""
     open_data = assignment.hook("open_data")
     if data is None or open_data is None:
         return
-    names = set(open_data(str(data), assignment.rubric, False).names)
-    for path in sorted(data.rglob("*")):
-        if path.is_file() and path.stem in names:
-            yield f"data/gate/{path.relative_to(data).as_posix()}", path
+    opened, root = open_data(str(data), assignment.rubric, False), data.resolve()
+    names = set(opened.names)
+    called = (path for path in root.rglob("*") if path.is_file() and names & {path.stem, path.name, str(path.relative_to(root))})
+    files = sorted(path.resolve() for path in opened.files or called)
+    if not files:
+        raise LookupError(f"{data}: expected the pictures of the gates ({', '.join(sorted(names)[:3])}, ...), but no file is called so.")
+    if outside := [path for path in files if not path.is_relative_to(root)]:
+        raise LookupError(f"{outside[0]} is a picture of the gates, but lies outside of --data {data}: give the folder that holds all.")
+    for path in files:
+        yield f"data/gate/{path.relative_to(root).as_posix()}", path
     for folder in sorted(path for path in data.iterdir() if path.is_dir()):
         # an empty base/ beside extended/ still says which split it is
         yield f"data/gate/{folder.name}/about.txt", Path(__file__).with_name("gradescope_image") / "about.txt"

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autograder.leftovers import scratch_folder
+from autograder.sandbox.arguments import plain
 from autograder.sandbox.forking import Zygote
 from autograder.sandbox.isolation import IsolationError, Limits, Room, end_process, launch
-from autograder.sandbox.wire import WireError, read_message, write_message
+from autograder.sandbox.wire import WireError, encode_message, read_message
 from segkit.layers import Layer
 from segkit.notebooks import Program
 from segkit.notebooks.reading import shown
@@ -205,7 +206,10 @@ class RemoteSubject:
         """Send one request and wait for its reply; a worker that fails to give one is ended."""
         self._number += 1
         try:
-            request = {"do": do, "with": arguments, "number": self._number}
+            request = encode_message({"do": do, "with": arguments, "number": self._number})
+        except WireError as error:
+            raise GraderFault(f"{do}: {error}. Nothing was asked of the student's code.") from error
+        try:
             sending = threading.Thread(target=self._send, args=(request,), daemon=True)
             sending.start()  # a worker that stops reading must not hang the judge
             self._replies.deadline = time.monotonic() + seconds
@@ -227,9 +231,11 @@ class RemoteSubject:
             raise StudentError("more than one process answers: does the code call os.fork() and go on in both?", "code.garbage")
         return reply
 
-    def _send(self, request: dict[str, Any]) -> None:
+    def _send(self, request: list[bytes]) -> None:
         try:
-            write_message(self._requests, request)
+            for piece in request:
+                self._requests.write(piece)
+            self._requests.flush()
         except (OSError, ValueError):
             pass  # the worker is gone; the reader sees that too and says why
 
@@ -273,13 +279,13 @@ class RemoteSubject:
         self._programs[program.name] = program
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        return self._ask("call", name=name, args=list(args), kwargs=kwargs)
+        return self._ask("call", name=name, **_passed(f"call({name!r})", args, kwargs))
 
     def method(self, handle: str, name: str, *args: Any) -> Any:
-        return self._ask("method", handle=handle, name=name, args=list(args))
+        return self._ask("method", handle=handle, name=name, args=_passed(f"method({name!r})", args, {})["args"])
 
     def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
-        return _text(self._ask("build", name=name, args=list(args), kwargs=kwargs, meta=meta))
+        return _text(self._ask("build", name=name, meta=meta, **_passed(f"build({name!r})", args, kwargs)))
 
     def carrier(self, layers: Sequence[Layer], like: str = "") -> str:
         return _text(self._ask("carrier", layers=[layer.to_json() for layer in layers], like=like))
@@ -304,18 +310,19 @@ class RemoteSubject:
         return {key: tuple(shape) for key, shape in found.items()}
 
     def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None:
-        self._ask("load", handle=handle, source=dict(source), zero=list(zero))
+        self._ask("load", handle=handle, source=_sendable(dict(source), "load, source"), zero=_sendable(list(zero), "load, zero"))
 
     def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]:
-        found = self._ask("sample", handle=handle, indices=dict(indices))
+        found = self._ask("sample", handle=handle, indices=_sendable(dict(indices), "sample, indices"))
         if not isinstance(found, dict) or not all(isinstance(value, np.ndarray) for value in found.values()):
             raise StudentError("the sampled values have an unknown form", "code.garbage")
         return found
 
     def change(self, handle: str, key: str, index: int, value: float) -> None:
-        self._ask("change", handle=handle, key=key, index=index, value=value)
+        self._ask("change", handle=handle, key=key, index=_sendable(index, "change, index"), value=_sendable(value, "change, value"))
 
     def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray:
+        x, seed = _sendable(x, "forward, x"), _sendable(seed, "forward, seed")
         return _array(self._ask("forward", handle=handle, x=x, train=train, seed=seed, skip=list(skip)))
 
     def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]:
@@ -325,7 +332,7 @@ class RemoteSubject:
         return [shown(name, 200) for name in found[:1000]]
 
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
-        return _array(self._ask("predict", handle=handle, x=x, precision=precision, seconds=180))
+        return _array(self._ask("predict", handle=handle, x=_sendable(x, "predict, x"), precision=precision, seconds=180))
 
     def retrain(self, handle: str, *, seconds: float, **how: Any) -> dict[str, Any]:
         """Train a network, at most for so many seconds (see ``autograder.sandbox.retraining``)."""
@@ -363,6 +370,21 @@ class _TimedReader:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+def _sendable(value: Any, where: str) -> Any:
+    try:
+        return plain(value, where)
+    except TypeError as error:
+        raise GraderFault(f"The check's own argument: {error}") from None
+
+
+def _passed(where: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call, ready to be sent; a faulty one is named by its place or its name."""
+    return {
+        "args": [_sendable(value, f"{where}, argument {number}") for number, value in enumerate(args, start=1)],
+        "kwargs": {name: _sendable(value, f"{where}, argument {name}") for name, value in kwargs.items()},
+    }
 
 
 def _text(value: Any) -> str:

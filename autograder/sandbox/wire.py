@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = ["MAX_ARRAYS", "MAX_JSON", "WireError", "read_message", "write_message"]
+__all__ = ["MAX_ARRAYS", "MAX_JSON", "WireError", "encode_message", "read_message", "write_message"]
 
 MAGIC = b"SGK1"
 HEADER = struct.Struct("<4sQQ")
@@ -98,6 +98,23 @@ def _unpack(value: Any, parts: _Parts, depth: int = 0) -> Any:
     raise WireError(f"an unknown mark {key[:20]!r} stands in a message")
 
 
+def encode_message(message: dict[str, Any]) -> list[bytes]:
+    """The pieces of one message, in their order.
+
+    Raises:
+        WireError: If it holds what cannot be sent, or is too large.
+    """
+    parts: list[bytes] = []
+    try:
+        text = json.dumps(_pack(message, parts), ensure_ascii=True, allow_nan=False).encode("ascii")
+    except (ValueError, TypeError) as error:  # an integer of thousands of digits
+        raise WireError(f"a value cannot be sent ({error})") from error
+    total = sum(map(len, parts))
+    if len(text) > MAX_JSON or total > MAX_ARRAYS:
+        raise WireError(f"a message of {(len(text) + total) / 2**20:.0f} MiB is too large")
+    return [HEADER.pack(MAGIC, len(text), total) + text, *parts]
+
+
 def write_message(stream: BinaryIO, message: dict[str, Any]) -> None:
     """Write one message.
 
@@ -105,17 +122,8 @@ def write_message(stream: BinaryIO, message: dict[str, Any]) -> None:
         WireError: If it holds what cannot be sent, or is too large.
         OSError: If the other side is gone.
     """
-    parts: list[bytes] = []
-    try:
-        text = json.dumps(_pack(message, parts), ensure_ascii=True, allow_nan=False).encode("ascii")
-    except ValueError as error:  # an integer of thousands of digits
-        raise WireError(f"a value cannot be sent ({error})") from error
-    total = sum(map(len, parts))
-    if len(text) > MAX_JSON or total > MAX_ARRAYS:
-        raise WireError(f"a message of {(len(text) + total) / 2**20:.0f} MiB is too large")
-    stream.write(HEADER.pack(MAGIC, len(text), total) + text)
-    for part in parts:
-        stream.write(part)
+    for piece in encode_message(message):
+        stream.write(piece)
     stream.flush()
 
 

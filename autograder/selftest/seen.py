@@ -8,15 +8,20 @@ import ast
 import contextlib
 import io
 import os
+import traceback
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from segkit.notebooks import Unrunnable, execute, open_folder
 
-__all__ = ["check_cells", "first_complaint"]
+__all__ = ["CheckCellError", "check_cells", "first_complaint"]
 
 FAULT = "[!!]"
+
+
+class CheckCellError(Exception):
+    """A check cell of the course fails by itself: a fault of the notebook, not a complaint about a student's work."""
 
 
 def check_cells(notebooks: dict[str, dict[str, Any]], defined: str, lost: Collection[str] = ()) -> list[str]:
@@ -72,6 +77,12 @@ def first_complaint(
         os.chdir(here)
 
 
+def _by_itself(error: BaseException) -> bool:
+    """Whether a check cell fails by itself: a name or a module that it lacks, and no code of the submission on the way there."""
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, (NameError, ImportError)) and not any(", cell " in file for file in files)
+
+
 def _complaint(source: str, workbook, known: set[str]) -> str:
     """Run one check cell; its first fault, or an empty string."""
     space: dict[str, Any] = {"__name__": "__main__"}
@@ -88,6 +99,8 @@ def _complaint(source: str, workbook, known: set[str]) -> str:
                 return str(error)
         try:
             exec(compile(source, "check cell", "exec"), space)
-        except Exception as error:  # a check that breaks is a complaint too, if a poor one
+        except Exception as error:  # the student's code broke it: a complaint too, if a poor one
+            if _by_itself(error):
+                raise CheckCellError(f"a check cell breaks by itself: {type(error).__name__}: {error}") from error
             return f"{type(error).__name__}: {error}"
     return next((line for line in printed.getvalue().splitlines() if line.startswith(FAULT)), "")

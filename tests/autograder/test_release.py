@@ -291,3 +291,9 @@ def test_templates_of_the_real_release_can_be_filled(tmp_path):
     assert project["dependencies"] == sources.requirements()
     assert all(">=" in line for line in project["dependencies"])
     assert "1_data.ipynb" in (tmp_path / "START_HERE.md").read_text()
+
+
+def test_a_release_into_a_relative_folder_is_tried_where_it_lies(course, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    built = build_release(course, Path("build/release"), facts=FACTS, checks=POINTS)
+    assert built.archive.is_file() and (tmp_path / "build" / "release").is_dir()

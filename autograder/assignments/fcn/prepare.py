@@ -125,7 +125,7 @@ def _open(source: str | None, own: bool, labels: bool) -> GateData:
         return photograph_size(image_path(root, name))
 
     source_name = {"sample": "embedded sample", "own": "the instructor's own facades"}.get(split, "CMP Facade Database")
-    return GateData(source_name, split, names, photo, image, label, digest.hexdigest(), size)
+    return GateData(source_name, split, names, photo, image, label, digest.hexdigest(), size, sum(map(tuple, files.values()), ()))
 
 
 torch.set_num_threads(1)  # reference outputs must not depend on how many cores a judge has

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -117,3 +119,39 @@ def test_a_grader_that_fails_writes_no_results_at_all(machine):
     outcome = run_autograder(machine)
     assert outcome.returncode == 1
     assert not (machine / "results" / "results.json").exists()
+
+
+class OwnPictures:
+    """An assignment whose pictures are not called like the course's."""
+
+    rubric, folder = open_assignment("fcn").rubric, open_assignment("fcn").folder
+
+    def __init__(self, *names: str, files=()) -> None:
+        self.names, self.files = names, files
+
+    def hook(self, name):
+        return lambda source, rubric, own: SimpleNamespace(names=self.names, files=self.files)
+
+
+def packed_gates(bundle: Path) -> set[str]:
+    with zipfile.ZipFile(bundle) as opened:
+        return {name for name in opened.namelist() if name.startswith("kit/data/gate/") and not name.endswith("about.txt")}
+
+
+def test_pictures_are_packed_whatever_they_are_called(tmp_path):
+    root = tmp_path / "data"
+    (root / "house").mkdir(parents=True)
+    for name in ("front view.JPG", "front view.png", "other.png"):
+        (root / "house" / name).write_bytes(b"x")
+    files = (root / "house" / "front view.JPG", root / "house" / "front view.png")
+    assignment = OwnPictures("house 1", files=files)
+    assert packed_gates(build_gradescope_zip(tmp_path / "z.zip", assignment, SECRET, root)) == {
+        "kit/data/gate/house/front view.JPG", "kit/data/gate/house/front view.png",
+    }  # fmt: skip
+
+
+def test_gates_without_any_file_are_an_error_and_leave_no_zip(tmp_path):
+    (tmp_path / "data").mkdir()
+    with pytest.raises(LookupError, match="expected the pictures of the gates"):
+        build_gradescope_zip(tmp_path / "z.zip", OwnPictures("house"), SECRET, tmp_path / "data")
+    assert not list(tmp_path.glob("*z.zip*"))
