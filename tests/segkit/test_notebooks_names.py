@@ -122,7 +122,7 @@ def test_a_helper_of_the_hand_in_serves_a_notebook_one_folder_down(tmp_path):
 
 
 @pytest.mark.parametrize(("cells", "words"), [
-    (["import no_such_cv", "def answer():\n    return no_such_cv.x"], ["a.ipynb, cell 1, line 1", "no_such_cv is not installed where work"]),
+    (["import no_such_cv", "def answer():\n    return no_such_cv.x"], ["cell 1, line 1", "no_such_cv is not installed where"]),
     (["w = open('weights.bin')", "x = w.read()", "def answer():\n    return x"], ["cell 1, line 1", "weights.bin", "was not handed in"]),
     (["from no_such_cv import *", "def answer():\n    return resize(1)"], ["cell 1, line 1", "no_such_cv is not installed"]),
     (["n = 1 / 0", "m = n + 1", "def answer():\n    return m"], ["cell 1, line 1", "ZeroDivisionError"]),
