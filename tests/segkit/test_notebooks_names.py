@@ -103,7 +103,8 @@ def test_names_of_other_files_are_there(tmp_path, cells, files):
     ["import no_such_module_here, math", "def answer():\n    return math.floor(42.5)"],
     ["from math import floor, no_such_thing", "def answer():\n    return floor(42.5)"],
     ["if __name__ == '__main__':\n    pad = 42", "def answer():\n    return pad"],
-    ["losses = []", f"for x in range(3):\n    {BOOM}\n    optimizer.step()\n    losses.append(x)", "def answer():\n    return 42 + len(losses)"],
+    ["losses = []", f"for x in range(3):\n    {BOOM}\n    optimizer.step()\n    losses.append(x)",
+     "def answer():\n    return 42 + len(losses)"],
     ["import torch\nmodel = torch.nn.Linear(1, 1)", f"model.fit({BOOM[6:]})", "def answer():\n    return 42 if model else 0"],
 ])  # fmt: skip
 def test_statements_that_change_a_needed_name_belong_to_it(tmp_path, cells):
@@ -122,7 +123,7 @@ def test_a_helper_of_the_hand_in_serves_a_notebook_one_folder_down(tmp_path):
 
 
 @pytest.mark.parametrize(("cells", "words"), [
-    (["import no_such_cv", "def answer():\n    return no_such_cv.x"], ["a.ipynb, cell 1, line 1", "no_such_cv is not installed where work"]),
+    (["import no_such_cv", "def answer():\n    return no_such_cv.x"], ["cell 1, line 1", "no_such_cv is not installed where"]),
     (["w = open('weights.bin')", "x = w.read()", "def answer():\n    return x"], ["cell 1, line 1", "weights.bin", "was not handed in"]),
     (["from no_such_cv import *", "def answer():\n    return resize(1)"], ["cell 1, line 1", "no_such_cv is not installed"]),
     (["n = 1 / 0", "m = n + 1", "def answer():\n    return m"], ["cell 1, line 1", "ZeroDivisionError"]),
