@@ -149,4 +149,5 @@ def _check_alias(report: Report, layers: dict[str, nn.Module], vgg: nn.Module) -
                 shared.append(f"{name}.{kind}")
             mine.view(-1)[0] -= 1.0
     report.expect(not shared, "a copy of its own", "VGG-16 stays when the FCN changes", f"shared: {', '.join(shared[:3])} ({len(shared)})",
-                  "aliasing: `a.data = b.data` makes two names for one tensor; copy values with copy_", "nothing shared", "copy.alias")  # fmt: skip
+                  "aliasing: `a.data = b.data` makes two names for one tensor; copy values with copy_",
+                  "nothing shared", "copy.alias")  # fmt: skip

@@ -30,7 +30,8 @@ NETWORK_HINTS: Hints = (
 COPY_HINTS: Hints = (
     (r"output with shape \[4096, (25088|4096)\]", "Likely cause: the copy goes the wrong way: the FCN's parameter receives, VGG's is only "
      "read: `fcn.weight.copy_(vgg.weight)`."),
-    (r"tensor a \((7|1)\) must match the size of tensor b \((25088|4096)\)", "Likely cause: VGG-16's linear layers hold their numbers in another shape than a convolution does; "
+    (r"tensor a \((7|1)\) must match the size of tensor b \((25088|4096)\)",
+     "Likely cause: VGG-16's linear layers hold their numbers in another shape than a convolution does; "
      "give them the convolution's shape first (view)."),
     (r"must match the size of tensor|is invalid for input of size", "Likely cause: layers are paired wrongly: print the pairs with their "
      "shapes. VGG-16's features hold ReLUs and pools between the convolutions, and both lists must run in the same order."),
