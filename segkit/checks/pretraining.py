@@ -148,6 +148,6 @@ def _check_alias(report: Report, layers: dict[str, nn.Module], vgg: nn.Module) -
             if float(other.reshape(-1)[0]) != old:
                 shared.append(f"{name}.{kind}")
             mine.view(-1)[0] -= 1.0
-    found = f"shared: {', '.join(shared[:3])} ({len(shared)})"
-    report.expect(not shared, "a copy of its own", "VGG-16 stays when the FCN changes", found,
-                  "aliasing: `a.data = b.data` makes two names for one tensor; copy values with copy_", "nothing shared", "copy.alias")  # fmt: skip
+    report.expect(not shared, "a copy of its own", "VGG-16 stays when the FCN changes", f"shared: {', '.join(shared[:3])} ({len(shared)})",
+                  "aliasing: `a.data = b.data` makes two names for one tensor; copy values with copy_",
+                  "nothing shared", "copy.alias")  # fmt: skip

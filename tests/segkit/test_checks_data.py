@@ -235,3 +235,18 @@ def test_sys_exit_in_student_code_does_not_end_the_kernel():
         raise SystemExit(3)
 
     assert not check_scores(scores)
+
+
+# ------------------------------------------------------------------------------------------------------------ one cause
+@pytest.mark.parametrize(("check", "function", "code"), [
+    (check_read_label, lambda path: torch.from_numpy(np.clip(ids_of(path), 0, 11)), "label.shift"),
+    (check_read_label, lambda path: torch.from_numpy(ids_of(path) % 12), "label.shift"),
+    (check_scores, lambda hist: tuple(100 * x for x in right_scores(hist)), "accuracy.values"),
+    (check_scores, lambda gts, preds, n: None, "code.signature"),
+    (check_confusion_matrix, lambda p, g, n: right_confusion_matrix(p, g, n).T, "hist.transposed"),
+])  # fmt: skip
+def test_a_check_prints_one_root_cause_with_the_graders_code(check, function, code, capsys):
+    report = check(function)
+    printed = capsys.readouterr().out
+    assert printed.count("[!!]") == 1 and "\x1b" not in printed
+    assert report.fault_line.code == code and len(report.causes) == 1
