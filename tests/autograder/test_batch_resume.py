@@ -98,7 +98,8 @@ def test_the_hash_of_the_checks_sees_a_changed_check_and_no_corpus(tmp_path):
     (tmp_path / "own" / "corpus").mkdir()
     (tmp_path / "own" / "corpus" / "mutants.py").write_text("x = 1")
     assert key() == first
-    (tmp_path / "own" / "checks" / "test_tiny.py").write_text("x = 1")
+    with (tmp_path / "own" / "checks" / "test_tiny.py").open("a") as file:
+        file.write("\nx = 1\n")
     assert keys.changed(first, key()) == ["kit changed"]
     assert SECRET not in json.dumps(first)
 

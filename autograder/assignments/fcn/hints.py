@@ -30,7 +30,7 @@ NETWORK_HINTS: Hints = (
 COPY_HINTS: Hints = (
     (r"output with shape \[4096, (25088|4096)\]", "Likely cause: the copy goes the wrong way: the FCN's parameter receives, VGG's is only "
      "read: `fcn.weight.copy_(vgg.weight)`."),
-    (r"tensor a \((7|1)\) must match the size of tensor b \((25088|4096)\)", "Likely cause: VGG-16's linear layers hold their numbers in "
+    (r"tensor a \((7|1)\) must match the size of tensor b \(\d{3,}\)", "Likely cause: VGG-16's linear layers hold their numbers in "
      "another shape than a convolution does; give them the convolution's shape first (view)."),
     (r"size of tensor a \(3\) must match|must match .* at non-singleton dimension [01]\b|is invalid for input of size", "Likely cause: "
      "layers are paired in another order than VGG-16's: conv1_1 takes features[0], and so on to fc7, which takes classifier[3]."),

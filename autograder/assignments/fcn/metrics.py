@@ -117,6 +117,14 @@ def _judge_ignored(student: Student, grading: Grading, rng, shape, transposed: b
         grading.lose("ignored", cause="hist.ignored", message="")
 
 
+def _follows_n_class(student: Student, rng, transposed: bool) -> bool:
+    """Whether a few more classes than before are counted right: then many fail because the code's own integers are narrow."""
+    pred, gt = _case(rng, 7, (23, 29), ignored=False)
+    pred.reshape(-1)[:7] = gt.reshape(-1)[:7] = np.arange(7)
+    expected = confusion_matrix(pred, gt, 7)
+    return not _wrong(student, pred, gt, 7, expected.T if transposed else expected)
+
+
 def _judge_dtypes(student: Student, grading: Grading, rng, transposed: bool) -> None:
     """Narrow integers overflow in n * gt + pred: int8 from 12 classes on, uint8 from 17; one class is the smallest case."""
     if any(fault[2] == "hist.values" for fault in grading.faults):
@@ -133,7 +141,8 @@ def _judge_dtypes(student: Student, grading: Grading, rng, transposed: bool) -> 
             continue
         name = np.dtype(dtype).name
         cause, why = "hist.overflow", "n_class * gt + pred overflows; convert to int64 first."
-        if dtype is np.int64 or _wrong(student, pred.astype(np.int64), gt.astype(np.int64), n_class, expected):
+        narrow = dtype is np.int64 or bool(_wrong(student, pred.astype(np.int64), gt.astype(np.int64), n_class, expected))
+        if narrow and not _follows_n_class(student, rng, transposed):
             cause, why = "hist.values", "it depends on the number of classes: use n_class, no number of your own."
         text = f"confusion_matrix for {name} inputs and n_class={n_class}: {wrong}. Likely cause: {why}"
         grading.lose("dtypes", cause=cause, message=text, measured={"dtype": name, "n_class": n_class})

@@ -356,7 +356,7 @@ def notebook_missing(folder: Path, notebooks: Notebooks) -> None:
     del notebooks[FILE]
 
 
-@damaged(DATA, points=dict.fromkeys(DATA, 0), says="was not found", note="no notebook was found")
+@damaged(DATA, unreadable=True, cause="submission.no_notebook", says="only readme.txt")
 def empty_folder(folder: Path, notebooks: Notebooks) -> None:
     """Nothing but a text file."""
     notebooks.clear()

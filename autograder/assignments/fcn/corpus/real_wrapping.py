@@ -78,7 +78,7 @@ def ending_missing(folder: Path, notebooks: Notebooks) -> None:
     return lambda folder: _zip(folder, folder.parent / "exam.zip")
 
 
-@real(DATA, origin="ucbds-infra/otter-grader#433", note="is as it was handed out; of its copies 1_data (1).ipynb was read")
+@real(DATA, origin="ucbds-infra/otter-grader#433", note="1_data.ipynb has the same cells as 1_data (1).ipynb: 1_data (1).ipynb was read")
 def second_download_worked_on(folder: Path, notebooks: Notebooks) -> None:
     """Downloaded twice, and the second copy was worked on: the first lies beside it as it was handed out."""
     _put(folder, "1_data (1).ipynb", json.dumps(notebooks[FILE]))
