@@ -95,7 +95,7 @@ STUDENTS = (
     ),
     Student(
         "exit_in_forward", "FCN-8s ends the process in forward",
-        frozenset({"fcn8s.shapes", "fcn8s.crop", "fcn8s.forward", "fcn8s.miou"}), 48,
+        frozenset({"fcn8s.shapes", "fcn8s.crop", "fcn8s.forward"}), 54,  # the checkpoint's weights are good: they keep their points
         edits=(Edit("fcn8s", "        h = self.relu1_1(self.conv1_1(x))\n",
                     "        import os\n        os._exit(0)\n        h = self.relu1_1(self.conv1_1(x))\n"),),
     ),

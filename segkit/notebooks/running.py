@@ -49,9 +49,8 @@ def student_traceback(error: BaseException, labels: set[str] | None = None, limi
         if own:
             where = "" if frame.name == "<module>" else f", in {frame.name}"
             frames.append(f"{frame.filename}, line {frame.lineno}{where}:  {(frame.line or '').strip()}")
-    why = _why_missing(error) if isinstance(error, NameError) else None
-    if why:
-        return "\n".join([*frames[-limit:], why])[:4000]
+    if isinstance(error, NameError) and (first := _first_failure(error)):
+        return "\n".join([*frames[-limit:], f"{error.name} is missing, because this failed before:", first])[:4000]
     try:
         text = str(error)
     except Exception:  # a student's exception class may itself be broken
@@ -73,16 +72,16 @@ def _about_module(name: str) -> str:
     return f": {root} is not installed where work is graded, and no {root}.py was handed in"
 
 
-def _why_missing(error: NameError) -> str | None:
-    """Why a name is not there: what failed where it should have been bound, told in place of the bare NameError."""
-    name, walk = getattr(error, "name", None), error.__traceback__
+def _first_failure(error: BaseException) -> str | None:
+    """Why a name is not there: what failed first where it should have been bound, told in place of the bare NameError."""
+    name, walk = error.name if isinstance(error, NameError) else None, error.__traceback__
     found = None
     while walk is not None and isinstance(name, str):
         failed = walk.tb_frame.f_globals.get(FAILED)
         if type(failed) is dict:
             found = failed.get(name) or failed.get("*") or found
         walk = walk.tb_next
-    return f"{name} is missing, because this failed before:\n{found}" if isinstance(found, str) else None
+    return found if isinstance(found, str) else None
 
 
 class _Shell:
@@ -163,9 +162,9 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
                 last = student_traceback(error, labels)
                 stars = isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*"
                 for name in ["*"] if stars else bound_names(statement):
-                    failed.setdefault(name, last)
+                    failed.setdefault(name, _first_failure(error) or last)
     if program.name not in space:
-        reason = failed.get(program.name) or last or f"{program.name} is not defined after running {program.where}"
+        reason = last or failed.get(program.name) or f"{program.name} is not defined after running {program.where}"
         raise Unrunnable(reason)
     return space
 

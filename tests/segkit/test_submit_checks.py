@@ -89,7 +89,10 @@ def test_a_failure_that_another_definition_may_have_caused_is_nobodys(work):
 
 def test_code_that_cannot_be_run_is_a_failure_with_its_cell(work):
     write_work(work, "import numppy\nLIMIT = numppy.inf\ndef scores(hist, limit=LIMIT):\n    return 1")
-    assert "[!!]  scores             failed (worth 4 points): it cannot be run: 1_data.ipynb, cell 2, line 1:" in hand_in(work, code=1)
+    printed = hand_in(work, code=1)
+    assert "[!!]  scores             failed (worth 4 points): it cannot be run: 1_data.ipynb, cell 2, line 3:" in printed
+    assert "1_data.ipynb, cell 2, line 1: import numppy" in printed and "numppy is not installed" in printed
+    assert "line 2" not in printed, "what failed in between is no cause"
 
 
 def test_ctrl_c_ends_the_checks_and_not_the_hand_in(work, monkeypatch):

@@ -21,7 +21,7 @@ from autograder.gates import JudgesNetwork, checkpoint_of, gate_points_lost, nea
 from autograder.run import GateData
 from autograder.student import Student
 from segkit.facades import CLASSES
-from segkit.layers import compare_layers, expected_layers
+from segkit.layers import expected_layers
 from segkit.notebooks import Chunk, Program
 from segkit.reference import confusion_matrix, scores
 from segkit.subject import StudentError
@@ -85,11 +85,11 @@ def judges_network(network: Network) -> tuple[JudgesNetwork | None, bool]:
         handle = student.build(network.class_name)  # the constructor reads values, which the meta device does not have
     layers = student.describe(handle)
     student.forget(handle)
-    match, found = compare_layers(layers, expected, network.grading.rubric.aliases), {layer.path: layer for layer in layers}
+    match, found = network.match()[0], {layer.path: layer for layer in layers}
     weighted = [layer.path for layer in expected if layer.kind != "MaxPool2d"]
-    if any(name not in match.paths for name in weighted):
+    if any(match.paths.get(name) not in found for name in weighted):
         return None, False
-    settings = {layer.path: dict(found[match.paths[layer.path]].settings if layer.path in match.paths else layer.settings)
+    settings = {layer.path: dict(found[match.paths[layer.path]].settings if match.paths.get(layer.path) in found else layer.settings)
                 for layer in expected}  # fmt: skip
     try:
         measurement = network.measurement()

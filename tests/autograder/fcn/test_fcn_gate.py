@@ -4,12 +4,20 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import confusion_matrix as sk_confusion_matrix
 
 from autograder.assignment import open_assignment
-from autograder.assignments.fcn.gate import _count
+from autograder.assignments.fcn import gate
+from autograder.assignments.fcn.gate import _count, judge
+from autograder.assignments.fcn.gate_network import GateNetwork
 from autograder.assignments.fcn.prepare import open_data
+from autograder.checking import CannotGrade, Grading, NeedsPerson
 from segkit.facades import N_CLASS, find_root, image_path, label_path
+from segkit.layers import expected_layers
+from segkit.reference import FCN8s, FCN32s
+from segkit.subject import StudentError
+from segkit.upsampling import crop_offsets
 
 NAMES = ("cmp_s0029", "cmp_s0030")
 
@@ -48,3 +56,86 @@ def test_labels_are_counted_without_reading_a_picture(facades):
     assert np.array_equal(hist, sk_confusion_matrix(labels[labels < 255], found[labels < 255], labels=range(N_CLASS)))
     with pytest.raises(OSError):
         data.image(NAMES[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "reference"), [("fcn32s", FCN32s), ("fcn8s", FCN8s)])
+def test_the_judges_network_computes_what_the_reference_does_under_a_students_names(name, reference):
+    torch.manual_seed(0)
+    network = reference(n_class=3).eval()
+    for parameter in network.parameters():  # zero score layers would hide everything
+        torch.nn.init.normal_(parameter, std=0.05)
+    layers, crops = expected_layers(name, 3), crop_offsets(100)
+    paths = {layer.path: f"parts.{layer.path}" for layer in layers if layer.kind != "MaxPool2d"}
+    offsets = {"output": [crops[name]] * 2, "pool4": [crops["pool4"]] * 2, "pool3": [crops["pool3"]] * 2}
+    own = GateNetwork(name, {layer.path: dict(layer.settings) for layer in layers}, paths, offsets).eval()
+    own.load_state_dict({f"parts.{key}": value for key, value in network.state_dict().items()})
+    picture = torch.randn(1, 3, 41, 57)
+    with torch.inference_mode():
+        expected, found = network(picture), own(picture)
+    assert found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
+
+
+class Measured:
+    """Stands in for the measurements of one gate: mean IoU by the judge's network (None: there is none) and by the class."""
+
+    def __init__(self, monkeypatch, judged, same, theirs):
+        self.asked = []
+        run = type("Run", (), {"settings": type("S", (), {"retraining": None}), "gate_precision": "float32"})
+        data = type("Data", (), {"split": "base", "label": staticmethod(lambda name: np.arange(12).reshape(3, 4))})
+        rubric = open_assignment("fcn").rubric
+        context = type("Context", (), {"run": run, "data": data, "predictions": {}, "picture_notes": {}, "rubric": rubric})()
+        self.grading = Grading(rubric.checks["pretraining.miou"], None, context, None)
+        self.values = {True: judged, False: theirs}
+        monkeypatch.setattr(gate, "checkpoint_of", lambda grading, name: None)
+        monkeypatch.setattr(gate, "judges_network", lambda network: (None if judged is None else "network", same))
+        monkeypatch.setattr(gate, "predictions", self.predictions)
+
+    def predictions(self, student, grading, class_name, checkpoint, exact, network):
+        self.asked.append("judge" if network else "class")
+        value = self.values[bool(network)]
+        if isinstance(value, Exception):
+            raise value
+        right = np.arange(12).reshape(3, 4).astype(np.uint8)  # one pixel of each class
+        wrong = np.where(np.arange(12).reshape(3, 4) < round(12 * value), right, (right + 1) % 12)
+        return {"a": wrong.astype(np.uint8)}
+
+    def points(self):
+        judge(None, self.grading)
+        return self.grading.verdict().points
+
+
+def test_good_weights_earn_the_gate_whatever_forward_does(monkeypatch):
+    measured = Measured(monkeypatch, judged=1.0, same=False, theirs=0.0)
+    assert measured.points() == 6 and measured.asked == ["judge"]
+
+
+def test_weights_alone_count_where_forward_computes_the_same(monkeypatch):
+    measured = Measured(monkeypatch, judged=0.0, same=True, theirs=1.0)
+    assert measured.points() == 0 and measured.asked == ["judge"], "the class has nothing to add"
+
+
+def test_a_gate_that_only_forward_passes_waits_for_a_person_with_both_numbers(monkeypatch):
+    for judged in (0.0, None):
+        measured = Measured(monkeypatch, judged=judged, same=False, theirs=1.0)
+        with pytest.raises(NeedsPerson) as raised:
+            measured.points()
+        assert raised.value.cause == "gate.differs" and "A person will look at your code" in str(raised.value)
+        assert raised.value.measured["mean_iou"] == 1.0 and measured.asked[-1] == "class"
+        assert (raised.value.measured["of_the_network"] is None) == (judged is None)
+
+
+def test_a_gate_that_neither_passes_is_lost(monkeypatch):
+    assert Measured(monkeypatch, judged=0.0, same=False, theirs=0.0).points() == 0
+    assert Measured(monkeypatch, judged=0.0, same=False, theirs=StudentError("no")).points() == 0
+    with pytest.raises(StudentError):
+        Measured(monkeypatch, judged=None, same=False, theirs=StudentError("no")).points()
+
+
+def test_where_predictions_are_only_taken_down_both_are(monkeypatch):
+    made = CannotGrade("predicted", "predictions.made")
+    for same, asked in ((True, ["judge"]), (False, ["judge", "class"])):
+        measured = Measured(monkeypatch, judged=made, same=same, theirs=made)
+        with pytest.raises(CannotGrade):
+            measured.points()
+        assert measured.asked == asked

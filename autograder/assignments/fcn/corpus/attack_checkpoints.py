@@ -173,6 +173,40 @@ def e_test_pictures_memorised(folder: Path, notebooks: Notebooks) -> None:
 
 
 @attack(
+    GATE, about="E: small copies of the test pictures and their labels as a checkpoint, the most similar looked up",
+    points={"pretraining.miou": None}, cause="gate.differs",
+    says=("A person will look at your code", "its layers are not those of the network"),
+)  # fmt: skip
+def e_nearest_picture_looked_up(folder: Path, notebooks: Notebooks) -> None:
+    root, small, maps = find_root("sample"), [], []
+    for name in split_names("sample", "test"):
+        photo = Image.open(image_path(root, name)).convert("RGB").resize((16, 16))
+        x = (np.array(photo).astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)  # (16, 16, 3)
+        label = Image.fromarray(read_label(label_path(root, name)).numpy().astype(np.uint8)).resize((128, 128), Image.Resampling.NEAREST)
+        small.append(torch.from_numpy(x.transpose(2, 0, 1)))
+        maps.append(torch.from_numpy(np.array(label).astype(np.float32)))
+    small += [picture.flip(2) for picture in small]
+    maps += [labels.flip(1) for labels in maps]
+    above = f"KNOWN = {len(small)}\n"
+    forward = '''
+        thumbs = nn.functional.interpolate(x, (16, 16), mode="area")
+        logits = []
+        for image, thumb in zip(x, thumbs):
+            nearest = int(((self.small - thumb) ** 2).flatten(1).sum(1).argmin())
+            labels = nn.functional.interpolate(self.maps[nearest][None, None], image.shape[1:])[0, 0].long()
+            logits.append(nn.functional.one_hot(labels.clamp(0, self.n_class - 1), self.n_class).permute(2, 0, 1).float())
+        return torch.stack(logits)
+'''
+    _network(notebooks, forward, above=above)
+    notebook, position = solution_cell(notebooks, "fcn32s")
+    cell = notebook["cells"][position]
+    cell["source"] = cell["source"].replace("self.scale = nn.Parameter(torch.ones(1))", (
+        "self.register_buffer('small', torch.zeros(KNOWN, 3, 16, 16))\n        self.register_buffer('maps', torch.zeros(KNOWN, 128, 128))"
+    ))
+    save_file({"small": torch.stack(small), "maps": torch.stack(maps)}, _checkpoints(folder) / "fcn32s.safetensors")
+
+
+@attack(
     GATE, about="C: a network that returns the labels, where it can find them", points=LOST, cause="code.raises",
     says="RuntimeError: no labels found",
 )  # fmt: skip
