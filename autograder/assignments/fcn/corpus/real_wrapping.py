@@ -207,7 +207,7 @@ def zip_of_more_than_two_gigabytes(folder: Path, notebooks: Notebooks) -> Callab
     return pack
 
 
-@real(DATA, origin="haomateach/cpp#68", unreadable=True, cause="submission.no_notebook",
+@real(DATA, origin="rbg-research/AI-Training#7", unreadable=True, cause="submission.no_notebook",
       says=("homework.rar (a RAR archive)", "report.pdf (a PDF)", "Expected 1_data.ipynb"))  # fmt: skip
 def rar_and_a_pdf(folder: Path, notebooks: Notebooks) -> None:
     """Nothing in it can be opened: nobody's zero."""
