@@ -88,7 +88,7 @@ def second_download_worked_on(folder: Path, notebooks: Notebooks) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- places
-@real(DATA, origin="ibm-skills-network/mark#630", note="data/1_data.ipynb was read: what it defines was found nowhere else")
+@real(DATA, origin="rbg-research/AI-Training#7", note="data/1_data.ipynb was read: what it defines was found nowhere else")
 def notebook_below_data(folder: Path, notebooks: Notebooks) -> None:
     """Sorted into the folder of the data, beside what the release brought."""
     _put(folder, f"data/{FILE}", _text(notebooks))
@@ -102,7 +102,7 @@ def libraries_uploaded_with_the_work(folder: Path, notebooks: Notebooks) -> None
         _put(folder, f"a_library/module_{number:03}.py", "def scores(hist):\n    return None\n")
 
 
-@real(DATA, origin="IIC2413/Syllabus-2021-2#342", note="not among the files")
+@real(DATA, origin="IIC2413/Syllabus-2022-1#123", note="not among the files")
 def single_notebook_without_a_folder(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """The course system takes one .ipynb: all the work is in it, and nothing is around it."""
     cells = [cell for notebook in notebooks.values() for cell in notebook["cells"]]
@@ -141,7 +141,7 @@ def zip_in_a_zip(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     return pack
 
 
-@real(DATA, origin="ibm-skills-network/mark#630")
+@real(DATA, origin="rbg-research/AI-Training#9")
 def zip_beside_a_letter(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """A folder with the zip in it, a letter beside it, and what a Mac leaves behind."""
 
