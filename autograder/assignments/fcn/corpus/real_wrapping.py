@@ -318,7 +318,7 @@ def training_programs_own_wrapper(folder: Path, notebooks: Notebooks) -> None:
     _save(folder, "checkpoints/fcn32s-epoch=24-miou=0.41.ckpt", {"state_dict": state, **beside})
 
 
-@real(GATE, origin="samuelschen/DSB2018#2", note="known by the names of its layers", **FOUND)
+@real(GATE, origin="github.com/pinying567/Semantic-Segmentation-of-Aerial-Images, baseline.py", note="known by the names of its layers", **FOUND)
 def checkpoint_named_by_its_epoch(folder: Path, notebooks: Notebooks) -> None:
     """checkpoint/300.pkl: no name tells whose it is, the names of its layers do."""
     _network(notebooks)
@@ -344,7 +344,7 @@ def part_of_the_network_on_several_gpus(folder: Path, notebooks: Notebooks) -> N
     _save(folder, "checkpoints/fcn32s.pt", {"part.module.scale": torch.ones(1)}, _use_new_zipfile_serialization=False)
 
 
-@real(GATE, origin="mfthomps/Labtainers#53", note="fcn32s_weights.zip/fcn32s.safetensors was taken as the checkpoint fcn32s", **FOUND)
+@real(GATE, origin="BME1478H/Fall2022class#49", note="fcn32s_weights.zip/fcn32s.safetensors was taken as the checkpoint fcn32s", **FOUND)
 def checkpoint_packed_for_the_upload(folder: Path, notebooks: Notebooks) -> None:
     """The course system took no .safetensors, so it was put into a zip."""
     _network(notebooks)
