@@ -163,7 +163,7 @@ def tar_packed_with_gzip(folder: Path, notebooks: Notebooks) -> Callable[[Path],
     return lambda folder: _tar(folder, folder.parent / "exam.tar.gz", "w:gz")
 
 
-@real(DATA, origin="mrlvsb/kelvin#793")
+@real(DATA, origin="CodeGra-de/CodeGra.de#491")
 def tar_packed_with_xz_in_a_folder(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """A tar in a folder, packed with xz and called otherwise: the header tells."""
 
@@ -301,7 +301,7 @@ def numpy_numbers_beside_the_weights(folder: Path, notebooks: Notebooks) -> None
     _save(folder, "checkpoints/fcn32s.pth", {"model": {"scale": torch.ones(1)}, **extra})
 
 
-@real(GATE, origin="facebookresearch/fairseq#5603", **FOUND)
+@real(GATE, origin="ROCm/Megatron-LM#56", **FOUND)
 def arguments_beside_the_weights(folder: Path, notebooks: Notebooks) -> None:
     """The command line of the training program and a path are saved with the weights, under another key than usual."""
     _network(notebooks)
@@ -318,7 +318,8 @@ def training_programs_own_wrapper(folder: Path, notebooks: Notebooks) -> None:
     _save(folder, "checkpoints/fcn32s-epoch=24-miou=0.41.ckpt", {"state_dict": state, **beside})
 
 
-@real(GATE, origin="github.com/pinying567/Semantic-Segmentation-of-Aerial-Images, baseline.py", note="known by the names of its layers", **FOUND)
+@real(GATE, origin="github.com/pinying567/Semantic-Segmentation-of-Aerial-Images, baseline.py",
+      note="known by the names of its layers", **FOUND)  # fmt: skip
 def checkpoint_named_by_its_epoch(folder: Path, notebooks: Notebooks) -> None:
     """checkpoint/300.pkl: no name tells whose it is, the names of its layers do."""
     _network(notebooks)
