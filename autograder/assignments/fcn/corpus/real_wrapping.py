@@ -309,7 +309,7 @@ def arguments_beside_the_weights(folder: Path, notebooks: Notebooks) -> None:
     _save(folder, "checkpoints/FCN32s.pth", {"net": {"scale": torch.ones(1)}, "args": arguments, "optimizer": {"state": {}}})
 
 
-@real(GATE, origin="Lightning-AI/pytorch-lightning#3302", **FOUND)
+@real(GATE, origin="choderalab/modelforge#102", **FOUND)
 def training_programs_own_wrapper(folder: Path, notebooks: Notebooks) -> None:
     """A .ckpt of a training program: all names begin with `model.`, and the loss has weights of its own."""
     _network(notebooks)
