@@ -32,7 +32,7 @@ def _save(folder: Path, name: str, notebook: dict[str, Any], seconds: int) -> No
     os.utime(folder / name, (1_700_000_000 + seconds,) * 2)
 
 
-@real(DATA, note="1_data Ada.ipynb was read", origin="ucbds-infra/otter-grader#722")
+@real(DATA, note="1_data Ada.ipynb was read", origin="earthlab/abc-classroom#88")
 def renamed_work_beside_the_untouched_notebook(folder: Path, notebooks: Notebooks) -> None:
     """The work was done under another name, and the notebook as it was handed out lies beside it: the work counts."""
     work = notebooks.pop(FILE)
@@ -56,7 +56,7 @@ def begun_in_the_original_and_finished_in_a_copy(folder: Path, notebooks: Notebo
     _save(folder, "Copy of 1_data.ipynb", work, 0)
 
 
-@real(DATA, points={"scores": 0}, cause="code.raises", says="name 'ratio' is not defined", origin="ucbds-infra/otter-grader#244")
+@real(DATA, points={"scores": 0}, cause="code.raises", says="name 'ratio' is not defined", origin="jvns/neural-nets-are-weird#2")
 def passed_thanks_to_a_cell_that_was_deleted(folder: Path, notebooks: Notebooks) -> None:
     """In the kernel a function lived on whose cell was gone before the notebook was saved."""
     notebook, position = solution_cell(notebooks, "scores")
@@ -66,7 +66,7 @@ def passed_thanks_to_a_cell_that_was_deleted(folder: Path, notebooks: Notebooks)
     )
 
 
-@real(DATA, origin="ucbds-infra/otter-grader#244")
+@real(DATA, origin="ucbds-infra/otter-grader#793")
 def cells_that_were_run_out_of_order(folder: Path, notebooks: Notebooks) -> None:
     """What a function uses stands in a cell below it."""
     notebook, position = solution_cell(notebooks, "scores")

@@ -88,7 +88,7 @@ def second_download_worked_on(folder: Path, notebooks: Notebooks) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- places
-@real(DATA, origin="ibm-skills-network/mark#630", note="data/1_data.ipynb was read: what it defines was found nowhere else")
+@real(DATA, origin="rbg-research/AI-Training#7", note="data/1_data.ipynb was read: what it defines was found nowhere else")
 def notebook_below_data(folder: Path, notebooks: Notebooks) -> None:
     """Sorted into the folder of the data, beside what the release brought."""
     _put(folder, f"data/{FILE}", _text(notebooks))
@@ -102,7 +102,7 @@ def libraries_uploaded_with_the_work(folder: Path, notebooks: Notebooks) -> None
         _put(folder, f"a_library/module_{number:03}.py", "def scores(hist):\n    return None\n")
 
 
-@real(DATA, origin="IIC2413/Syllabus-2021-2#342", note="not among the files")
+@real(DATA, origin="IIC2413/Syllabus-2022-1#123", note="not among the files")
 def single_notebook_without_a_folder(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """The course system takes one .ipynb: all the work is in it, and nothing is around it."""
     cells = [cell for notebook in notebooks.values() for cell in notebook["cells"]]
@@ -141,7 +141,7 @@ def zip_in_a_zip(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     return pack
 
 
-@real(DATA, origin="ibm-skills-network/mark#630")
+@real(DATA, origin="rbg-research/AI-Training#9")
 def zip_beside_a_letter(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """A folder with the zip in it, a letter beside it, and what a Mac leaves behind."""
 
@@ -163,7 +163,7 @@ def tar_packed_with_gzip(folder: Path, notebooks: Notebooks) -> Callable[[Path],
     return lambda folder: _tar(folder, folder.parent / "exam.tar.gz", "w:gz")
 
 
-@real(DATA, origin="mrlvsb/kelvin#793")
+@real(DATA, origin="CodeGra-de/CodeGra.de#491")
 def tar_packed_with_xz_in_a_folder(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """A tar in a folder, packed with xz and called otherwise: the header tells."""
 
@@ -207,7 +207,7 @@ def zip_of_more_than_two_gigabytes(folder: Path, notebooks: Notebooks) -> Callab
     return pack
 
 
-@real(DATA, origin="haomateach/cpp#68", unreadable=True, cause="submission.no_notebook",
+@real(DATA, origin="rbg-research/AI-Training#7", unreadable=True, cause="submission.no_notebook",
       says=("homework.rar (a RAR archive)", "report.pdf (a PDF)", "Expected 1_data.ipynb"))  # fmt: skip
 def rar_and_a_pdf(folder: Path, notebooks: Notebooks) -> None:
     """Nothing in it can be opened: nobody's zero."""
@@ -301,7 +301,7 @@ def numpy_numbers_beside_the_weights(folder: Path, notebooks: Notebooks) -> None
     _save(folder, "checkpoints/fcn32s.pth", {"model": {"scale": torch.ones(1)}, **extra})
 
 
-@real(GATE, origin="facebookresearch/fairseq#5603", **FOUND)
+@real(GATE, origin="ROCm/Megatron-LM#56", **FOUND)
 def arguments_beside_the_weights(folder: Path, notebooks: Notebooks) -> None:
     """The command line of the training program and a path are saved with the weights, under another key than usual."""
     _network(notebooks)
@@ -309,7 +309,7 @@ def arguments_beside_the_weights(folder: Path, notebooks: Notebooks) -> None:
     _save(folder, "checkpoints/FCN32s.pth", {"net": {"scale": torch.ones(1)}, "args": arguments, "optimizer": {"state": {}}})
 
 
-@real(GATE, origin="Lightning-AI/pytorch-lightning#3302", **FOUND)
+@real(GATE, origin="choderalab/modelforge#102", **FOUND)
 def training_programs_own_wrapper(folder: Path, notebooks: Notebooks) -> None:
     """A .ckpt of a training program: all names begin with `model.`, and the loss has weights of its own."""
     _network(notebooks)
@@ -318,7 +318,8 @@ def training_programs_own_wrapper(folder: Path, notebooks: Notebooks) -> None:
     _save(folder, "checkpoints/fcn32s-epoch=24-miou=0.41.ckpt", {"state_dict": state, **beside})
 
 
-@real(GATE, origin="samuelschen/DSB2018#2", note="known by the names of its layers", **FOUND)
+@real(GATE, origin="github.com/pinying567/Semantic-Segmentation-of-Aerial-Images, baseline.py",
+      note="known by the names of its layers", **FOUND)  # fmt: skip
 def checkpoint_named_by_its_epoch(folder: Path, notebooks: Notebooks) -> None:
     """checkpoint/300.pkl: no name tells whose it is, the names of its layers do."""
     _network(notebooks)
@@ -344,7 +345,7 @@ def part_of_the_network_on_several_gpus(folder: Path, notebooks: Notebooks) -> N
     _save(folder, "checkpoints/fcn32s.pt", {"part.module.scale": torch.ones(1)}, _use_new_zipfile_serialization=False)
 
 
-@real(GATE, origin="mfthomps/Labtainers#53", note="fcn32s_weights.zip/fcn32s.safetensors was taken as the checkpoint fcn32s", **FOUND)
+@real(GATE, origin="BME1478H/Fall2022class#49", note="fcn32s_weights.zip/fcn32s.safetensors was taken as the checkpoint fcn32s", **FOUND)
 def checkpoint_packed_for_the_upload(folder: Path, notebooks: Notebooks) -> None:
     """The course system took no .safetensors, so it was put into a zip."""
     _network(notebooks)
