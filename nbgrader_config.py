@@ -1,6 +1,6 @@
 """nbgrader for this course: run every nbgrader command from the repository root.
 
-    python -m autograder collect RAW... --out submitted     clean copies of the raw hand-ins
+    python -m autograder collect RAW/* --out submitted      clean copies of the raw hand-ins
     nbgrader generate_assignment fcn                        puts the assignment into the gradebook
     nbgrader autograde fcn                                  judged by autograder, not run in a kernel
     nbgrader generate_feedback fcn                          after the questions were marked in formgrader

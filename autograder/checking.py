@@ -44,12 +44,12 @@ class CannotGrade(Exception):
         self.cause = cause
 
 
-class NeedsPerson(Exception):
+class NeedsPerson(CannotGrade):
     """The evidence speaks for and against points: neither they nor a zero, until a person has looked at it."""
 
     def __init__(self, message: str, cause: str, measured: Mapping[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.cause, self.measured = cause, dict(measured or {})
+        super().__init__(message, cause)
+        self.measured = dict(measured or {})
 
 
 def check(identifier: str) -> pytest.MarkDecorator:
@@ -206,9 +206,8 @@ class CheckPlugin:
         if isinstance(error, (AssertionError, pytest.fail.Exception)):
             return Verdict(identifier, 0.0, full, "not_earned", "check.failed", message=_said(str(error)))
         if isinstance(error, (CannotGrade, pytest.skip.Exception)):
-            return Verdict(identifier, None, full, "could_not_grade", getattr(error, "cause", "grader.data"), message=str(error))
-        if isinstance(error, NeedsPerson):
-            return Verdict(identifier, None, full, "needs_manual", error.cause, error.measured, str(error))
+            cause, measured = getattr(error, "cause", "grader.data"), getattr(error, "measured", {})
+            return Verdict(identifier, None, full, "could_not_grade", cause, measured, str(error))
         text = f"The grader failed here, not you ({type(error).__name__}: {error})."
         return Verdict(identifier, None, full, "could_not_grade", "grader.fault", message=text)
 

@@ -22,7 +22,7 @@ __all__ = ["ReplayedSubject", "Tape", "Taped"]
 Maps = dict[str, np.ndarray]
 
 QUESTIONS = frozenset({
-    "define", "call", "method", "build", "carrier", "describe", "shapes", "load", "sample", "change", "forward", "load_checkpoint",
+    "define", "call", "method", "build", "carrier", "describe", "trace", "shapes", "load", "sample", "change", "forward", "load_checkpoint",
     "predict", "forget",
 })  # fmt: skip
 
