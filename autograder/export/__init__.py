@@ -1,8 +1,12 @@
 """A graded class for other systems: each target is one file here, and one line of ``WRITERS``.
 
 A writer turns results into texts: ``writer(entries, options)`` yields ``(path below the output folder, text)``. It writes no file
-and reads none, so a new target is a function and a line. No writer ever says 0 for points that nobody has given yet
-(``needs_manual``, ``could_not_grade``): it leaves them out.
+and reads none, so a new target is a function and a line.
+
+Points that nobody has given yet (``needs_manual``, ``could_not_grade``) are open: they are never exported as 0, and never taken off
+a maximum. Where a format can say so of each check (JUnit, Gradescope, nbgrader's gradebook), the open ones stand there without a
+number. Where it knows totals only (Classroom 50, CSV), a submission with an open check gets none. Checks that a person grades
+count in totals with ``--manual`` alone, and then for everybody.
 """
 
 from autograder.export.classroom50 import write_classroom50

@@ -1,7 +1,8 @@
 """Classroom 50's ``result.json`` (``classroom50/result/v1``), one per submission.
 
-Its points are integers, so ours are doubled (they come in halves). Checks without points are left out of the tests and of
-both sums: there is no way to say "open" in this format, and 0 would be wrong.
+Its points are integers, so ours are doubled (they come in halves). There is no way to say "open" in this format: a submission
+with a check that could not be graded gets no file, and the command exits 1, which Classroom 50's runner shows as an error of the
+grader. Checks that a person grades are in it where their points are given.
 """
 
 import datetime
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from autograder.export.entries import Entry, ExportError, Options, given_checks
+from autograder.export.entries import Entry, ExportError, Options, counted_checks, shown, why_no_total
 
 __all__ = ["FACTS", "FACTOR", "classroom50_result", "environment_facts", "write_classroom50"]
 
@@ -35,17 +36,20 @@ def environment_facts(environment: Mapping[str, str] = os.environ) -> dict[str, 
     return {fact: environment[variable] for fact, variable in FACTS.items() if environment.get(variable)}
 
 
-def classroom50_result(result: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, Any]:
+def classroom50_result(result: Mapping[str, Any], facts: Mapping[str, str], by_hand: bool = False) -> dict[str, Any]:
     """Translate one result.
 
     Args:
-        result: Content of a ``result.json`` with at least one check that has points.
+        result: Content of a ``result.json``.
         facts: Those of ``FACTS``; ``{owner}`` in a value becomes the owner. The owner defaults to the submission's name, the
             assignment to the result's, its type to ``individual``, the review to the commit.
+        by_hand: Whether the checks that a person grades are in it.
 
     Raises:
-        ExportError: A fact is missing; the text names the variable and the option that give it.
+        ExportError: A counted check is open, or a fact is missing; the text names it and the way to give it.
     """
+    if reason := why_no_total(result, by_hand):
+        raise ExportError(f"{shown(result['submission'])}: {reason}.")
     owner = facts.get("owner") or result["submission"]
     known = {"assignment": result["assignment"], "assignment_type": "individual", "review": facts.get("commit", ""), **facts}
     known = {name: value.replace("{owner}", owner) for name, value in known.items()} | {"owner": owner}
@@ -53,7 +57,7 @@ def classroom50_result(result: Mapping[str, Any], facts: Mapping[str, str]) -> d
     if missing:
         ways = ", ".join(f"{FACTS[name]} or --fact {name}=..." for name in missing)
         raise ExportError(f"Classroom 50's result.json needs {', '.join(missing)}. Its runner sets them; elsewhere give: {ways}.")
-    tests = [_test(check) for check in given_checks(result)]
+    tests = [_test(check) for check in counted_checks(result, by_hand)]
     return {
         "schema": "classroom50/result/v1",
         **{name: known[name] for name in FACTS},
@@ -82,10 +86,10 @@ def _utc(text: str) -> str:
 
 
 def write_classroom50(entries: Iterable[Entry], options: Options) -> Iterator[tuple[PurePosixPath, str]]:
-    """One ``result.json`` per submission; none where nothing could be graded."""
+    """One ``result.json`` per submission; none where points are open."""
     for entry in entries:
-        if not given_checks(entry.result):
-            options.say(f"{entry.folder}: not exported: no check of it has points; grade it again or by hand")
+        if reason := why_no_total(entry.result, options.by_hand):
+            options.say(f"{entry.folder}: not exported: {reason}")
             continue
-        content = classroom50_result(entry.result, options.facts)
+        content = classroom50_result(entry.result, options.facts, options.by_hand)
         yield PurePosixPath(entry.folder, "result.json"), json.dumps(content, indent=2, allow_nan=False) + "\n"

@@ -29,8 +29,9 @@ TARGETS = ("gradescope", "classroom50", "junit", "csv", "gradebook")
 def export_command(graded, target, out, visibility, facts, roster, due, manual, db, wait) -> None:  # fmt: skip
     """Write the results of GRADED (what `grade --out` wrote, or one folder in it) for another system.
 
-    Points that nobody has given yet (by hand without --manual, not gradable) are left out, never 0. The gradebook gets automatic
-    scores only: manual scores, extra credit, comments and penalties in it stay as they are.
+    Points that nobody has given yet are open: never 0, and never taken off the maximum. Classroom 50 and CSV know totals only: there a
+    submission with a check that could not be graded gets none, and checks graded by hand count with --manual alone. The gradebook gets
+    automatic scores only: manual scores, extra credit, comments and penalties in it stay as they are.
     Exit 0: everything was exported; 1: a result could not be, or the gradebook is busy; 2: bad usage.
     """
     from autograder.export import WRITERS, ExportError, Options, read_entries
@@ -48,6 +49,7 @@ def export_command(graded, target, out, visibility, facts, roster, due, manual, 
         options = Options(
             facts=environment_facts() | _facts(facts), visibility=visibility, due=due, say=notices.append,
             roster=read_roster(roster) if roster else Roster(), handed_in=_handed_in(graded),
+            by_hand=manual is not None,
         )  # fmt: skip
         entries = read_entries(graded, notices.append)
         entries = with_manual_points(entries, manual) if manual else entries
@@ -122,4 +124,4 @@ def _say_open(entries: list) -> None:
         names = [e.folder for e in entries if any(c["status"] == status for c in open_checks(e.result))]
         if names:
             more = f" ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if status == "could_not_grade" else ""
-            click.echo(f"{len(names)} results hold something that {words}{more}; it was left out, not exported as 0.")
+            click.echo(f"{len(names)} results hold something that {words}{more}; these points are open, not exported as 0.")

@@ -10,7 +10,10 @@ from autograder.report.labels import clean_text
 from autograder.result_schema import ResultSchemaError, validate
 from autograder.roster import Roster
 
-__all__ = ["Entry", "ExportError", "Options", "Writer", "given_checks", "open_checks", "open_words", "read_entries", "shown"]
+__all__ = [
+    "Entry", "ExportError", "Options", "Writer", "counted_checks", "given_checks", "open_checks", "open_words", "read_entries", "shown",
+    "why_no_total",
+]  # fmt: skip
 
 MAX_TEXT = 20_000
 
@@ -42,6 +45,7 @@ class Options:
         roster: The class, for names and mail addresses.
         due: When the work was due, ISO 8601, or empty.
         handed_in: Submission name -> when it was handed in, ISO 8601.
+        by_hand: Whether totals hold the points by hand; otherwise they are those of the automatic checks, for the whole class.
         say: Where notices go (such as a result that cannot be exported); the other results are exported all the same.
     """
 
@@ -50,6 +54,7 @@ class Options:
     roster: Roster = field(default_factory=Roster)
     due: str = ""
     handed_in: Mapping[str, str] = field(default_factory=dict)
+    by_hand: bool = False
     say: Callable[[str], None] = lambda text: None
 
 
@@ -92,6 +97,29 @@ def given_checks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def open_checks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The checks whose points nobody has given yet: by hand, or not gradable."""
     return [check for check in result["checks"] if check["points"] is None]
+
+
+def counted_checks(result: Mapping[str, Any], by_hand: bool) -> list[Mapping[str, Any]]:
+    """The checks that a total is about. They depend on the assignment alone, never on how a submission went: no maximum shrinks.
+
+    Args:
+        result: Content of a ``result.json``.
+        by_hand: Whether the checks that a person grades are among them.
+    """
+    return [check for check in result["checks"] if by_hand or check["status"] != "needs_manual"]
+
+
+def why_no_total(result: Mapping[str, Any], by_hand: bool) -> str:
+    """Why the total of a result is not known yet: the counted checks that are open, and what to do; nothing if it is known."""
+    counted = counted_checks(result, by_hand)
+    if not counted:
+        return "all its points are given by hand (--manual)"
+    waiting = [check for check in counted if check["points"] is None]
+    if not waiting:
+        return ""
+    listed = ", ".join(f"{check['id']} ({check['max_points']:g})" for check in waiting[:5]) + (", ..." if len(waiting) > 5 else "")
+    points = sum(check["max_points"] for check in waiting)
+    return f"{points:g} points are open: {listed}; grade it again, or give them by hand (--manual)"
 
 
 def open_words(check: Mapping[str, Any]) -> str:

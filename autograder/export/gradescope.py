@@ -1,6 +1,7 @@
 """Gradescope's ``results.json``, one per submission.
 
-Gradescope shows a test that has a ``max_score`` and no ``score`` as 0 points; so a check without points gets neither.
+Gradescope shows a test that has a ``max_score`` and no ``score`` as 0 points; so a check without points gets neither. How many
+points there are at most is set in Gradescope, not here.
 """
 
 import json
@@ -49,10 +50,11 @@ def _test(number: int, check: Mapping[str, Any], visibility: str) -> dict[str, A
 
 
 def _head(result: Mapping[str, Any]) -> str:
-    """What concerns the whole submission: points so far, what is open, what was repaired."""
-    given = given_checks(result)
-    lines = [f"{sum(c['points'] for c in given):g} of {sum(c['max_points'] for c in given):g} points so far."]
-    lines += [f"{check['id']}: {open_words(check)}." for check in open_checks(result)]
+    """What concerns the whole submission: points so far of all there are, what is open, what was repaired."""
+    top, waiting = sum(check["max_points"] for check in result["checks"]), open_checks(result)
+    lines = [f"{sum(c['points'] for c in given_checks(result)):g} of {top:g} points"]
+    lines[0] += f" so far; {sum(c['max_points'] for c in waiting):g} are still open, not lost." if waiting else "."
+    lines += [f"{check['id']}: {open_words(check)}." for check in waiting]
     return shown("\n".join([*lines, *(f"Note: {note}" for note in result["notes"])]))
 
 

@@ -1,7 +1,7 @@
 """A class as CSV with the columns of ``nbgrader export``, quoted and harmless in a spreadsheet.
 
-nbgrader counts an ungraded answer as 0. Here ``score`` and ``max_score`` are sums over the checks that have points, so that what
-is open (given by hand, not gradable) lowers neither; without any points both are empty.
+nbgrader counts an ungraded answer as 0. Here the cells of a score stay empty until every point of ``max_score`` is given or lost,
+and ``max_score`` is the same for the whole class: the automatic points, or with ``--manual`` all of them.
 """
 
 import csv
@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
-from autograder.export.entries import Entry, Options, given_checks, shown
+from autograder.export.entries import Entry, Options, counted_checks, shown, why_no_total
 from autograder.roster import Student
 
 __all__ = ["COLUMNS", "nbgrader_csv", "write_nbgrader_csv"]
@@ -43,13 +43,13 @@ def nbgrader_csv(entries: Sequence[Entry], options: Options) -> str:
 
 
 def _row(entry: Entry, student: Student | None, options: Options) -> list[str]:
-    result, given = entry.result, given_checks(entry.result)
-    score = f"{sum(check['points'] for check in given):g}" if given else ""
-    top = f"{sum(check['max_points'] for check in given):g}" if given else ""
+    result, counted = entry.result, counted_checks(entry.result, options.by_hand)
+    score = "" if why_no_total(result, options.by_hand) else f"{sum(check['points'] for check in counted):g}"
+    top = f"{sum(check['max_points'] for check in counted):g}"
     person = [student.last_name, student.first_name, student.email] if student else ["", "", ""]
     handed_in = options.handed_in.get(result["submission"], "")
     # the kit takes nothing off for lateness: that is the instructor's decision, in nbgrader or in the spreadsheet
-    penalty = "0" if given else ""
+    penalty = "0" if score else ""
     return [result["assignment"], options.due, handed_in, result["submission"], *person, score, penalty, score, top]
 
 

@@ -38,9 +38,10 @@ def knows(program: str, *options: str) -> bool:
     return all(option in words for option in options)
 
 
-# what a worker's door needs to hand it to another user, and what a zygote needs beyond that to give it namespaces of its own
-DOOR_RIGHTS = ("CAP_SETUID", "CAP_SETGID", "CAP_DAC_READ_SEARCH", "CAP_SYS_RESOURCE")
-ZYGOTE_RIGHTS = ("CAP_SYS_ADMIN",)
+# what a worker's door needs to hand it to another user, and what a zygote needs beyond that to give it namespaces of its own;
+# both need the right to give up rights for good
+DOOR_RIGHTS = ("CAP_SETUID", "CAP_SETGID", "CAP_DAC_READ_SEARCH", "CAP_SYS_RESOURCE", "CAP_SETPCAP")
+ZYGOTE_RIGHTS = ("CAP_SYS_ADMIN", "CAP_SETPCAP")
 
 
 def bubblewrap(program: str, room: Room, style: str) -> list[str]:
@@ -53,7 +54,7 @@ def bubblewrap(program: str, room: Room, style: str) -> list[str]:
     """
     rights = DOOR_RIGHTS if style == "root" else ()
     command = [*_namespaces(program, style, rights), "--proc", "/proc", *_devices(), *_view(room), *_shared_memory(program)]
-    command += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    command += ["--remount-ro", "/dev", "--remount-ro", "/proc", "--remount-ro", "/"]
     return [*command, "--chdir", str(room.scratch), "--", sys.executable, "-I", "-S", f"{DOOR_INSIDE}/door.py", "enter"]
 
 

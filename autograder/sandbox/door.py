@@ -41,11 +41,19 @@ def set_limits(spec: dict[str, Any]) -> None:
         _, hard = resource.getrlimit(what)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(what, (value, value))
-    try:  # where memory runs out, the kernel ends workers before it ends the judge
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("1000")
-    except OSError:
-        pass
+
+
+def go_first() -> None:
+    """Have the kernel end this process and all it starts before the judge, where memory runs out. Outside of the walls: within
+    them nothing can be written to /proc, so that no worker takes it back.
+
+    Raises:
+        OSError: If the kernel refuses it.
+    """
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # else /proc/self belongs to root
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
 
 
 def confine(spec: dict[str, Any]) -> None:
@@ -244,6 +252,8 @@ def guard(spec: dict[str, Any], command: list[str]) -> NoReturn:
     if child == 0:
         try:
             os.setsid()
+            if spec["goes_first"]:
+                go_first()
             if "enter" in spec:
                 enter(spec["enter"] | {"guard": me}, command)
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -5,7 +5,7 @@ Levels, from strong to weak:
 ``bubblewrap``: own process, network and mount namespaces; a read-only view of Python, the student edition and nothing else.
 ``landlock``: files and signals are held back by Landlock, sockets by a seccomp filter. Needs no privilege and no namespaces.
 ``process``: no wall around files; signals, sockets and other processes' memory are held back by the seccomp filter, and a
-judge that runs as root hands the worker to an unused user.
+judge that runs as root hands the worker to an unused user, without any right: that user must be able to read Python by itself.
 
 At every level: an empty environment, no inherited descriptors, limits, no way to gain rights, and a guard process
 (``door.py``) that ends the whole tree of processes. Where not even ``process`` can hold a worker off the judge, grading is
@@ -169,7 +169,7 @@ def _start(
     room = _real(room)
     user = users.lend() if style != "user" and users.can_lend_users() else None
     try:
-        guard, enter = _guard_spec(room), _enter_spec(level, room, user)
+        guard, enter = _guard_spec(room) | {"goes_first": True}, _enter_spec(level, room, user)
         if level == "bubblewrap":
             inside = [*bubblewrap(shutil.which("bwrap") or "bwrap", room, style or "user"), json.dumps(enter), *command]
         else:
@@ -229,7 +229,7 @@ def launch_zygote(level: str, room: Room, preparation: str, descriptor: int, err
         inside = bubblewrap_for_zygote(shutil.which("bwrap") or "bwrap", room, _style()[0] or "user")
     else:
         inside = [sys.executable, "-s", str(DOOR / "zygote.py")]
-    process = _open(_guard_spec(room), [*inside, str(descriptor), preparation], room, (descriptor,), errors)
+    process = _open(_guard_spec(room) | {"goes_first": False}, [*inside, str(descriptor), preparation], room, (descriptor,), errors)
     process.user = None
     return process
 

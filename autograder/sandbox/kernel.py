@@ -8,6 +8,7 @@ __all__ = ["become", "call", "prctl", "renounce"]
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 3, 8
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_CAP_AMBIENT = 36, 38, 22, 47
+PR_CAPBSET_DROP, LAST_RIGHT = 24, 63
 PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 CAPABILITY_VERSION = 0x20080522
 
@@ -51,6 +52,7 @@ def become(user: int, keep: int | None = None) -> None:
         keep: One capability that is kept, also over an exec, or None. Where Python itself lies in a folder that only root
             may enter, a worker needs the right to read it.
     """
+    _lower_bounds(keep)
     prctl(PR_SET_KEEPCAPS, int(keep is not None))
     os.setgroups([])
     os.setresgid(user, user, user)
@@ -62,9 +64,20 @@ def become(user: int, keep: int | None = None) -> None:
 
 
 def renounce() -> None:
-    """Give up every capability, for good where no new rights can be gained."""
+    """Give up every capability, for good."""
+    _lower_bounds(None)
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     _set_rights(0)
+
+
+def _lower_bounds(keep: int | None) -> None:
+    """Give up all capabilities but one that an exec could give. Who has no right to do so is held by "no new rights" alone."""
+    for right in range(LAST_RIGHT + 1):
+        if right != keep:
+            try:
+                prctl(PR_CAPBSET_DROP, right)
+            except OSError:  # beyond the last one that this kernel knows, or not allowed
+                return
 
 
 def _set_rights(mask: int) -> None:

@@ -128,8 +128,9 @@ def program(machine: str, own: int, network: bool, signals: bool, attributes: bo
     Args:
         machine: ``"x86_64"`` or ``"aarch64"``.
         own: Process id of the worker.
-        network: Refuse sockets, but for connected pairs. ``socket(AF_UNIX)`` goes too: Landlock does not hold back a
-            connection to ``/run/docker.sock``.
+        network: Refuse all sockets but connected pairs. ``socket(AF_UNIX)`` goes too: Landlock does not hold back a connection
+            to ``/run/docker.sock``. Otherwise local sockets are allowed, for where a worker has a network and files of its own;
+            some families, such as AF_VSOCK, know no namespaces.
         signals: Refuse signals to other processes, for where nothing else holds them back.
         attributes: Pretend to change modes, owners and times of files. Landlock does not cover them, so a worker that runs
             under the instructor's own user could lock the instructor out. Saying "done" keeps honest code running, such as
@@ -145,11 +146,10 @@ def program(machine: str, own: int, network: bool, signals: bool, attributes: bo
         rules.only(name, 0, [0, own])
     for name in ("setpriority", "ioprio_set"):
         rules.only(name, 1, [0, own])
-    if network:
-        pair = [_argument(0), (EQUAL, 1, 0, AF_UNIX), _return(errno.EPERM), _argument(1), (AND, 0, 0, 0xF)]
-        pair += [(EQUAL, 0, 1, STREAM), _return(None), (EQUAL, 0, 1, SEQPACKET), _return(None), _return(errno.EPERM)]
-        rules.refuse(["socket"])
-        rules.rule("socketpair", pair)
+    pair = [_argument(0), (EQUAL, 1, 0, AF_UNIX), _return(errno.EPERM), _argument(1), (AND, 0, 0, 0xF)]
+    pair += [(EQUAL, 0, 1, STREAM), _return(None), (EQUAL, 0, 1, SEQPACKET), _return(None), _return(errno.EPERM)]
+    rules.rule("socketpair", pair)
+    rules.only("socket", 0, [] if network else [AF_UNIX])
     devices = [TIOCSTI, TIOCLINUX]
     if signals:
         for name in ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"):

@@ -5,6 +5,7 @@ holds back none of its signals.
 import functools
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from autograder.sandbox.view import IsolationError, Room, open_to_all, python_folders
@@ -66,19 +67,29 @@ def reading_right(level: str, room: Room) -> int | None:
     """The right to read that a worker of root needs, where Python or its files lie in a folder closed to others.
 
     Raises:
-        IsolationError: If the judge has no such right to give.
+        IsolationError: If the judge has no such right to give, or the level leaves files open that it would read.
     """
     if level == "bubblewrap":
         return CAP_DAC_READ_SEARCH  # the view holds nothing but what may be read
+    if level == "process":
+        _let_through(room.readable)
     closed = [str(above) for above in room.scratch.parents if not above.stat().st_mode & 0o001]
     closed += [str(path) for path in [*python_folders(), *room.readable] if not open_to_all(path)]
     if not closed:
         return None
-    # the right to read and write all does as well, where Landlock bounds what "all" is
-    for right in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if level == "landlock" else (CAP_DAC_READ_SEARCH,):
+    # both read every file, the course's secret as well: to be had only where Landlock bounds what "every" is
+    for right in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if level == "landlock" else ():
         if rights() >> right & 1:
             return right
     raise IsolationError(f"a worker's user cannot read {closed[0]}: let all users read it (chmod o+rX), and enter the folders above")
+
+
+def _let_through(paths: Iterable[Path]) -> None:
+    """Let other users pass, but not look around in, the judge's own temporary folders above what a worker reads."""
+    from autograder.leftovers import MARK  # which imports this module
+
+    for above in {above for path in paths for above in Path(path).parents if MARK.fullmatch(above.name)}:
+        above.chmod(above.stat().st_mode | 0o001)
 
 
 def take_back(user: int | None) -> None:

@@ -86,6 +86,7 @@ def guard(order: dict[str, Any], control: int, pipes: Sequence[int]) -> int:
     if child == 0:
         os.close(control)
         try:
+            door.go_first()  # before the worker's own /proc, which is closed
             if separate:
                 namespaces.own_files(order["nest"], order["scratch"])
                 become_first(order, pipes)

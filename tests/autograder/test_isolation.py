@@ -28,6 +28,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="th
 REPO = Path(__file__).resolve().parents[2]
 SANDBOX = REPO / "autograder" / "sandbox"
 USER_STYLE = "bubblewrap with a user namespace"
+SYSTEM_PYTHON = "/usr/bin/python3"
 PRELUDE = """
 import json, os, resource, signal, socket, sys, time
 def answer(value): os.write(int(sys.argv[1]), json.dumps(value).encode() + b"\\n")
@@ -66,6 +67,11 @@ def level(request, monkeypatch, forked) -> Wall:
 
 def _level(wanted: str, monkeypatch) -> str:
     if wanted != USER_STYLE:
+        if wanted == "process" and not available(wanted) and can_lend_users():  # this Python lies in a folder of root: take another
+            monkeypatch.setattr(users, "python_folders", lambda: [])
+            monkeypatch.setattr(sys, "executable", SYSTEM_PYTHON)
+            if not isolation._try(wanted):
+                return wanted
         if not available(wanted):
             pytest.skip(f"isolation level {wanted} cannot be had here: {isolation.trouble_with(wanted)}")
         return wanted
@@ -231,11 +237,11 @@ answer([attempt(write, "folder/mine"), attempt(write, out + "/new"), attempt(wri
 def test_modes_and_times_of_files_outside_stay_as_they_are(level, scratch, outside):
     file = outside / "old"
     file.write_text("old")
-    file.chmod(0o640)
+    file.chmod(0o644)
     os.utime(file, (1, 1))
     code = f"answer([attempt(os.chmod, {str(file)!r}, 0), attempt(os.utime, {str(file)!r}), attempt(os.chmod, {str(outside)!r}, 0)])"
     inside(level, scratch, code, readable=(file,))
-    assert file.stat().st_mode & 0o777 == 0o640 and file.stat().st_mtime == 1
+    assert file.stat().st_mode & 0o777 == 0o644 and file.stat().st_mtime == 1
     assert outside.stat().st_mode & 0o777 == 0o777
 
 
@@ -682,7 +688,8 @@ def test_refused_user_namespaces_are_noticed(monkeypatch, tmp_path):
         best_level("bubblewrap")
 
 
-def test_a_plain_process_of_the_judges_own_user_needs_the_filter(scratch):
+def test_a_plain_process_of_the_judges_own_user_needs_the_filter(scratch, monkeypatch):
+    monkeypatch.setattr(users, "python_folders", lambda: [])
     assert isolation._enter_spec("process", Room(scratch), None)["filter_needed"]
     assert isolation._enter_spec("process", Room(scratch), None)["filter"]["signals"]
     assert not isolation._enter_spec("process", Room(scratch), 61184)["filter_needed"]
@@ -729,11 +736,13 @@ def test_a_file_that_no_worker_could_read_is_refused_by_name(scratch, outside, m
     (outside / "weights").chmod(0o600)
     monkeypatch.setattr(users, "python_folders", lambda: [])
     room = Room(scratch, (outside / "weights",))
-    for rights, level, expected in ((0b100, "process", 2), (0b110, "landlock", 2), (0b010, "landlock", 1)):
+    for rights, level, expected in ((0b100, "landlock", 2), (0b110, "landlock", 2), (0b010, "landlock", 1)):
         monkeypatch.setattr(users, "rights", lambda rights=rights: rights)
         assert users.reading_right(level, room) == expected
-    with pytest.raises(IsolationError, match="cannot read .*weights: let all users read it"):
-        users.reading_right("process", room)
+    for rights, level in ((0b001, "landlock"), (0b110, "process")):
+        monkeypatch.setattr(users, "rights", lambda rights=rights: rights)
+        with pytest.raises(IsolationError, match="cannot read .*weights: let all users read it"):
+            users.reading_right(level, room)
     (outside / "weights").chmod(0o644)
     assert users.reading_right("process", room) is None
 
@@ -832,7 +841,11 @@ def test_the_filter_decides_by_call_and_argument(seccomp, machine):
     assert said("memfd_create") == said("memfd_secret") == ENOSYS
     open_code = seccomp.program(machine, 1000, network=False, signals=False, attributes=False, memory=False)
     assert decide(open_code, machine, seccomp.NUMBERS["mmap"][column], 0, 4096, 3, 0x21) == ALLOW
-    for name in ("socket", "kill", "fchmod", "fcntl", "memfd_create"):
+    assert decide(open_code, machine, seccomp.NUMBERS["socket"][column], 1, 1) == ALLOW
+    for family in (0, 2, 10, 16, 17, 31, 38, 40, 44, 0xFFFFFFFF):  # 40: AF_VSOCK, which knows no namespaces
+        assert decide(open_code, machine, seccomp.NUMBERS["socket"][column], family, 1) == EPERM
+        assert decide(open_code, machine, seccomp.NUMBERS["socketpair"][column], family, 1) == EPERM
+    for name in ("kill", "fchmod", "fcntl", "memfd_create"):
         assert decide(open_code, machine, seccomp.NUMBERS[name][column], 8, 8) == ALLOW
     assert decide(open_code, machine, seccomp.NUMBERS["ptrace"][column]) == EPERM
 

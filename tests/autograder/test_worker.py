@@ -10,7 +10,7 @@ import pytest
 from tiny import cell, notebook
 
 from autograder.sandbox.client import GraderFault, RemoteSubject, WorkerSettings
-from autograder.sandbox.isolation import LEVELS, IsolationError, best_level
+from autograder.sandbox.isolation import LEVELS, IsolationError, available, best_level
 from autograder.student import Student
 from segkit.edition import write_edition
 from segkit.notebooks import open_folder
@@ -88,7 +88,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 def works(level: str) -> bool:
     try:
-        return best_level(level) == level or level == "process"
+        return available(level) and (best_level(level) == level or level == "process")
     except IsolationError:
         return False
 
@@ -271,12 +271,12 @@ def test_code_that_dies_while_it_is_defined_leaves_the_other_definitions(edition
 def test_a_worker_that_cannot_start_is_the_graders_fault(tmp_path):
     empty = tmp_path / "edition"
     empty.mkdir()
-    with RemoteSubject(WorkerSettings("process", empty)) as subject, pytest.raises(GraderFault, match="did not start"):
+    with RemoteSubject(WorkerSettings(best_level(), empty)) as subject, pytest.raises(GraderFault, match="did not start"):
         subject.call("anything")
 
 
 def test_no_worker_outlives_its_subject(edition, tmp_path):
-    with start(edition, tmp_path, "process").subject as subject:
+    with start(edition, tmp_path, best_level()).subject as subject:
         subject._start()
         number = subject._process.pid
         os.kill(number, 0)

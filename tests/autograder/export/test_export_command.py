@@ -42,7 +42,7 @@ def test_files_go_below_exports_by_default_and_results_stay_as_they_are(graded):
 def test_what_is_open_is_said(graded):
     outcome = export(graded, "--to", "junit")
     assert outcome.exit_code == 0
-    assert "3 results hold something that waits for points by hand; it was left out, not exported as 0." in outcome.output
+    assert "3 results hold something that waits for points by hand; these points are open, not exported as 0." in outcome.output
     assert "2 results hold something that could not be graded (ben, carl)" in outcome.output
 
 
@@ -68,6 +68,19 @@ def test_classroom50_outside_of_its_runner_needs_facts(graded, tmp_path):
     assert outcome.exit_code == 0, outcome.output
     content = json.loads((tmp_path / "result.json").read_text())
     assert (content["commit"], content["score"], content["max-score"]) == ("https://x/ada", 140, 140)
+
+
+def test_a_result_with_open_checks_is_no_total_for_classroom50(graded, tmp_path):
+    pairs = ["classroom=c", "submission=submit/1", "commit=https://x/{owner}", "release=https://r"]
+    options = [text for pair in pairs for text in ("--fact", pair)]
+    outcome = export(graded, "--to", "classroom50", *options)
+    assert outcome.exit_code == 1
+    assert "ben: not exported: 6 points are open: fcn8s.miou (6); grade it again, or give them by hand (--manual)" in outcome.output
+    assert [path.parent.name for path in (graded / "exports").rglob("result.json")] == ["ada"]
+    outcome = export(graded, "--to", "classroom50", *options, *points(tmp_path, "name,fcn8s.miou,question_1,question_2\nben,3,9,15\n"))
+    assert "ada: not exported: 30 points are open: question_1 (15), question_2 (15)" in outcome.output
+    content = json.loads((graded / "exports/classroom50/ben/result.json").read_text())
+    assert (content["score"], content["max-score"]) == (2 * 91, 200)
 
 
 def test_a_fact_that_is_none_is_bad_usage(graded):
@@ -114,7 +127,7 @@ def test_a_filled_in_summary_gives_the_points_by_hand(graded, tmp_path):
     assert "1 results hold something that waits for points by hand" in outcome.output
     with (graded / "exports/csv/grades.csv").open(encoding="utf-8", newline="") as file:
         grades = {row["student_id"]: (row["score"], row["max_score"]) for row in csv.DictReader(file)}
-    assert grades == {"ada": ("92.5", "100"), "ben": ("71.5", "94"), "carl": ("", "")}
+    assert grades == {"ada": ("92.5", "100"), "ben": ("", "100"), "carl": ("", "100")}
     assert (graded / "ada" / "result.json").read_bytes() == before
 
 
@@ -158,7 +171,7 @@ def test_names_with_blanks_around_them_are_not_taken_for_others(tmp_path, result
     outcome = export(tmp_path / "g", "--to", "csv", *points(tmp_path, "name,question_1,question_2\nada ,1,2\n"))
     assert outcome.exit_code == 0, outcome.output
     with (tmp_path / "g/exports/csv/grades.csv").open(encoding="utf-8", newline="") as file:
-        assert {row["student_id"]: row["score"] for row in csv.DictReader(file)} == {"ada ": "73"} | dict.fromkeys(results[1:], "70")
+        assert {row["student_id"]: row["score"] for row in csv.DictReader(file)} == {"ada ": "73"} | dict.fromkeys(results[1:], "")
 
 
 def test_names_that_the_summary_had_to_quote_are_known(tmp_path):

@@ -119,6 +119,19 @@ def test_a_grader_that_fails_writes_no_results_at_all(machine):
     outcome = run_autograder(machine)
     assert outcome.returncode == 1
     assert not (machine / "results" / "results.json").exists()
+    check_what_workers_may_read(machine / "source")
+
+
+def check_what_workers_may_read(source):
+    """Another user, without any right, reads the scripts that a worker is, and nothing else of the kit."""
+    from autograder.sandbox.client import WorkerSettings
+
+    sandbox = source / "kit" / "autograder" / "sandbox"
+    needed = {sandbox / path.name for path in WorkerSettings("process", source, training=source).readable() if path.suffix == ".py"}
+    assert needed and {path for path in source.rglob("*") if path.is_file() and path.stat().st_mode & 0o004} == needed
+    on_the_way = {above for path in needed for above in path.parents if source in (above, *above.parents)}
+    for folder in [source, *filter(Path.is_dir, source.rglob("*"))]:
+        assert folder.stat().st_mode & 0o007 == (0o001 if folder in on_the_way else 0), folder
 
 
 class OwnPictures:

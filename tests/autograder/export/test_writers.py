@@ -14,6 +14,7 @@ from fake_class import HOSTILE, fake_class, fake_result, set_check
 
 from autograder.export import WRITERS, Entry, ExportError, Options
 from autograder.export.classroom50 import classroom50_result, environment_facts
+from autograder.export.entries import open_checks
 from autograder.export.gradescope import gradescope_results
 from autograder.export.junit import junit_xml
 from autograder.export.nbgrader_csv import nbgrader_csv
@@ -114,7 +115,7 @@ def test_gradescope_gets_no_number_for_open_points():
 
 def test_gradescope_says_at_the_top_what_is_open_and_what_was_repaired():
     head = gradescope_results({**stuck(), "notes": ["1_data.ipynb was known by its cells"]})["output"]
-    assert head.splitlines()[0] == "59.5 of 64 points so far."
+    assert head.splitlines()[0] == "59.5 of 100 points so far; 36 are still open, not lost."
     assert "question_2: up to 15 points, given by hand." in head
     assert "fcn8s.miou: could not be graded" in head
     assert head.endswith("Note: 1_data.ipynb was known by its cells")
@@ -142,8 +143,11 @@ def facts(**more):
     return environment_facts(RUNNER) | more
 
 
-@pytest.mark.parametrize("result", [*fake_class(), stuck()], ids=lambda result: ascii(result["submission"])[:20])
+@pytest.mark.parametrize("result", fake_class(), ids=lambda result: ascii(result["submission"])[:20])
 def test_classroom50_results_follow_their_format(result):
+    for check in open_checks(result):
+        if check["status"] == "could_not_grade":
+            set_check(result, check["id"], 0)
     content = classroom50_result(result, facts())
     jsonschema.validate(content, CLASSROOM50)
     assert content["score"] == sum(test["score"] for test in content["tests"]) == 2 * result["score"]
@@ -151,12 +155,19 @@ def test_classroom50_results_follow_their_format(result):
     assert all(type(test[key]) is int for test in content["tests"] for key in ("score", "max-score"))
 
 
-def test_classroom50_points_are_doubled_and_open_checks_are_left_out_of_both_sums():
-    content = classroom50_result(stuck(), facts())
+def test_classroom50_points_are_doubled_and_those_by_hand_are_left_out_for_everybody():
+    content = classroom50_result(set_check(stuck(), "fcn8s.miou", 0), facts())
     tests = {test["test-name"]: test for test in content["tests"]}
     assert tests["fcn8s.layers"] == {"test-name": "fcn8s.layers", "passed": False, "score": 11, "max-score": 12}
-    assert not {"question_1", "question_2", "fcn8s.miou"} & tests.keys()
-    assert (content["score"], content["max-score"]) == (119, 128)
+    assert not {"question_1", "question_2"} & tests.keys()
+    assert (content["score"], content["max-score"]) == (119, 140)
+
+
+def test_classroom50_makes_no_total_of_a_result_with_open_checks():
+    with pytest.raises(ExportError, match=r"ada: 6 points are open: fcn8s\.miou \(6\); grade it again, or give them by hand"):
+        classroom50_result(stuck(), facts())
+    with pytest.raises(ExportError, match=r"36 points are open: fcn8s\.miou \(6\), question_1 \(15\), question_2 \(15\)"):
+        classroom50_result(stuck(), facts(), by_hand=True)
 
 
 def test_classroom50_takes_its_facts_from_the_runner_and_time_in_utc():
@@ -249,14 +260,16 @@ def test_csv_has_nbgraders_columns_all_quoted():
     assert len(table(text)) == 40
 
 
-def test_csv_counts_open_points_neither_as_lost_nor_as_possible():
-    (row,) = table(nbgrader_csv([Entry("ada", stuck())], Options()))
-    assert (row["raw_score"], row["score"], row["max_score"]) == ("59.5", "59.5", "64")
+@pytest.mark.parametrize("result", [stuck(), nothing()], ids=["one check is open", "all checks are open"])
+def test_csv_has_no_score_while_points_are_open_and_the_same_maximum(result):
+    (row,) = table(nbgrader_csv([Entry("ada", result)], Options()))
+    assert [row[key] for key in ("raw_score", "late_submission_penalty", "score", "max_score")] == ["", "", "", "70"]
 
 
-def test_csv_of_a_result_without_any_points_is_empty_not_zero():
-    (row,) = table(nbgrader_csv([Entry("lost", nothing())], Options()))
-    assert [row[key] for key in ("raw_score", "late_submission_penalty", "score", "max_score")] == [""] * 4
+def test_csv_with_points_by_hand_counts_them_for_everybody():
+    done = set_check(set_check(fake_result("ben"), "question_1", 10), "question_2", 0)
+    rows = table(nbgrader_csv([Entry("ada", fake_result("ada")), Entry("ben", done)], Options(by_hand=True)))
+    assert [(row["score"], row["max_score"]) for row in rows] == [("", "100"), ("80", "100")]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\uff1d1", "\n=1", '=cmd|\' /C calc\'!A0'])
@@ -287,9 +300,48 @@ def test_files_lie_in_the_folders_of_the_submissions_whatever_their_names(target
         text.encode("utf-8")
 
 
-@pytest.mark.parametrize("target", ["gradescope", "classroom50"])
-def test_where_nothing_could_be_graded_no_file_says_zero(target):
+@pytest.mark.parametrize(("target", "words"), [
+    ("gradescope", "no check of it has points; grade it again or by hand"), ("classroom50", "70 points are open: read_label (4), "),
+])  # fmt: skip
+def test_where_nothing_could_be_graded_no_file_says_zero(target, words):
     said = []
     written = list(WRITERS[target]([Entry("lost", nothing()), Entry("ada", fake_result("ada"))], Options(facts=facts(), say=said.append)))
     assert [path.parent.name for path, _ in written] == ["ada"]
-    assert said == ["lost: not exported: no check of it has points; grade it again or by hand"]
+    assert len(said) == 1 and said[0].startswith(f"lost: not exported: {words}")
+
+
+def all_but(kept):
+    """A result whose automatic checks could not be graded, but for some that are right: as 8 of 8 points it would be a full mark."""
+    result = fake_result("ada")
+    for check in result["checks"]:
+        if check["status"] != "needs_manual" and check["id"] not in kept:
+            set_check(result, check["id"], None, status="could_not_grade", message="broken")
+    return result
+
+
+def maxima(target, result, by_hand):
+    """All that an export of a result says about how much could be had, without what its name or text says."""
+    written = dict(WRITERS[target]([Entry("ada", result)], Options(facts=facts(), by_hand=by_hand)))
+    for path, text in written.items():
+        if path.suffix == ".csv":
+            return {float(row["max_score"]) for row in table(text)}, any(row["score"] for row in table(text))
+        content = json.loads(text)
+        return {content["max-score"] / 2}, True
+    return set(), False
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+@pytest.mark.parametrize("target", ["classroom50", "csv"])
+@pytest.mark.parametrize("kept", [(), ("read_label", "confusion_matrix"), tuple(f"fcn8s.{name}" for name in ("layers", "miou"))])
+def test_no_maximum_shrinks_and_no_total_is_made_of_a_part(target, kept, by_hand):
+    found, has_score = maxima(target, all_but(kept), by_hand)
+    assert found <= {100 if by_hand else 70} and not has_score
+    found, has_score = maxima(target, fake_result("ada"), by_hand)
+    assert found <= {100 if by_hand else 70} and has_score is not by_hand
+
+
+def test_gradescope_never_calls_a_part_the_whole():
+    head = gradescope_results(all_but(("read_label", "confusion_matrix")))["output"].splitlines()
+    assert head[0] == "8 of 100 points so far; 92 are still open, not lost." and len(head) == 15
+    done = set_check(set_check(fake_result("ada"), "question_1", 10), "question_2", 0)
+    assert gradescope_results(done)["output"] == "80 of 100 points."
