@@ -70,7 +70,7 @@ def test_a_lost_cell_is_said(kept):
 
 
 def test_a_damaged_notebook_may_have_held_the_answer(kept):
-    assert kept(damaged='{"cells": [')["note"] == (
+    assert kept(cell("x = 1", "double"), damaged='{"cells": [')["note"] == (
         "No answer was found: no notebook that was read has a cell question (the notes name the others)."
     )
 
@@ -117,7 +117,7 @@ def test_grade_ids_write_a_dash_for_a_dot(opened, tmp_path):
 
 def test_lone_surrogates_can_be_kept_and_shown(kept, tmp_path):
     found = kept(answer("broken \ud83d"))
-    assert found["texts"][0]["text"] == "broken \ud83d"
+    assert found["texts"][0]["text"] == "broken \N{REPLACEMENT CHARACTER}"
     page = write_student_page(fake_result("ada"), tmp_path, answers={"question_1": found})
     (shown,) = re.findall('class="written"[^>]*>(broken[^<]*)<', page.read_text(encoding="utf-8"))
     assert shown == "broken \N{REPLACEMENT CHARACTER}"
