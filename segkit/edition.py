@@ -16,6 +16,7 @@ STUDENT_PARTS = (
     "__main__.py",
     "assignment.py",
     "atomic.py",
+    "checkpoint_files.py",
     "checkpoints.py",
     "checks/",
     "cli/__init__.py",
