@@ -356,9 +356,9 @@ def notebook_missing(folder: Path, notebooks: Notebooks) -> None:
     del notebooks[FILE]
 
 
-@damaged(DATA, unreadable=True, cause="submission.no_notebook", says="only readme.txt")
+@damaged(DATA, unreadable=True, cause="submission.no_notebook", says=("only readme.txt", "Expected 1_data.ipynb"))
 def empty_folder(folder: Path, notebooks: Notebooks) -> None:
-    """Nothing but a text file."""
+    """Nothing but a text file: nobody's zero, but could_not_grade."""
     notebooks.clear()
     (folder / "readme.txt").write_text("see my e-mail", encoding="utf-8")
 
