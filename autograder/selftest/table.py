@@ -1,12 +1,12 @@
 """The exam's outcome for people and for machines."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autograder.selftest.entries import KINDS, Entry
 from autograder.selftest.sitting import Outcome
 
-__all__ = ["count_kinds", "count_real", "format_real", "format_table", "to_json"]
+__all__ = ["count_kinds", "count_real", "format_real", "format_table", "markdown_table", "to_json"]
 
 COLUMNS = ("kind", "entries", "as expected", "caught", "named", "false alarms", "seen before hand-in", "parity")
 
@@ -68,6 +68,32 @@ def format_real(outcomes: Sequence[Outcome]) -> str:
     done, of = found["causes named"]
     return (f"real: {found['entries']} hand-ins as people make them, {found['honest points lost']:g} honest points lost, "
             f"{found['undeserved points']:g} undeserved points given, {done} of {of} causes named right")  # fmt: skip
+
+
+KIND_WORDS = {
+    "mutants": "mutants, written by hand", "variants": "correct variants", "damaged": "damaged hand-ins",
+    "real": "as people really hand in", "attacks": "attacks", "year": "a year with another padding", "generated": "generated mutants",
+    "leaks": "leaks planted in a release",
+}  # fmt: skip
+
+
+def markdown_table(verdict: Mapping[str, Any]) -> str:
+    """The table of a stored verdict as ``docs/design.md`` shows it, and the sentence on the section ``real`` below it."""
+
+    def pair(value: Sequence[int]) -> str:
+        return f"{value[0]} of {value[1]}" if value[1] else ""
+
+    head = ("kind", "entries", "as expected", "caught", "named", "false alarms", "seen before hand-in", "same points on all three ways")
+    rows = [
+        (KIND_WORDS[row["kind"]], row["entries"], row["as expected"], pair(row["caught"]), pair(row["named"]), row["false alarms"],
+         pair(row["seen before hand-in"]), pair(row["parity"])) for row in verdict["table"]
+    ]  # fmt: skip
+    lines = [head, ("---",) * len(head), *rows]
+    table = "\n".join("| " + " | ".join(map(str, line)).replace("|  |", "| |") + " |" for line in lines).replace("|  |", "| |")
+    if not (real := verdict.get("real")):
+        return table
+    return (f"{table}\n\nOver the section of what people really hand in: {real['honest points lost']:g} honest points lost, "
+            f"{real['undeserved points']:g} undeserved points given, {pair(real['causes named'])} causes named right.")  # fmt: skip
 
 
 def to_json(outcomes: Sequence[Outcome], about: dict[str, Any]) -> dict[str, Any]:
