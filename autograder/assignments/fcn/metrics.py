@@ -120,7 +120,7 @@ def _judge_ignored(student: Student, grading: Grading, rng, shape, transposed: b
 def _follows_n_class(student: Student, rng, transposed: bool) -> bool:
     """Whether a few more classes than before are counted right: then many fail because the code's own integers are narrow."""
     pred, gt = _case(rng, 7, (23, 29), ignored=False)
-    pred.reshape(-1)[:7] = gt.reshape(-1)[:7] = np.arange(7)
+    pred.reshape(-1)[:7] = gt.reshape(-1)[:7] = rng.permutation(7)
     expected = confusion_matrix(pred, gt, 7)
     return not _wrong(student, pred, gt, 7, expected.T if transposed else expected)
 
@@ -132,7 +132,7 @@ def _judge_dtypes(student: Student, grading: Grading, rng, transposed: bool) -> 
         return
     for dtype, n_class in ((np.int8, 12), (np.uint8, 21), (np.int32, 64), (np.int16, 1), (np.int64, 64)):
         pred, gt = _case(rng, n_class, (23, 29), ignored=False)
-        pred.reshape(-1)[:n_class] = gt.reshape(-1)[:n_class] = np.arange(n_class)  # a forgotten minlength was judged above
+        pred.reshape(-1)[:n_class] = gt.reshape(-1)[:n_class] = rng.permutation(n_class)  # a forgotten minlength was judged above
         pred, gt = pred.astype(dtype), gt.astype(dtype)
         expected = confusion_matrix(pred, gt, n_class)
         expected = expected.T if transposed else expected

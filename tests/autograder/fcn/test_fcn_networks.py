@@ -96,7 +96,7 @@ MISTAKES = {
                      {"pretraining.copy": ("copy.left_out", None)}, "fc7"),
     "wrong direction": ("copy_vgg16", [("target.weight.copy_(source.weight.reshape(target.weight.shape))",
      "source.weight.copy_(target.weight.reshape(source.weight.shape))")],
-                        {"pretraining.copy": ("copy.left_out", None)}, "VGG-16 itself must stay"),
+                        {"pretraining.copy": ("copy.source", None)}, "The copy goes the wrong way"),
 }  # fmt: skip
 
 RELUS = [(f"self.relu{b}_{i}", "self.relu") for b in range(1, 6) for i in range(1, 4) if i < 3 or b > 2]
