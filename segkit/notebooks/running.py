@@ -104,8 +104,9 @@ def at_home(root: str | Path, program: Program) -> Iterator[None]:
     """
     root, before, arguments = Path(root).resolve(), Path.cwd(), sys.argv
     home = root / program.folder if (root / program.folder).is_dir() else root
-    sys.path[:] = [path for path in sys.path if path not in (str(root), str(home))]
-    sys.path += dict.fromkeys((str(home), str(root)))  # last: a torch.py of the student shadows nothing
+    theirs = [path for path in sys.path if Path(path).is_relative_to(root)]  # of definitions before: this one's folder comes first
+    # all of it last: a torch.py of the student shadows nothing
+    sys.path[:] = [path for path in sys.path if path not in theirs] + list(dict.fromkeys((str(home), str(root), *theirs)))
     os.chdir(home)
     sys.argv = ["ipykernel_launcher.py"]
     try:

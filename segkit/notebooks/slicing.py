@@ -389,9 +389,13 @@ class _Slicer:
         self._follow()
 
     def _choose_paths(self) -> None:
-        """What says where imports look comes along where scripts are imported."""
+        """What says where imports look comes along where scripts are imported, also ``import setpath`` that is had for what it does."""
         for document in list(self.chosen):
             self._all_of(document, sets_path)
+            own = self.workbook.documents[document]
+            self._all_of(document, lambda s, own=own: isinstance(s, ast.Import) and any(
+                self._module(own, alias.name) is not None for alias in s.names
+            ))  # fmt: skip
         self._follow()
 
     def _note_downloads(self, modules: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segkit.notebooks import Program, Unrunnable, Workbook, at_home, execute, open_folder, student_traceback
+from segkit.notebooks import Cell, Document, Program, Unrunnable, Workbook, at_home, execute, open_folder, student_traceback
 
 CELLS = {"answer": "answer"}
 
@@ -154,3 +154,13 @@ def test_hostile_sources_are_read_in_linear_time(tmp_path):
     workbook = work(tmp_path, [star + "x.a.b()\n" * 3000, ANSWER], {"helpers.py": VALUE + "".join(f"n{i} = {i}\n" for i in range(3000))})
     program = workbook.program(workbook.find("answer"))
     assert program.modules and math.isfinite(len(program.chunks))
+
+
+def test_an_import_that_is_had_for_what_it_does_comes_along():
+    notebook = Document("nb/a.ipynb", [Cell("nb/a.ipynb", n, source) for n, source in enumerate(
+        ["import setpath", "from tool import twice", "def answer():\n    return twice(21)"], 1)])  # fmt: skip
+    scripts = [Document(name, [Cell(name, 0, source)]) for name, source in (
+        ("nb/setpath.py", "import sys"), ("lib/tool.py", "def twice(x):\n    return 2 * x"))]  # fmt: skip
+    book = Workbook([notebook, *scripts], {})
+    program = book.program(book.find("answer"))
+    assert "import setpath" in [chunk.source for chunk in program.chunks]
