@@ -15,12 +15,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autograder.assignments.fcn.gate_network import BLOCKS, crop
 from autograder.assignments.fcn.probe import canonical
 from segkit.subject import WeightFile
 
 __all__ = ["Pieces", "Shadow", "fitted"]
-
-BLOCKS = ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3))
 
 
 def fitted(values: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -138,11 +137,6 @@ class Shadow:
         fused = None if fused is None else self.upsample("upscore2", fused)
         fused = None if fused is None else _add(fused, crop(pieces.pool3, offsets["pool3"], fused.shape[2:]))
         return None if fused is None else crop(self.upsample("upscore3", fused), offsets["output"], size)
-
-
-def crop(x: Tensor, offset: tuple[int, int], size) -> Tensor:
-    """Cut a window; it is smaller where the map ends."""
-    return x[:, :, offset[0] : offset[0] + size[0], offset[1] : offset[1] + size[1]]
 
 
 def _add(a: Tensor, b: Tensor) -> Tensor | None:
