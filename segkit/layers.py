@@ -212,6 +212,7 @@ def _by_place(
     once = dict.fromkeys(layer.path for layer in used if layer.kind != "MaxPool2d")
     ran = [layers[path] for path in once] + pools
     matched: dict[str, Layer] = {}
+    turns: dict[str, int] = {}
     for shape in dict.fromkeys(map(_weight_shape, expected)):
         places = [spec for spec in expected if _weight_shape(spec) == shape]
         there = [layer for layer in ran if _weight_shape(layer) == shape]
@@ -223,8 +224,11 @@ def _by_place(
         for spec, layer in zip(places, there, strict=True) if len(places) == len(there) else ():
             owner = layer.same_as or layer.path
             same = [other for other in found if (other.same_as or other.path) == owner]  # one object under several names
+            turns[spec.path] = ran.index(layer)
             matched[spec.path] = next((other for other in same if other.name in _accepted(spec, aliases)), layer)
-    return matched
+    ups = [spec.path for spec in expected if spec.kind == "ConvTranspose2d"]
+    in_turn = [turns.get(path, -1) for path in ups]  # they run one after the other: another order is no other naming
+    return matched if in_turn == sorted(set(in_turn)) and -1 not in in_turn else {p: m for p, m in matched.items() if p not in ups}
 
 
 def _match(

@@ -112,3 +112,29 @@ def test_one_pool_used_five_times_is_known_by_its_first_name():
     one = Layer("pool1", "MaxPool2d", SPEC[2].settings)
     found = [s for s in SPEC if s.kind != "MaxPool2d"] + [one]
     assert [f.layer for f in compare_layers(found, SPEC).faults] == ["pool2", "pool3", "pool4", "pool5"]
+
+
+UPS = ["upscore1", "upscore2", "upscore3"]
+
+
+def renamed(names: dict[str, str]) -> list[Layer]:
+    return [Layer(names.get(s.path, s.path), s.kind, s.settings) for s in SPEC]
+
+
+def test_upsamplings_that_all_run_in_their_turn_are_known_by_it_whatever_their_names():
+    names = dict(zip(UPS, ["upscore2", "upscore_pool4", "upscore8"], strict=True))
+    found = renamed(names)
+    match = compare_layers(found, SPEC, run=[layer.path for layer in found])
+    assert {name: match.paths[name] for name in UPS} == names
+    assert [fault.cause for fault in match.faults] == ["layer.name"] * 3
+
+
+@pytest.mark.parametrize("reached", [2, 3])
+def test_upsamplings_whose_sizes_are_exchanged_are_known_by_their_names(reached):
+    sizes = {s.path: s.settings for s in SPEC}
+    exchanged = {"upscore2": sizes["upscore3"], "upscore3": sizes["upscore2"]}
+    found = [Layer(s.path, s.kind, exchanged.get(s.path, s.settings)) for s in SPEC]
+    run = [layer.path for layer in found if layer.path not in UPS[reached:]]
+    match = compare_layers(found, SPEC, run=run)
+    assert {fault.cause for fault in match.faults} == {"layer.kernel_size", "layer.stride"}
+    assert [(fault.layer, fault.path) for fault in match.faults[::2]] == [("upscore2", "upscore2"), ("upscore3", "upscore3")]

@@ -165,6 +165,10 @@ def judge(student: Student, grading: Grading) -> None:
         grading.lose("source", cause="copy.source", message="", measured={"changed": changed[:8]})
         return
     _judge_values(grading, best, wrong, expected)
+    if len(wrong) == len(expected):  # where nothing arrived there is nothing to be aliased, and nothing that spared VGG
+        for part in ("aliasing", "source"):
+            grading.lose(part, cause="copy.left_out", message="")
+        return
     if changed:
         text = f"VGG-16 itself must stay as it is, but the copy changed {', '.join(changed[:4])}. Copy from VGG into the FCN."
         grading.lose("source", cause="copy.source", message=text, measured={"changed": changed[:8]})

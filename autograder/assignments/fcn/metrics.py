@@ -189,6 +189,12 @@ def _close(a: Any, b: Any) -> bool:
     return bool(np.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True))
 
 
+def _constant(iou: NDArray) -> bool:
+    """Whether all classes that have an IoU have the same."""
+    there = iou[np.isfinite(iou)]
+    return bool(there.size == 0 or np.ptp(there) < 1e-6)
+
+
 def judge_scores(student: Student, grading: Grading) -> None:
     """Pixel accuracy, IoU per class, NaN for absent classes, and the mean over the others."""
     rng = grading.own_rng("scores")
@@ -207,13 +213,13 @@ def judge_scores(student: Student, grading: Grading) -> None:
         grading.lose("iou", cause=cause, message=text)
     if not _close(found_mean, mean):
         own = float(np.mean(found_iou)) if found_iou.size else float("nan")
-        constant = bool(np.ptp(found_iou) < 1e-6) if found_iou.size and np.isfinite(found_iou).all() else True
+        constant = not np.isfinite(found_iou).all() or _constant(found_iou)
         if iou_right or constant or not _close(found_mean, own):  # the mean of a wrong IoU is not a second mistake
             cause, why = mean_mistake(found_mean, hist, iou)
             text = f"scores: mean IoU: expected the mean over the classes, {mean:.4f} here; got {found_mean:.4f}.{_likely(why)}"
             exchanged = _close(found_mean, accuracy) and _close(found_accuracy, mean)  # told already
             grading.lose("mean", cause=cause, message="" if exchanged else text)
-    _judge_absent(student, grading, hist, iou_right)
+    _judge_absent(student, grading, hist, None if iou_right else found_iou)
 
 
 def _why_iou(hist: NDArray, found: NDArray) -> tuple[str, str]:
@@ -228,8 +234,12 @@ def _why_iou(hist: NDArray, found: NDArray) -> tuple[str, str]:
     return "iou.values", f" Class {worst}: expected {expected:.4f}, got {found[worst]:.4f}."
 
 
-def _judge_absent(student: Student, grading: Grading, hist: NDArray, iou_right: bool) -> None:
-    """A class that occurs neither in the truth nor in the prediction; and one that was only predicted."""
+def _judge_absent(student: Student, grading: Grading, hist: NDArray, wrong_iou: NDArray | None) -> None:
+    """A class that occurs neither in the truth nor in the prediction; and one that was only predicted.
+
+    An IoU that was wrong before, and that other counts do not change, shows nothing about classes and means.
+    """
+    iou_right = wrong_iou is None
     hist = hist.copy()
     hist[2, :], hist[:, 2] = 0, 0
     hist[1, :] = 0  # only ever predicted: its IoU is 0, not NaN
@@ -245,6 +255,12 @@ def _judge_absent(student: Student, grading: Grading, hist: NDArray, iou_right: 
     if found_iou.shape != iou.shape:
         grading.lose("absent", cause="iou.absent", message="")
         return
+    others = np.arange(len(iou)) != 2
+    if not iou_right and (_close(wrong_iou[others], found_iou[others]) or _constant(found_iou)):
+        text = "scores: the IoU is the same for other counts or for all classes: compute it from hist."
+        grading.lose("absent", cause="iou.values", message=text)
+        grading.lose("mean", cause="iou.values", message="")
+        return
     if not np.isnan(found_iou[2]) or (iou_right and not _close(found_iou, iou)):
         text = f"scores: a class absent from both must have IoU NaN; it got {found_iou[2]:.4g}. Nothing was right or wrong about it."
         if np.isnan(found_iou[2]):
@@ -252,7 +268,7 @@ def _judge_absent(student: Student, grading: Grading, hist: NDArray, iou_right: 
             if _close(found_iou[1], 0):
                 text = f"scores: a class of one single pixel, rightly predicted, has IoU 1; it got {found_iou[3]:.4g}."
         grading.lose("absent", cause="iou.absent", message=text)
-    rest = found_iou[np.arange(len(iou)) != 2]
+    rest = found_iou[others]
     own = float(np.nanmean(rest)) if np.isfinite(rest).any() else float("nan")
     if not _close(found_mean, own) and not any(fault[0] == "mean" for fault in grading.faults):
         cause = "iou.absent_mean"

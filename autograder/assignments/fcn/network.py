@@ -27,6 +27,7 @@ __all__ = ["CLASS_NAMES", "Evidence", "Network", "blame"]
 CLASS_NAMES = {"fcn32s": "FCN32s", "fcn8s": "FCN8s"}
 
 
+NEARLY = 1e-5  # spread, relative to the largest number, below which an output counts as constant
 CLASS_LAYERS = ("score", "upscore", "transpose_conv")
 
 
@@ -62,6 +63,17 @@ class Evidence:
     images: NDArray[np.float32]
     output: NDArray
     batched: bool = True
+
+    @property
+    def constant(self) -> bool:
+        """Whether the output tells nothing apart: (nearly) one number for each class, whatever the picture and the place."""
+        if self.output.ndim < 3 or not self.output.size:
+            return False
+        values = np.moveaxis(self.output.astype(np.float64), -3 if self.output.ndim > 3 else 0, 0)
+        rows = [row[np.isfinite(row)] for row in (values.reshape(len(values), -1) if self.output.ndim > 3 else values.reshape(1, -1))]
+        # one spoilt pixel makes no picture: the outermost hundredths do not count
+        spread = max(float(np.subtract(*np.percentile(row, [99, 1]))) if row.size else 0.0 for row in rows)
+        return spread <= NEARLY * max([1e-6, *(float(np.abs(row).max()) for row in rows if row.size)])
 
 
 class Network:
@@ -243,6 +255,9 @@ class Network:
                 raise
         # perhaps only batches of one work: that is one fault, and the rest can still be judged
         singles = [self.student.forward(handle, images[n : n + 1], skip=skip) for n in range(len(images))]
+        if len({(single.shape, single.dtype) for single in singles}) > 1 or not singles[0].ndim:
+            text = f"Expected outputs of one shape for pictures of one size, but got {' and '.join(str(s.shape) for s in singles)}."
+            raise StudentError(text, "shape.size")
         return Evidence(images, np.concatenate(singles), batched=False)
 
     def dropout_output(self, seed: int) -> NDArray:

@@ -20,7 +20,7 @@ MISTAKES = {
      "label.grey"),
     "red of RGB": (f'ids = np.array(Image.open(path).convert("RGB"))[..., 0].astype(np.int64)\n    {TAIL}torch.from_numpy(label)', 1.5,
      "label.grey"),
-    "ToTensor and long": ("return TF.to_tensor(Image.open(path))[0].long()", 0.5, "label.zeros"),
+    "ToTensor and long": ("return TF.to_tensor(Image.open(path))[0].long()", 0, "label.zeros"),
     "resized bilinearly": (f"picture = Image.open(path)\n    ids = np.array(picture.convert('L').resize(picture.size, "
         f"2)).astype(np.int64)\n    "
                            f"{TAIL}torch.from_numpy(label)", 1.5, "label.grey"),
