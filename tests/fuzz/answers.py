@@ -8,7 +8,6 @@ accident would prove nothing, so no layer has all its settings right, and no arr
 import io
 import random
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -156,7 +155,9 @@ def _answer(rng: random.Random, state: dict[str, Any], do: str, arguments: dict[
         iou = np.full(n, value)
         if rng.random() < 0.3:
             iou[np.asarray(arguments["args"][0]).sum(0) == 0] = float("nan")  # whoever knows which class is absent knows no IoU
-        return rng.choice([[value, iou, value], [value, iou.tolist(), value], [iou, iou, iou], [value, [iou, [3]], value], [iou[:1], iou, iou[:1]]])
+        return rng.choice([
+            [value, iou, value], [value, iou.tolist(), value], [iou, iou, iou], [value, [iou, [3]], value], [iou[:1], iou, iou[:1]],
+        ])  # fmt: skip
     return None
 
 
@@ -191,7 +192,8 @@ def check_answers(rng: random.Random, folder: Path) -> None:
         if rng.random() < wild:
             return _thing(rng)
         if rng.random() < 0.01:
-            raise StudentError(rng.choice(["x" * 10**6, "\ud800", "0.123456789 " * 1000]), rng.choice(["code.raises", "code.died", "forward.type"]))
+            cause = rng.choice(["code.raises", "code.died", "forward.type"])
+            raise StudentError(rng.choice(["x" * 10**6, "\ud800", "0.123456789 " * 1000]), cause)
         return _answer(rng, state, do, arguments)
 
     for verdict in graded(lie):

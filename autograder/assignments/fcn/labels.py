@@ -14,8 +14,6 @@ from segkit.subject import StudentError
 
 __all__ = ["judge", "label_png"]
 
-MOST_ALIKE = 0.98  # of all pixels; of the 13 ids each has some 8 %
-
 
 def label_png(ids: NDArray[np.uint8], palette: NDArray[np.uint8] = PALETTE) -> bytes:
     """An indexed PNG as the database has them."""
@@ -34,9 +32,11 @@ def _ids(rng: np.random.Generator) -> NDArray[np.uint8]:
     return ids
 
 
-def _says_nothing(found: NDArray) -> bool:
-    """Whether (nearly) all pixels have one number: whoever looked at no pixel can answer that."""
-    return bool(np.unique(found, return_counts=True)[1].max() > MOST_ALIKE * found.size)
+def _says_nothing(found: NDArray, labelled: NDArray[np.bool_]) -> bool:
+    """Whether nearly all pixels have one number, unknown ones too: whoever looked at no pixel can answer that."""
+    values, counts = np.unique(found, return_counts=True)
+    alike = (found == values[counts.argmax()]) | (found != found)  # NaN is no number, and no other one either
+    return bool(alike[labelled].mean() > 0.9 and alike[~labelled].mean() > 0.5)
 
 
 def judge(student: Student, grading: Grading) -> None:
@@ -69,9 +69,10 @@ def judge(student: Student, grading: Grading) -> None:
         text = (f"read_label: {wrong} of {int(labelled.sum())} labelled pixels are wrong; a pixel of id {ids[row, column]} must give "
                 f"{expected[row, column]}, but gave {found[row, column]}. Likely cause: {why}")  # fmt: skip
         grading.lose("ids", cause=cause, message=text, measured={"wrong": wrong, "of": int(labelled.sum())})
-        if _says_nothing(found) or (found.dtype != np.int64 and cause == "label.zeros"):
+        nothing = _says_nothing(found, labelled)
+        if nothing or (found.dtype != np.int64 and cause == "label.zeros"):
             grading.lose("dtype", cause=cause, message="")  # one number everywhere (0, once 0..1 was cut) shows no other part either
-        if _says_nothing(found) or (found[labelled] == 255).mean() > 0.5:
+        if nothing or (found[labelled] == 255).mean() > 0.5:
             grading.lose("ignored", cause=cause, message="")
     unknown = found[~labelled]
     if not np.all(unknown == 255):
