@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
+from autograder.capped import told
 from autograder.leftovers import scratch_folder
 from autograder.sandbox import received
 from autograder.sandbox.arguments import plain
@@ -23,7 +24,6 @@ from autograder.sandbox.isolation import IsolationError, Limits, Room, end_proce
 from autograder.sandbox.wire import WireError, encode_message, read_message
 from segkit.layers import Layer
 from segkit.notebooks import Program
-from segkit.notebooks.reading import shown
 from segkit.subject import CAUSE, StudentError
 from segkit.tracing import Step
 
@@ -270,7 +270,7 @@ class RemoteSubject:
             return reply.get("value")
         # whoever took over the worker writes what he likes: nothing here but plain words and known forms
         message, cause, fault = (reply.get(name) for name in ("message", "cause", "fault"))
-        message = shown(message, 8000) if isinstance(message, str) and message else "the worker gave no reason"
+        message = told(message) if isinstance(message, str) and message else "the worker gave no reason"
         if isinstance(fault, str) and fault == "grader":
             if self.strange and self._has_room():  # a worker that ran a student's code has no say in whose fault it is
                 raise StudentError(f"what the code left behind could not be worked with ({do}): {message}", "code.raises")
