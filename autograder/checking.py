@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autograder.capped import REPORT, capped, measured_values
 from autograder.rubric import CheckRubric, round_down
 from autograder.sandbox.client import GraderFault
 from autograder.seeds import Seeds
@@ -113,11 +114,11 @@ class Grading:
         """
         if part not in self.check.parts:
             raise GraderFault(f"check {self.check.id}: the rubric has no part {part!r} (it has: {', '.join(self.check.parts)})")
-        self.faults.append((part, share, cause, dict(measured or {}), message))
+        self.faults.append((part, share, cause, measured_values(measured), capped(message)))
 
     def note(self, text: str) -> None:
         """Tell the student something that costs nothing."""
-        self.notes.append(text)
+        self.notes.append(capped(text))
 
     def rng(self, *names: str) -> np.random.Generator:
         """Random numbers of the whole class."""
@@ -131,7 +132,7 @@ class Grading:
     def verdict(self) -> Verdict:
         """Points by parts, rounded down to halves; any fault at all keeps a check from being earned."""
         full = self.check.points
-        message = "\n\n".join(filter(None, [*(fault[4] for fault in self.faults), *self.notes]))
+        message = capped("\n\n".join(filter(None, [*(fault[4] for fault in self.faults), *self.notes])), REPORT)
         if not self.faults:
             return Verdict(self.check.id, full, full, "earned", message=message)
         lost = dict.fromkeys(self.check.parts, 0.0)
@@ -202,13 +203,13 @@ class CheckPlugin:
     def _failed(self, identifier: str, error: BaseException) -> Verdict:
         full = self.checks[identifier].points
         if isinstance(error, StudentError):
-            return Verdict(identifier, 0.0, full, "not_earned", error.cause, message=str(error))
+            return Verdict(identifier, 0.0, full, "not_earned", error.cause, message=capped(str(error)))
         if isinstance(error, (AssertionError, pytest.fail.Exception)):
-            return Verdict(identifier, 0.0, full, "not_earned", "check.failed", message=_said(str(error)))
+            return Verdict(identifier, 0.0, full, "not_earned", "check.failed", message=capped(_said(str(error))))
         if isinstance(error, (CannotGrade, pytest.skip.Exception)):
             cause, measured = getattr(error, "cause", "grader.data"), getattr(error, "measured", {})
-            return Verdict(identifier, None, full, "could_not_grade", cause, measured, str(error))
-        text = f"The grader failed here, not you ({type(error).__name__}: {error})."
+            return Verdict(identifier, None, full, "could_not_grade", cause, measured_values(measured), capped(str(error)))
+        text = capped(f"The grader failed here, not you ({type(error).__name__}: {error}).")
         return Verdict(identifier, None, full, "could_not_grade", "grader.fault", message=text)
 
 

@@ -277,6 +277,7 @@ def _load(student: Student, class_name: str, checkpoint_name: str) -> str:
 
 def _load_judges(student: Student, network: JudgesNetwork, checkpoint_name: str) -> str:
     """Build the judge's network and load the checkpoint; tensors that it has no use for are named."""
+    student.subject.strange = False  # no code of the student's runs in this worker
     student.subject.define(network.program)
     handle = student.subject.build(network.program.name, meta=True, **network.arguments)
     unused = student.subject.load_checkpoint(handle, checkpoint_name, extra=True)

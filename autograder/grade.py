@@ -8,6 +8,7 @@ from typing import Any
 
 import segkit
 from autograder.answers import forget_answers, keep_answers
+from autograder.capped import capped
 from autograder.checking import Verdict, run_checks
 from autograder.pictures import write_pictures
 from autograder.predictions import BundleError, Recorder, Replay
@@ -19,6 +20,8 @@ from autograder.submission import Submission, SubmissionError, read_submission
 from segkit.atomic import DiskFullError
 
 __all__ = ["Context", "grade_path", "grade_submission", "unreadable_result"]
+
+MOST_NOTES, LONGEST_NOTE = 200, 4000
 
 
 class Context:
@@ -59,9 +62,15 @@ def _result(run: Run, name: str, verdicts: list[Verdict], **more: Any) -> dict[s
         "device": more["device"],
         "data": {"source": data.source, "split": data.split, "images": len(data.names)} if data else None,
         "submission_sha256": more["sha256"],
-        "notes": more["notes"],
+        "notes": _notes(more["notes"]),
         "checks": [verdict.to_json() for verdict in verdicts],
     }
+
+
+def _notes(notes: list[str]) -> list[str]:
+    """The first notes, none of them endless: a hand-in may give reason for thousands."""
+    left = [f"and {len(notes) - MOST_NOTES} more notes"] if len(notes) > MOST_NOTES else []
+    return [capped(note, LONGEST_NOTE) for note in notes[:MOST_NOTES]] + left
 
 
 def _now() -> str:
@@ -109,6 +118,7 @@ def grade_submission(
 
 def unreadable_result(run: Run, name: str, message: str, cause: str, status: str = "could_not_grade") -> dict[str, Any]:
     """Result of a submission that could not be read or graded at all."""
+    message = capped(message, LONGEST_NOTE)
     verdicts = [
         Verdict(n, None, c.points, "needs_manual" if c.manual else status, None if c.manual else cause, message=message)
         for n, c in run.wanted_checks.items()

@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 from numpy.typing import NDArray
 
+from autograder.capped import told
 from autograder.leftovers import scratch_folder
+from autograder.sandbox import received
 from autograder.sandbox.arguments import plain
 from autograder.sandbox.forking import Zygote
 from autograder.sandbox.isolation import IsolationError, Limits, Room, end_process, launch
 from autograder.sandbox.wire import WireError, encode_message, read_message
 from segkit.layers import Layer
 from segkit.notebooks import Program
-from segkit.notebooks.reading import shown
 from segkit.subject import CAUSE, StudentError
-from segkit.tracing import MAX_STEPS, Step
+from segkit.tracing import Step
 
 __all__ = ["GraderFault", "RemoteSubject", "WorkerSettings", "make_zygote"]
 
@@ -33,6 +33,8 @@ HERE = Path(__file__).resolve().parent
 SETTINGS_FILE = ".settings.json"
 TRAINING_MEGABYTES = 16_000
 TRACE_SECONDS = 20.0  # a run without values takes some hundredths of a second
+ROOM = 256 * 2**20  # bytes free on the disk, of which a worker may fill less
+HANDLE = 40  # characters of the name of an object in a worker
 TRAINING_GRACE = 120.0  # seconds for what comes after the last step
 
 
@@ -105,6 +107,7 @@ class RemoteSubject:
         self.generation = 0
         self._number = 0
         self.device = "cpu"
+        self.strange = True  # whether a student's code runs in the worker
         self._process: Any = None
         self._programs: dict[str, Program] = {}
         self._scratch: Path | None = None
@@ -267,10 +270,16 @@ class RemoteSubject:
             return reply.get("value")
         # whoever took over the worker writes what he likes: nothing here but plain words and known forms
         message, cause, fault = (reply.get(name) for name in ("message", "cause", "fault"))
-        message = shown(message, 8000) if isinstance(message, str) and message else "the worker gave no reason"
+        message = told(message) if isinstance(message, str) and message else "the worker gave no reason"
         if isinstance(fault, str) and fault == "grader":
+            if self.strange and self._has_room():  # a worker that ran a student's code has no say in whose fault it is
+                raise StudentError(f"what the code left behind could not be worked with ({do}): {message}", "code.raises")
             raise GraderFault(f"The worker failed at {do}: {message}")
         raise StudentError(message, cause if isinstance(cause, str) and CAUSE.fullmatch(cause) else "code.raises")
+
+    def _has_room(self) -> bool:
+        """Whether the disk on which workers write has room: without it everything fails, and no student is at fault."""
+        return self._scratch is None or shutil.disk_usage(self._scratch).free > ROOM
 
     def define(self, program: Program) -> None:
         """Run a definition, now and in every later worker."""
@@ -279,74 +288,58 @@ class RemoteSubject:
         self._programs[program.name] = program
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        return self._ask("call", name=name, **_passed(f"call({name!r})", args, kwargs))
+        return received.value(self._ask("call", name=name, **_passed(f"call({name!r})", args, kwargs)), f"{name}()")
 
     def method(self, handle: str, name: str, *args: Any) -> Any:
-        return self._ask("method", handle=handle, name=name, args=_passed(f"method({name!r})", args, {})["args"])
+        passed = _passed(f"method({name!r})", args, {})["args"]
+        return received.value(self._ask("method", handle=handle, name=name, args=passed), f"{name}()")
 
     def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
-        return _text(self._ask("build", name=name, meta=meta, **_passed(f"build({name!r})", args, kwargs)))
+        passed = _passed(f"build({name!r})", args, kwargs)
+        return received.text(self._ask("build", name=name, meta=meta, **passed), f"{name}: its handle", HANDLE)
 
     def carrier(self, layers: Sequence[Layer], like: str = "") -> str:
-        return _text(self._ask("carrier", layers=[layer.to_json() for layer in layers], like=like))
+        passed = [layer.to_json() for layer in layers]
+        return received.text(self._ask("carrier", layers=passed, like=like), "a network's handle", HANDLE)
 
     def describe(self, handle: str) -> list[Layer]:
-        found = self._ask("describe", handle=handle)
-        try:
-            return [Layer.from_json(layer) for layer in found]
-        except (TypeError, KeyError, ValueError, AttributeError):
-            raise StudentError("the list of layers has an unknown form", "code.garbage") from None
+        return received.layers(self._ask("describe", handle=handle), "the list of layers")
 
     def trace(self, handle: str) -> list[Step]:
-        found = self._ask("trace", handle=handle, seconds=TRACE_SECONDS)
-        if not isinstance(found, list) or len(found) > MAX_STEPS + 1 or not all(isinstance(s, list) and len(s) == 2 for s in found):
-            raise StudentError("the order of the layers has an unknown form", "code.garbage")
-        return [(str(path)[:200], str(what)[:60]) for path, what in found]
+        return received.steps(self._ask("trace", handle=handle, seconds=TRACE_SECONDS), "the order of the layers")
 
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
-        found = self._ask("shapes", handle=handle)
-        if not isinstance(found, dict) or not all(isinstance(shape, list) for shape in found.values()):
-            raise StudentError("the list of parameters has an unknown form", "code.garbage")
-        return {key: tuple(shape) for key, shape in found.items()}
+        return received.shapes(self._ask("shapes", handle=handle), "the list of parameters")
 
     def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None:
         self._ask("load", handle=handle, source=_sendable(dict(source), "load, source"), zero=_sendable(list(zero), "load, zero"))
 
     def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]:
         found = self._ask("sample", handle=handle, indices=_sendable(dict(indices), "sample, indices"))
-        if not isinstance(found, dict) or not all(isinstance(value, np.ndarray) for value in found.values()):
-            raise StudentError("the sampled values have an unknown form", "code.garbage")
-        return found
+        return received.samples(found, "the parameters' values", indices)
 
     def change(self, handle: str, key: str, index: int, value: float) -> None:
         self._ask("change", handle=handle, key=key, index=_sendable(index, "change, index"), value=_sendable(value, "change, value"))
 
     def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray:
         x, seed = _sendable(x, "forward, x"), _sendable(seed, "forward, seed")
-        return _array(self._ask("forward", handle=handle, x=x, train=train, seed=seed, skip=list(skip)))
+        return received.tensor(self._ask("forward", handle=handle, x=x, train=train, seed=seed, skip=list(skip)), "forward")
 
     def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]:
         found = self._ask("load_checkpoint", handle=handle, file=file, extra=extra, seconds=180)
-        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-            raise StudentError("the worker's answer has an unknown form", "code.garbage")
-        return [shown(name, 200) for name in found[:1000]]
+        return received.names(found, "the checkpoint's further tensors", 1000)
 
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
-        return _array(self._ask("predict", handle=handle, x=_sendable(x, "predict, x"), precision=precision, seconds=180))
+        found = self._ask("predict", handle=handle, x=_sendable(x, "predict, x"), precision=precision, seconds=180)
+        return received.label_map(found, "a prediction", x.ndim - 1)
 
     def retrain(self, handle: str, *, seconds: float, **how: Any) -> dict[str, Any]:
         """Train a network, at most for so many seconds (see ``autograder.sandbox.retraining``)."""
         found = self._ask("retrain", handle=handle, time=seconds, seconds=seconds + TRAINING_GRACE, **how)
-        numbers = {"epochs": int, "best_epoch": int, "mean_iou": (float, type(None)), "seconds": float, "in_time": bool}
-        if not isinstance(found, dict) or any(not isinstance(found.get(name), kind) for name, kind in numbers.items()):
-            raise StudentError("the worker's answer has an unknown form", "code.garbage")
-        return found
+        return received.training(found, "the training")
 
     def peak_bytes(self) -> int:
-        found = self._ask("peak_bytes")
-        if type(found) is not int or found < 0:
-            raise StudentError("the worker's answer has an unknown form", "code.garbage")
-        return found
+        return received.whole(self._ask("peak_bytes"), "the memory used", 0, 2**50)
 
     def forget(self, handle: str) -> None:
         if self._process is not None:
@@ -385,15 +378,3 @@ def _passed(where: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[
         "args": [_sendable(value, f"{where}, argument {number}") for number, value in enumerate(args, start=1)],
         "kwargs": {name: _sendable(value, f"{where}, argument {name}") for name, value in kwargs.items()},
     }
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise StudentError("the worker's answer has an unknown form", "code.garbage")
-    return value
-
-
-def _array(value: Any) -> NDArray:
-    if not isinstance(value, np.ndarray):
-        raise StudentError(f"expected a tensor, but got {type(value).__name__}", "forward.type")
-    return value

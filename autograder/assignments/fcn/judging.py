@@ -1,11 +1,14 @@
 """From evidence on a network to lost points: layers, initial weights, shapes, crops, values."""
 
+import math
+
 import numpy as np
 
 from autograder.assignments.fcn.dropout import read_dropout
 from autograder.assignments.fcn.network import Network, blame
 from autograder.assignments.fcn.offsets import expected_offsets
 from autograder.assignments.fcn.running import what_runs_wrong
+from autograder.sandbox.received import malformed
 from segkit.layers import expected_layers
 from segkit.subject import StudentError
 from segkit.upsampling import bilinear_weight
@@ -51,6 +54,8 @@ def judge_initial_weights(network: Network) -> None:
     for name in ups:
         key = f"{match.paths[name]}.weight"
         if key in values:
+            if values[key].size != math.prod(shapes[key]):
+                raise malformed(key, f"{math.prod(shapes[key])} values of the shape {shapes[key]}", words=f"{values[key].size} values")
             _judge_bilinear(grading, name, values[key].reshape(shapes[key]), 1 / (len(ups) + 1))
     trunk = {n: values[f"{p}.weight"] for n, p in match.paths.items()
              if specs[n].kind == "Conv2d" and f"{p}.weight" in values}  # fmt: skip
@@ -58,15 +63,14 @@ def judge_initial_weights(network: Network) -> None:
 
 
 def _judge_bilinear(grading, name: str, weight: np.ndarray, share: float) -> None:
-    outputs, size = weight.shape[0], weight.shape[2]
-    expected = bilinear_weight(outputs, size).numpy()
-    if weight.shape == expected.shape and np.allclose(weight, expected, atol=1e-4):
+    square = weight.ndim == 4 and weight.shape[0] == weight.shape[1] and weight.shape[2] == weight.shape[3]  # then no larger than theirs
+    expected = bilinear_weight(weight.shape[0], weight.shape[2]).numpy() if square and weight.size else None
+    if expected is not None and np.allclose(weight, expected, atol=1e-4):
         return
-    kernel = expected[0, 0]
-    if weight.shape == expected.shape and np.allclose(weight, kernel, atol=1e-4):
+    if expected is not None and np.allclose(weight, expected[0, 0], atol=1e-4):
         cause, text = "weights.all_pairs", "the bilinear kernel stands on all channel pairs: each class is smeared over all others"
     else:
-        difference = float(np.abs(weight - expected).max()) if weight.shape == expected.shape else float("nan")
+        difference = float("nan") if expected is None else float(np.abs(weight - expected).max())
         cause, text = "weights.bilinear", f"it begins with other weights (largest difference {difference:.3g})"
     message = (f"{name}: expected initial weights that upsample bilinearly, the kernel on the channel diagonal and zero elsewhere; "
                f"{text}. Copy what segkit.upsampling.bilinear_weight returns into its weight in __init__.")  # fmt: skip
@@ -90,8 +94,9 @@ def _judge_trunk(grading, trunk: dict, settings: dict, share: float) -> None:
     spreads = []
     for name, values in trunk.items():
         s = settings[name]
-        kernel = s["kernel_size"] if isinstance(s["kernel_size"], int) else s["kernel_size"][0]
-        spreads.append(float(values.std()) * (s["in_channels"] * kernel**2) ** 0.5)
+        kernel = s["kernel_size"][0] if isinstance(s["kernel_size"], list) else s["kernel_size"]
+        if isinstance(kernel, int) and isinstance(s["in_channels"], int):
+            spreads.append(float(values.std()) * abs(s["in_channels"] * kernel**2) ** 0.5)
     if spreads and abs(np.median(spreads) - PYTORCH_DEFAULT) < 0.1:
         grading.note(
             "The trunk begins with PyTorch's default weights (no points lost). From scratch such a deep network hardly "

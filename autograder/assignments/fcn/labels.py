@@ -78,7 +78,7 @@ def judge(student: Student, grading: Grading) -> None:
     if not np.all(unknown == 255):
         text = f"read_label: id 0 (unknown) must give 255, which the loss ignores, but gave {np.unique(unknown)[:4].tolist()}."
         follows = cause == "label.zeros" or (cause == "label.shift" and np.all(unknown == 254))  # shifted once more after 255 was set
-        grading.lose("ignored", cause="label.ignored", message="" if follows else text, measured={"found": str(unknown[0])})
+        grading.lose("ignored", cause="label.ignored", message="" if follows else text, measured={"found": unknown[0].item()})
     _judge_other_palette(student, grading, ids, expected)
 
 

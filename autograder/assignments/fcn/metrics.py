@@ -108,7 +108,7 @@ def _judge_ignored(student: Student, grading: Grading, rng, shape, transposed: b
         grading.lose("ignored", cause="hist.ignored", message=text)
         return
     if not np.array_equal(found, expected) and not any(fault[2] == "hist.values" for fault in grading.faults):
-        extra = int(found.sum() - expected.sum())
+        extra = int(np.nan_to_num(found.sum() - expected.sum()))
         text = f"confusion_matrix with ignored pixels: {_differing(found, expected)}."
         if extra > 0:
             text += f" {extra} ignored pixels were counted. Likely cause: no mask for ground truth outside 0..n-1."

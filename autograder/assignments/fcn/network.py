@@ -16,6 +16,7 @@ from autograder.assignments.fcn.probe import canonical, probe_images
 from autograder.assignments.fcn.running import norms_that_run
 from autograder.assignments.fcn.shadow import Pieces, Shadow
 from autograder.checking import Grading
+from autograder.sandbox.received import malformed
 from autograder.student import Student
 from segkit.layers import Layer, LayerMatch, compare_layers, expected_layers
 from segkit.subject import StudentError, WeightFile
@@ -255,9 +256,8 @@ class Network:
                 raise
         # perhaps only batches of one work: that is one fault, and the rest can still be judged
         singles = [self.student.forward(handle, images[n : n + 1], skip=skip) for n in range(len(images))]
-        if len({(single.shape, single.dtype) for single in singles}) > 1 or not singles[0].ndim:
-            text = f"Expected outputs of one shape for pictures of one size, but got {' and '.join(str(s.shape) for s in singles)}."
-            raise StudentError(text, "shape.size")
+        if len({output.shape[1:] for output in singles}) > 1 or not all(output.ndim for output in singles):
+            raise malformed("forward", "outputs of one shape for two images of one size", words=" and ".join(str(s.shape) for s in singles))
         return Evidence(images, np.concatenate(singles), batched=False)
 
     def dropout_output(self, seed: int) -> NDArray:

@@ -1,0 +1,125 @@
+"""The door for a worker's answers: what a check gets has the form that it asked for, and all else is the student's fault."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autograder.sandbox import client
+from autograder.sandbox.client import GraderFault, RemoteSubject, WorkerSettings
+from autograder.sandbox.wire import read_message, write_message
+from segkit.layers import expected_layers
+from segkit.subject import StudentError
+
+CONV = {"in_channels": 3, "out_channels": 2, "kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1, "groups": 1, "bias": True}
+
+
+class Answering(RemoteSubject):
+    """A subject whose worker answers all questions with the same, over the wire."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__(WorkerSettings("process", Path("edition")))
+        self.answer = answer
+
+    def _exchange(self, do: str, arguments: dict, seconds: float) -> dict:
+        stream = io.BytesIO()
+        write_message(stream, {"ok": True, "value": self.answer})
+        stream.seek(0)
+        return read_message(stream)
+
+    def _start(self) -> None:
+        self._process = object()
+
+    def close(self) -> None:
+        self._process = None
+
+
+def layer(**settings: object) -> list[dict]:
+    return [{"path": "conv", "kind": "Conv2d", "settings": CONV | settings, "same_as": None}]
+
+
+QUESTIONS = {
+    "call": lambda subject: subject.call("f"), "method": lambda subject: subject.method("@object1", "f"),
+    "build": lambda subject: subject.build("Net"), "carrier": lambda subject: subject.carrier([]),
+    "describe": lambda subject: subject.describe("@object1"), "trace": lambda subject: subject.trace("@object1"),
+    "shapes": lambda subject: subject.shapes("@object1"),
+    "sample": lambda subject: subject.sample("@object1", {"w": np.arange(3)}),
+    "forward": lambda subject: subject.forward("@object1", np.zeros((1, 3, 4, 5), np.float32)),
+    "predict": lambda subject: subject.predict("@object1", np.zeros((3, 4, 5), np.float32)),
+    "load_checkpoint": lambda subject: subject.load_checkpoint("@object1", "net", extra=True),
+    "retrain": lambda subject: subject.retrain("@object1", seconds=1.0), "peak_bytes": lambda subject: subject.peak_bytes(),
+}  # fmt: skip
+NONSENSE = {
+    "nothing": None, "a huge number": 10**400, "a long list": [0] * 150_000, "a long text": "x" * 3_000_000, "deep": [[[[[[[[[[1]]]]]]]]]],
+    "ragged": [[[1, 2], [3]]], "a 0-d array": np.array(5), "bytes": b"abc", "nan": float("nan"), "a number": 7, "truth": True,
+    "a map": {"1": [1, 2], "x" * 3000: 0}, "pairs": [["a", 1], ["b", None]], "wide rows of text": ["x" * 2000] * 5000,
+    "arrays": [np.zeros(3), np.zeros((2, 2))], "a vector": np.zeros(4), "whole numbers": {"w": np.zeros(3, np.int64)},
+    "too many values": {"w": np.zeros(4, np.float32)}, "of another": {"v": np.zeros(3, np.float32)},
+}  # fmt: skip
+SETTINGS = {
+    "an array": np.zeros((3, 3)), "a map": {"a": 1}, "nan": float("nan"), "infinity": float("inf"), "a long word": "x" * 101,
+    "a huge number": 10**400, "many": [3] * 10_000, "none of many": [], "a pair of texts": ["a", "b"], "nested": [[3, 3], 3],
+    "too large": 2**31 + 1, "a large pair": [10**12, 1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("name", NONSENSE)
+def test_nonsense_is_the_students_fault_or_plain_data(question, name):
+    try:
+        QUESTIONS[question](Answering(NONSENSE[name]))
+    except StudentError as error:
+        assert error.cause in ("answer.malformed", "forward.type") and "expected" in str(error) and len(str(error)) < 1000
+
+
+@pytest.mark.parametrize(("question", "name"), [
+    ("call", "a huge number"), ("call", "a long list"), ("call", "a long text"), ("call", "deep"), ("call", "ragged"), ("call", "a map"),
+    ("call", "bytes"), ("call", "wide rows of text"), ("build", "a number"), ("build", "a long text"), ("describe", "pairs"),
+    ("trace", "pairs"), ("shapes", "a map"), ("sample", "whole numbers"), ("sample", "too many values"), ("sample", "of another"),
+    ("predict", "a vector"), ("predict", "a 0-d array"), ("load_checkpoint", "pairs"), ("retrain", "a map"), ("peak_bytes", "truth"),
+])  # fmt: skip
+def test_an_answer_of_another_form_is_named(question, name):
+    with pytest.raises(StudentError) as found:
+        QUESTIONS[question](Answering(NONSENSE[name]))
+    assert found.value.cause == "answer.malformed"
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("setting", ["kernel_size", "padding", "in_channels", "bias"])
+def test_settings_of_a_layer_are_numbers_words_or_pairs(setting, name):
+    with pytest.raises(StudentError, match=f"Conv2d 'conv'.*{setting}.*expected") as found:
+        Answering(layer(**{setting: SETTINGS[name]})).describe("@object1")
+    assert found.value.cause == "answer.malformed" and len(str(found.value)) < 400
+
+
+@pytest.mark.parametrize("value", [3, [3, 5], -1, 0, "same_", 2.0, None, True, 10**9])
+def test_settings_that_are_only_wrong_come_through(value):
+    assert Answering(layer(padding=value)).describe("@object1")[0].settings["padding"] == value
+
+
+@pytest.mark.parametrize("network", ["fcn32s", "fcn8s"])
+def test_the_layers_of_the_paper_come_through(network):
+    layers = expected_layers(network)
+    assert Answering([one.to_json() for one in layers]).describe("@object1") == layers
+
+
+@pytest.mark.parametrize("value", [
+    None, 3, -1.5, [1.0, [1.0, 2.0, 3.0], 2.0], [[1.0], [1.0, 2.0]], [[1, 2], [3, 4]], {"type": "Tensor"}, "text", float("inf"),
+])  # fmt: skip
+def test_results_of_functions_come_through(value):
+    assert Answering(value).call("f") == value
+
+
+def test_a_worker_of_a_students_cannot_call_its_failure_the_graders(monkeypatch, tmp_path):
+    subject = Answering(None)
+    monkeypatch.setattr(subject, "_exchange", lambda *args: {"ok": False, "fault": "grader", "message": "KeyError: 'x'"})
+    with pytest.raises(StudentError, match="KeyError"):
+        subject.shapes("@object1")
+    subject.strange = False  # the judge's own network runs there
+    with pytest.raises(GraderFault):
+        subject.shapes("@object1")
+    subject.strange, subject._scratch = True, tmp_path
+    monkeypatch.setattr(client, "ROOM", 2**80)  # a full disk is no student's fault
+    with pytest.raises(GraderFault):
+        subject.shapes("@object1")
