@@ -271,7 +271,9 @@ class Network:
             evidence = self.evidence()
             try:  # whatever does not fit together comes from the layers that the student's network has
                 shadow, pieces = self.shadow()
-                kept[self.network] = self._by_position(measure(evidence.output, shadow, pieces, self.crops), shadow)
+                kept[self.network] = self._by_position(
+                    measure(evidence.output, shadow, pieces, self.crops, evidence.images.shape), shadow
+                )
             except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError):
                 kept[self.network] = None
         return kept[self.network]
