@@ -17,8 +17,8 @@ LEAST = {
 }
 """Credited part -> the least number of independent values that must agree before it earns anything."""
 
-FINENESS = 0.1
-"""Values that lie nearer to each other, in spreads, count as one: between two cells a bilinear map takes them all."""
+FINENESS, CLEAR = 0.1, 0.005
+"""Values that lie nearer to each other count as one, in spreads of their map and of the whole: a bilinear map takes all in between."""
 SHORT = 8
 """Pixels by which an output may be shorter than the shorter side of its picture: a trunk without ``ceil_mode`` loses some."""
 
@@ -52,8 +52,9 @@ def different_values(expected: Tensor) -> int:
     spread = float(expected.std()) if expected.numel() > 1 else 0.0
     if not spread > 1e-6:
         return 0
-    steps = torch.round(expected / (FINENESS * spread)).flatten(0, 1)
-    return sum(int(torch.unique(one).numel()) for one in steps)
+    maps = expected.flatten(0, 1).flatten(1)  # (N C, H W)
+    step = (FINENESS * maps.std(1, keepdim=True)).clamp_min(CLEAR * spread)
+    return sum(int(torch.unique(one).numel()) for one in torch.round(maps / step))
 
 
 def enough(part: str, expected: Tensor) -> bool:

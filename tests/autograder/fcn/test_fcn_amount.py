@@ -88,7 +88,7 @@ def test_layers_that_leave_a_constant_confirm_nothing():
 
 @NETWORKS
 def test_right_networks_have_far_more_different_values_than_are_asked_for(network):
-    for seed in range(20):
+    for seed in range(6):
         shadow, pieces, right = probe(network, seed=seed)
         assert different_values(right) > 1.5 * LEAST["values"] and different_values(right.argmax(1)) > 1.5 * LEAST["values"]
         assert all(different_values(F.softmax(view, 1)) > LEAST["values"] for view in (right, right.relu()))
@@ -98,7 +98,7 @@ def test_right_networks_have_far_more_different_values_than_are_asked_for(networ
 
 def test_values_count_where_they_lie_apart_and_labels_where_they_border():
     ramp = torch.linspace(0, 1, 1000).view(1, 1, 10, 100)
-    assert different_values(ramp) == 36  # a spread of 0.289, steps of a tenth of it
+    assert different_values(ramp) == 36  # its spread is 0.289: steps of 0.0289
     assert different_values(torch.full((2, 5, 9, 9), 7.0)) == different_values(torch.zeros(2, 9, 9, dtype=torch.long)) == 0
     assert different_values(torch.tensor([[[0, 1], [1, 1]]])) == 2
     assert enough("crop", ramp) and not enough("values", ramp)
