@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autograder.assignments.fcn.dropout import Dropout, read_dropout
 from autograder.assignments.fcn.offsets import Measurement, expected_offsets, measure
 from autograder.assignments.fcn.positions import position_offsets
-from autograder.assignments.fcn.probe import canonical, probe_images, score_layers
+from autograder.assignments.fcn.probe import canonical, drop_silence, probe_images, score_layers
 from autograder.assignments.fcn.running import norms_that_run
 from autograder.assignments.fcn.shadow import Pieces, Shadow
 from autograder.checking import Grading
@@ -198,19 +199,19 @@ class Network:
             self.student.forget(handle.handle)
 
     # ------------------------------------------------------------------------------------------------ running
-    def _load(self, drop: bool) -> str:
-        """Give the network the hidden weights; returns its handle."""
+    def _load(self, drop: Mapping[str, Any] | None = None) -> str:
+        """Give the network the hidden weights, or those of the dropout probe with these biases; returns its handle."""
         handle, match = self.built().handle, self.match()[0]
-        source, zero, keys, own = {}, [], set(self.student.shapes(handle)), self.score_layers()
+        source, zero, keys, own = {}, [], set(self.student.shapes(handle)), self.score_layers() if drop is None else drop
         for name, path in match.paths.items():
             for kind in ("weight", "bias"):
                 key = f"{path}.{kind}"
                 if key not in keys:
                     continue
-                wanted = canonical(self.network, name, kind, drop)
+                wanted = canonical(self.network, name, kind, drop is not None)
                 if wanted in own:
-                    source[key] = own[wanted].numpy()
-                elif drop and (name == "conv5_3" or (name, kind) == ("fc6", "weight")):
+                    source[key] = np.asarray(own[wanted])
+                elif drop is not None and (name == "conv5_3" or (name, kind) == ("fc6", "weight")):
                     zero.append(key)  # whatever reaches fc6, its bias alone goes on
                 elif wanted in self._index():
                     source[key] = wanted
@@ -255,7 +256,7 @@ class Network:
 
     def _run(self) -> Evidence:
         images = probe_images(self.grading.seeds)
-        handle, skip = self._load(drop=False), tuple(self.norms())
+        handle, skip = self._load(), tuple(self.norms())
         try:
             output = self.student.forward(handle, images, skip=skip)
             if output.ndim != 4 or len(output) == len(images):
@@ -267,14 +268,20 @@ class Network:
         singles = [self.student.forward(handle, images[n : n + 1], skip=skip) for n in range(len(images))]
         return Evidence(images, np.concatenate(singles), batched=False)
 
-    def dropout_output(self, seed: int) -> NDArray:
-        """Output in train mode under the weights of the dropout probe, for one image."""
-        handle = self._load(drop=True)
-        return self.student.forward(handle, probe_images(self.grading.seeds)[:1], train=True, seed=seed, skip=tuple(self.norms()))
+    def dropout(self, seed: int, factor: float) -> Dropout:
+        """Read the dropout off an output in train mode under the weights of the dropout probe, for one image.
+
+        Args:
+            seed: Of the worker's generator; other channels are silent under another.
+            factor: By which the scores arrive multiplied.
+        """
+        silent, biases = drop_silence(self.grading.seeds, self.probe_classes, self.network, self.student.code, str(seed))
+        handle, image = self._load(biases), probe_images(self.grading.seeds)[:1]
+        return read_dropout(self.student.forward(handle, image, train=True, seed=seed, skip=tuple(self.norms())) / factor, silent)
 
     def dropout_free_pair(self) -> tuple[NDArray, NDArray]:
         """The same image twice in eval mode, under two seeds of the worker's generator."""
-        handle, image = self._load(drop=False), probe_images(self.grading.seeds)[:1]
+        handle, image = self._load(), probe_images(self.grading.seeds)[:1]
         return self.student.forward(handle, image, seed=1), self.student.forward(handle, image, seed=2)
 
     # ------------------------------------------------------------------------------------------------ judging
