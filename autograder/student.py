@@ -1,14 +1,17 @@
 """The fixture ``student``: a student's definitions, found in the submission, run in the worker when a check asks for them."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
 
 from segkit.layers import Layer
 from segkit.notebooks import Definition, Program, Workbook
-from segkit.subject import StudentError, Subject
+from segkit.subject import StudentError, Subject, Values
 from segkit.tracing import Step
 
 __all__ = ["Student"]
@@ -67,6 +70,16 @@ class Student:
         program = self.workbook.program(self.definition(name))
         self.notes += [note for note in program.notes if note not in self.notes]
         return program
+
+    @cached_property
+    def code(self) -> str:
+        """SHA-256 of all that a worker can get of this work: every definition to the letter, comments, labels and scripts too.
+
+        What differs between two hand-ins by no letter tells nothing; what does differ gets other hidden inputs.
+        """
+        found = [self.workbook.find(name) for name in sorted(set(self.workbook.cells.values()))]
+        programs = [self.workbook.program(definition).to_json() for definition in found if definition is not None]
+        return hashlib.sha256(json.dumps(programs, sort_keys=True).encode()).hexdigest()
 
     def owner(self, name: str) -> str | None:
         """Class of which ``name`` is a method, or None for a function."""
@@ -143,7 +156,7 @@ class Student:
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
         return self.subject.shapes(handle)
 
-    def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None:
+    def load(self, handle: str, source: Mapping[str, Values], zero: Sequence[str] = ()) -> None:
         self.subject.load(handle, source, zero)
 
     def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]:

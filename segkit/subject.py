@@ -29,6 +29,9 @@ __all__ = ["CAUSE", "LocalSubject", "StudentError", "Subject", "WeightFile", "as
 
 MAX_ELEMENTS = 2**26
 
+Values = str | Sequence | np.ndarray
+"""What ``load`` gives a parameter: a tensor's name in the weight file, a place in that file (first element, shape), or an array."""
+
 
 class Subject(Protocol):
     """What a check may ask of a student's work. Handles are small strings that name objects of the worker."""
@@ -41,7 +44,7 @@ class Subject(Protocol):
     def describe(self, handle: str) -> list[Layer]: ...
     def trace(self, handle: str) -> list[Step]: ...
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]: ...
-    def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None: ...
+    def load(self, handle: str, source: Mapping[str, Values], zero: Sequence[str] = ()) -> None: ...
     def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]: ...
     def change(self, handle: str, key: str, index: int, value: float) -> None: ...
     def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray: ...
@@ -65,7 +68,10 @@ class WeightFile:
         self._flat = torch.from_file(str(path), shared=False, size=size, dtype=torch.float32)
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        first, shape = self.index[name]
+        return self.at(*self.index[name])
+
+    def at(self, first: int, shape: Sequence[int]) -> torch.Tensor:
+        """The tensor of a shape that begins at an element of the file, whatever names say."""
         return self._flat[first : first + math.prod(shape)].view(*shape)
 
 
@@ -205,15 +211,15 @@ class LocalSubject:
             return dict(nn.Module.named_parameters(self._model(handle)))
 
     @torch.no_grad()
-    def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None:
-        """Give parameters the values of tensors of the weight file.
+    def load(self, handle: str, source: Mapping[str, Values], zero: Sequence[str] = ()) -> None:
+        """Give parameters the values of tensors of the weight file, or of arrays.
 
         A tensor smaller than its parameter fills the parameter's first channels, zero the rest; a larger one is cut. A
         parameter on the meta device gets a private copy, made page by page when it is written to.
 
         Args:
             handle: The network.
-            source: Key of the parameter -> name in the weight file.
+            source: Key of the parameter -> name in the weight file, place in it (first element, shape), or array.
             zero: Keys of parameters that become 0.
         """
         if self.weights is None:
@@ -224,11 +230,11 @@ class LocalSubject:
         private = WeightFile(self.weights.path, self.weights.index) if on_meta else self.weights
         for key in zero:
             parameters[key].zero_()
-        for key, name in source.items():
+        for key, values in source.items():
             if parameters[key].is_meta:
-                self._give(model, key, private[name], parameters[key].shape)
+                self._give(model, key, _tensor(private, values), parameters[key].shape)
             else:
-                self._fill(parameters[key], self.weights[name])
+                self._fill(parameters[key], _tensor(self.weights, values))
 
     @staticmethod
     def _give(model: nn.Module, key: str, values: torch.Tensor, shape: torch.Size) -> None:
@@ -406,6 +412,12 @@ class LocalSubject:
     def forget(self, handle: str) -> None:
         """Let go of an object and its memory."""
         self._objects.pop(handle, None)
+
+
+def _tensor(weights: WeightFile, values: Values) -> torch.Tensor:
+    if isinstance(values, str):
+        return weights[values]
+    return torch.from_numpy(values) if isinstance(values, np.ndarray) else weights.at(*values)
 
 
 @contextlib.contextmanager

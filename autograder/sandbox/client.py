@@ -24,7 +24,8 @@ from autograder.sandbox.isolation import IsolationError, Limits, Room, end_proce
 from autograder.sandbox.wire import WireError, encode_message, read_message
 from segkit.layers import Layer
 from segkit.notebooks import Program
-from segkit.subject import CAUSE, StudentError
+from segkit.notebooks.reading import shown
+from segkit.subject import CAUSE, StudentError, Values
 from segkit.tracing import Step
 
 __all__ = ["GraderFault", "RemoteSubject", "WorkerSettings", "make_zygote"]
@@ -50,7 +51,7 @@ class WorkerSettings:
         isolation: Level of ``autograder.sandbox.isolation``.
         edition: Folder that holds the student edition of segkit.
         weights: Weight file, or None.
-        weight_index: Its index (see ``segkit.subject.WeightFile``).
+        weight_index: Its index (see ``segkit.subject.WeightFile``), which workers do not get.
         seconds: Wall-clock limit of one answer, in seconds.
         memory_megabytes: Limit of a worker's private memory; 0 for none.
         gpu: Whether predictions may run on the GPU.
@@ -164,7 +165,6 @@ class RemoteSubject:
             "scratch": str(inside), "edition": str(self.settings.edition), "threads": self.settings.threads,
             "predict_threads": self.settings.predict_threads,
             "weights": str(self.settings.weights) if self.settings.weights else None,
-            "weight_index": {name: [first, list(shape)] for name, (first, shape) in self.settings.weight_index.items()},
             "checkpoints": {name: str(path) for name, path in self.checkpoints.items()}, "gpu": self.settings.gpu,
             "training": str(self.settings.training) if self.settings.training else None,
         }  # fmt: skip
@@ -311,8 +311,10 @@ class RemoteSubject:
     def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
         return received.shapes(self._ask("shapes", handle=handle), "the list of parameters")
 
-    def load(self, handle: str, source: Mapping[str, str], zero: Sequence[str] = ()) -> None:
-        self._ask("load", handle=handle, source=_sendable(dict(source), "load, source"), zero=_sendable(list(zero), "load, zero"))
+    def load(self, handle: str, source: Mapping[str, Values], zero: Sequence[str] = ()) -> None:
+        index = self.settings.weight_index  # stays here: what lies where in the file is no worker's business
+        source = {key: index[values] if isinstance(values, str) else values for key, values in source.items()}
+        self._ask("load", handle=handle, source=_sendable(source, "load, source"), zero=_sendable(list(zero), "load, zero"))
 
     def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]:
         found = self._ask("sample", handle=handle, indices=_sendable(dict(indices), "sample, indices"))

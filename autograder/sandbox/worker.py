@@ -85,7 +85,7 @@ def make_subject(settings: dict[str, Any]):
 
     torch.set_num_threads(settings["threads"])
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    weights = WeightFile(Path(settings["weights"]), settings["weight_index"]) if settings.get("weights") else None
+    weights = WeightFile(Path(settings["weights"]), {}) if settings.get("weights") else None
     checkpoints = {name: Path(path) for name, path in settings["checkpoints"].items()}
     device = "cuda" if settings.get("gpu") and torch.cuda.is_available() else "cpu"
     weights_made = lazy_weights

@@ -120,6 +120,13 @@ def test_a_network_on_the_meta_device_takes_hidden_weights_and_gives_their_score
          "bias": True})  # fmt: skip
 
 
+def test_parameters_take_a_place_of_the_weight_file_or_an_array(subject):
+    handle = subject.build("Net")
+    subject.load(handle, {"conv.weight": [1, [2, 3, 1, 1]], "conv.bias": np.float32([9, -1])})
+    look = subject.sample(handle, {"conv.weight": None, "conv.bias": None})
+    assert look["conv.weight"].reshape(-1).tolist() == [2, 3, 4, 5, 6, 7] and look["conv.bias"].tolist() == [9, -1]
+
+
 def test_two_networks_of_the_same_weights_share_nothing_that_is_written_to(subject):
     one, two = subject.build("Net", meta=True), subject.build("Net", meta=True)
     for handle in (one, two):

@@ -1,8 +1,9 @@
 """Read dropout off the output of a network in train mode.
 
-Under the weights of the dropout probe every channel of ``fc6`` gives 1; half of ``fc7`` repeats channels of ``fc6``, the other
+Under the weights of the dropout probe the channels of ``fc6`` give 1; half of ``fc7`` repeats channels of ``fc6``, the other
 half gives 1 of its own. A class sums 16 such channels with the weights 1, 2, 4, ...: its value is a number whose bits say
-which channels survived, times the scale 1 / (1 - p) by which dropout makes up for the others.
+which channels survived, times the scale 1 / (1 - p) by which dropout makes up for the others. Six of the 16 give 0 before any
+dropout, others for each submission, class and call: a mask that is made up, or is always the same, sets their bits too.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autograder.assignments.fcn.probe import DROP_BITS
+from autograder.assignments.fcn.probe import DROP_BITS, SILENT_BITS
 
 __all__ = ["Dropout", "read_dropout"]
 
@@ -39,24 +40,29 @@ def _values(output: NDArray, channel: int) -> NDArray[np.float64]:
     return values[values > 0]  # beyond the last cell the probe's upsampling gives 0
 
 
-def _scale(values: NDArray[np.float64], scales: NDArray[np.float64], usual: float) -> float | None:
-    """The likeliest scale under which all values are whole numbers of 16 bits.
+def _scale(
+    values: list[NDArray[np.float64]], silent: NDArray[np.int64], scales: NDArray[np.float64], usual: float
+) -> float | None:  # fmt: skip
+    """The likeliest scale under which all values are whole numbers of 16 bits, with the silent ones at 0.
 
     Args:
-        values: What classes gave.
+        values: What each class gave.
+        silent: The number that the silent bits of each class make.
         scales: Scales to try; a channel survives with probability 1 / scale.
         usual: The scale of p = 0.5, given the benefit of a doubt.
     """
     best, likeliest = None, -np.inf
+    silent = np.repeat(silent, [len(found) for found in values])
+    values = np.concatenate(values)
     if not len(values):
         return None
     for scale in scales:
         counts = values / scale
         whole = np.rint(counts)
-        if np.abs(counts - whole).max() > 0.02 or whole.max() > FULL or whole.min() < 0:
+        if np.abs(counts - whole).max() > 0.02 or whole.max() > FULL or whole.min() < 0 or (whole.astype(np.int64) & silent).any():
             continue
         ones = sum(int(number).bit_count() for number in whole)
-        zeros = DROP_BITS * len(whole) - ones
+        zeros = (DROP_BITS - SILENT_BITS) * len(whole) - ones
         kept = min(1 / scale, 1 - 1e-6)
         likelihood = ones * np.log(kept) + zeros * np.log(1 - kept) + (4.0 if abs(scale - usual) < 1e-9 else 0.0)
         if likelihood > likeliest:
@@ -64,23 +70,25 @@ def _scale(values: NDArray[np.float64], scales: NDArray[np.float64], usual: floa
     return best
 
 
-def read_dropout(output: NDArray) -> Dropout:
+def read_dropout(output: NDArray, silent: NDArray[np.int64]) -> Dropout:
     """Judge the dropout of a network from its output in train mode under the dropout probe.
 
     Args:
         output: ``(1, n_class, H, W)``, n_class >= 4.
+        silent: For each class the number that its silent bits make (see ``drop_silence``).
     """
     if output.ndim != 4 or output.shape[1] < 4 or not np.isfinite(output).all():
         text = "Dropout cannot be judged: that needs an output of finite scores (N, n_class, H, W)."
         return Dropout(text, "dropout.missing")
     rates = np.arange(0, 0.95, 0.05)
     scales = 1 / (1 - rates)
-    last = _scale(np.concatenate([_values(output, channel) for channel in range(3, output.shape[1])]), scales, 2.0)
+    found = [_values(output, channel) for channel in range(min(output.shape[1], len(silent)))]  # any further class reads nothing
+    last = _scale(found[3:], silent[3 : len(found)], scales, 2.0)
     if last is None:
         text = ("Dropout cannot be judged: in train mode the output holds other values than dropout after fc6 and fc7 can give. Get the "
                 "values right first; then have nn.Dropout2d(0.5) after the ReLUs of fc6 and fc7, and nowhere else.")  # fmt: skip
         return Dropout(text, "dropout.missing")
-    both = _scale(np.concatenate([_values(output, channel) for channel in range(3)]), scales * last, 2 * last)
+    both = _scale(found[:3], silent[:3], scales * last, 2 * last)
     first = None if both is None else both / last
     found = {"fc6": None if first is None else round(1 - 1 / first, 2), "fc7": round(1 - 1 / last, 2)}
     missing = [name for name, rate in found.items() if rate == 0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from autograder.assignments.fcn.amount import enough
 from autograder.assignments.fcn.probe import PATHS
 from autograder.assignments.fcn.shadow import Pieces, Shadow, crop
 
@@ -51,7 +52,7 @@ def _search(windows: Callable[[Offset], tuple[Tensor, Tensor, Tensor]], rows: in
         if signal.shape != found.shape:
             continue
         factor, bias, rest = _fit(found, signal, constant)
-        if rest <= TOLERANCE and factor > 0:
+        if rest <= TOLERANCE and factor > 0 and enough("crop", signal):
             return offset, factor, bias
     return None
 

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from autograder.assignments.fcn.dropout import read_dropout
 from autograder.assignments.fcn.network import Network, blame
 from autograder.assignments.fcn.offsets import expected_offsets
 from autograder.assignments.fcn.running import what_runs_wrong
@@ -327,6 +326,6 @@ def judge_dropout(network: Network, seed: int) -> None:
         network.grading.lose("dropout", cause="dropout.missing", message="")
         return
     factor = measurement.factors.get("score", 1)
-    found = read_dropout(network.dropout_output(seed) / factor)
-    if found.problem and read_dropout(network.dropout_output(seed + 1) / factor).problem:  # one unlucky draw takes no points
+    found = network.dropout(seed, factor)
+    if found.problem and network.dropout(seed + 1, factor).problem:  # one unlucky draw takes no points
         network.grading.lose("dropout", cause=found.cause, message=found.problem, measured=found.measured)

@@ -2,17 +2,19 @@
 ``*.forward``."""
 
 import re
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from autograder.assignments.fcn.dropout import Dropout, read_dropout
 from autograder.assignments.fcn.offsets import Measurement, expected_offsets, measure
 from autograder.assignments.fcn.positions import position_offsets
-from autograder.assignments.fcn.probe import canonical, probe_images
+from autograder.assignments.fcn.probe import canonical, drop_silence, probe_images, score_layers
 from autograder.assignments.fcn.running import norms_that_run
 from autograder.assignments.fcn.shadow import Pieces, Shadow
 from autograder.checking import Grading
@@ -210,17 +212,19 @@ class Network:
             self.student.forget(handle.handle)
 
     # ------------------------------------------------------------------------------------------------ running
-    def _load(self, drop: bool) -> str:
-        """Give the network the hidden weights; returns its handle."""
+    def _load(self, drop: Mapping[str, Any] | None = None) -> str:
+        """Give the network the hidden weights, or those of the dropout probe with these biases; returns its handle."""
         handle, match = self.built().handle, self.match()[0]
-        source, zero, keys = {}, [], set(self.student.shapes(handle))
+        source, zero, keys, own = {}, [], set(self.student.shapes(handle)), self.score_layers() if drop is None else drop
         for name, path in match.paths.items():
             for kind in ("weight", "bias"):
                 key = f"{path}.{kind}"
                 if key not in keys:
                     continue
-                wanted = canonical(self.network, name, kind, drop)
-                if drop and (name == "conv5_3" or (name, kind) == ("fc6", "weight")):
+                wanted = canonical(self.network, name, kind, drop is not None)
+                if wanted in own:
+                    source[key] = np.asarray(own[wanted])
+                elif drop is not None and (name == "conv5_3" or (name, kind) == ("fc6", "weight")):
                     zero.append(key)  # whatever reaches fc6, its bias alone goes on
                 elif wanted in self._index():
                     source[key] = wanted
@@ -228,6 +232,25 @@ class Network:
                     zero.append(key)  # a bias where none should be
         self.student.load(handle, source, zero)
         return handle
+
+    def score_layers(self) -> dict[str, Tensor]:
+        """Weights of the score layers, drawn for this submission: numbers that another one was told do not fit."""
+        def draw() -> dict[str, Tensor]:
+            layers = expected_layers(self.network, self.probe_classes, self.settings["padding"])
+            usual = Shadow(self.network, {layer.path: layer.settings for layer in layers}, self._class_weights())
+            return score_layers(self.grading.seeds, self.network, self.probe_classes, self.student.code, self._features(usual))
+
+        kept = self.student.__dict__.setdefault("_score_layers", {})
+        if self.network not in kept:
+            kept[self.network] = draw()
+        return kept[self.network]
+
+    def _class_weights(self) -> WeightFile:
+        return WeightFile(self.grading.context.weights_file, self._index())
+
+    def _features(self, shadow: Shadow) -> dict[str, NDArray[np.float32]]:
+        """What the score layers read, computed once for all who have this trunk."""
+        return self.grading.context.cache.once(shadow.key(), lambda: shadow.features(probe_images(self.grading.seeds)))
 
     def _index(self) -> Mapping[str, Any]:
         return self.grading.context.run.weight_index
@@ -246,7 +269,7 @@ class Network:
 
     def _run(self) -> Evidence:
         images = probe_images(self.grading.seeds)
-        handle, skip = self._load(drop=False), tuple(self.norms())
+        handle, skip = self._load(), tuple(self.norms())
         try:
             output = self.student.forward(handle, images, skip=skip)
             if output.ndim != 4 or len(output) == len(images):
@@ -260,24 +283,27 @@ class Network:
             raise malformed("forward", "outputs of one shape for two images of one size", words=" and ".join(str(s.shape) for s in singles))
         return Evidence(images, np.concatenate(singles), batched=False)
 
-    def dropout_output(self, seed: int) -> NDArray:
-        """Output in train mode under the weights of the dropout probe, for one image."""
-        handle = self._load(drop=True)
-        return self.student.forward(handle, probe_images(self.grading.seeds)[:1], train=True, seed=seed, skip=tuple(self.norms()))
+    def dropout(self, seed: int, factor: float) -> Dropout:
+        """Read the dropout off an output in train mode under the weights of the dropout probe, for one image.
+
+        Args:
+            seed: Of the worker's generator; other channels are silent under another.
+            factor: By which the scores arrive multiplied.
+        """
+        silent, biases = drop_silence(self.grading.seeds, self.probe_classes, self.network, self.student.code, str(seed))
+        handle, image = self._load(biases), probe_images(self.grading.seeds)[:1]
+        return read_dropout(self.student.forward(handle, image, train=True, seed=seed, skip=tuple(self.norms())) / factor, silent)
 
     def dropout_free_pair(self) -> tuple[NDArray, NDArray]:
         """The same image twice in eval mode, under two seeds of the worker's generator."""
-        handle, image = self._load(drop=False), probe_images(self.grading.seeds)[:1]
+        handle, image = self._load(), probe_images(self.grading.seeds)[:1]
         return self.student.forward(handle, image, seed=1), self.student.forward(handle, image, seed=2)
 
     # ------------------------------------------------------------------------------------------------ judging
     def shadow(self) -> tuple[Shadow, Pieces]:
-        """The network it should be, given its layers, and its score maps (computed once for the whole class)."""
-        context = self.grading.context
-        weights = WeightFile(context.weights_file, self._index())
-        shadow = Shadow(self.network, self.found_settings(), weights)
-        arrays = context.cache.once(shadow.key(), lambda: shadow.pieces(probe_images(self.grading.seeds)))
-        return shadow, Pieces(**{name: torch.from_numpy(value) for name, value in arrays.items()})
+        """The network it should be, given its layers, and its score maps (the trunk runs once for the whole class)."""
+        shadow = Shadow(self.network, self.found_settings(), ChainMap(self.score_layers(), self._class_weights()))
+        return shadow, shadow.pieces(self._features(shadow))
 
     def measurement(self) -> Measurement | None:
         """Crops and values of the output; None where the layers found fit no network at all."""
@@ -286,7 +312,9 @@ class Network:
             evidence = self.evidence()
             try:  # whatever does not fit together comes from the layers that the student's network has
                 shadow, pieces = self.shadow()
-                kept[self.network] = self._by_position(measure(evidence.output, shadow, pieces, self.crops), shadow)
+                kept[self.network] = self._by_position(
+                    measure(evidence.output, shadow, pieces, self.crops, evidence.images.shape), shadow
+                )
             except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError):
                 kept[self.network] = None
         return kept[self.network]
@@ -297,9 +325,11 @@ class Network:
         hidden = [name for name in expected if name not in found.offsets and name not in found.silent]
         if found.view != "logits" or not hidden:
             return found
+        images = self.grading.seeds.generator("positions", self.network, self.student.code)
+        images = images.standard_normal(self.evidence().images.shape).astype(np.float32)
         try:
             offsets, silent = position_offsets(
-                self.student, self.built().handle, shadow, self.match()[0].paths, self.evidence().images, expected,
+                self.student, self.built().handle, shadow, self.match()[0].paths, images, expected,
                 self.built().n_class, tuple(self.norms()),
             )
         except (StudentError, RuntimeError, ValueError):

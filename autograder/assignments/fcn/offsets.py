@@ -1,12 +1,13 @@
 """Find out where a student's network crops, from its output alone: measured offsets, not guesses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from autograder.assignments.fcn.amount import enough, of_the_pictures_size
 from autograder.assignments.fcn.factors import measure_factors
 from autograder.assignments.fcn.probe import PATHS
 from autograder.assignments.fcn.shadow import Pieces, Shadow, crop
@@ -78,11 +79,12 @@ def _error(found: Tensor, expected: Tensor) -> tuple[float, tuple[int, ...]]:
 
 
 def _agreement(found: Tensor, expected: Tensor) -> float:
-    """Share of pixels in which a label map differs from the expected one."""
+    """Share of pixels in which a label map differs from the expected one; all of them where that one says too little."""
     found = found[:, 0] if found.dim() == 4 else found
     best = expected.argmax(dim=1)
     rows, columns = min(found.shape[1], best.shape[1]), min(found.shape[2], best.shape[2])
-    return float((found[:, :rows, :columns] != best[:, :rows, :columns]).float().mean())
+    best = best[:, :rows, :columns]
+    return float((found[:, :rows, :columns] != best).float().mean()) if enough("values", best) else 1.0
 
 
 def _search(residual: Callable[[Offset], float], rows: int, columns: int, first: Offset) -> tuple[Offset, float]:
@@ -117,7 +119,8 @@ def _output_offset(found: Tensor, full: Tensor, first: Offset, scaled: bool = Fa
         window = crop(full, offset, size)
         return _difference(found, window, scaled) / spread if window.numel() else float("inf")
 
-    return _search(residual, full.shape[2] - size[0], full.shape[3] - size[1], first)
+    offset, error = _search(residual, full.shape[2] - size[0], full.shape[3] - size[1], first)
+    return offset, error if enough("crop", crop(full, offset, size)) else float("inf")
 
 
 def _fits_cell_by_cell(found: Tensor, shadow: Shadow, score: Tensor, names: tuple[str, ...], offset: Offset) -> bool:
@@ -130,7 +133,7 @@ def _fits_cell_by_cell(found: Tensor, shadow: Shadow, score: Tensor, names: tupl
     for name in names:
         basis = shadow.upsample(name, basis, 0)
     columns = crop(basis, offset, found.shape[2:]).reshape(cells, -1).T.double()  # (pixels, cells)
-    if len(columns) != found[0, 0].numel():
+    if len(columns) != found[0, 0].numel() or not enough("crop", found):
         return False
     pixels = found[:, 0].reshape(len(found), -1).T.double()  # (pixels, images)
     rest = pixels - columns @ (torch.linalg.pinv(columns) @ pixels)
@@ -191,16 +194,20 @@ def _skip_offset(
     size, steps = target.shape[2:], ("upscore2", "upscore3") if name == "pool4" else ("upscore3",)
     spread = own.std().clamp_min(1e-6)
 
-    def residual(offset: Offset) -> float:
+    def window(offset: Offset) -> Tensor | None:
         x = crop(full, offset, size)
         if x.shape[2:] != size:
-            return float("inf")
+            return None
         for step in steps:
             x = shadow.upsample(step, x, channel)
-        x = crop(x, output, own.shape[2:])
-        return _difference(own, x, scaled) / float(spread)
+        return crop(x, output, own.shape[2:])
 
-    return _search(residual, full.shape[2] - size[0], full.shape[3] - size[1], first)
+    def residual(offset: Offset) -> float:
+        x = window(offset)
+        return float("inf") if x is None else _difference(own, x, scaled) / float(spread)
+
+    offset, error = _search(residual, full.shape[2] - size[0], full.shape[3] - size[1], first)
+    return offset, error if error <= TOLERANCE and enough("crop", window(offset)) else float("inf")
 
 
 def _composed(output: Tensor, shadow: Shadow, pieces: Pieces, offsets: Mapping[str, Offset]) -> Tensor | None:
@@ -208,28 +215,32 @@ def _composed(output: Tensor, shadow: Shadow, pieces: Pieces, offsets: Mapping[s
     return shadow.compose(pieces, offsets, size)
 
 
-def measure(output: np.ndarray, shadow: Shadow, pieces: Pieces, crops: Mapping[str, int]) -> Measurement:
+def measure(output: np.ndarray, shadow: Shadow, pieces: Pieces, crops: Mapping[str, int], images: Sequence[int]) -> Measurement:
     """Measure the crops of a network, and how far its numbers are from the expected ones once the crops are allowed for.
+
+    Nothing is confirmed by an output much smaller than the picture, and nothing by agreement with a constant (see ``amount.py``).
 
     Args:
         output: What the network returned for the probe images.
         shadow: The network it should be, given its layers.
         pieces: The shadow's score maps.
         crops: The rubric's offsets by name.
+        images: Shape of the probe images, (N, 3, H, W).
     """
     found = torch.from_numpy(np.ascontiguousarray(output))
     expected = expected_offsets(shadow.network, crops)
-    reference = _composed(found, shadow, pieces, expected)
+    reference = _composed(found, shadow, pieces, expected) if found.dim() >= 3 else None
+    if not of_the_pictures_size(found, images, (pieces.score if reference is None else reference).shape[1]):
+        return Measurement({})
     if found.dim() == 3 or not found.is_floating_point():
         # a label map: only the rubric's offsets can be confirmed
-        ok = reference is not None and found.dim() >= 3 and _agreement(found, reference) < 0.002
+        ok = reference is not None and _agreement(found, reference) < 0.002
         return Measurement(expected if ok else {}, "argmax", (), 0.0 if ok else float("nan"))
-    if found.dim() != 4:
-        return Measurement({})
     if reference is not None:
         for view, apply in VIEWS.items():
-            error, worst = _error(found, apply(reference))
-            if error <= TOLERANCE:
+            shown = apply(reference)
+            error, worst = _error(found, shown)
+            if error <= TOLERANCE and enough("values", shown):
                 return Measurement(expected, view, (), error, worst)
     offsets, silent = measure_paths(found, shadow, pieces, expected)
     if "output" not in offsets:
@@ -241,7 +252,7 @@ def measure(output: np.ndarray, shadow: Shadow, pieces: Pieces, crops: Mapping[s
         return scaled
     allowed = {**expected, **offsets}
     composed = _composed(found, shadow, pieces, allowed)
-    error, worst = (float("nan"), ()) if composed is None else _error(found, composed)
+    error, worst = (float("nan"), ()) if composed is None or not enough("values", composed) else _error(found, composed)
     return Measurement(offsets, "logits", tuple(silent), error, worst)
 
 
@@ -253,7 +264,7 @@ def _scaled(
     if fit is None:
         return None
     composed = _composed(found, shadow, fit.pieces, {**expected, **fit.offsets})
-    if composed is None or _error(found, composed)[0] > 2 * TOLERANCE:
+    if composed is None or not enough("values", composed) or _error(found, composed)[0] > 2 * TOLERANCE:
         return None
     error, worst = _error(found, _composed(found, shadow, pieces, {**expected, **fit.offsets}))
     return Measurement(fit.offsets, "logits", tuple(silent), error, worst, fit.factors)
@@ -269,6 +280,6 @@ def _through_views(found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapp
         if shown.shape[1] != found.shape[1]:
             continue
         offset, error = _output_offset(found, shown, expected["output"])
-        if error <= TOLERANCE:
+        if error <= TOLERANCE and enough("values", crop(shown, offset, tuple(found.shape[2:]))):
             return Measurement({**expected, "output": offset}, view, (), error)
     return None

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autograder.assignments.fcn.amount import of_the_pictures_size
 from autograder.assignments.fcn.offsets import Offset, measure_paths
 from autograder.assignments.fcn.probe import PATHS, canonical
 from autograder.assignments.fcn.shadow import BLOCKS, Pieces, Shadow
@@ -103,6 +104,6 @@ def position_offsets(
     images = np.abs(images)  # a ReLU passes it whole
     _load(student, handle, shadow, paths)
     found = torch.from_numpy(np.ascontiguousarray(student.forward(handle, images, skip=skip)))
-    if found.dim() != 4 or found.shape[1] != n_class or not found.is_floating_point():
+    if not found.is_floating_point() or found.dim() != 4 or not of_the_pictures_size(found, images.shape, n_class):
         return {}, []
     return measure_paths(found, shadow, _pieces(shadow, images, n_class), expected, scaled=True)

@@ -3,12 +3,17 @@
 Class 0 of the probe sees the coarse scores alone, class 1 pool4 alone, class 2 pool3 alone; their upsampling is bilinear and
 keeps the classes apart, so that each crop can be read off its own class. Classes 3 and 4 see everything, and their
 upsampling mixes them: an error that the first three miss shows there.
+
+Trunk and images are the class's, so that the trunk of the expected network runs once for all. The score layers are drawn for
+each submission: what the network of one gives is worth nothing to another.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from autograder.rubric import Rubric
@@ -16,15 +21,19 @@ from autograder.seeds import Seeds
 from segkit.layers import expected_layers
 from segkit.upsampling import bilinear_weight
 
-__all__ = ["DROP_BITS", "HEIGHTS", "NETWORKS", "PATHS", "WIDTHS", "canonical", "probe_images", "probe_weights"]
+__all__ = [
+    "DROP_BITS", "HEIGHTS", "NETWORKS", "PATHS", "SILENT_BITS", "WIDTHS", "canonical", "drop_silence", "probe_images", "probe_weights",
+    "score_layers",
+]  # fmt: skip
 
 NETWORKS = ("fcn32s", "fcn8s")
 PATHS = {"score": 0, "score_pool_4": 1, "score_pool_3": 2}
+READS = {"score": "fc7", "score_pool_4": "pool4", "score_pool_3": "pool3"}
 TAIL = ("score", "score_pool_4", "score_pool_3", "transpose_conv", "upscore1", "upscore2", "upscore3")
 HEIGHTS, WIDTHS = (79, 81), (29, 31, 33, 35, 37)
 """Sizes in pixels of which the probe's images have one, see ``probe_images``."""
-DROP_BITS = 16
-"""Channels whose survival one class of the dropout probe reports, as the bits of a number."""
+DROP_BITS, SILENT_BITS = 16, 6
+"""Channels whose survival one class of the dropout probe reports, as the bits of a number; and how many of them are silent."""
 
 
 def canonical(network: str, layer: str, kind: str, drop: bool = False) -> str:
@@ -46,25 +55,55 @@ def probe_images(seeds: Seeds) -> np.ndarray:
     return rng.standard_normal((2, 3, height, width)).astype(np.float32)
 
 
-def _normal(seeds: Seeds, name: str, shape: tuple[int, ...], spread: float) -> Tensor:
-    generator = torch.Generator().manual_seed(seeds.number("weights", name))
+def _normal(seeds: Seeds, name: str, shape: tuple[int, ...], spread: float, code: str = "") -> Tensor:
+    generator = torch.Generator().manual_seed(seeds.number("weights", name, code))
     return torch.empty(shape).normal_(0, spread, generator=generator)
 
 
-def _tail(seeds: Seeds, network: str, layer, n_class: int) -> Iterator[tuple[str, Tensor]]:
-    """Score layers with one class per path, and upsampling that keeps the first three classes apart."""
-    name, settings = layer.path, layer.settings
-    if layer.kind == "Conv2d":
-        inputs = settings["in_channels"]
-        # activations after He-drawn layers have a second moment near 1: this spread gives scores of about unit size
-        weight = _normal(seeds, f"{network}/{name}", (n_class, inputs, 1, 1), inputs**-0.5)
-        bias = _normal(seeds, f"{network}/{name}.bias", (n_class,), 0.1)
+def score_layers(seeds: Seeds, network: str, n_class: int, code: str, features: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Draw the score layers of one submission, with one class per path.
+
+    What they give on the features of the picture has mean 0 and spread 1 in each class: else one class has the largest score
+    everywhere, and its number alone is the whole label map.
+
+    Args:
+        seeds: Of the course.
+        network: ``"fcn32s"`` or ``"fcn8s"``.
+        n_class: Number of classes.
+        code: Hash of all that the submission's worker can know.
+        features: What they read (``fc7``, ``pool4``, ``pool3``) in the network as it is specified: (2, inputs, h, w).
+
+    Returns:
+        Canonical name -> weight (n_class, inputs, 1, 1) or bias (n_class,).
+    """
+    found = {}
+    for layer in expected_layers(network, n_class):
+        if layer.path not in PATHS:
+            continue
+        name, inputs = layer.path, layer.settings["in_channels"]
+        weight = _normal(seeds, f"{network}/{name}", (n_class, inputs, 1, 1), inputs**-0.5, code)
+        bias = _normal(seeds, f"{network}/{name}.bias", (n_class,), 0.1, code)
+        scores = F.conv2d(torch.from_numpy(_middle(features[READS[name]])), weight).transpose(0, 1).flatten(1)  # (n_class, 2 h w)
+        spread = scores.std(1).clamp_min(1e-3)
+        weight, bias = weight / spread.view(-1, 1, 1, 1), bias - scores.mean(1) / spread
         if network == "fcn8s":
             for path, channel in PATHS.items():
                 if path != name:
                     weight[channel], bias[channel] = 0, 0
-        yield f"{network}/{name}.weight", weight
-        yield f"{network}/{name}.bias", bias
+        found |= {f"{network}/{name}.weight": weight, f"{network}/{name}.bias": bias}
+    return found
+
+
+def _middle(maps: np.ndarray) -> np.ndarray:
+    """The middle third of maps, where the picture lies within its padding; the coarsest, of a few cells, are left whole."""
+    height, width = maps.shape[2:]
+    return maps if height < 6 else np.ascontiguousarray(maps[:, :, height // 3 : -(height // 3), width // 3 : -(width // 3)])
+
+
+def _tail(seeds: Seeds, network: str, layer, n_class: int) -> Iterator[tuple[str, Tensor]]:
+    """Upsampling that keeps the first three classes apart; score layers are each submission's own."""
+    name, settings = layer.path, layer.settings
+    if layer.kind == "Conv2d":
         return
     weight = bilinear_weight(n_class, settings["kernel_size"])
     mix = _normal(seeds, f"{network}/{name}", (n_class - 3, n_class - 3, 1, 1), 0.5)
@@ -81,20 +120,41 @@ def _drop(seeds: Seeds, network: str, layer, n_class: int) -> Iterator[tuple[str
         weight[range(n_class), range(n_class), :stride, :stride] = 1
         yield f"drop/{network}/{name}.weight", weight
         return
-    inputs = settings["in_channels"]
-    weight = torch.zeros(n_class, inputs, 1, 1)
+    weight = torch.zeros(n_class, settings["in_channels"], 1, 1)
     if name == "score":
-        rng = seeds.generator("dropout channels")
-        for channel in range(n_class):  # classes 3 and up read channels that fc7 alone may drop, the others those of both
-            first = 2048 if channel >= 3 else 0
-            chosen = first + rng.choice(2048, DROP_BITS, replace=False)
-            weight[channel, chosen, 0, 0] = 2.0 ** torch.arange(DROP_BITS)
+        for channel, read in enumerate(_drop_channels(seeds, n_class)):
+            weight[channel, read, 0, 0] = 2.0 ** torch.arange(DROP_BITS)
     yield f"drop/{network}/{name}.weight", weight
     yield f"drop/{network}/{name}.bias", torch.zeros(n_class)
 
 
+def _drop_channels(seeds: Seeds, n_class: int) -> NDArray[np.int64]:
+    """Channels of fc7 that each class reads, (n_class, DROP_BITS): of the first half for three classes, of the second for the others."""
+    rng = seeds.generator("dropout channels")
+    both, last = rng.choice(2048, (3, DROP_BITS), replace=False), 2048 + rng.choice(2048, (n_class - 3, DROP_BITS), replace=False)
+    return np.concatenate([both, last])
+
+
+def drop_silence(seeds: Seeds, n_class: int, *names: str) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+    """Draw which of the channels that the dropout probe reads give 0 before any dropout: their bits must be 0.
+
+    Args:
+        seeds: Of the course.
+        n_class: Number of classes.
+        names: Of the draw: the submission's code, the number of the call.
+
+    Returns:
+        For each class the number whose bits are the silent ones, (n_class,); and the biases that make them silent, by canonical name.
+    """
+    rng, biases = seeds.generator("dropout silence", *names), np.ones(4096, np.float32)
+    bits = np.stack([rng.choice(DROP_BITS, SILENT_BITS, replace=False) for _ in range(n_class)])  # (n_class, SILENT_BITS)
+    biases[np.take_along_axis(_drop_channels(seeds, n_class), bits, axis=1)] = 0
+    half = np.arange(4096) < 2048  # fc7 hands these on from fc6, and gives the others itself
+    return (2**bits).sum(1), {"drop/fc6.bias": np.where(half, biases, 1), "drop/fc7.bias": np.where(half, 0, biases)}
+
+
 def probe_weights(seeds: Seeds, rubric: Rubric) -> Iterator[tuple[str, Tensor]]:
-    """All hidden weights, one after the other: He-drawn trunk, the tails of both networks, the dropout probe."""
+    """The class's hidden weights, one after the other: He-drawn trunk, upsampling of both networks, the dropout probe."""
     n_class = rubric.settings["probe_classes"]
     done = set()
     for network in NETWORKS:
@@ -111,10 +171,8 @@ def probe_weights(seeds: Seeds, rubric: Rubric) -> Iterator[tuple[str, Tensor]]:
             fan_in = s["in_channels"] * s["kernel_size"] ** 2
             yield f"{layer.path}.weight", _normal(seeds, layer.path, shape, (2 / fan_in) ** 0.5)
             yield f"{layer.path}.bias", _normal(seeds, f"{layer.path}.bias", shape[:1], 0.05)
-    # dropout probe: conv5_3 is silenced, every channel of fc6 gives 1; half of fc7 repeats fc6, half gives 1 of its own
-    yield "drop/fc6.bias", torch.ones(4096)
+    # dropout probe: conv5_3 is silenced, channels of fc6 give 1 or 0; half of fc7 repeats fc6, half gives 1 or 0 of its own
     weight = torch.zeros(4096, 4096, 1, 1)
     half = torch.arange(2048)
     weight[half, half] = 1
     yield "drop/fc7.weight", weight
-    yield "drop/fc7.bias", torch.cat([torch.zeros(2048), torch.ones(2048)])

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from autograder.assignments.fcn.gate_network import BLOCKS, crop
 from autograder.assignments.fcn.probe import canonical
-from segkit.subject import WeightFile
 
 __all__ = ["Pieces", "Shadow", "fitted"]
 
@@ -49,10 +48,10 @@ class Shadow:
     Args:
         network: ``"fcn32s"`` or ``"fcn8s"``.
         settings: Specified layer name -> the hyper-parameters the student's layer has.
-        weights: The hidden weights.
+        weights: The hidden weights by their canonical names.
     """
 
-    def __init__(self, network: str, settings: Mapping[str, Mapping], weights: WeightFile) -> None:
+    def __init__(self, network: str, settings: Mapping[str, Mapping], weights: Mapping[str, Tensor]) -> None:
         self.network, self.settings, self.weights = network, settings, weights
 
     def pair(self, value) -> tuple[int, int]:
@@ -92,19 +91,19 @@ class Shadow:
         return fitted(self.weights[canonical(self.network, name, "bias")], shape) if s["bias"] else torch.zeros(shape)
 
     def key(self) -> str:
-        """Hash of everything that the maps before the crops depend on."""
-        text = json.dumps({name: dict(s) for name, s in sorted(self.settings.items())}, sort_keys=True, default=str)
-        return f"pieces-{self.network}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+        """Hash of everything that the features depend on; both networks have the same trunk."""
+        trunk = {name: dict(s) for name, s in sorted(self.settings.items()) if name.startswith(("conv", "pool", "fc"))}
+        return f"features-{hashlib.sha256(json.dumps(trunk, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
 
     @torch.no_grad()
-    def pieces(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Run trunk, head and score layers in eval mode.
+    def features(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Run trunk and head in eval mode: what is the same for all submissions with these layers.
 
         Args:
             images: ``(2, 3, H, W)``.
 
         Returns:
-            ``score`` and, for FCN-8s, ``pool4`` and ``pool3``: score maps before any crop.
+            ``fc7``, ``pool4`` and ``pool3``: what the score layers read.
         """
         x, maps = torch.from_numpy(images), {}
         for block, depth in BLOCKS:
@@ -112,11 +111,17 @@ class Shadow:
                 x = F.relu(self._convolve(f"conv{block}_{index}", x))
             x = maps[f"pool{block}"] = self.pool(f"pool{block}", x)
         x = F.relu(self._convolve("fc7", F.relu(self._convolve("fc6", x))))
-        found = {"score": self._convolve("score", x)}
+        return {"fc7": x.numpy(), "pool4": maps["pool4"].numpy(), "pool3": maps["pool3"].numpy()}
+
+    @torch.no_grad()
+    def pieces(self, features: Mapping[str, NDArray[np.float32]]) -> Pieces:
+        """Run the score layers, which are one submission's own, on features."""
+        maps = {name: torch.from_numpy(value) for name, value in features.items()}
+        found = {"score": self._convolve("score", maps["fc7"])}
         if self.network == "fcn8s":
             found["pool4"] = self._convolve("score_pool_4", maps["pool4"])
             found["pool3"] = self._convolve("score_pool_3", maps["pool3"])
-        return {name: value.numpy() for name, value in found.items()}
+        return Pieces(**found)
 
     def compose(self, pieces: Pieces, offsets: Mapping[str, tuple[int, int]], size: tuple[int, int]) -> Tensor | None:
         """Put the maps together with given crops.

@@ -14,6 +14,7 @@ from segkit.upsampling import bilinear_weight, crop_offsets
 SETTINGS = {layer.path: layer.settings for layer in expected_layers("fcn8s", 5)}
 BIAS = {name: torch.linspace(0.1, 0.3, 5) for name in ("score", "score_pool_4", "score_pool_3")}
 CROPS = crop_offsets(100)
+IMAGES = (2, 3, 79, 33)
 FIRST = {"output": (31, 31), "pool4": (5, 5), "pool3": (9, 9)}
 
 
@@ -61,7 +62,7 @@ def scored(linear: dict, factors: dict, before: bool) -> dict:
 @pytest.mark.parametrize("factors", [{"pool4": 0.01}, {"pool3": 0.0001}, {"pool4": 0.01, "pool3": 0.0001}, {"score": 2.0}])
 def test_factors_are_measured_before_and_behind_the_score_layers(maps, shadow, factors, before):
     pieces = Pieces(**scored(maps, {}, before))
-    found = measure(output(scored(maps, factors, before)).numpy(), shadow, pieces, CROPS)
+    found = measure(output(scored(maps, factors, before)).numpy(), shadow, pieces, CROPS, IMAGES)
     assert found.offsets == FIRST and found.view == "logits" and not found.exact
     wanted = {"score": 1.0, "pool4": 1.0, "pool3": 1.0, **factors}
     assert found.factors == pytest.approx(wanted, rel=5e-3)
@@ -69,7 +70,7 @@ def test_factors_are_measured_before_and_behind_the_score_layers(maps, shadow, f
 
 def test_a_wrong_crop_shows_beside_a_factor(maps, shadow):
     pieces = Pieces(**scored(maps, {}, True))
-    found = measure(output(scored(maps, {"pool4": 0.01}, True), (6, 5)).numpy(), shadow, pieces, CROPS)
+    found = measure(output(scored(maps, {"pool4": 0.01}, True), (6, 5)).numpy(), shadow, pieces, CROPS, IMAGES)
     assert found.offsets == {**FIRST, "pool4": (6, 5)} and found.factors["pool4"] == pytest.approx(0.01, rel=5e-3)
 
 
