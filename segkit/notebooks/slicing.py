@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from segkit.notebooks.names import (
-    bound_names, called_names, changed_names, downloads, is_unfinished, needs, run_file, sets_path, star_modules, taken_name,
+    Filled, bound_names, called_names, changed_names, downloads, filled_by, filled_in, filling_calls, is_unfinished, needs, run_file,
+    sets_path, star_modules, taken_name,
 )  # fmt: skip
 from segkit.notebooks.reading import Cell, Document, python_source
 
@@ -29,6 +30,7 @@ CONVENTIONS = {
 }  # fmt: skip
 
 
+MAX_CALLS = 20  # of functions by functions, for what one of them fills
 MAX_NAMES = 1_000_000  # taken over from other files, over all statements
 
 
@@ -297,6 +299,11 @@ class _Slicer:
         self.bindings = [self._index(d, self._bound) for d in workbook.documents]
         self.changes = [self._index(d, lambda _, statement: changed_names(statement)) for d in workbook.documents]
         self.calls = [self._index(d, lambda _, statement: called_names(statement)) for d in workbook.documents]
+        statements = (s for d in workbook.documents for cell in d.cells for s in cell.parsed[0])
+        self.functions = {s.name: s for s in statements if isinstance(s, ast.FunctionDef)}
+        self.known: dict[str, Filled] = {}
+        self.asked: list[str] = []  # functions whose text is being looked at, each called by the one before
+        self.fillings = [self._index(d, self._filled) for d in workbook.documents]
 
     @staticmethod
     def _index(document: Document, names) -> dict[str, list[Position]]:
@@ -306,6 +313,20 @@ class _Slicer:
                 for name in names(document, statement):
                     index.setdefault(name, []).append((number, position))
         return index
+
+    def _filled(self, _: Document, statement: ast.stmt) -> list[str]:
+        """Names whose object a statement has filled by a function: ``configure(cfg)``, ``np.put(table, ids, values)``."""
+        return [name for call in filling_calls(statement) for name in filled_by(call, self._known(call))]
+
+    def _known(self, call: ast.Call) -> Filled | None:
+        """What one of the student's own functions fills; None for a library's."""
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        if name not in self.known and name in self.functions and len(self.asked) < MAX_CALLS:
+            self.known[name] = Filled()  # a function that calls itself
+            self.asked.append(name)
+            self.known[name] = filled_in(self.functions[name], self._known)
+            self.asked.pop()
+        return self.known.get(name)
 
     # ---------------------------------------------------------------------------------------- names of other files
     def _file(self, document: Document, path: str) -> int | None:
@@ -435,7 +456,8 @@ class _Slicer:
         self.done.add(("changes of", name, document))
         places = self.bindings[document].get(name, [])
         module = any(isinstance(self._statement(document, place), (ast.Import, ast.ImportFrom)) for place in places)
-        for position in self.changes[document].get(name, []) + ([] if module else self.calls[document].get(name, [])):
+        calls = [] if module else self.calls[document].get(name, [])
+        for position in self.changes[document].get(name, []) + calls + self.fillings[document].get(name, []):
             self._choose(document, position)
 
     def _resolve(self, name: str, document: int, position: Position, deferred: bool) -> None:
