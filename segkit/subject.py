@@ -166,7 +166,8 @@ class LocalSubject:
         arguments = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
         with as_student_error(name):
             check_signature(cls, name, args, kwargs)
-        with as_student_error(f"{name}({arguments})"), torch.device("meta") if meta else self._construction():
+        device = torch.device("meta") if meta else contextlib.nullcontext()
+        with as_student_error(f"{name}({arguments})"), device, self._construction():
             model = cls(*args, **kwargs)
         if not isinstance(model, nn.Module):
             raise StudentError(f"{name}({arguments}): expected an nn.Module, but got {type(model).__name__}.", "code.type")
@@ -221,7 +222,8 @@ class LocalSubject:
         model = self._model(handle)
         parameters = self._parameters(handle)
         on_meta = any(parameters[key].is_meta for key in source)
-        private = WeightFile(self.weights.path, self.weights.index) if on_meta else self.weights
+        with _memory_for("weights"):
+            private = WeightFile(self.weights.path, self.weights.index) if on_meta else self.weights
         for key in zero:
             parameters[key].zero_()
         for key, name in source.items():
@@ -406,6 +408,18 @@ class LocalSubject:
     def forget(self, handle: str) -> None:
         """Let go of an object and its memory."""
         self._objects.pop(handle, None)
+
+
+@contextlib.contextmanager
+def _memory_for(what: str) -> Iterator[None]:
+    """Say that a student's objects left no memory; torch's own error names a file of this machine."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("unable to mmap|allocate memory", str(error)):
+            raise
+        text = f"There is no memory left for {what} beside the objects that the code keeps. Does a network hold a second one?"
+        raise StudentError(text, "code.memory") from None
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 __all__ = ["Needs", "bound_names", "called_names", "changed_names", "downloads", "filled_by", "filling_calls", "is_unfinished", "needs",
-           "run_file", "sets_path", "star_modules", "taken_name"]  # fmt: skip
+           "read_file", "run_file", "sets_path", "star_modules", "taken_name"]  # fmt: skip
 
 COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
@@ -268,7 +268,7 @@ def star_modules(statement: ast.stmt) -> list[str]:
 
 
 def downloads(statement: ast.stmt) -> list[ast.Call]:
-    """Calls that fetch weights: ``vgg16(pretrained=True)``, ``resnet18(weights="DEFAULT")``, ``torch.hub.load(...)``."""
+    """Calls that fetch or read weights: ``vgg16(pretrained=True)``, ``resnet18(weights="DEFAULT")``, ``torch.hub.load(...)``."""
     found = []
     for node in ast.walk(statement):
         if isinstance(node, ast.Call):
@@ -276,6 +276,14 @@ def downloads(statement: ast.stmt) -> list[ast.Call]:
             asked = any(k.arg in ("pretrained", "weights") and not (isinstance(k.value, ast.Constant) and not k.value.value)
                         for k in node.keywords)  # fmt: skip
             of_hub = called == "load" and "hub" in (getattr(holder, "attr", ""), getattr(holder, "id", ""))
-            if (asked and ARCHITECTURE.match(called)) or of_hub or called in ("load_state_dict_from_url", "load_url"):
+            if (asked and ARCHITECTURE.match(called)) or of_hub or read_file(node) or called in ("load_state_dict_from_url", "load_url"):
                 found.append(node)
     return found
+
+
+def read_file(call: ast.Call) -> str | None:
+    """The file that ``torch.load(file)`` reads, as the code says it."""
+    source = call.args[0] if call.args else None
+    if source is None or (getattr(call.func, "attr", ""), getattr(getattr(call.func, "value", None), "id", "")) != ("load", "torch"):
+        return None
+    return str(source.value) if isinstance(source, ast.Constant) else ast.unparse(source)

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from segkit.notebooks.names import (
-    Filled, bound_names, called_names, changed_names, downloads, filled_by, filled_in, filling_calls, is_unfinished, needs, run_file,
-    sets_path, star_modules, taken_name,
+    Filled, bound_names, called_names, changed_names, downloads, filled_by, filled_in, filling_calls, is_unfinished, needs, read_file,
+    run_file, sets_path, star_modules, taken_name,
 )  # fmt: skip
 from segkit.notebooks.reading import Cell, Document, python_source
 
@@ -420,13 +420,16 @@ class _Slicer:
         self._follow()
 
     def _note_downloads(self, modules: dict[str, str]) -> None:
-        """Say of each call that would fetch weights that nothing was fetched."""
+        """Say of each call that would fetch or read weights that nothing was fetched."""
         places = [(self.workbook.documents[d].cells[p[0]].label, self._statement(d, p)) for d in sorted(self.chosen)
                   for p in sorted(self.chosen[d])]  # fmt: skip
         places += [(cell.label, s) for d in self.workbook.documents if d.name in modules for cell in d.cells for s in cell.parsed[0]]
         for label, statement in places:
             for call in downloads(statement)[:2]:
-                note = f"{label}, line {call.lineno}: there is no network where work is graded; the weights that are fetched there stay undrawn"
+                file = read_file(call)
+                why = f"{file[:200]} is not there" if file else "there is no network"
+                how = "read" if file else "fetched"
+                note = f"{label}, line {call.lineno}: {why} where work is graded; the weights that are {how} there stay undrawn"
                 self.notes += [note] if note not in self.notes and len(self.notes) < 20 else []
 
     def _choose_future(self) -> None:
