@@ -22,7 +22,7 @@ from torch import nn
 from segkit.layers import Layer, describe
 from segkit.notebooks import Program, Unrunnable, execute
 from segkit.precision import choose_precision
-from segkit.student_errors import CAUSE, StudentError, as_student_error, check_signature, device_cause
+from segkit.student_errors import CAUSE, StudentError, as_student_error, check_forward, check_signature, device_cause
 from segkit.tracing import Step, trace
 
 __all__ = ["CAUSE", "LocalSubject", "StudentError", "Subject", "WeightFile", "as_student_error"]
@@ -292,6 +292,7 @@ class LocalSubject:
             torch.random.fork_rng(devices=[]),
             _passed_over(model, skip),
         ):
+            check_forward(model)
             torch.manual_seed(seed)
             nn.Module.train(model, train)
             with torch.inference_mode():
@@ -356,6 +357,7 @@ class LocalSubject:
         try:
             # what a GPU was asked may fail when its answer is read
             with as_student_error(f"{type(model).__name__}.forward"), torch.inference_mode(), half:
+                check_forward(model)
                 images = images.to(self.device)
                 labels = self._labels(nn.Module.eval(model)(images), images, type(model).__name__).to(torch.uint8).cpu()
         except StudentError as error:
