@@ -10,7 +10,7 @@ import torch
 
 from segkit.notebooks.running import student_traceback
 
-__all__ = ["CAUSE", "StudentError", "as_student_error", "check_signature", "device_cause"]
+__all__ = ["CAUSE", "StudentError", "as_student_error", "check_forward", "check_signature", "device_cause"]
 
 CAUSE = re.compile(r"(?=.{1,40}\Z)[a-z][a-z0-9_]*([.-][a-z0-9_]+)*")  # of a StudentError: what may be written into a result
 
@@ -99,3 +99,23 @@ def check_signature(function: Any, name: str, args: tuple, kwargs: Mapping[str, 
             expected = f"a function of {given}"
         text = f"{name} cannot be called with {given} ({error}). Expected {expected}, found `{found}`."
         raise StudentError(text, "code.signature") from None
+
+
+def check_forward(model: torch.nn.Module) -> None:
+    """Refuse a network whose forward needs more, or less, than the images; see ``check_signature``.
+
+    Raises:
+        StudentError: ``code.signature``.
+    """
+    if type(model).__call__ is not torch.nn.Module.__call__:
+        return  # its own way to call it
+    try:
+        signature = inspect.signature(model.forward, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        found = f"def forward(self{', ' if signature.parameters else ''}{str(signature).removeprefix('(')}"
+        text = f"{type(model).__name__}.forward cannot be called with the images alone ({error})."
+        raise StudentError(f"{text} Expected `def forward(self, x)`, found `{found}`.", "code.signature") from None

@@ -22,7 +22,7 @@ from torch import nn
 from segkit.layers import Layer, describe
 from segkit.notebooks import Program, Unrunnable, execute
 from segkit.precision import choose_precision
-from segkit.student_errors import CAUSE, StudentError, as_student_error, check_signature, device_cause
+from segkit.student_errors import CAUSE, StudentError, as_student_error, check_forward, check_signature, device_cause
 from segkit.tracing import Step, trace
 
 __all__ = ["CAUSE", "LocalSubject", "StudentError", "Subject", "WeightFile", "as_student_error"]
@@ -172,7 +172,8 @@ class LocalSubject:
         arguments = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
         with as_student_error(name):
             check_signature(cls, name, args, kwargs)
-        with as_student_error(f"{name}({arguments})"), torch.device("meta") if meta else self._construction():
+        device = torch.device("meta") if meta else contextlib.nullcontext()
+        with as_student_error(f"{name}({arguments})"), device, self._construction():
             model = cls(*args, **kwargs)
         if not isinstance(model, nn.Module):
             raise StudentError(f"{name}({arguments}): expected an nn.Module, but got {type(model).__name__}.", "code.type")
@@ -227,7 +228,8 @@ class LocalSubject:
         model = self._model(handle)
         parameters = self._parameters(handle)
         on_meta = any(parameters[key].is_meta for key in source)
-        private = WeightFile(self.weights.path, self.weights.index) if on_meta else self.weights
+        with _memory_for("weights"):
+            private = WeightFile(self.weights.path, self.weights.index) if on_meta else self.weights
         for key in zero:
             parameters[key].zero_()
         for key, values in source.items():
@@ -296,6 +298,7 @@ class LocalSubject:
             torch.random.fork_rng(devices=[]),
             _passed_over(model, skip),
         ):
+            check_forward(model)
             torch.manual_seed(seed)
             nn.Module.train(model, train)
             with torch.inference_mode():
@@ -360,6 +363,7 @@ class LocalSubject:
         try:
             # what a GPU was asked may fail when its answer is read
             with as_student_error(f"{type(model).__name__}.forward"), torch.inference_mode(), half:
+                check_forward(model)
                 images = images.to(self.device)
                 labels = self._labels(nn.Module.eval(model)(images), images, type(model).__name__).to(torch.uint8).cpu()
         except StudentError as error:
@@ -418,6 +422,18 @@ def _tensor(weights: WeightFile, values: Values) -> torch.Tensor:
     if isinstance(values, str):
         return weights[values]
     return torch.from_numpy(values) if isinstance(values, np.ndarray) else weights.at(*values)
+
+
+@contextlib.contextmanager
+def _memory_for(what: str) -> Iterator[None]:
+    """Say that a student's objects left no memory; torch's own error names a file of this machine."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("unable to mmap|allocate memory", str(error)):
+            raise
+        text = f"There is no memory left for {what} beside the objects that the code keeps. Does a network hold a second one?"
+        raise StudentError(text, "code.memory") from None
 
 
 @contextlib.contextmanager

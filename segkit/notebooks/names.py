@@ -3,16 +3,19 @@
 import ast
 import re
 import symtable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Needs", "bound_names", "called_names", "changed_names", "downloads", "is_unfinished", "needs", "run_file", "sets_path",
-           "star_modules", "taken_name"]  # fmt: skip
+__all__ = ["Needs", "bound_names", "called_names", "changed_names", "downloads", "filled_by", "filling_calls", "is_unfinished", "needs",
+           "read_file", "run_file", "sets_path", "star_modules", "taken_name"]  # fmt: skip
 
 COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
 COMPOUND = (*LOOPS, ast.If, ast.Try, ast.With)
 WORK = re.compile(r"(?i)(^|_)(train|fit|backward|step|zero_grad|savefig|plot|imshow|show|evaluate|summary)(_|$)")
 ARCHITECTURE = re.compile(r"vgg|resnet|alexnet|densenet|mobilenet|inception|googlenet|squeezenet|fcn|deeplab|efficientnet|get_model")
+# what libraries call that which fills or reorders its argument: np.put, random.shuffle, nn.init.zeros_
+FILLS = re.compile(r"put|put_along_axis|place|putmask|copyto|fill_diagonal|shuffle|insort(_left|_right)?|heap\w+|[a-z]\w*_")
 PATHS = {("path", "sys"), ("chdir", "os"), ("addsitedir", "site")}
 
 
@@ -117,6 +120,61 @@ def called_names(statement: ast.stmt) -> list[str]:
     return names
 
 
+def filling_calls(statement: ast.stmt) -> list[ast.Call]:
+    """Calls that stand as a step of their own, or whose result is kept: ``configure(cfg)``, ``np.put(table, ids, values)``."""
+    steps = [step for step in _steps(statement) if isinstance(step, (ast.Expr, ast.Assign)) and not trains(step)]
+    return [step.value for step in steps if isinstance(step.value, ast.Call)]
+
+
+def filled_by(call: ast.Call, function: "Filled | None") -> list[str]:
+    """Names whose object a call fills.
+
+    Args:
+        call: One of ``filling_calls``.
+        function: What is known of the student's own function of that name; None: it is a library's.
+    """
+    called = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    given: list[tuple[int | str | None, ast.expr]] = [*enumerate(call.args), *((keyword.arg, keyword.value) for keyword in call.keywords)]
+    if function is None:
+        arguments = [value for _, value in given] if FILLS.fullmatch(called) else []
+    else:
+        arguments = [value for key, value in given if key in function.arguments]
+    names = [value.id if isinstance(value, ast.Name) else _root(value) for value in arguments]
+    return [name for name in names if name] + sorted(function.others if function else ())
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a function fills when it is called: arguments, by position and by name, and names of its module."""
+
+    arguments: frozenset[int | str] = frozenset()
+    others: frozenset[str] = frozenset()
+
+
+def filled_in(function: ast.FunctionDef, known: Callable[[ast.Call], Filled | None]) -> Filled:
+    """Find what a function fills, by its text. One that trains fills nothing: it is not run.
+
+    Args:
+        function: The function.
+        known: What the functions that it calls fill.
+    """
+    if trains(function) or downloads(function):
+        return Filled()
+    taken = function.args
+    places = [argument.arg for argument in (*taken.posonlyargs, *taken.args)]
+    own = {*places, *(argument.arg for argument in taken.kwonlyargs)}
+    changed, local, kept = set(), set(), set()
+    for statement in function.body:
+        changed.update(changed_names(statement), called_names(statement))
+        for call in filling_calls(statement):
+            changed.update(filled_by(call, known(call)))
+        local.update(bound_names(statement))
+        kept.update(name for node in ast.walk(statement) if isinstance(node, ast.Global) for name in node.names)
+    arguments = {name for name in own & changed if name not in local}
+    numbers = {number for number, name in enumerate(places) if name in arguments}
+    return Filled(frozenset(arguments | numbers), frozenset(((changed - local) | (local & kept)) - own))
+
+
 def sets_path(statement: ast.stmt) -> bool:
     """Whether a statement says where imports look: ``sys.path.append("src")``, ``os.chdir("src")``, ``%cd src``."""
     for step in _steps(statement):
@@ -210,7 +268,7 @@ def star_modules(statement: ast.stmt) -> list[str]:
 
 
 def downloads(statement: ast.stmt) -> list[ast.Call]:
-    """Calls that fetch weights: ``vgg16(pretrained=True)``, ``resnet18(weights="DEFAULT")``, ``torch.hub.load(...)``."""
+    """Calls that fetch or read weights: ``vgg16(pretrained=True)``, ``resnet18(weights="DEFAULT")``, ``torch.hub.load(...)``."""
     found = []
     for node in ast.walk(statement):
         if isinstance(node, ast.Call):
@@ -218,6 +276,14 @@ def downloads(statement: ast.stmt) -> list[ast.Call]:
             asked = any(k.arg in ("pretrained", "weights") and not (isinstance(k.value, ast.Constant) and not k.value.value)
                         for k in node.keywords)  # fmt: skip
             of_hub = called == "load" and "hub" in (getattr(holder, "attr", ""), getattr(holder, "id", ""))
-            if (asked and ARCHITECTURE.match(called)) or of_hub or called in ("load_state_dict_from_url", "load_url"):
+            if (asked and ARCHITECTURE.match(called)) or of_hub or read_file(node) or called in ("load_state_dict_from_url", "load_url"):
                 found.append(node)
     return found
+
+
+def read_file(call: ast.Call) -> str | None:
+    """The file that ``torch.load(file)`` reads, as the code says it."""
+    source = call.args[0] if call.args else None
+    if source is None or (getattr(call.func, "attr", ""), getattr(getattr(call.func, "value", None), "id", "")) != ("load", "torch"):
+        return None
+    return str(source.value) if isinstance(source, ast.Constant) else ast.unparse(source)

@@ -18,7 +18,8 @@ from segkit.notebooks.slicing import Program
 
 __all__ = ["Unrunnable", "at_home", "execute", "student_traceback", "value_of"]
 
-FAILED = "__what_failed__"  # in the namespace of a program: name -> why the statement failed that would have bound it
+# in the namespace of a program: name -> why the statement failed that would have bound it; "": one that binds nothing, cfg.update(...)
+FAILED = "__what_failed__"
 
 
 class Unrunnable(Exception):
@@ -64,7 +65,9 @@ def student_traceback(error: BaseException, labels: set[str] | None = None, limi
         frames = [f"{error.filename}, line {error.lineno}:  {(error.text or '').strip()}"]
         text = error.msg
     summary = f"{name}: {text}" if text else name
-    return "\n".join([*frames[-limit:], summary[:2000]])
+    before = _failures(error, "")
+    earlier = ["This failed before, and may be why:", before[:1500]] if before else []
+    return "\n".join([*frames[-limit:], summary[:2000], *earlier])
 
 
 def _about_module(name: str) -> str:
@@ -74,12 +77,17 @@ def _about_module(name: str) -> str:
 
 def _first_failure(error: BaseException) -> str | None:
     """Why a name is not there: what failed first where it should have been bound, told in place of the bare NameError."""
-    name, walk = error.name if isinstance(error, NameError) else None, error.__traceback__
-    found = None
-    while walk is not None and isinstance(name, str):
+    name = error.name if isinstance(error, NameError) else None
+    return _failures(error, name, "*") if isinstance(name, str) else None
+
+
+def _failures(error: BaseException, *names: str) -> str | None:
+    """What failed in the namespaces that an error went through, of the first of these names; ``""``: a statement that binds none."""
+    found, walk = None, error.__traceback__
+    while walk is not None:
         failed = walk.tb_frame.f_globals.get(FAILED)
         if type(failed) is dict:
-            found = failed.get(name) or failed.get("*") or found
+            found = next((failed[name] for name in names if failed.get(name)), found)
         walk = walk.tb_next
     return found if isinstance(found, str) else None
 
@@ -162,7 +170,7 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
             except (Exception, SystemExit) as error:
                 last = student_traceback(error, labels)
                 stars = isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*"
-                for name in ["*"] if stars else bound_names(statement):
+                for name in ["*"] if stars else bound_names(statement) or [""]:
                     failed.setdefault(name, _first_failure(error) or last)
     if program.name not in space:
         reason = last or failed.get(program.name) or f"{program.name} is not defined after running {program.where}"

@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from segkit.notebooks.names import (
-    bound_names, called_names, changed_names, downloads, is_unfinished, needs, run_file, sets_path, star_modules, taken_name,
+    Filled, bound_names, called_names, changed_names, downloads, filled_by, filled_in, filling_calls, is_unfinished, needs, read_file,
+    run_file, sets_path, star_modules, taken_name,
 )  # fmt: skip
 from segkit.notebooks.reading import Cell, Document, python_source
 
@@ -29,6 +30,7 @@ CONVENTIONS = {
 }  # fmt: skip
 
 
+MAX_CALLS = 20  # of functions by functions, for what one of them fills
 MAX_NAMES = 1_000_000  # taken over from other files, over all statements
 
 
@@ -297,6 +299,11 @@ class _Slicer:
         self.bindings = [self._index(d, self._bound) for d in workbook.documents]
         self.changes = [self._index(d, lambda _, statement: changed_names(statement)) for d in workbook.documents]
         self.calls = [self._index(d, lambda _, statement: called_names(statement)) for d in workbook.documents]
+        statements = (s for d in workbook.documents for cell in d.cells for s in cell.parsed[0])
+        self.functions = {s.name: s for s in statements if isinstance(s, ast.FunctionDef)}
+        self.known: dict[str, Filled] = {}
+        self.asked: list[str] = []  # functions whose text is being looked at, each called by the one before
+        self.fillings = [self._index(d, self._filled) for d in workbook.documents]
 
     @staticmethod
     def _index(document: Document, names) -> dict[str, list[Position]]:
@@ -306,6 +313,20 @@ class _Slicer:
                 for name in names(document, statement):
                     index.setdefault(name, []).append((number, position))
         return index
+
+    def _filled(self, _: Document, statement: ast.stmt) -> list[str]:
+        """Names whose object a statement has filled by a function: ``configure(cfg)``, ``np.put(table, ids, values)``."""
+        return [name for call in filling_calls(statement) for name in filled_by(call, self._known(call))]
+
+    def _known(self, call: ast.Call) -> Filled | None:
+        """What one of the student's own functions fills; None for a library's."""
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        if name not in self.known and name in self.functions and len(self.asked) < MAX_CALLS:
+            self.known[name] = Filled()  # a function that calls itself
+            self.asked.append(name)
+            self.known[name] = filled_in(self.functions[name], self._known)
+            self.asked.pop()
+        return self.known.get(name)
 
     # ---------------------------------------------------------------------------------------- names of other files
     def _file(self, document: Document, path: str) -> int | None:
@@ -399,13 +420,16 @@ class _Slicer:
         self._follow()
 
     def _note_downloads(self, modules: dict[str, str]) -> None:
-        """Say of each call that would fetch weights that nothing was fetched."""
+        """Say of each call that would fetch or read weights that nothing was fetched."""
         places = [(self.workbook.documents[d].cells[p[0]].label, self._statement(d, p)) for d in sorted(self.chosen)
                   for p in sorted(self.chosen[d])]  # fmt: skip
         places += [(cell.label, s) for d in self.workbook.documents if d.name in modules for cell in d.cells for s in cell.parsed[0]]
         for label, statement in places:
             for call in downloads(statement)[:2]:
-                note = f"{label}, line {call.lineno}: there is no network where work is graded; the weights that are fetched there stay undrawn"
+                file = read_file(call)
+                why = f"{file[:200]} is not there" if file else "there is no network"
+                how = "read" if file else "fetched"
+                note = f"{label}, line {call.lineno}: {why} where work is graded; the weights that are {how} there stay undrawn"
                 self.notes += [note] if note not in self.notes and len(self.notes) < 20 else []
 
     def _choose_future(self) -> None:
@@ -435,7 +459,8 @@ class _Slicer:
         self.done.add(("changes of", name, document))
         places = self.bindings[document].get(name, [])
         module = any(isinstance(self._statement(document, place), (ast.Import, ast.ImportFrom)) for place in places)
-        for position in self.changes[document].get(name, []) + ([] if module else self.calls[document].get(name, [])):
+        calls = [] if module else self.calls[document].get(name, [])
+        for position in self.changes[document].get(name, []) + calls + self.fillings[document].get(name, []):
             self._choose(document, position)
 
     def _resolve(self, name: str, document: int, position: Position, deferred: bool) -> None:

@@ -106,9 +106,44 @@ def test_names_of_other_files_are_there(tmp_path, cells, files):
     ["losses = []", f"for x in range(3):\n    {BOOM}\n    optimizer.step()\n    losses.append(x)",
      "def answer():\n    return 42 + len(losses)"],
     ["import torch\nmodel = torch.nn.Linear(1, 1)", f"model.fit({BOOM[6:]})", "def answer():\n    return 42 if model else 0"],
+    ["class Cfg: pass\ncfg = Cfg()", "def configure(c):\n    c.pad = 42", "configure(cfg)", "def answer():\n    return cfg.pad"],
+    ["cfg = {}", "def inner(d):\n    d.update(pad=42)\ndef outer(n, into):\n    inner(into)", "outer(1, into=cfg)",
+     "def answer():\n    return cfg['pad']"],
+    ["cfg = {'a': {}}", "def fill(part, n):\n    part['pad'] = n\n    return part", "kept = fill(cfg['a'], 42)",
+     "def answer():\n    return cfg['a']['pad']"],
+    ["TABLE = [0]", "def fill():\n    TABLE[0] = 42", "fill()", "def answer():\n    return TABLE[0]"],
+    ["PAD = 1", "def choose():\n    global PAD\n    PAD = 42", "choose()", "def answer():\n    return PAD"],
+    ["import numpy as np\ntable = np.zeros(3)", "np.put(table, [1], [42])", "def answer():\n    return int(table[1])"],
+    ["import random\norder = [1, 2, 3, 4, 5, 6, 7, 8]", "rng = random.Random(1)", "rng.shuffle(order)",
+     "def answer():\n    return 42 if order != sorted(order) else 0"],
+    ["import torch\nweight = torch.zeros(1)", "torch.nn.init.constant_(weight, 42)", "def answer():\n    return int(weight)"],
+    ["cfg = [42]", "def again(c):\n    again(c)", "again(cfg)", "def answer():\n    return cfg[0]"],
 ])  # fmt: skip
 def test_statements_that_change_a_needed_name_belong_to_it(tmp_path, cells):
     assert run(work(tmp_path, [BOOM, *cells, BOOM]), tmp_path)() == 42
+
+
+@pytest.mark.parametrize("statement", [
+    "print(cfg)", "show(cfg)", "evaluate(cfg, loader)", "main(cfg)", "run(cfg)", "look(cfg)", "new = copied(cfg)", "check_settings(cfg)",
+    "fetch(cfg)", "plt.plot(cfg)", "rename(cfg)",
+])  # fmt: skip
+def test_calls_that_do_not_fill_a_needed_name_are_not_run(tmp_path, statement):
+    helpers = (
+        "def main(c):\n    run(c)\n"
+        "def run(c):\n    c['epochs'] = 3\n    for epoch in range(3):\n        loss.backward()\n"
+        "def look(c):\n    print(c)\n    return len(c)\n"
+        "def copied(c):\n    c = dict(c)\n    c['n'] = 1\n    return c\n"
+        "def fetch(c):\n    c['net'] = torchvision.models.vgg16(pretrained=True)\n"
+        "def rename(c):\n    c = {}\n    c['n'] = 2\n"
+    )
+    book = work(tmp_path, ["cfg = {'n': 42}", helpers, statement, "def answer():\n    return cfg['n']"])
+    assert statement not in [chunk.source for chunk in book.program(book.find("answer")).chunks]
+
+
+def test_an_imported_function_that_fills_a_needed_name_is_called(tmp_path):
+    files = {"settings.py": "def course_values(c):\n    c['pad'] = 42\n"}
+    cells = ["cfg = {}", "import settings", "settings.course_values(cfg)", "def answer():\n    return cfg['pad']"]
+    assert run(work(tmp_path, cells, files), tmp_path)() == 42
 
 
 def test_the_folder_of_the_notebook_is_imported_from_before_the_hand_in(tmp_path):
@@ -134,6 +169,21 @@ def test_what_failed_is_told_where_its_name_is_missed(tmp_path, cells, words):
         answer()
     told = student_traceback(caught.value)
     assert all(word in told for word in words) and "NameError" not in told
+
+
+def test_a_statement_that_would_have_filled_what_is_missed_is_told(tmp_path):
+    cells = ["cfg = {}", "def fill(c):\n    c['pad'] = int(open('pad.txt').read())", "fill(cfg)", "def answer():\n    return cfg['pad']"]
+    answer = run(work(tmp_path, cells), tmp_path)
+    with pytest.raises(KeyError) as caught:
+        answer()
+    told = student_traceback(caught.value)
+    assert "KeyError: 'pad'\nThis failed before, and may be why:\n" in told and "cell 3, line 1" in told and "pad.txt" in told
+
+
+def test_a_chain_of_functions_of_any_length_is_cut_out(tmp_path):
+    chain = "".join(f"def f{n}(c):\n    f{n + 1}(c)\n" for n in range(2000))
+    book = work(tmp_path, ["cfg = [42]", chain + "def f2000(c):\n    c.append(1)\n", "f0(cfg)", "def answer():\n    return cfg[0]"])
+    assert book.program(book.find("answer")).chunks
 
 
 def test_what_failed_is_told_where_the_definition_needs_it_at_once(tmp_path):

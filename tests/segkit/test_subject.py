@@ -324,3 +324,28 @@ def test_what_torch_has_not_implemented_is_no_stub(subject):
     with pytest.raises(StudentError, match="meta tensor") as caught:
         subject.call("f")
     assert caught.value.cause == "code.raises"
+
+
+@pytest.mark.parametrize(("forward", "found"), [
+    (lambda self, x, size: self.conv(x), "`def forward(self, x, size)`"), (lambda self: 0, "`def forward(self)`"),
+    (lambda self, x, *, size: self.conv(x), "`def forward(self, x, *, size)`"),
+])  # fmt: skip
+def test_a_forward_that_needs_more_than_the_images_is_named_with_both_signatures(subject, monkeypatch, forward, found):
+    monkeypatch.setattr(Net, "forward", forward)
+    images = np.zeros((1, 3, 8, 8), np.float32)
+    for ask in (subject.forward, subject.predict):
+        with pytest.raises(StudentError, match=r"Net.forward cannot be called with the images alone") as caught:
+            ask(subject.build("Net"), images)
+        assert caught.value.cause == "code.signature" and "Expected `def forward(self, x)`, found " + found in str(caught.value)
+
+
+@pytest.mark.parametrize("forward", [lambda self, x, size=None: self.conv(x), lambda self, *x, **how: self.conv(*x)])
+def test_a_forward_with_further_arguments_that_may_be_left_out_runs(subject, monkeypatch, forward):
+    monkeypatch.setattr(Net, "forward", forward)
+    assert subject.forward(subject.build("Net"), np.zeros((1, 3, 8, 8), np.float32)).shape == (1, 2, 8, 8)
+
+
+def test_a_network_with_its_own_way_to_be_called_is_called_that_way(subject, monkeypatch):
+    monkeypatch.setattr(Net, "forward", lambda self, x, size: self.conv(x))
+    monkeypatch.setattr(Net, "__call__", lambda self, x: self.forward(x, 8), raising=False)
+    assert subject.forward(subject.build("Net"), np.zeros((1, 3, 8, 8), np.float32)).shape == (1, 2, 8, 8)
