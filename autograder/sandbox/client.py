@@ -24,7 +24,6 @@ from autograder.sandbox.isolation import IsolationError, Limits, Room, end_proce
 from autograder.sandbox.wire import WireError, encode_message, read_message
 from segkit.layers import Layer
 from segkit.notebooks import Program
-from segkit.notebooks.reading import shown
 from segkit.subject import CAUSE, StudentError, Values
 from segkit.tracing import Step
 

@@ -5,6 +5,7 @@ the right shape), but say nothing: constants, almost constants, numbers too larg
 accident would prove nothing, so no layer has all its settings right, and no array tells two places of a picture apart.
 """
 
+import atexit
 import io
 import random
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from autograder.assignment import open_assignment
 from autograder.checking import Verdict, run_checks
 from autograder.run import Run, Settings
 from autograder.sandbox.client import RemoteSubject, WorkerSettings
@@ -43,10 +45,11 @@ class Liar(RemoteSubject):
 
     Args:
         lie: Gives the answer to (question, its arguments); a ``StudentError`` is told as such.
+        settings: Of the workers that are not there.
     """
 
-    def __init__(self, lie: Lie) -> None:
-        super().__init__(WorkerSettings("none", Path("/nowhere")))
+    def __init__(self, lie: Lie, settings: WorkerSettings) -> None:
+        super().__init__(settings)
         self.lie = lie
 
     def _start(self) -> None:
@@ -164,15 +167,17 @@ def _answer(rng: random.Random, state: dict[str, Any], do: str, arguments: dict[
 @cache
 def _run() -> Run:
     """One run for all cases: its weights take half a gigabyte."""
-    checks = tuple(name for name in Run.open(Settings("fcn", Path("/nowhere"), secret="lies")).wanted_checks if not name.endswith("miou"))
-    return Run.create(Settings("fcn", Path("/nowhere"), data="sample", secret="lies", only=checks))
+    checks = tuple(name for name in open_assignment("fcn").rubric.checks if not name.endswith("miou"))
+    run = Run.create(Settings("fcn", Path("/nowhere"), data="sample", secret="lies", only=checks))
+    atexit.register(run.close)
+    return run
 
 
 def graded(lie: Lie, only: tuple[str, ...] = ()) -> list[Verdict]:
     """The verdicts of the checks of ``fcn`` (without gates) on a worker's lies."""
     run = _run()
     cells = [Cell("lies.ipynb", number, source, None) for number, source in enumerate(DEFINITIONS.values(), start=1)]
-    subject = Liar(lie)
+    subject = Liar(lie, WorkerSettings("none", run.folder, weight_index=run.weight_index))
     student = Student(Workbook([Document("lies.ipynb", cells)], run.rubric.defines), subject, ())
     context = SimpleNamespace(
         run=run, rubric=run.rubric, seeds=run.seeds, cache=run.cache, empty_ini=run.empty_ini, weights_file=run.folder / "weights.bin",
@@ -199,3 +204,6 @@ def check_answers(rng: random.Random, folder: Path) -> None:
     for verdict in graded(lie):
         assert verdict.status == "not_earned" and verdict.points == 0, f"{verdict.id}: {verdict.points} points, {verdict.message[:600]}"
         assert verdict.cause and len(verdict.message) < 20_000, f"{verdict.id}: {verdict.cause}, {len(verdict.message)} characters"
+
+
+check_answers.prepare = _run

@@ -127,7 +127,7 @@ def _questions(rng: random.Random) -> tuple[Any, Any]:
         (lambda s: [value.sum() for value in s.sample("net", {"conv.weight": np.arange(3)}).values()], {"conv.weight": np.ones(3,
             np.float32)}),
         (lambda s: s.forward("net", np.zeros((1, 3, 2, 2), np.float32)).shape, np.zeros((1, 2, 2, 2), np.float32)),
-        (lambda s: s.predict("net", np.zeros((3, 2, 2), np.float32)).shape, np.zeros((2, 2), np.int64)),
+        (lambda s: s.predict("net", np.zeros((3, 2, 2), np.float32)).shape, np.zeros((2, 2), np.uint8)),
         (lambda s: s.build("DotNet") + "", "net"),
         (lambda s: s.call("double", np.arange(3)), np.arange(3)),
     ])  # fmt: skip

@@ -96,6 +96,7 @@ def run_guarded(target: Target, cases: Iterable[str], until: float | None = None
         How many were run, and those that failed.
     """
     left, failures, count = list(cases), [], 0
+    getattr(target, "prepare", lambda: None)()  # what all cases share
     context = multiprocessing.get_context("fork")  # torch is imported already; that takes longer than all cases
     while left and (until is None or time.monotonic() < until):
         answers, inside = context.Pipe(duplex=False)

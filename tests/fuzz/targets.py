@@ -1,5 +1,6 @@
 """All targets by name, and how a case is run by its name."""
 
+from .answers import check_answers
 from .checkpoints import check_checkpoint
 from .messages import check_judge, check_wire
 from .notebooks import check_grading, check_reading, check_zip
@@ -9,11 +10,12 @@ __all__ = ["TARGETS", "names", "target_of"]
 
 # name -> what is run, and its share of the time of a long run
 TARGETS: dict[str, tuple[Target, float]] = {
-    "notebooks": (check_reading, 0.4),
-    "grading": (check_grading, 0.2),
+    "notebooks": (check_reading, 0.3),
+    "grading": (check_grading, 0.1),
     "zips": (check_zip, 0.1),
     "wire": (check_wire, 0.1),
     "judge": (check_judge, 0.1),
+    "answers": (check_answers, 0.2),
     "checkpoints": (check_checkpoint, 0.1),
 }
 

@@ -30,7 +30,7 @@ from .running import run_case, run_guarded
 from .targets import TARGETS, names, target_of
 
 SEED = 1
-SHORT = {"notebooks": 60, "grading": 10, "zips": 40, "wire": 300, "judge": 8, "checkpoints": 50}
+SHORT = {"notebooks": 60, "grading": 10, "zips": 40, "wire": 300, "judge": 8, "answers": 12, "checkpoints": 50}
 
 
 # ------------------------------------------------------------------------------------------------------------ the short run
