@@ -1,4 +1,4 @@
-"""Twelve entries of the exam's sample, graded by the real commands of all three ways: the same points.
+"""Twelve entries of the exam's sample, graded by the real commands of all three ways (a third of them by pytest): the same points.
 
 In a file of its own, so that it runs beside the other half of the sample.
 """
@@ -92,7 +92,7 @@ def test_nbgraders_gradebook_has_the_points_of_the_command_line(class_of_twelve,
 @pytest.mark.slow
 def test_plain_pytest_gives_the_points_of_the_command_line(class_of_twelve, by_command_line):
     root, twelve = class_of_twelve
-    for name, entry in twelve.items():
+    for name, entry in list(twelve.items())[::3]:  # each opens a run of its own; the exam compares all entries in one
         path = next((root / "raw").glob(f"{name}*"))
         only = [argument for check in entry.checks for argument in ("--only-check", check)]
         run("pytest", "-n", "0", "-q", "-p", "autograder.selftest.pytest_plugin", "-p", "no:cacheprovider", "--submission", str(path),
