@@ -4,7 +4,6 @@ import ast
 import json
 import mmap
 import re
-import tokenize
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Any
 from segkit.notebooks.magics import plain_line, written_file
 
 __all__ = [
-    "MAX_BYTES", "MAX_CELLS", "MAX_FILE", "Cell", "Document", "DocumentError", "cell_text", "decode", "notebook_content", "python_source",
-    "raw_cells", "read_document", "shown",
+    "MAX_BYTES", "MAX_CELLS", "MAX_FILE", "MAX_WORDS_OF_ALL", "Cell", "Document", "DocumentError", "cell_text", "decode", "notebook_content", "python_source",
+    "raw_cells", "read_document", "shown", "words",
 ]  # fmt: skip
 
 MAX_BYTES = 64 * 2**20
@@ -25,11 +24,22 @@ MAX_FILE = 256 * 2**20
 
 WITH_OUTPUTS = 4 * 2**20  # up to here a notebook is read whole
 MAX_CELLS = 5000
-MAX_TOKENIZED = 100_000  # lines, in looking for the magics of one cell
+MAX_SOURCE = 2**19  # characters of a cell or script that is read as Python
+MAX_WORDS = 50_000  # words and signs of it: each may take a kilobyte once it is parsed
+MAX_WORDS_OF_ALL = 150_000  # of all cells and scripts of a work together; the course's own notebooks have 10,000
+MAX_CONTAINERS = 2_000_000  # lists and objects in the JSON of a notebook
 
 
 class DocumentError(Exception):
-    """A notebook or script cannot be read at all; the text says why and what to do."""
+    """A notebook or script cannot be read at all; the text says why and what to do.
+
+    Attributes:
+        words: How many words of code were parsed before that showed.
+    """
+
+    def __init__(self, message: str, words: int = 0) -> None:
+        super().__init__(message)
+        self.words = words
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,8 @@ class Cell:
     @cached_property
     def parsed(self) -> tuple[list[ast.stmt], str | None]:
         """Top-level statements, and a one-line account of the syntax error if there is one."""
+        if much := too_much(self.source):
+            return [], f"{self.label}: {much}"
         try:
             return ast.parse(self.source, self.label).body, None
         except SyntaxError as error:
@@ -114,6 +126,23 @@ def decode(content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def words(source: str) -> int:
+    """About how many words and signs a source has; 0 for one that is not parsed because it is too long."""
+    return 0 if too_much(source) else len(WORD.findall(source))
+
+
+def too_much(source: str) -> str:
+    """Why a source is not read as Python, in words; empty for all that people write."""
+    if len(source) > MAX_SOURCE:
+        return f"expected at most {MAX_SOURCE} characters of code in one cell or script, but got more. Keep data in files of their own."
+    if len(source) > MAX_WORDS and len(WORD.findall(source)) > MAX_WORDS:
+        return f"expected at most {MAX_WORDS} words and signs of code in one cell or script, but got more. Keep data in files of their own."
+    return ""
+
+
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 MAGIC = re.compile(r"[%!?]|[\w.]+\s*\?+\s*$|[\w, ]+=\s*[%!]")  # of a line without its indentation
@@ -131,6 +160,8 @@ def python_source(source: str) -> str:
         if (first[2:].split() or [""])[0] not in CELL_MAGICS_OF_PYTHON:
             return ""
         source = source.replace(first, "", 1)
+    if too_much(source):
+        return source[: MAX_SOURCE + 1]
     try:
         ast.parse(source)
         return source
@@ -141,32 +172,55 @@ def python_source(source: str) -> str:
 def _without_magics(lines: list[str]) -> str:
     kept: list[str] = []
     goes_on = False  # a magic ended in a backslash
-    begun = tokenized = 0  # kept[begun:] may be in the middle of a statement; all before it is complete
+    statement = _Statement()
     for line in lines:
         bare = line.lstrip()
-        magic = not goes_on and MAGIC.match(bare) is not None
-        if magic:
-            tokenized += len(kept) - begun
-            magic = tokenized <= MAX_TOKENIZED and not _inside_statement(kept[begun:])
-            begun = len(kept) if magic else begun
-        if goes_on or magic:
+        if goes_on or (MAGIC.match(bare) is not None and not statement.is_open):
             kept.append("" if goes_on else line[: len(line) - len(bare)] + plain_line(bare))
             goes_on = line.rstrip().endswith("\\")
         else:
             kept.append(line)
+            statement.read(line)
     return "\n".join(kept)
 
 
-def _inside_statement(before: list[str]) -> bool:
-    """Whether a line that follows is in the middle of a bracket, a string or a continued line. Indentation does not matter."""
-    try:
-        for _ in tokenize.generate_tokens(iter([f"{line.lstrip()}\n" for line in before]).__next__):
-            pass
-    except tokenize.TokenError as error:
-        return "multi-line" in str(error)
-    except (SyntaxError, ValueError):
-        return False
-    return False
+PIECE = re.compile(
+    r"""\\.? | \#.* | (?P<long>\"{3}|'{3}) | "(?:[^"\\]|\\.)*+(?:"|\\?$) | '(?:[^'\\]|\\.)*+(?:'|\\?$) | (?P<open>[(\[{]) | [)\]}]""", re.VERBOSE
+)
+ENDS = {quote: re.compile(rf"(?:[^{quote[0]}\\]|\\.|{quote[0]}(?!{quote[1:]}))*+{quote}") for quote in ('"""', "'''")}
+
+
+class _Statement:
+    """Whether what was read ends in the middle of a bracket, a string or a continued line. Each line is looked at once."""
+
+    def __init__(self) -> None:
+        self.depth, self.quote, self.continued = 0, "", False
+
+    @property
+    def is_open(self) -> bool:
+        return self.depth > 0 or bool(self.quote) or self.continued
+
+    def read(self, line: str) -> None:
+        """Go on with the next line."""
+        place, self.continued = 0, False
+        while True:
+            if self.quote:
+                end = ENDS[self.quote].match(line, place)
+                if end is None:
+                    return
+                place, self.quote = end.end(), ""
+            piece = PIECE.search(line, place)
+            if piece is None:
+                return
+            place = piece.end()
+            if piece["long"]:
+                self.quote = piece["long"]
+            elif piece["open"]:
+                self.depth += 1
+            elif piece[0] in ")]}":
+                self.depth = max(0, self.depth - 1)
+            elif piece[0].endswith("\\") and place == len(line) and piece[0][0] != "#":
+                self.continued = True
 
 
 def cell_text(source: Any) -> str:
@@ -256,6 +310,8 @@ def notebook_content(path: Path, name: str, with_outputs: int = WITH_OUTPUTS) ->
         notes.append(f"{name}: begins with a byte order mark; it was read all the same")
     text = decode(content)
     del content  # of a large file this is as much again
+    if text.count("[") + text.count("{") > MAX_CONTAINERS:
+        raise DocumentError(f"{name}: expected a notebook, but got JSON of more than {MAX_CONTAINERS} lists and objects.")
     try:
         return json.loads(text), notes
     except (ValueError, RecursionError) as error:
@@ -311,13 +367,17 @@ def _why_no_notebook(text: str, name: str, error: Exception) -> str:
 
 
 def _notebook(content: Any, name: str, code_ids: frozenset[str]) -> Document:
-    document = Document(name, [])
+    document, parsed = Document(name, []), 0
     for number, cell in enumerate(raw_cells(content, name), start=1):
         grade_id, kind = _grade_id(cell), cell.get("cell_type")
         source = cell_text(cell.get("source", cell.get("input")))
         if grade_id and grade_id not in code_ids:
             document.texts.setdefault(grade_id, []).append((number, source))
         if kind == "code" or grade_id in code_ids:
+            parsed += words(source)
+            if parsed > MAX_WORDS_OF_ALL:
+                text = f"{name}, cell {number}: expected at most {MAX_WORDS_OF_ALL} words and signs of code in a notebook, but got more up to here."
+                raise DocumentError(f"{text} Keep data in files of their own.", parsed)
             note = "" if kind == "code" else f"{name}, cell {number}: a {shown(str(kind), 40)} cell now; it was read as code"
             document.cells.append(Cell(name, number, python_source(source), grade_id, note))
             document.notes.extend([note] if note else [])

@@ -6,11 +6,13 @@ from typing import Any
 
 from segkit.assignment import facts
 from segkit.notebooks.files import MAX_FILES, has_notebook_name, is_script, own_files, script_name, shown_path, spare_files
-from segkit.notebooks.reading import Document, DocumentError, read_document
+from segkit.notebooks.reading import MAX_WORDS_OF_ALL, Document, DocumentError, read_document, words
 from segkit.notebooks.running import Unrunnable, at_home, value_of
 from segkit.notebooks.slicing import Workbook
 
 __all__ = ["UnfinishedError", "ago", "open_folder", "solution_cells", "take"]
+
+MAX_BYTES_OF_ALL = 2**30  # of notebooks and scripts, outputs included
 
 
 class UnfinishedError(Exception):
@@ -54,20 +56,34 @@ def open_folder(
 
 def _read(folder: Path, names: list[Path], cells: dict[str, str]) -> tuple[list[Document], list[str]]:
     """Read files; also what could not be read. What only looked like a notebook, and was not named like one, is passed over."""
-    documents, errors = [], []
-    for path in names:
+    documents, errors, spent, size = [], [], 0, 0
+    for path in sorted(names, key=is_script):  # notebooks first
+        if spent > MAX_WORDS_OF_ALL or size > MAX_BYTES_OF_ALL:
+            text = f"expected at most {MAX_WORDS_OF_ALL} words and signs of code, and {MAX_BYTES_OF_ALL // 2**20} MiB, in all notebooks and scripts"
+            errors.append(f"{text}, but got more: {shown_path(path)} and what comes behind it were not read")
+            break
+        size += _size(folder / path)
         name = script_name(path) if is_script(path) else path.as_posix()
         try:
             document = read_document(folder / path, name, frozenset(cells))
         except DocumentError as error:
+            spent += error.words
             errors += [str(error)] if is_script(path) or has_notebook_name(path) else []
             continue
+        spent += sum(words(cell.source) for cell in document.cells)
         if name != path.as_posix() or not (is_script(path) or path.suffix == ".ipynb"):
             document.notes.append(f"{shown_path(path)} was read as a {'script' if is_script(path) else 'notebook'}, by its content")
         documents.append(document)
     if len(names) == MAX_FILES:
         errors.append(f"more than {MAX_FILES} notebooks and scripts: the rest was not read (notebooks come first, then the least nested)")
     return documents, errors
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _is_done(book: Workbook, name: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segkit.notebooks import DocumentError, own_files, read_document
+from segkit.notebooks import DocumentError, open_folder, own_files, read_document
 from segkit.notebooks import reading as module
 from segkit.notebooks.reading import decode, python_source
 
@@ -141,3 +141,57 @@ def test_own_files_are_notebooks_and_scripts_that_are_the_students(tmp_path):
     (tmp_path / "link.py").symlink_to(tmp_path / "a.py")
     os.mkfifo(tmp_path / "pipe.py")
     assert [p.as_posix() for p in own_files(tmp_path)] == ["a.py", "b.ipynb", "sub/c.ipynb"]
+
+
+# ------------------------------------------------------------------------------------------------ no more than people write
+def test_a_cell_of_too_much_code_is_named_and_the_others_are_read(tmp_path):
+    much = [{"cell_type": "code", "metadata": {}, "source": source} for source in ("a;" * 40_000, "b" * 600_000, "c = 1")]
+    path = tmp_path / "n.ipynb"
+    path.write_text(json.dumps({"nbformat": 4, "cells": much}), encoding="utf-8")
+    words, characters, good = read_document(path).cells
+    assert words.parsed[0] == characters.parsed[0] == [] and len(good.parsed[0]) == 1
+    assert "n.ipynb, cell 1: expected at most 50000 words" in words.parsed[1]
+    assert "n.ipynb, cell 2: expected at most 524288 characters" in characters.parsed[1]
+    assert len(characters.source) < 530_000
+
+
+def test_a_notebook_of_too_much_code_is_not_read_and_its_cell_is_named(tmp_path):
+    path = tmp_path / "n.ipynb"
+    cells = [{"cell_type": "code", "metadata": {}, "source": "a;" * 20_000}] * 4
+    path.write_text(json.dumps({"nbformat": 4, "cells": cells}), encoding="utf-8")
+    with pytest.raises(DocumentError, match="n.ipynb, cell 4: expected at most 150000 words") as found:
+        read_document(path)
+    assert found.value.words == 160_000
+
+
+def test_of_files_with_too_much_code_the_notebooks_are_read_and_the_rest_is_named(tmp_path):
+    for name in ("a.py", "b.py", "c.py", "d.py", "e.py", "f.py"):
+        (tmp_path / name).write_text("a;" * 20_000, encoding="utf-8")
+    (tmp_path / "z.ipynb").write_text(json.dumps({"nbformat": 4, "cells": [{"cell_type": "code", "source": "x = 1"}]}), encoding="utf-8")
+    book = open_folder(tmp_path, {})
+    assert "z.ipynb" in [document.name for document in book.documents]
+    assert len(book.documents) == 5 and "e.py and what comes behind it were not read" in book.errors[0]
+
+
+def test_json_of_millions_of_lists_is_no_notebook(tmp_path):
+    path = tmp_path / "n.ipynb"
+    path.write_text('{"cells": [' + "[]," * 2_100_000 + "[]]}", encoding="utf-8")
+    with pytest.raises(DocumentError, match="lists and objects"):
+        read_document(path)
+
+
+def test_each_line_is_looked_at_once_for_magics(monkeypatch):
+    seen = []
+    monkeypatch.setattr(module._Statement, "read", lambda self, line: (seen.append(line), setattr(self, "depth", 1)))
+    lines = ["x = ("] + ["%time f()"] * 1000
+    assert module._without_magics(lines) == "\n".join(lines) and seen == lines
+
+
+@pytest.mark.parametrize(("before", "inside"), [
+    ("x = (", True), ("x = (1)", False), ("x = '('", False), ("x = 1  # (", False), ('"""doc', True), ('"""doc"""', False),
+    ("x = 1 \\", True), ("# no \\", False), ("x = ')' + (", True), ('"""a\n" b', True), ('"""a\n" b"""', False), ("x = ]", False),
+    ("f'{a[0]}'", False), ("x = 'it\\'s ('", False), ("x = [\n1,\n]", False), ("x = 'open", False), ("x = 'open\\", True),
+])  # fmt: skip
+def test_a_magic_in_the_middle_of_a_statement_is_none(before, inside):
+    source = f"{before}\n%time f()\n)("
+    assert ("%time" in python_source(source)) == inside
