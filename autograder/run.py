@@ -165,7 +165,7 @@ class Run:
         """Write what judges and workers share: the student edition, the assignment's file and the weights."""
         edition = self.folder / "edition"
         edition.mkdir()
-        write_edition(edition)
+        write_edition(edition, for_workers=True)
         write_file = self.assignment.hook("assignment_file")
         if write_file:
             content = json.dumps(write_file(self.rubric))

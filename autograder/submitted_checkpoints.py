@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from autograder.rubric import Rubric
-from segkit.checkpoint_files import find_checkpoints, has_checkpoint_name, layer_words
+from segkit.checkpoint_files import SUFFIXES, find_checkpoints, has_checkpoint_name, layer_words
 from segkit.notebooks import FOREIGN, Workbook
 from segkit.notebooks.files import SPARE, enterable, shown_path
 from segkit.notebooks.reading import shown
@@ -125,12 +125,35 @@ def submitted_checkpoints(
     for name in rubric.checkpoints:
         if name in files:
             notes += [files[name].note] if files[name].note else []
-            found[name] = _if_not_too_large(files[name].path)
+            found[name] = _linked(folder, files[name].path) or _if_not_too_large(files[name].path)
         elif name in named:
             found[name] = _by_hash(named[name], root)
         elif packed := [member for member in left_out if name.lower() in member.lower() and has_checkpoint_name(PurePosixPath(member))]:
             found[name] = Checkpoint(None, "", f"{shown(packed[0], 80)} {left_out[packed[0]]}", packed=True)
+        elif link := _link_in_place(folder, name):
+            found[name] = _behind(folder, link)
     return found
+
+
+def _linked(folder: Path, path: Path) -> Checkpoint | None:
+    """What stands for a file that lies outside of the hand-in, at the end of some link on the way to it."""
+    links = [part for part in (path, *path.parents) if part.is_relative_to(folder) and part != folder and part.is_symlink()]
+    if links:
+        return _behind(folder, links[-1])
+    inside = path.resolve().is_relative_to(folder.resolve())
+    return None if inside else Checkpoint(None, "", f"{shown(path.name, 80)} lies outside of the hand-in; expected checkpoints/")
+
+
+def _link_in_place(folder: Path, name: str) -> Path | None:
+    """A link that stands where a checkpoint was looked for: the folder, or a file of its name in it."""
+    place = folder / "checkpoints"
+    places = [place, *(place / f"{name}{suffix}" for suffix in SUFFIXES)] if not place.is_symlink() else [place]
+    return next((path for path in places if path.is_symlink()), None)
+
+
+def _behind(folder: Path, link: Path) -> Checkpoint:
+    where = shown_path(link.relative_to(folder))
+    return Checkpoint(None, "", f"{where} is a link; links are not followed: hand in the file itself, as `python -m segkit submit` does")
 
 
 def _if_not_too_large(path: Path) -> Checkpoint:

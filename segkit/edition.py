@@ -8,7 +8,7 @@ and nothing else. The list is an allow-list: a new file is left out until somebo
 import shutil
 from pathlib import Path
 
-__all__ = ["INSTRUCTOR_PARTS", "STUDENT_PARTS", "EditionError", "edition_files", "undecided_files", "write_edition"]
+__all__ = ["INSTRUCTOR_PARTS", "NOT_GRADED_WITH", "STUDENT_PARTS", "EditionError", "edition_files", "undecided_files", "write_edition"]
 
 # Modules, and packages (ending in "/") of which every Python file belongs to students.
 STUDENT_PARTS = (
@@ -43,6 +43,7 @@ STUDENT_PARTS = (
     "plots/",
     "precision.py",
     "progress.py",
+    "specification.py",
     "state_files.py",
     "student_errors.py",
     "subject.py",
@@ -62,6 +63,10 @@ INSTRUCTOR_PARTS = (
     "edition.py",
     "verify.py",
 )
+
+
+# Students' parts that no worker of the grader has: a network in which a loop builds what the check compares with earns nothing.
+NOT_GRADED_WITH = ("specification.py",)
 
 
 class EditionError(Exception):
@@ -106,12 +111,13 @@ def undecided_files(package: Path | None = None) -> list[str]:
     return sorted(every - decided)
 
 
-def write_edition(folder: Path, package: Path | None = None) -> list[Path]:
+def write_edition(folder: Path, package: Path | None = None, for_workers: bool = False) -> list[Path]:
     """Write the student edition as ``folder/segkit``.
 
     Args:
         folder: an existing folder; a ``segkit/`` in it must not be there yet.
         package: the folder ``segkit/`` of the full kit; the running one if None.
+        for_workers: whether students' work is graded with it: then without ``NOT_GRADED_WITH``.
 
     Returns:
         The files written.
@@ -121,7 +127,7 @@ def write_edition(folder: Path, package: Path | None = None) -> list[Path]:
         FileExistsError: ``folder/segkit`` is there already (an old file in it would be published with the new ones).
     """
     package = package or package_folder()
-    names = edition_files(package)
+    names = [name for name in edition_files(package) if not (for_workers and name in NOT_GRADED_WITH)]
     target = Path(folder) / "segkit"
     target.mkdir()
     written = []

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from segkit import assignment
 from segkit.checks.report import Report
-from segkit.layers import compare_layers, describe, expected_layers
+from segkit.layers import compare_layers, describe, expected_layers, table_closed
 from segkit.tracing import paths_in_run
 
 __all__ = ["FORWARD_HINTS", "Watched", "build", "clear", "expected", "found_layers", "forward", "is_score", "watch"]
@@ -39,7 +39,8 @@ def expected(network: str, n_class: int) -> list:
 def build(report: Report, network: Callable[..., nn.Module], n_class: int | None = None) -> nn.Module | None:
     """Build a student's network in eval mode; what goes wrong becomes a line, and None comes back."""
     name = "building it" if n_class is None else f"building it, n_class={n_class}"
-    ran, model = report.run(name, lambda: network() if n_class is None else network(n_class=n_class), FORWARD_HINTS)
+    with table_closed():
+        ran, model = report.run(name, lambda: network() if n_class is None else network(n_class=n_class), FORWARD_HINTS)
     if not ran:
         return None
     if not isinstance(model, nn.Module):

@@ -13,6 +13,7 @@ from tiny import DOUBLE, NET, TINY, cell, notebook, weights, write_submission
 from autograder import archives, submitted_checkpoints
 from autograder.rubric import read_rubric
 from autograder.submission import Submission, SubmissionError, file_sha256, read_submission
+from segkit.checkpoint_files import FoundCheckpoint
 
 RUBRIC = read_rubric(TINY / "rubric.toml")
 
@@ -147,7 +148,26 @@ def test_links_in_a_folder_are_not_followed(tmp_path):
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "dots.pth").symlink_to("/etc/passwd")
     found = read(folder)
-    assert found.workbook.find("double") is None and found.checkpoints == {}
+    assert found.workbook.find("double") is None and found.checkpoints["dots"].path is None
+    assert "checkpoints/dots.pth is a link; links are not followed" in found.checkpoints["dots"].problem
+
+
+@pytest.mark.parametrize("link", ["checkpoints", "checkpoints/dots.safetensors"])
+def test_a_checkpoint_at_the_end_of_a_link_is_not_taken_and_the_link_is_named(tmp_path, link):
+    theirs = write_submission(tmp_path / "bob", checkpoint=weights())
+    folder = write_submission(tmp_path / "alice")
+    (folder / link).parent.mkdir(exist_ok=True)
+    (folder / link).symlink_to(theirs / link)
+    found = read(folder).checkpoints["dots"]
+    assert found.path is None and not found.sha256 and found.problem.startswith(f"{link} is a link;")
+
+
+def test_a_checkpoint_must_lie_in_the_hand_in_whoever_found_it(tmp_path, monkeypatch):
+    theirs, folder = write_submission(tmp_path / "bob", checkpoint=weights()), write_submission(tmp_path / "alice")
+    (folder / "inner").symlink_to(theirs / "checkpoints")
+    for path in (theirs / "checkpoints" / "dots.safetensors", folder / "inner" / "dots.safetensors"):
+        monkeypatch.setattr(submitted_checkpoints, "find_checkpoints", lambda *_, path=path: {"dots": FoundCheckpoint(path)})
+        assert read(folder).checkpoints["dots"].path is None
 
 
 # ----------------------------------------------------------------------------------------------------------- notebooks

@@ -41,6 +41,19 @@ def test_only_listed_files_are_written(tmp_path):
     assert undecided_files(package) == ["solution_draft.py"]
 
 
+def test_a_worker_cannot_build_a_network_from_the_table_of_its_layers(tmp_path):
+    written = write_edition(tmp_path, for_workers=True)
+    assert {path.name for path in written} & {"specification.py", "layers.py"} == {"layers.py"}
+    code = (
+        "import sys; sys.meta_path[:] = [f for f in sys.meta_path if '__editable__' not in getattr(f, '__module__', '')];"
+        f"sys.path.insert(0, {str(tmp_path)!r}); import segkit.checks; from segkit.layers import describe, expected_layers\n"
+        "try: print(expected_layers('fcn8s', 12))\n"
+        "except RuntimeError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert "write the layers of the network out by yourself" in done.stdout and "conv1_1" not in done.stdout, done.stderr
+
+
 def test_existing_copy_is_not_written_over(tmp_path):
     write_edition(tmp_path)
     with pytest.raises(FileExistsError):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from segkit.checks import check_layers
 from segkit.layers import Layer, compare_layers, describe, expected_layers
 
 SPEC = expected_layers("fcn8s", 12)
@@ -28,6 +29,22 @@ def test_the_tables_are_those_of_the_specification():
     assert (table["upscore3"]["kernel_size"], table["upscore3"]["stride"], table["upscore3"]["bias"]) == (16, 8, False)
     assert table["pool5"] == {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1, "ceil_mode": True}
     assert table["score_pool_3"]["in_channels"] == 256 and table["score"]["out_channels"] == 7
+
+
+class Looped(nn.Module):
+    """A network that has the checks' own table built."""
+
+    def __init__(self, n_class: int = 12) -> None:
+        super().__init__()
+        for layer in expected_layers("fcn32s", n_class):
+            self.add_module(layer.path, getattr(nn, layer.kind)(**layer.settings))
+
+
+def test_a_network_built_from_the_table_is_told_so_before_it_is_handed_in(capsys):
+    check_layers(Looped, "fcn32s")
+    said = capsys.readouterr().out
+    assert "write the layers of the network out by yourself" in said and "[ok]" not in said
+    assert len(expected_layers("fcn32s")) == 22, "the table is to be read again"
 
 
 def test_describe_lists_what_has_hyper_parameters_with_plain_numbers():

@@ -14,6 +14,7 @@ __all__ = ["LEAST", "different_values", "enough", "of_the_pictures_size"]
 LEAST = {
     "values": 60,  # values: what 6 coarse cells, 5 classes and 2 images have; FCN-8s has some hundred more
     "dropout": 30,  # channels that must be silent, in 5 classes; beside them 50 that must be left or dropped as p = 0.5 has it
+    "copy": 30_000,  # samples of VGG-16's values, in 30 tensors; VGG's own must still be there, and the FCN's stay when they change
     "crop": 12,  # values of the one class that shows a crop: 6 coarse cells and 2 images
 }
 """Credited part -> the least number of independent values that must agree before it earns anything."""

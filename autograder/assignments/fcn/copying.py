@@ -1,4 +1,8 @@
-"""Judge the copy of VGG-16's parameters by samples: values, independence, and that VGG itself stays as it was."""
+"""Judge the copy of VGG-16's parameters by samples: values, independence, and that VGG itself stays as it was.
+
+The VGG-16 of this check holds windows of the hidden weights that begin at secret places, others for each submission: the file that
+a worker maps does not tell which.
+"""
 
 from dataclasses import dataclass
 
@@ -6,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autograder.checking import Grading
+from autograder.sandbox.client import GraderFault
 from autograder.student import Student
 from segkit.layers import compare_layers, expected_layers
 from segkit.subject import StudentError, WeightFile
@@ -58,11 +63,32 @@ def _indices(grading: Grading, index: dict) -> dict[str, NDArray]:
     return wanted
 
 
-def _vgg(student: Student) -> str:
+def _places(grading: Grading, index: dict) -> dict[str, tuple[int, list[int]]]:
+    """Where each of VGG's tensors lies in the weight file (first element, [size]): anywhere in what the trunk's layers hold there.
+
+    Raises:
+        GraderFault: The file is too short to hide a tensor in it.
+    """
+    trunk = [index[f"{name}.{kind}"] for name in SOURCES for kind in ("weight", "bias")]
+    begin, end = min(first for first, _ in trunk), max(first + int(np.prod(shape)) for first, shape in trunk)
+    rng, places = grading.own_rng("places"), {}
+    for name in SOURCES:
+        for kind in ("weight", "bias"):
+            own, shape = index[f"{name}.{kind}"]
+            size = int(np.prod(shape))
+            room = end - size - begin  # places but the tensor's own
+            if room < 1:
+                raise GraderFault(f"The hidden weights hold {end - begin} values: none to spare beside the {size} of {name}.{kind}.")
+            first = begin + int(rng.integers(room))
+            places[f"{name}.{kind}"] = (first + (first >= own), [size])
+    return places
+
+
+def _vgg(student: Student, places: dict[str, tuple[int, list[int]]]) -> str:
     handle = student.build("torchvision.models:vgg16", meta=True, weights=None, init_weights=False)
-    source = {f"{prefix}.{kind}": f"{name}.{kind}" for name, prefix in SOURCES.items() for kind in ("weight", "bias")}
+    source = {f"{prefix}.{kind}": places[f"{name}.{kind}"] for name, prefix in SOURCES.items() for kind in ("weight", "bias")}
     # the classifier's last layer belongs to no copy; it only must hold something
-    source |= {"classifier.6.weight": "fc7.weight", "classifier.6.bias": "fc7.bias"}
+    source |= {"classifier.6.weight": places["fc7.weight"], "classifier.6.bias": places["fc7.bias"]}
     student.load(handle, source)
     return handle
 
@@ -98,7 +124,7 @@ def _in_vgg(key: str) -> str:
 def _try(student: Student, grading: Grading, index: dict, make) -> Copy:
     """Run the student's copy on a model and look at it before and after; model and VGG (1.2 GB) are let go of at the end."""
     handle, paths = make(student, grading)
-    vgg = _vgg(student)
+    vgg = _vgg(student, _places(grading, index))
     try:
         where, present = _indices(grading, index), set(student.shapes(handle))
         keys = {key: f"{paths[key.partition('.')[0]]}.{key.partition('.')[2]}" for key in where if key.partition(".")[0] in paths}
@@ -132,8 +158,8 @@ def _shared(student: Student, model: str, vgg: str, keys: dict[str, str], where:
 
 
 def _expected(grading: Grading, index: dict) -> dict[str, NDArray]:
-    weights = WeightFile(grading.context.weights_file, index)
-    return {key: weights[key].reshape(-1)[where].numpy() for key, where in _indices(grading, index).items()}
+    weights, places = WeightFile(grading.context.weights_file, {}), _places(grading, index)
+    return {key: weights.at(*places[key])[where].numpy() for key, where in _indices(grading, index).items()}
 
 
 def judge(student: Student, grading: Grading) -> None:

@@ -115,13 +115,20 @@ def e_checkpoint_of_the_other_network(folder: Path, notebooks: Notebooks) -> Non
         file.truncate(8 + len(text) + end)  # all weights 0, and a hole
 
 
-@attack(GATE, about="E: another student's checkpoint, by a link to it", points=LOST, cause="checkpoint.missing", says="No checkpoint")
+@attack(GATE, about="E: another student's checkpoint, by a link to it", points=LOST, cause="checkpoint.unreadable", says="is a link")
 def e_checkpoint_of_another_student(folder: Path, notebooks: Notebooks) -> None:
     _network(notebooks)
     _fitting_checkpoint(folder.parent / "other")
     place = _checkpoints(folder)
     for name in ("fcn32s.safetensors", "fcn32s.pth"):
         (place / name).symlink_to(folder.parent / "other" / "checkpoints" / "fcn32s.safetensors")
+
+
+@attack(GATE, about="E: another student's folder of checkpoints, by a link", points=LOST, cause="checkpoint.unreadable", says="is a link")
+def e_folder_of_another_student(folder: Path, notebooks: Notebooks) -> None:
+    _network(notebooks)
+    _fitting_checkpoint(folder.parent / "other")
+    (folder / "checkpoints").symlink_to(folder.parent / "other" / "checkpoints")
 
 
 @attack(
