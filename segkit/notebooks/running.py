@@ -16,7 +16,7 @@ from typing import Any
 from segkit.notebooks.names import bound_names
 from segkit.notebooks.slicing import Program
 
-__all__ = ["Unrunnable", "at_home", "execute", "student_traceback", "value_of"]
+__all__ = ["Unrunnable", "at_home", "execute", "forget_scripts", "student_traceback", "value_of"]
 
 # in the namespace of a program: name -> why the statement failed that would have bound it; "": one that binds nothing, cfg.update(...)
 FAILED = "__what_failed__"
@@ -130,6 +130,23 @@ def at_home(root: str | Path, program: Program) -> Iterator[None]:
             sys.path[:] = [str(here / path) if path and not os.path.isabs(path) and (here / path).is_dir() else path for path in sys.path]
         os.chdir(before)
         sys.argv = arguments
+
+
+def forget_scripts(root: str | Path, program: Program) -> None:
+    """Let a program import the scripts that it means: another notebook's folder may have one of the same name.
+
+    Args:
+        root: Folder of the work.
+        program: What will be run; modules that were imported from its scripts are forgotten.
+    """
+    root = Path(root).resolve()
+    scripts = {root / name for name in program.modules}
+    scripts |= {folder for script in scripts for folder in script.parents if root in folder.parents}  # a namespace package has no file
+    for name, module in list(sys.modules.items()):
+        if type(module) is type(sys):
+            places = [vars(module).get("__file__"), *(vars(module).get("__path__") or ())]
+            if any(isinstance(place, str) and Path(place) in scripts for place in places):
+                del sys.modules[name]
 
 
 def _single(statement: ast.stmt) -> list[ast.stmt]:
