@@ -106,7 +106,7 @@ def _solution(name: str, folder: str | Path) -> Any:
 def _from_file(path: Path, name: str) -> Any:
     """A definition of one file, with what it needs from the other notebooks beside it."""
     from segkit.assignment import AssignmentError
-    from segkit.notebooks import DocumentError, Unrunnable, Workbook, execute, open_folder, read_document
+    from segkit.notebooks import DocumentError, Unrunnable, Workbook, at_home, execute, open_folder, read_document
 
     try:
         document = read_document(path)
@@ -118,6 +118,8 @@ def _from_file(path: Path, name: str) -> Any:
             raise ModelError(f"{path} defines no {name}. Expected a class or function of that name in a cell.")
         if definition.unfinished:
             raise ModelError(f"{name} is not finished yet: complete the cell in {definition.where} and save it.")
-        return execute(workbook.program(definition))[name]
+        program = workbook.program(definition)
+        with at_home(path.parent, program):
+            return execute(program)[name]
     except (DocumentError, AssignmentError, Unrunnable) as error:
         raise ModelError(f"{name} from {path}: {error}") from error

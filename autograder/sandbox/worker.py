@@ -31,15 +31,6 @@ def lay_out(modules: dict[str, str], folder: Path) -> None:
         importlib.invalidate_caches()
 
 
-def forget_scripts(folder: Path) -> None:
-    """Let the next definition import the scripts that it means: another notebook's folder may have one of the same name."""
-    for name, module in list(sys.modules.items()):
-        if type(module) is type(sys):
-            places = [vars(module).get("__file__"), *(vars(module).get("__path__") or ())]  # a namespace package has no file
-            if any(isinstance(place, str) and Path(place).is_relative_to(folder) for place in places):
-                del sys.modules[name]
-
-
 def forget_projects() -> None:
     """Leave only Python's own folders to import from: an editable install would let in the project, reference and all."""
     own = tuple({os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)} | {sys.prefix, sys.base_prefix})
@@ -106,7 +97,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
     import torch
 
     from segkit.layers import Layer
-    from segkit.notebooks import Program, at_home
+    from segkit.notebooks import Program, at_home, forget_scripts
 
     work = Path(settings["scratch"]) / "work"
 
@@ -114,7 +105,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         loaded = Program.from_json(program)
         (work / loaded.folder).mkdir(parents=True, exist_ok=True)
         lay_out(loaded.modules, work)
-        forget_scripts(work)
+        forget_scripts(work, loaded)
         with at_home(work, loaded):
             subject.define(loaded)
 

@@ -16,10 +16,11 @@ from typing import Any
 from segkit.notebooks.names import bound_names
 from segkit.notebooks.slicing import Program
 
-__all__ = ["Unrunnable", "at_home", "execute", "student_traceback", "value_of"]
+__all__ = ["Unrunnable", "at_home", "execute", "forget_scripts", "student_traceback", "value_of"]
 
 # in the namespace of a program: name -> why the statement failed that would have bound it; "": one that binds nothing, cfg.update(...)
 FAILED = "__what_failed__"
+NOT_THERE = "is not there where work is graded"
 
 
 class Unrunnable(Exception):
@@ -59,8 +60,10 @@ def student_traceback(error: BaseException, labels: set[str] | None = None, limi
     name = type(error).__name__
     if isinstance(error, ModuleNotFoundError) and error.name:
         text += _about_module(error.name)
-    if isinstance(error, FileNotFoundError):
-        text += ": it was not handed in, or it is not in the folder of the notebook"
+    if isinstance(error, FileNotFoundError) and NOT_THERE not in text:
+        here = os.path.join(os.getcwd(), "")  # of this machine
+        text = (f"{text.replace(here, '').rstrip('.')}: it {NOT_THERE}; of what is handed in, code gets the notebooks and scripts alone. "
+                "Write what it needs into a cell")  # fmt: skip
     if isinstance(error, SyntaxError) and error.filename:
         frames = [f"{error.filename}, line {error.lineno}:  {(error.text or '').strip()}"]
         text = error.msg
@@ -113,8 +116,9 @@ def at_home(root: str | Path, program: Program) -> Iterator[None]:
     root, before, arguments = Path(root).resolve(), Path.cwd(), sys.argv
     home = root / program.folder if (root / program.folder).is_dir() else root
     theirs = [path for path in sys.path if Path(path).is_relative_to(root)]  # of definitions before: this one's folder comes first
-    # all of it last: a torch.py of the student shadows nothing
-    sys.path[:] = [path for path in sys.path if path not in theirs] + list(dict.fromkeys((str(home), str(root), *theirs)))
+    # all of it last: a torch.py of the student shadows nothing; a notebook that asks whether its root is there finds, as at home, it is not
+    above = [os.path.join(root, "")] if root != home else []
+    sys.path[:] = [path for path in sys.path if path not in theirs] + list(dict.fromkeys((str(home), *above, *theirs)))
     os.chdir(home)
     sys.argv = ["ipykernel_launcher.py"]
     try:
@@ -126,6 +130,23 @@ def at_home(root: str | Path, program: Program) -> Iterator[None]:
             sys.path[:] = [str(here / path) if path and not os.path.isabs(path) and (here / path).is_dir() else path for path in sys.path]
         os.chdir(before)
         sys.argv = arguments
+
+
+def forget_scripts(root: str | Path, program: Program) -> None:
+    """Let a program import the scripts that it means: another notebook's folder may have one of the same name.
+
+    Args:
+        root: Folder of the work.
+        program: What will be run; modules that were imported from its scripts are forgotten.
+    """
+    root = Path(root).resolve()
+    scripts = {root / name for name in program.modules}
+    scripts |= {folder for script in scripts for folder in script.parents if root in folder.parents}  # a namespace package has no file
+    for name, module in list(sys.modules.items()):
+        if type(module) is type(sys):
+            places = [vars(module).get("__file__"), *(vars(module).get("__path__") or ())]
+            if any(isinstance(place, str) and Path(place) in scripts for place in places):
+                del sys.modules[name]
 
 
 def _single(statement: ast.stmt) -> list[ast.stmt]:

@@ -1,5 +1,7 @@
 """A visible check that breaks by itself is a fault of the notebook; one that student code breaks is a complaint."""
 
+import sys
+
 import pytest
 from tiny import cell, notebook
 
@@ -32,3 +34,13 @@ def test_a_wrong_return_value_that_breaks_the_check_is_a_complaint(tmp_path):
 def test_only_a_line_of_a_fault_counts_of_what_is_printed(tmp_path):
     assert complaint(tmp_path, "f(1)\nprint('[ok] fine')") == ""
     assert complaint(tmp_path, "f(1)\nprint('[!!] wrong')") == "[!!] wrong"
+
+
+def test_a_helper_beside_the_notebook_is_there_as_where_work_is_graded(tmp_path, monkeypatch):
+    (tmp_path / "hw").mkdir()
+    (tmp_path / "hw" / "seen_helper.py").write_text("def twice(x):\n    return 2 * x\n")
+    code = "from seen_helper import twice\ndef f(x):\n    return twice(x)"
+    notebook(tmp_path / "hw" / "work.ipynb", cell("# work", kind="markdown"), cell(code))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    assert _complaint("print('[!!]', f(2))", open_folder(tmp_path, {"f": "f"}), {"f"}) == "[!!] 4"

@@ -1,6 +1,7 @@
 """Whose class a name means, in the full kit and in the student edition."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -81,6 +82,16 @@ def test_what_cannot_be_had_is_explained(folder, name, expected):
 def test_a_missing_definition_is_explained(folder, student_edition):
     with pytest.raises(ModelError, match="FCN16s is defined in no notebook"):
         model_class("fcn16s", folder)
+
+
+def test_a_helper_beside_the_notebook_is_imported(folder, monkeypatch):
+    monkeypatch.setattr("sys.path", list(sys.path))
+    (folder / "deep").mkdir()
+    (folder / "assignment.json").rename(folder / "deep" / "assignment.json")
+    (folder / "deep" / "models_helper.py").write_text("MARK = 'helped'\n")
+    source = "from torch import nn\nimport models_helper\nclass Net(nn.Module):\n    mark = models_helper.MARK"
+    (folder / "deep" / "a.ipynb").write_text(json.dumps({"cells": [{"cell_type": "code", "source": source}], "nbformat": 4}))
+    assert model_class("deep/a.ipynb:Net", folder).mark == "helped"
 
 
 def test_vgg_is_copied_by_a_method_of_the_network_where_it_has_one():

@@ -159,7 +159,12 @@ def test_a_helper_of_the_hand_in_serves_a_notebook_one_folder_down(tmp_path):
 
 @pytest.mark.parametrize(("cells", "words"), [
     (["import no_such_cv", "def answer():\n    return no_such_cv.x"], ["cell 1, line 1", "no_such_cv is not installed where"]),
-    (["w = open('weights.bin')", "x = w.read()", "def answer():\n    return x"], ["cell 1, line 1", "weights.bin", "was not handed in"]),
+    (["w = open('weights.bin')", "x = w.read()", "def answer():\n    return x"],
+     ["cell 1, line 1", "'weights.bin': it is not there where"]),
+    (["import os\nw = open(os.path.join(os.getcwd(), 'ids.csv'))", "def answer():\n    return w"],
+     ["directory: 'ids.csv': it is not there"]),
+    (["import numpy as np\nw = np.loadtxt('ids.csv')", "def answer():\n    return w"],
+     ["ids.csv not found: it is not there where work is graded"]),
     (["from no_such_cv import *", "def answer():\n    return resize(1)"], ["cell 1, line 1", "no_such_cv is not installed"]),
     (["n = 1 / 0", "m = n + 1", "def answer():\n    return m"], ["cell 1, line 1", "ZeroDivisionError"]),
 ])  # fmt: skip
@@ -184,6 +189,13 @@ def test_a_chain_of_functions_of_any_length_is_cut_out(tmp_path):
     chain = "".join(f"def f{n}(c):\n    f{n + 1}(c)\n" for n in range(2000))
     book = work(tmp_path, ["cfg = [42]", chain + "def f2000(c):\n    c.append(1)\n", "f0(cfg)", "def answer():\n    return cfg[0]"])
     assert book.program(book.find("answer")).chunks
+
+
+def test_a_folder_that_a_kernel_does_not_import_from_is_added_by_who_asks_for_it(tmp_path):
+    cells = ["import sys, pathlib\nroot = pathlib.Path.cwd().parent",
+             "if str(root) not in sys.path:\n    sys.path += [str(root), str(root / 'src')]", "from helpers import value",
+             ANSWER]  # fmt: skip
+    assert run(work(tmp_path, cells, {"src/helpers.py": VALUE}, "hw/a.ipynb"), tmp_path)() == 42
 
 
 def test_what_failed_is_told_where_the_definition_needs_it_at_once(tmp_path):

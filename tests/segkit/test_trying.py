@@ -1,6 +1,8 @@
 """The process in which a student's definitions are tried: it may end, hang, never begin, and costs nobody else anything."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +109,26 @@ def test_texts_of_students_are_cut_and_can_be_shown(tmp_path):
     outcome = run_trial(TRIALS[0], Bench(definitions(tmp_path, source)))
     assert outcome.state == "failed" and len(outcome.text) <= 610
     outcome.text.encode("utf-8")
+
+
+@pytest.fixture
+def _own_modules_forgotten():
+    before, path = set(sys.modules), list(sys.path)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+    sys.path[:] = path
+
+
+@pytest.mark.usefixtures("_own_modules_forgotten")
+def test_definitions_import_from_the_folder_of_their_notebook_as_where_they_are_graded(tmp_path, monkeypatch):
+    for folder, name in (("one", "first"), ("two", "second")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tried_helper.py").write_text(f"def value():\n    return {name!r}\n")
+        cells = [{"cell_type": "code", "metadata": {}, "source": f"from tried_helper import value\ndef {name}():\n    return value()"}]
+        (tmp_path / folder / "work.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4}))
+    book = open_folder(tmp_path, {"a": "first", "b": "second"})
+    monkeypatch.chdir(tmp_path)
+    bench = Bench({name: book.program(book.find(name)).to_json() for name in ("first", "second")})
+    assert [bench.value(name)() for name in ("first", "second", "first")] == ["first", "second", "first"]
+    assert Path.cwd() == tmp_path

@@ -328,4 +328,7 @@ def judge_dropout(network: Network, seed: int) -> None:
     factor = measurement.factors.get("score", 1)
     found = network.dropout(seed, factor)
     if found.problem and network.dropout(seed + 1, factor).problem:  # one unlucky draw takes no points
-        network.grading.lose("dropout", cause=found.cause, message=found.problem, measured=found.measured)
+        run = {path for path, _ in network.steps()}
+        skipped = run and network.grading.faults and not run.issuperset(network.match()[0].paths[name] for name in ("fc6", "fc7"))
+        # what is read then is no dropout of the specified layers; that one is never used, judge_values says
+        network.grading.lose("dropout", cause=found.cause, message="" if skipped else found.problem, measured=found.measured)

@@ -1,7 +1,11 @@
 """What a run says of wrong values: the one true cause, and nothing where it is not known."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
+from autograder.assignments.fcn.judging import judge_dropout
 from autograder.assignments.fcn.running import norms_that_run, what_runs_wrong
 
 RUN = [("conv1_1", "Conv2d"), ("r1", "ReLU"), ("fc6", "Conv2d"), ("", "relu"), ("drop", "Dropout2d"), ("score", "Conv2d"),
@@ -38,3 +42,17 @@ def test_nothing_is_said_of_a_right_run_or_of_one_that_broke_off():
 
 def test_normalisations_are_found_by_their_class():
     assert norms_that_run(behind("fc6", ("bn6", "BatchNorm2d"))) == {"bn6": "BatchNorm2d"}
+
+
+@pytest.mark.parametrize(("used", "told"), [(("fc6",), ""), (("fc6", "fc7"), "Expected dropout")])
+def test_dropout_of_a_layer_that_never_runs_is_no_second_mistake(used, told):
+    said = [("values", "fc7 is never used")]
+    without_dropout = np.full((1, 4, 2, 2), 2.0**16 - 1)
+    network = SimpleNamespace(
+        match=lambda: (SimpleNamespace(paths={name: name for name in ("fc6", "fc7", "score", "conv5_3")}), 12),
+        measurement=lambda: SimpleNamespace(view="logits", factors={}), dropout_output=lambda seed: without_dropout,
+        steps=lambda: [(name, "Conv2d") for name in ("conv5_3", *used, "score")],
+        grading=SimpleNamespace(faults=said, lose=lambda part, *, cause, message, measured: said.append((part, message))),
+    )  # fmt: skip
+    judge_dropout(network, seed=1)
+    assert [part for part, _ in said] == ["values", "dropout"] and said[1][1].startswith(told) and bool(said[1][1]) == bool(told)
