@@ -2,9 +2,9 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
+from autograder.assignments.fcn.dropout import Dropout
 from autograder.assignments.fcn.judging import judge_dropout
 from autograder.assignments.fcn.running import norms_that_run, what_runs_wrong
 
@@ -47,10 +47,10 @@ def test_normalisations_are_found_by_their_class():
 @pytest.mark.parametrize(("used", "told"), [(("fc6",), ""), (("fc6", "fc7"), "Expected dropout")])
 def test_dropout_of_a_layer_that_never_runs_is_no_second_mistake(used, told):
     said = [("values", "fc7 is never used")]
-    without_dropout = np.full((1, 4, 2, 2), 2.0**16 - 1)
+    none = Dropout("Expected dropout with p = 0.5", "dropout.missing")
     network = SimpleNamespace(
         match=lambda: (SimpleNamespace(paths={name: name for name in ("fc6", "fc7", "score", "conv5_3")}), 12),
-        measurement=lambda: SimpleNamespace(view="logits", factors={}), dropout_output=lambda seed: without_dropout,
+        measurement=lambda: SimpleNamespace(view="logits", factors={}), dropout=lambda seed, factor: none,
         steps=lambda: [(name, "Conv2d") for name in ("conv5_3", *used, "score")],
         grading=SimpleNamespace(faults=said, lose=lambda part, *, cause, message, measured: said.append((part, message))),
     )  # fmt: skip
