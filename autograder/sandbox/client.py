@@ -34,6 +34,7 @@ SETTINGS_FILE = ".settings.json"
 TRAINING_MEGABYTES = 16_000
 TRACE_SECONDS = 20.0  # a run without values takes some hundredths of a second
 ROOM = 256 * 2**20  # bytes free on the disk, of which a worker may fill less
+MAX_REPLY = 2**28  # bytes of arrays; twice as much while they are unpacked
 HANDLE = 40  # characters of the name of an object in a worker
 TRAINING_GRACE = 120.0  # seconds for what comes after the last step
 
@@ -219,7 +220,7 @@ class RemoteSubject:
             sending = threading.Thread(target=self._send, args=(request,), daemon=True)
             sending.start()  # a worker that stops reading must not hang the judge
             self._replies.deadline = time.monotonic() + seconds
-            reply = read_message(self._replies)
+            reply = read_message(self._replies, MAX_REPLY)
             sending.join(timeout=5)
         except TimeoutError:
             self._abandon()
@@ -238,12 +239,12 @@ class RemoteSubject:
         return reply
 
     def _left(self) -> float:
-        """Seconds that are left for answers. No answer of the judge's own code is counted, and no training: its time was given.
+        """Seconds that are left for answers. A training is not counted: whoever grades said how long that may take.
 
         Raises:
             StudentError: There are none.
         """
-        left = self.settings.total_seconds - self.waited if self.strange else float("inf")
+        left = self.settings.total_seconds - self.waited
         if left <= 0:
             raise self._too_slow()
         return left

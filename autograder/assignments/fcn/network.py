@@ -264,6 +264,8 @@ class Network:
         context = self.grading.context
         weights = WeightFile(context.weights_file, self._index())
         shadow = Shadow(self.network, self.found_settings(), weights)
+        usual = {layer.path: layer.settings for layer in expected_layers(self.network, self.built().n_class, self.settings["padding"])}
+        shadow.refuse_too_large(probe_images(self.grading.seeds).shape[2:], Shadow(self.network, usual, weights))
         arrays = context.cache.once(shadow.key(), lambda: shadow.pieces(probe_images(self.grading.seeds)))
         return shadow, Pieces(**{name: torch.from_numpy(value) for name, value in arrays.items()})
 
