@@ -44,6 +44,8 @@ class Settings:
         only: Ids of the checks to run; empty for all.
         overrides: Rubric settings that replace those of the file.
         seconds: Wall-clock limit of one answer of a worker.
+        total_seconds: The same of all answers of a submission together, those of gates apart.
+        gate_seconds: The same of all answers in one measurement of a gate.
         labels: Whether the gates' labels are read; ``predict`` needs none.
         predictions: What ``predict`` handed over; with it no worker is started.
         precision: Of gates on a GPU: ``"float32"``, or ``"bfloat16"`` where that gives the same labels (see ``autograder.asking``).
@@ -61,6 +63,8 @@ class Settings:
     only: tuple[str, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 60.0
+    total_seconds: float = 900.0
+    gate_seconds: float = 3600.0
     labels: bool = True
     predictions: Path | None = None
     precision: str = "float32"
@@ -241,7 +245,7 @@ class Run:
         weights = self.folder / "weights.bin"
         settings = WorkerSettings(
             isolation=self.isolation, edition=self.folder / "edition", weights=weights if weights.is_file() else None,
-            weight_index=self.weight_index, seconds=self.settings.seconds,
+            weight_index=self.weight_index, seconds=self.settings.seconds, total_seconds=self.settings.total_seconds,
         )  # fmt: skip
         if self._zygote is None:
             self._zygote = make_zygote(settings, Path(tempfile.mkdtemp(prefix="workers-", dir=self.folder)))
@@ -250,7 +254,8 @@ class Run:
     def gate_settings(self) -> WorkerSettings:
         """How workers of gates are started: anew, with the GPU where there is one to be used."""
         training = self.folder / TRAINING if self.settings.retraining else None
-        return replace(self.worker_settings(), zygote=None, gpu=self.uses_gpu, training=training)
+        settings = self.worker_settings()
+        return replace(settings, zygote=None, gpu=self.uses_gpu, training=training, total_seconds=self.settings.gate_seconds)
 
     def close(self) -> None:
         """End what workers are forked from, and remove the shared folder (only the process that began the run)."""

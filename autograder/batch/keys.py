@@ -38,7 +38,7 @@ def run_key(run: Run) -> dict[str, str]:
         "device": f"cuda {run.gate_precision}" if run.uses_gpu else "cpu",
         "retraining": repr(settings.retraining),
         "only": ",".join(settings.only),
-        "limits": f"{settings.seconds:g} s",
+        "limits": f"{settings.seconds:g} s, {settings.total_seconds:g} s in all, {settings.gate_seconds:g} s for a gate",
         "predictions": _listing(settings.predictions) if settings.predictions else "",
     }
 

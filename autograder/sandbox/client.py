@@ -34,6 +34,7 @@ SETTINGS_FILE = ".settings.json"
 TRAINING_MEGABYTES = 16_000
 TRACE_SECONDS = 20.0  # a run without values takes some hundredths of a second
 ROOM = 256 * 2**20  # bytes free on the disk, of which a worker may fill less
+MAX_REPLY = 2**28  # bytes of arrays; twice as much while they are unpacked
 HANDLE = 40  # characters of the name of an object in a worker
 TRAINING_GRACE = 120.0  # seconds for what comes after the last step
 
@@ -52,6 +53,7 @@ class WorkerSettings:
         weights: Weight file, or None.
         weight_index: Its index (see ``segkit.subject.WeightFile``), which workers do not get.
         seconds: Wall-clock limit of one answer, in seconds.
+        total_seconds: Wall-clock limit of all answers that a subject waits for; starting workers does not count.
         memory_megabytes: Limit of a worker's private memory; 0 for none.
         gpu: Whether predictions may run on the GPU.
         zygote: What workers are forked from; None starts each anew.
@@ -63,6 +65,7 @@ class WorkerSettings:
     weights: Path | None = None
     weight_index: Mapping[str, tuple[int, Sequence[int]]] = field(default_factory=dict)
     seconds: float = 60.0
+    total_seconds: float = 900.0
     memory_megabytes: int = 3500
     file_megabytes: int = 64
     processes: int = 256
@@ -106,6 +109,7 @@ class RemoteSubject:
         self.checkpoints = {name: Path(path).resolve() for name, path in (checkpoints or {}).items()}
         self.generation = 0
         self._number = 0
+        self.waited = 0.0  # seconds, for answers
         self.device = "cpu"
         self.strange = True  # whether a student's code runs in the worker
         self._process: Any = None
@@ -215,7 +219,7 @@ class RemoteSubject:
             sending = threading.Thread(target=self._send, args=(request,), daemon=True)
             sending.start()  # a worker that stops reading must not hang the judge
             self._replies.deadline = time.monotonic() + seconds
-            reply = read_message(self._replies)
+            reply = read_message(self._replies, MAX_REPLY)
             sending.join(timeout=5)
         except TimeoutError:
             self._abandon()
@@ -232,6 +236,34 @@ class RemoteSubject:
             self._abandon()
             raise StudentError("more than one process answers: does the code call os.fork() and go on in both?", "code.garbage")
         return reply
+
+    def _left(self) -> float:
+        """Seconds that are left for answers. A training is not counted: whoever grades said how long that may take.
+
+        Raises:
+            StudentError: There are none.
+        """
+        left = self.settings.total_seconds - self.waited
+        if left <= 0:
+            raise self._too_slow()
+        return left
+
+    def _too_slow(self) -> StudentError:
+        total = f"{self.settings.total_seconds:g} s"
+        return StudentError(f"the answers of this hand-in took {total} together, so no more was asked: far too slow?", "code.timeout")
+
+    def _timed(self, do: str, arguments: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Ask, within what is left of the time for all answers together."""
+        left, began = self._left() if do != "retrain" else seconds, time.monotonic()
+        try:
+            return self._exchange(do, arguments, min(seconds, left))
+        except StudentError as error:
+            if error.cause != "code.timeout" or left >= seconds:
+                raise
+        finally:
+            self.waited += time.monotonic() - began if do != "retrain" else 0
+        self.waited = max(self.waited, self.settings.total_seconds)
+        raise self._too_slow() from None
 
     def _send(self, request: list[bytes]) -> None:
         try:
@@ -262,9 +294,10 @@ class RemoteSubject:
         return f"the process ended (exit code {code}): {hint}" + (f"\n{words[-300:]}" if words and code else "")
 
     def _ask(self, do: str, seconds: float | None = None, **arguments: Any) -> Any:
+        self._left()
         if self._process is None:
             self._start()
-        reply = self._exchange(do, arguments, seconds or self.settings.seconds)
+        reply = self._timed(do, arguments, seconds or self.settings.seconds)
         if reply["ok"]:
             return reply.get("value")
         # whoever took over the worker writes what he likes: nothing here but plain words and known forms

@@ -20,6 +20,7 @@ __all__ = ["label_map", "layers", "malformed", "names", "samples", "shapes", "st
 
 CAUSE = "answer.malformed"
 MAX_ELEMENTS = 2**26  # of an array, as in the worker
+MAX_OUTPUT = 2**24  # of a network: the probe's images are small
 MAX_VALUES = 100_000  # in all lists and dictionaries of an answer
 MAX_CHARACTERS = 2**22  # values times the longest text: what an array of them would take
 MAX_DEPTH = 8
@@ -113,9 +114,11 @@ def _array(found: Any, what: str, most: int = MAX_ELEMENTS) -> NDArray:
 
 
 def tensor(found: Any, what: str) -> NDArray:
-    """What a network's forward returned."""
+    """What a network's forward returned for some small images."""
     if not isinstance(found, np.ndarray):
         raise StudentError(f"{what}: expected a tensor, but got {described(found)}.", "forward.type")
+    if found.size > MAX_OUTPUT:
+        raise StudentError(f"{what}: expected an output of the image's size, but got {found.shape}.", "shape.size")
     return _array(found, what)
 
 

@@ -137,8 +137,8 @@ def _read_exactly(stream: BinaryIO, count: int) -> bytearray:
     return data
 
 
-def read_message(stream: BinaryIO) -> dict[str, Any]:
-    """Read one message.
+def read_message(stream: BinaryIO, most: int = MAX_ARRAYS) -> dict[str, Any]:
+    """Read one message, with arrays of at most so many bytes.
 
     Raises:
         EOFError: If the other side closed the pipe.
@@ -147,7 +147,7 @@ def read_message(stream: BinaryIO) -> dict[str, Any]:
     magic, length, total = HEADER.unpack(_read_exactly(stream, HEADER.size))
     if magic != MAGIC:
         raise WireError("something else than a message came through the pipe")
-    if length > MAX_JSON or total > MAX_ARRAYS:
+    if length > MAX_JSON or total > most:
         raise WireError("a message is too large")
     text, data = _read_exactly(stream, length), _read_exactly(stream, total)
     if text.count(b"[") + text.count(b"{") > MAX_CONTAINERS:

@@ -167,7 +167,7 @@ def asked(monkeypatch, **reply):
     subject = RemoteSubject(WorkerSettings("process", Path("edition")))
     subject._process, subject._requests, subject._replies = object(), io.BytesIO(), SimpleNamespace(deadline=0.0)
     monkeypatch.setattr(subject, "_abandon", lambda: None)
-    monkeypatch.setattr(client, "read_message", lambda stream: {"ok": False, "number": 1} | reply)
+    monkeypatch.setattr(client, "read_message", lambda stream, most: {"ok": False, "number": 1} | reply)
     with pytest.raises(StudentError) as found:
         subject.call("torch:is_tensor", 1)
     return found.value

@@ -17,6 +17,7 @@ from autograder.assignments.fcn.probe import DROP_BITS, SILENT_BITS
 __all__ = ["Dropout", "read_dropout"]
 
 FULL = 2**DROP_BITS - 1
+MOST_VALUES = 20_000  # different ones; a map of the probe has some dozens of cells
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def _scale(
     best, likeliest = None, -np.inf
     silent = np.repeat(silent, [len(found) for found in values])
     values = np.concatenate(values)
-    if not len(values):
+    if not 0 < len(values) <= MOST_VALUES:
         return None
     for scale in scales:
         counts = values / scale

@@ -303,6 +303,8 @@ class Network:
     def shadow(self) -> tuple[Shadow, Pieces]:
         """The network it should be, given its layers, and its score maps (the trunk runs once for the whole class)."""
         shadow = Shadow(self.network, self.found_settings(), ChainMap(self.score_layers(), self._class_weights()))
+        usual = {layer.path: layer.settings for layer in expected_layers(self.network, self.built().n_class, self.settings["padding"])}
+        shadow.refuse_too_large(probe_images(self.grading.seeds).shape[2:], Shadow(self.network, usual, self._class_weights()))
         return shadow, shadow.pieces(self._features(shadow))
 
     def measurement(self) -> Measurement | None:

@@ -17,6 +17,9 @@ __all__ = ["TOLERANCE", "Measurement", "Offset", "expected_offsets", "measure", 
 TOLERANCE = 1e-3
 """Largest difference, relative to the output's spread, that still counts as the same numbers."""
 
+REACH = 160  # the maps of the paper's networks end before
+MAX_CELLS = 2**27  # values: the work grows with the square of the coarse scores
+
 Offset = tuple[int, int]
 
 
@@ -88,12 +91,12 @@ def _agreement(found: Tensor, expected: Tensor) -> float:
 
 
 def _search(residual: Callable[[Offset], float], rows: int, columns: int, first: Offset) -> tuple[Offset, float]:
-    """Try the expected offset, then all others."""
+    """Try the expected offset, then all others in its neighbourhood: maps of a student's sizes may have millions."""
     best, value = first, residual(first)
     if value <= TOLERANCE:
         return best, value
-    for row in range(rows + 1):
-        for column in range(columns + 1):
+    for row in range(max(0, first[0] - REACH), min(rows, first[0] + REACH) + 1):
+        for column in range(max(0, first[1] - REACH), min(columns, first[1] + REACH) + 1):
             candidate = residual((row, column))
             if candidate < value or value != value:
                 best, value = (row, column), candidate
@@ -129,6 +132,8 @@ def _fits_cell_by_cell(found: Tensor, shadow: Shadow, score: Tensor, names: tupl
     Dropout at test time gives every cell a factor of its own; only the geometry is left to see.
     """
     cells = score.shape[2] * score.shape[3]
+    if cells * cells * 32**2 > MAX_CELLS:  # the values of basis
+        return False
     basis = torch.eye(cells).view(cells, 1, *score.shape[2:])
     for name in names:
         basis = shadow.upsample(name, basis, 0)

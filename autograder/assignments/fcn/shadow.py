@@ -6,7 +6,8 @@ costs once. With the right layers this is the reference network.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autograder.assignments.fcn.gate_network import BLOCKS, crop
+from autograder.assignments.fcn.gate_network import BLOCKS, STEPS, crop
 from autograder.assignments.fcn.probe import canonical
+from segkit.subject import StudentError
 
 __all__ = ["Pieces", "Shadow", "fitted"]
+
+DEARER = 12
+"""How many times the work, or the largest maps, of the network of the paper is computed: a stride that was forgotten costs four times."""
+
+WIDER = 64  # the same of a map in which offsets are searched
+
+MAX_WEIGHTS = 2**28  # values of one layer, 1 GiB; fc6 has two fifths of that
 
 
 def fitted(values: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -89,6 +98,61 @@ class Shadow:
         s = self.settings[name]
         shape = (s["out_channels"],)
         return fitted(self.weights[canonical(self.network, name, "bias")], shape) if s["bias"] else torch.zeros(shape)
+
+    def refuse_too_large(self, size: tuple[int, int], usual: "Shadow") -> None:
+        """Compute no network of which a student's layers were only said to be so: what it costs is known before.
+
+        Args:
+            size: H and W of the images.
+            usual: The network with the layers of the specification.
+
+        Raises:
+            StudentError: ``layer.too_large``; the text names the layer.
+            ValueError, TypeError, ArithmeticError: The layers fit no network at all.
+        """
+        known = {cost[0]: cost for cost in usual._costs(size)}
+        work, largest = (DEARER * count for count in (sum(c[1] for c in known.values()), max(c[2] for c in known.values())))
+        other = ""  # the first layer that differs
+        for name, operations, values, weights in self._costs(size):
+            other = other or (name if dict(self.settings[name]) != dict(usual.settings[name]) else "")
+            work -= operations
+            most = WIDER * known[name][2] if "output_padding" in self.settings[name] else largest
+            if work < 0 or values > most or weights > MAX_WEIGHTS:
+                settings = ", ".join(f"{key}={value}" for key, value in self.settings[other or name].items())
+                raise StudentError(
+                    f"{other or name}: expected a layer of about the size of the paper's, but got one with which the network takes more "
+                    f"than {DEARER} times the work or memory ({settings}).", "layer.too_large"
+                )  # fmt: skip
+
+    def _costs(self, size: tuple[int, int]) -> Iterator[tuple[str, int, int, int]]:
+        """Layer by layer: name, multiplications for an image, values that it reads and writes, values of its weights."""
+        maps: dict[str, tuple[int, int, int]] = {}
+
+        def run(name: str, before: tuple[int, int, int]) -> tuple[str, int, int, int]:
+            s = self.settings[name]
+            kernel, stride, padding = (self.pair(s[key]) for key in ("kernel_size", "stride", "padding"))
+            dilation, area = self.pair(s["dilation"]), kernel[0] * kernel[1]
+            reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+            if "output_padding" in s:
+                after = [(n - 1) * t - 2 * p + r for n, t, p, r in zip(before[1:], stride, padding, reach, strict=True)]
+            else:
+                after = [-((r - n - 2 * p) // t) + 1 for n, t, p, r in zip(before[1:], stride, padding, reach, strict=True)]
+            channels = s.get("out_channels", before[0])
+            maps[name] = found = (channels, *after)
+            if min(found) < 1:
+                raise ValueError(f"{name} gives nothing")
+            weights = channels * s.get("in_channels", 0) // s.get("groups", 1) * area
+            pixels = math.prod(before[1:]) if "output_padding" in s else math.prod(after)
+            return name, pixels * (weights or channels * area), math.prod(before) + math.prod(found), weights
+
+        name, maps[""] = "", (3, *size)
+        chain = [layer for block, depth in BLOCKS for layer in (*(f"conv{block}_{n}" for n in range(1, depth + 1)), f"pool{block}")]
+        for layer in [*chain, "fc6", "fc7", "score", *(step for step, _ in STEPS[self.network])]:
+            yield run(layer, maps[name])
+            name = layer
+        for _, pool in STEPS[self.network]:
+            if pool is not None:
+                yield run(f"score_{pool[:4]}_{pool[4:]}", maps[pool])
 
     def key(self) -> str:
         """Hash of everything that the features depend on; both networks have the same trunk."""
