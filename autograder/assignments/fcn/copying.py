@@ -1,6 +1,6 @@
 """Judge the copy of VGG-16's parameters by samples: values, independence, and that VGG itself stays as it was.
 
-The VGG-16 of this check holds windows of the hidden weights that begin at secret places, others for each submission: the file that
+The VGG-16 of this check holds pieces of the hidden weights that begin at secret places, others for each submission: the file that
 a worker maps does not tell which.
 """
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from autograder.assignments.fcn.probe import SPARE
 from autograder.checking import Grading
 from autograder.sandbox.client import GraderFault
 from autograder.student import Student
@@ -64,24 +65,25 @@ def _indices(grading: Grading, index: dict) -> dict[str, NDArray]:
 
 
 def _places(grading: Grading, index: dict) -> dict[str, tuple[int, list[int]]]:
-    """Where each of VGG's tensors lies in the weight file (first element, [size]): anywhere in what the trunk's layers hold there.
+    """Where each of VGG's tensors lies in the weight file (first element, [size]): one after the other where the trunk's layers lie,
+    in an order and with gaps that nobody knows, none in its own place. They must not overlap: a copy may write to them by mistake.
 
     Raises:
-        GraderFault: The file is too short to hide a tensor in it.
+        GraderFault: The file has no room for gaps.
     """
-    trunk = [index[f"{name}.{kind}"] for name in SOURCES for kind in ("weight", "bias")]
-    begin, end = min(first for first, _ in trunk), max(first + int(np.prod(shape)) for first, shape in trunk)
-    rng, places = grading.own_rng("places"), {}
-    for name in SOURCES:
-        for kind in ("weight", "bias"):
-            own, shape = index[f"{name}.{kind}"]
-            size = int(np.prod(shape))
-            room = end - size - begin  # places but the tensor's own
-            if room < 1:
-                raise GraderFault(f"The hidden weights hold {end - begin} values: none to spare beside the {size} of {name}.{kind}.")
-            first = begin + int(rng.integers(room))
-            places[f"{name}.{kind}"] = (first + (first >= own), [size])
-    return places
+    sizes = {f"{name}.{kind}": int(np.prod(index[f"{name}.{kind}"][1])) for name in SOURCES for kind in ("weight", "bias")}
+    begin, end = index[SPARE][0], max(index[key][0] + size for key, size in sizes.items())
+    spare = end - begin - sum(sizes.values())
+    if spare < len(sizes):
+        raise GraderFault(f"The hidden weights hold {end - begin} values: none to spare beside the {sum(sizes.values())} of VGG-16.")
+    rng = grading.own_rng("places")
+    while True:
+        gaps, places, first = np.diff(np.sort(rng.integers(0, spare + 1, len(sizes))), prepend=0), {}, begin
+        for key, gap in zip(rng.permutation(list(sizes)).tolist(), gaps.tolist(), strict=True):
+            places[key] = (first + gap, [sizes[key]])
+            first += gap + sizes[key]
+        if all(places[key][0] != index[key][0] for key in sizes):
+            return places
 
 
 def _vgg(student: Student, places: dict[str, tuple[int, list[int]]]) -> str:

@@ -128,7 +128,8 @@ def judge_shapes(network: Network) -> None:
         grading.lose("batch", cause="shape.batch", message=text)
     classes = network.built().n_class
     expected = f"(2, {classes}, {height}, {width})"
-    if len(found) == 3 or (len(found) == 4 and found[1] == 1 and not np.issubdtype(evidence.output.dtype, np.floating)):
+    is_map = len(found) == 3 or (len(found) == 4 and found[1] == 1 and not np.issubdtype(evidence.output.dtype, np.floating))
+    if is_map and found[0] == len(evidence.images):
         text = f"Expected logits {expected}, but got {found} of {evidence.output.dtype}. Likely cause: argmax in forward."
         grading.lose("size", cause="shape.argmax", message=text + " Return the scores; argmax belongs to the prediction.")
         return

@@ -22,14 +22,16 @@ from segkit.layers import expected_layers
 from segkit.upsampling import bilinear_weight
 
 __all__ = [
-    "DROP_BITS", "HEIGHTS", "NETWORKS", "PATHS", "SILENT_BITS", "WIDTHS", "canonical", "drop_silence", "probe_images", "probe_weights",
-    "score_layers",
+    "DROP_BITS", "HEIGHTS", "NETWORKS", "PATHS", "SILENT_BITS", "SPARE", "WIDTHS", "canonical", "drop_silence", "probe_images",
+    "probe_weights", "score_layers",
 ]  # fmt: skip
 
 NETWORKS = ("fcn32s", "fcn8s")
 PATHS = {"score": 0, "score_pool_4": 1, "score_pool_3": 2}
 READS = {"score": "fc7", "score_pool_4": "pool4", "score_pool_3": "pool3"}
 TAIL = ("score", "score_pool_4", "score_pool_3", "transpose_conv", "upscore1", "upscore2", "upscore3")
+SPARE = "spare"
+"""Name of values before the trunk's that no layer needs: room to lay other tensors in another order over both."""
 HEIGHTS, WIDTHS = (79, 81), (29, 31, 33, 35, 37)
 """Sizes in pixels of which the probe's images have one, see ``probe_images``."""
 DROP_BITS, SILENT_BITS = 16, 6
@@ -156,6 +158,7 @@ def drop_silence(seeds: Seeds, n_class: int, *names: str) -> tuple[NDArray[np.in
 def probe_weights(seeds: Seeds, rubric: Rubric) -> Iterator[tuple[str, Tensor]]:
     """The class's hidden weights, one after the other: He-drawn trunk, upsampling of both networks, the dropout probe."""
     n_class = rubric.settings["probe_classes"]
+    yield SPARE, _normal(seeds, SPARE, (2**20,), 1.0)
     done = set()
     for network in NETWORKS:
         for layer in expected_layers(network, n_class):
