@@ -16,7 +16,7 @@ __all__ = ["undrawn_downloads"]
 class Undrawn(dict):
     """A state dict in place of one that was to be fetched or read; loading it leaves a network as it is.
 
-    Its tensors are zeros that share one element: they have shapes, and no memory.
+    Its tensors have shapes and a spread, and hardly any memory: all rows are one.
 
     Args:
         source: Address or path that was asked for.
@@ -24,7 +24,7 @@ class Undrawn(dict):
     """
 
     def __init__(self, source: Any, shapes: Mapping[str, torch.Tensor]) -> None:
-        super().__init__({k: torch.zeros((), dtype=t.dtype, device="cpu").expand(t.shape) for k, t in shapes.items()})
+        super().__init__({key: _one_row(key, tensor) for key, tensor in shapes.items()})
         self.source = str(source)
 
     def _missing(self, what: str) -> FileNotFoundError:
@@ -38,6 +38,16 @@ class Undrawn(dict):
         if name.startswith("_"):
             raise AttributeError(name)
         raise self._missing(f"its {name}")
+
+
+def _one_row(key: str, like: torch.Tensor) -> torch.Tensor:
+    """A tensor whose rows share their memory, as drawn as torchvision draws a network's first weights: zeros cannot learn."""
+    if like.dim() < 2:
+        usual = 1 if key.endswith((".weight", ".running_var")) else 0  # of a normalisation
+        return torch.full((), usual, dtype=like.dtype, device="cpu").expand(like.shape)
+    row = torch.empty((1, *like.shape[1:]), dtype=like.dtype, device="cpu")
+    spread = (2 / (like.shape[0] * like[0, 0].numel())) ** 0.5 if like.dim() == 4 else 0.01
+    return nn.init.normal_(row, 0, spread).expand(like.shape)
 
 
 def _undrawn(source: Any, *args: Any, **kwargs: Any) -> Undrawn:

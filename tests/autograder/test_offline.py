@@ -38,11 +38,23 @@ def test_a_network_that_is_fetched_is_made_without_its_weights(fetch, monkeypatc
     lambda: torch.hub.load_state_dict_from_url("https://download.pytorch.org/models/vgg16-397923af.pth"),
     lambda: torch.utils.model_zoo.load_url("https://download.pytorch.org/models/vgg16-397923af.pth", progress=False),
 ])  # fmt: skip
-def test_a_state_dict_that_is_not_there_has_the_shapes_and_takes_no_memory(fetch):
+def test_a_state_dict_that_is_not_there_has_shapes_and_spread_and_hardly_any_memory(fetch):
+    torch.manual_seed(0)
     with undrawn_downloads():
         state = fetch()
     assert state["classifier.0.weight"].shape == (4096, 25088) and len(state) == 32
-    assert size_in_memory(state) < 1000 and size_in_memory(copy.deepcopy(state)) < 1000
+    assert size_in_memory(state) < 2**20 and size_in_memory(copy.deepcopy(state)) < 2**20
+    usual = torchvision.models.vgg16(weights=None, num_classes=2).state_dict()
+    for key in ("features.0.weight", "features.28.weight", "classifier.3.weight"):
+        assert state[key].std().item() == pytest.approx(usual[key].std().item(), rel=0.3)
+    assert not state["features.0.bias"].any()
+
+
+def test_a_normalisation_that_is_not_there_changes_nothing():
+    with undrawn_downloads():
+        state = torch.load("vgg16_bn-6c64b313.pth")
+    assert (state["features.1.running_var"] == 1).all() and (state["features.1.weight"] == 1).all()
+    assert not state["features.1.running_mean"].any() and state["features.1.num_batches_tracked"].dtype == torch.int64
 
 
 def test_loading_it_leaves_a_network_as_it_is():

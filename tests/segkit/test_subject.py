@@ -202,6 +202,13 @@ def test_a_checkpoint_that_does_not_fit_is_the_students_fault(tmp_path, subject)
     assert caught.value.cause == "checkpoint.unreadable"
 
 
+def test_a_checkpoint_of_other_layers_is_named_without_the_folders_of_this_machine(tmp_path, subject):
+    subject.checkpoints = {"net": save_checkpoint(tmp_path / "net.safetensors", {"conv.weight": torch.zeros(5, 3, 1, 1)})}
+    with pytest.raises(StudentError, match=r"^net.safetensors does not fit Net:") as caught:
+        subject.load_checkpoint(subject.build("Net"), "net")
+    assert str(tmp_path) not in str(caught.value)
+
+
 def test_an_output_of_another_size_is_no_prediction(subject):
     subject.adopt("Half", type("Half", (nn.Module,), {"forward": lambda self, x: x[..., ::2]}))
     with pytest.raises(StudentError, match=r"expected logits of shape \(1, n_class, 4, 6\), but got \(1, 3, 4, 3\)") as caught:
@@ -349,3 +356,22 @@ def test_a_network_with_its_own_way_to_be_called_is_called_that_way(subject, mon
     monkeypatch.setattr(Net, "forward", lambda self, x, size: self.conv(x))
     monkeypatch.setattr(Net, "__call__", lambda self, x: self.forward(x, 8), raising=False)
     assert subject.forward(subject.build("Net"), np.zeros((1, 3, 8, 8), np.float32)).shape == (1, 2, 8, 8)
+
+
+@pytest.mark.parametrize(("body", "first"), [
+    # the error of the retry with tensors would be another one, and nobody wrote tensors
+    ("y = x.astype(float)\n    return y + {}", "unsupported operand type"),
+    ("x = x.copy()\n    return len(x.shape, 3)", "len() takes exactly one argument"),
+    ("return x.nonsense", "'numpy.ndarray' object has no attribute 'nonsense'"),
+])  # fmt: skip
+def test_the_first_error_is_told_and_not_that_of_the_retry(subject, body, first):
+    define(subject, f"def f(x):\n    {body}")
+    with pytest.raises(StudentError) as caught:
+        subject.call("f", np.ones(3))
+    assert first in str(caught.value) and "Tensor" not in str(caught.value)
+
+
+def test_code_that_was_written_for_tensors_tells_the_error_that_it_has_with_them(subject):
+    define(subject, "def f(x):\n    return x.long()[7]")
+    with pytest.raises(StudentError, match="IndexError: index 7 is out of bounds"):
+        subject.call("f", np.ones(3))

@@ -49,8 +49,8 @@ def mirrored(run, name):
 class Hand:
     """A submission, its run, and a bundle with perfect predictions that a test may spoil before it is graded."""
 
-    def __init__(self, tmp_path):
-        self.folder = write_submission(tmp_path / "alice", checkpoint=weights())
+    def __init__(self, tmp_path, net=NET):
+        self.folder = write_submission(tmp_path / "alice", net=net, checkpoint=weights())
         self.out = tmp_path / "handed"
         self.tmp_path = tmp_path
         with open_run(tmp_path / "x", only=(GATE,)) as run:
@@ -86,6 +86,12 @@ def test_handed_over_predictions_earn_the_gate_without_a_worker(hand):
     assert (check["points"], check["status"]) == (3.0, "earned")
     assert (hand.result["isolation"], hand.result["device"]) == ("landlock", "cuda")
     assert hand.result["notes"] == ["Graded from predictions: the code ran elsewhere (landlock, NVIDIA H200)."]
+
+
+def test_weights_that_were_not_there_are_noted_where_points_are_given_too(tmp_path, no_worker):
+    hand = Hand(tmp_path, NET.replace("self.conv = ", "self.start = torch.load('start.pth')\n        self.conv = "))
+    assert hand.check()["status"] == "earned"
+    assert [n for n in hand.result["notes"] if "start.pth is not there where work is graded" in n], hand.result["notes"]
 
 
 def test_points_follow_the_predictions_that_were_handed_over(hand):
