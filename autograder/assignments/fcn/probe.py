@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -85,9 +84,10 @@ def score_layers(seeds: Seeds, network: str, n_class: int, code: str, features: 
         name, inputs = layer.path, layer.settings["in_channels"]
         weight = _normal(seeds, f"{network}/{name}", (n_class, inputs, 1, 1), inputs**-0.5, code)
         bias = _normal(seeds, f"{network}/{name}.bias", (n_class,), 0.1, code)
-        scores = F.conv2d(torch.from_numpy(_middle(features[READS[name]])), weight).transpose(0, 1).flatten(1)  # (n_class, 2 h w)
-        spread = scores.std(1).clamp_min(1e-3)
-        weight, bias = weight / spread.view(-1, 1, 1, 1), bias - scores.mean(1) / spread
+        read = torch.from_numpy(_middle(features[READS[name]])).transpose(0, 1).flatten(1)  # (inputs, 2 h w)
+        mean, rows = read.mean(1), weight.flatten(1)
+        rows = rows - torch.outer(rows @ mean, mean) / (mean @ mean).clamp_min(1e-12)  # not by the bias: it would drown small factors
+        weight = (rows / (rows @ read).std(1, keepdim=True).clamp_min(1e-3)).view_as(weight)
         if network == "fcn8s":
             for path, channel in PATHS.items():
                 if path != name:
