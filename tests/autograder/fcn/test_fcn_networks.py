@@ -220,3 +220,37 @@ def test_what_is_no_mistake_keeps_all_points(run, tmp_path, name):
     grade_id, sources = CORRECT[name]
     found = graded(run, tmp_path, grade_id, sources)
     assert {k: c["status"] for k, c in found.items()} == dict.fromkeys(CHECKS[grade_id], "earned"), json.dumps(found, indent=1)
+
+
+TOLD = "        self.conv1_1 = nn.Conv2d(3, 64, 3, padding=100)"
+WRAPPED = """class Wrapped(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, *args, **kwargs):
+        raise RuntimeError("no")
+
+"""
+SAME = """class Same(nn.Conv2d):
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.weight, self.bias, padding=100)
+
+"""
+SIZE = f"{TOLD}\n        self.conv1_1.kernel_size = "
+
+# name: (text above the class, edits, causes of the lost checks)
+ON_THE_GRADER = {
+    "an array as kernel_size": ("", [(TOLD, f"{SIZE}torch.zeros(3, 3).numpy()")], {"answer.malformed"}),
+    "a text of 3 MB": ("", [(TOLD, f"{SIZE}'9' * 3_000_000")], {"answer.malformed"}),
+    "a number of 400 digits": ("", [(TOLD, f"{SIZE}10**400")], {"answer.malformed"}),
+    "a padding that is only told": (SAME, [(TOLD, f"{TOLD.replace('nn.Conv2d', 'Same')}\n        self.conv1_1.padding = (500, 500)")],
+                                    {"layer.padding", "layer.too_large"}),
+    "a tensor that is none": (WRAPPED, [(CROP32, f"{CROP32}.as_subclass(Wrapped)")], {"code.raises"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ON_THE_GRADER)
+def test_what_is_meant_for_the_grader_costs_its_own_points(run, tmp_path, name):
+    above, edits, causes = ON_THE_GRADER[name]
+    found = graded(run, tmp_path, "fcn32s", ["from torch import nn\n" + above + changed("fcn32s", *edits)])
+    report = json.dumps(found, indent=1)
+    assert len(report) < 20_000 and "could_not_grade" not in report, report[:5000]
+    assert {check["cause"] for check in found.values() if check["status"] != "earned"} == causes, report
