@@ -65,14 +65,14 @@ class Place:
     environment: dict[str, str] = field(default_factory=dict)
     programs: Path = Path(sys.executable).parent
 
-    def run(self, command: str, seconds: float = 170) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, seconds: float = 900) -> subprocess.CompletedProcess[str]:
         """Run a command as a reader's shell would; a line that begins with ``!`` in a notebook's cell."""
         programs = os.pathsep.join([str(self.programs), str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SEGKIT_", "PYTEST_"))}
         settings = {"PATH": programs, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "IPYTHONDIR": str(self.folder.parent / "ipython")}
         environment = kept | settings | self.environment
         if command.startswith("!"):
-            cell = f"import sys\n{command}\nraise SystemExit(_exit_code)"
+            cell = f"import sys\n{command}\nassert _exit_code == 0"
             command = f"python -m IPython -c {shlex.quote(cell)}"
         return subprocess.run(["bash", "-c", command], cwd=self.folder, env=environment, text=True, errors="replace",
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds, stdin=subprocess.DEVNULL)  # fmt: skip
