@@ -58,16 +58,14 @@ class Place:
     Attributes:
         folder: Where.
         environment: What is set there beside the usual.
-        programs: A folder for the front of PATH.
     """
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
-    programs: Path = Path(sys.executable).parent
 
     def run(self, command: str, seconds: float = 900) -> subprocess.CompletedProcess[str]:
         """Run a command as a reader's shell would; a line that begins with ``!`` in a notebook's cell."""
-        programs = os.pathsep.join([str(self.programs), str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SEGKIT_", "PYTEST_"))}
         settings = {"PATH": programs, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "IPYTHONDIR": str(self.folder.parent / "ipython")}
         environment = kept | settings | self.environment
@@ -94,10 +92,10 @@ class Place:
         path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def copy_of_the_repository(folder: Path, programs: Path) -> Place:
+def copy_of_the_repository(folder: Path) -> Place:
     """Everything that a clone has."""
     shutil.copytree(REPOSITORY, folder, ignore=LEFT_OUT)
-    return Place(folder, {"SEGKIT_COURSE_SECRET": "a secret of the tests"}, programs)
+    return Place(folder, {"SEGKIT_COURSE_SECRET": "a secret of the tests"})
 
 
 def facades(place: Place) -> None:

@@ -15,7 +15,6 @@ import nbformat
 import pytest
 from nbformat.v4 import new_notebook
 from printed import REPOSITORY, TEXTS, code_blocks, commands_of, options_named_in, printed_commands
-from quick_python import QuickPython
 from stand_ins import Place, check_cell, copy_of_the_repository, course_named_fcn, facades, fill_in_the_release, narrow_networks
 
 SEGKIT, GRADER = "python -m segkit", "python -m autograder"
@@ -179,16 +178,8 @@ def run_all(runs: list[Run], place: Place) -> None:
 
 
 @pytest.fixture(scope="module")
-def programs() -> Iterator[Path]:
-    """A ``python`` that need not import torch each time."""
-    quick = QuickPython()
-    yield quick.programs
-    quick.close()
-
-
-@pytest.fixture(scope="module")
-def course(tmp_path_factory, programs) -> Iterator[Place]:
-    place = copy_of_the_repository(tmp_path_factory.mktemp("course") / "kit", programs)
+def course(tmp_path_factory) -> Iterator[Place]:
+    place = copy_of_the_repository(tmp_path_factory.mktemp("course") / "kit")
     course_named_fcn(place)
     shutil.copytree(place.folder / "data" / "sample", place.folder / "CMP_ROOT")
     yield place
@@ -210,12 +201,12 @@ def test_commands_of_students_work_as_printed_in_their_release(course):
     if not release.is_dir():
         course.must(COURSE[0].command)
     fill_in_the_release(release)
-    run_all(RELEASE, Place(release, programs=course.programs))
+    run_all(RELEASE, Place(release))
 
 
 @pytest.fixture(scope="module")
-def laboratory(tmp_path_factory, programs) -> Iterator[Place]:
-    place = copy_of_the_repository(tmp_path_factory.mktemp("laboratory") / "kit", programs)
+def laboratory(tmp_path_factory) -> Iterator[Place]:
+    place = copy_of_the_repository(tmp_path_factory.mktemp("laboratory") / "kit")
     facades(place)
     yield place
     shutil.rmtree(place.folder.parent)
