@@ -20,7 +20,7 @@ endif
 help:
 	@echo 'make demo    a release, a class with one mistake each, trained checkpoints, and their grades (build/demo/)'
 	@echo 'make test    all tests; ARGS="-k crop" for some'
-	@echo 'make fuzz    damaged notebooks, zips, checkpoints and messages for ten minutes; SECONDS=60 SEED=7 for others'
+	@echo 'make fuzz    damaged notebooks, zips, checkpoints, messages and answers for ten minutes; SECONDS=60 SEED=7 for others'
 	@echo 'make lint    ruff'
 	@echo 'make venv    the environment alone: .venv/ with the versions of requirements.lock (about 6 GB)'
 	@echo 'make lock    write the versions of .venv/ to requirements.lock'

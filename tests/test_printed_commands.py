@@ -109,6 +109,7 @@ MINUTES = "measures for minutes, with the benchmark's own stand-ins"
 NOT_RUN = {
     "make demo": "minutes: trains two checkpoints and grades a class of twelve; tests/autograder/test_demo.py holds its parts",
     "make test": "this is the suite that it runs",
+    "make fuzz": "ten minutes; tests/fuzz runs a few cases of each kind",
     "make lint": "needs the environment that `make venv` installs",
     "make venv && . .venv/bin/activate": NETWORK,
     "apt install bubblewrap": NETWORK,
