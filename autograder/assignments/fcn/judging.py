@@ -82,7 +82,7 @@ def _judge_trunk(grading, trunk: dict, settings: dict, share: float) -> None:
         return
     zero = [name for name, values in trunk.items() if not np.any(values)]
     broken = [name for name, values in trunk.items() if not np.isfinite(values).all()]
-    alike = [name for name, values in trunk.items() if np.isfinite(values).all() and not np.ptp(values)]
+    alike = [name for name, values in trunk.items() if values.size and np.isfinite(values).all() and not np.ptp(values)]
     if zero or broken or alike:
         which = (zero or broken or alike)[:4]
         text = ("all zero: no gradient passes, the trunk cannot learn" if zero else "not finite" if broken else

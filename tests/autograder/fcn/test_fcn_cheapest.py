@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from course_code import judged
 
-from autograder.assignments.fcn.judging import judge_initial_weights, judge_shapes
+from autograder.assignments.fcn.judging import _judge_trunk, judge_initial_weights, judge_shapes
 from autograder.assignments.fcn.network import Built, Evidence
 from segkit.layers import LayerMatch
 from segkit.subject import StudentError
@@ -130,3 +130,9 @@ def initial_weights(paths: dict[str, str], value: float) -> list[float]:
 def test_initial_weights_of_one_number_and_of_no_layer_earn_nothing(value):
     assert sum(initial_weights({}, value)) >= 1
     assert sum(initial_weights({"conv1_1": "conv1_1", "transpose_conv": "transpose_conv"}, value)) >= 1
+
+
+def test_layers_without_a_single_weight_earn_nothing_and_are_no_fault_of_the_grader():
+    lost: list[float] = []
+    _judge_trunk(SimpleNamespace(lose=lambda part, share=1.0, **_: lost.append(share)), {"conv1_1": np.zeros(0, np.float32)}, {}, 0.5)
+    assert lost == [0.5]
