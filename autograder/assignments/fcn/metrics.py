@@ -200,6 +200,8 @@ def judge_scores(student: Student, grading: Grading) -> None:
     rng = grading.own_rng("scores")
     n = int(rng.integers(5, 9))
     hist = _hist(rng, n)
+    while abs(np.trace(hist) / (2 * hist.sum() - np.trace(hist)) / scores(hist)[2] - 1) < 0.01:
+        hist = _hist(rng, n)  # one IoU over all classes together must not pass for their mean
     accuracy, iou, mean = scores(hist)
     found_accuracy, found_iou, found_mean = _three(student.call("scores", hist))
     if not _close(found_accuracy, accuracy):
