@@ -13,10 +13,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from segkit.notebooks.names import (
-    Filled, bound_names, called_names, changed_names, downloads, filled_by, filled_in, filling_calls, is_unfinished, needs, read_file,
-    run_file, sets_path, star_modules, taken_name,
-)  # fmt: skip
+from segkit.notebooks.indexing import Index, Position
+from segkit.notebooks.names import bound_names, downloads, is_unfinished, needs, read_file, run_file, sets_path, star_modules, taken_name
 from segkit.notebooks.reading import Cell, Document, python_source
 
 __all__ = ["Chunk", "Definition", "Program", "Workbook"]
@@ -28,10 +26,6 @@ CONVENTIONS = {
     "Image": "from PIL import Image", "PIL": "import PIL", "Path": "from pathlib import Path", "math": "import math",
     "os": "import os", "Tensor": "from torch import Tensor",
 }  # fmt: skip
-
-
-MAX_CALLS = 20  # of functions by functions, for what one of them fills
-MAX_NAMES = 1_000_000  # taken over from other files, over all statements
 
 
 @dataclass(frozen=True)
@@ -124,9 +118,6 @@ class Definition:
     def modified(self) -> float:
         """When its file was saved, seconds since the epoch."""
         return self.document.modified
-
-
-Position = tuple[int, int]  # cell, statement
 
 
 class Workbook:
@@ -248,6 +239,11 @@ class Workbook:
                 self.notes.append(note)
 
     # ---------------------------------------------------------------------------------------- cutting out a program
+    @cached_property
+    def index(self) -> Index:
+        """Which statement does what to which name, for all definitions that are cut out."""
+        return Index(self.documents)
+
     def program(self, definition: Definition) -> Program:
         """Cut out what must be run to have a definition."""
         return _Slicer(self, definition).program()
@@ -284,7 +280,7 @@ class _Slicer:
     """Collects the statements that one definition needs, over all documents."""
 
     def __init__(self, workbook: Workbook, definition: Definition) -> None:
-        self.workbook, self.definition = workbook, definition
+        self.workbook, self.definition, self.index = workbook, definition, workbook.index
         self.chosen: dict[int, set[Position]] = {}
         self.extra: list[Chunk] = []
         self.renamed: list[Chunk] = []
@@ -293,81 +289,6 @@ class _Slicer:
         self.pending: list[tuple[int, Position]] = []  # chosen, but what they need is not; a chain may be of any length
         document = workbook.documents.index(definition.document)
         self.target = (document, (definition.document.cells.index(definition.cell), definition.index))
-        self.tails = _tails(workbook.documents)
-        self.names: dict[int, frozenset[str]] = {}
-        self.taken_over = 0
-        self.bindings = [self._index(d, self._bound) for d in workbook.documents]
-        self.changes = [self._index(d, lambda _, statement: changed_names(statement)) for d in workbook.documents]
-        self.calls = [self._index(d, lambda _, statement: called_names(statement)) for d in workbook.documents]
-        statements = (s for d in workbook.documents for cell in d.cells for s in cell.parsed[0])
-        self.functions = {s.name: s for s in statements if isinstance(s, ast.FunctionDef)}
-        self.known: dict[str, Filled] = {}
-        self.asked: list[str] = []  # functions whose text is being looked at, each called by the one before
-        self.fillings = [self._index(d, self._filled) for d in workbook.documents]
-
-    @staticmethod
-    def _index(document: Document, names) -> dict[str, list[Position]]:
-        index: dict[str, list[Position]] = {}
-        for number, cell in enumerate(document.cells):
-            for position, statement in enumerate(cell.parsed[0]):
-                for name in names(document, statement):
-                    index.setdefault(name, []).append((number, position))
-        return index
-
-    def _filled(self, _: Document, statement: ast.stmt) -> list[str]:
-        """Names whose object a statement has filled by a function: ``configure(cfg)``, ``np.put(table, ids, values)``."""
-        return [name for call in filling_calls(statement) for name in filled_by(call, self._known(call))]
-
-    def _known(self, call: ast.Call) -> Filled | None:
-        """What one of the student's own functions fills; None for a library's."""
-        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
-        if name not in self.known and name in self.functions and len(self.asked) < MAX_CALLS:
-            self.known[name] = Filled()  # a function that calls itself
-            self.asked.append(name)
-            self.known[name] = filled_in(self.functions[name], self._known)
-            self.asked.pop()
-        return self.known.get(name)
-
-    # ---------------------------------------------------------------------------------------- names of other files
-    def _file(self, document: Document, path: str) -> int | None:
-        """The document that a path means for a notebook: in its own folder first, then anywhere."""
-        path = path.replace("\\", "/").removeprefix("./")
-        folder = PurePosixPath(document.name).parent
-        for tail in (str(folder / path), path, PurePosixPath(path).name):
-            for ending in ("", ".py", ".ipynb"):
-                if tail + ending in self.tails:
-                    return self.tails[tail + ending]
-        return None
-
-    def _module(self, document: Document, module: str) -> int | None:
-        """The student's script that a module's name means."""
-        path = module.lstrip(".").replace(".", "/")
-        for tail in (f"{PurePosixPath(document.name).parent}/{path}.py", f"{path}.py", f"{path}/__init__.py"):
-            if tail in self.tails:
-                return self.tails[tail]
-        return None
-
-    def _bound(self, document: Document, statement: ast.stmt) -> list[str]:
-        """Names that a statement binds, those that it takes over from other files of the student included."""
-        names = bound_names(statement)
-        run = run_file(statement)
-        others = [self._file(document, run) if run else None, *(self._module(document, m) for m in star_modules(statement))]
-        for other in others:
-            if other is not None and self.taken_over < MAX_NAMES:
-                names += sorted(self._names_of(other))
-                self.taken_over += len(self._names_of(other))
-        return names
-
-    def _names_of(self, index: int) -> frozenset[str]:
-        if index not in self.names:
-            self.names[index] = frozenset()  # two files that import each other
-            document = self.workbook.documents[index]
-            found = [name for cell in document.cells for statement in cell.parsed[0] for name in self._bound(document, statement)]
-            self.names[index] = frozenset(found)
-        return self.names[index]
-
-    def _statement(self, document: int, position: Position) -> ast.stmt:
-        return self.workbook.documents[document].cells[position[0]].parsed[0][position[1]]
 
     def program(self) -> Program:
         document, position = self.target
@@ -406,7 +327,7 @@ class _Slicer:
         """``from torch.nn import *`` may bind, or hide, any name: it always comes along."""
         for document in list(self.chosen):
             own = self.workbook.documents[document]
-            self._all_of(document, lambda s, own=own: any(self._module(own, module) is None for module in star_modules(s)))
+            self._all_of(document, lambda s, own=own: any(self.index.module(own, module) is None for module in star_modules(s)))
         self._follow()
 
     def _choose_paths(self) -> None:
@@ -415,13 +336,13 @@ class _Slicer:
             self._all_of(document, sets_path)
             own = self.workbook.documents[document]
             self._all_of(document, lambda s, own=own: isinstance(s, ast.Import) and any(
-                self._module(own, alias.name) is not None for alias in s.names
+                self.index.module(own, alias.name) is not None for alias in s.names
             ))  # fmt: skip
         self._follow()
 
     def _note_downloads(self, modules: dict[str, str]) -> None:
         """Say of each call that would fetch or read weights that nothing was fetched."""
-        places = [(self.workbook.documents[d].cells[p[0]].label, self._statement(d, p)) for d in sorted(self.chosen)
+        places = [(self.workbook.documents[d].cells[p[0]].label, self.index.statement(d, p)) for d in sorted(self.chosen)
                   for p in sorted(self.chosen[d])]  # fmt: skip
         places += [(cell.label, s) for d in self.workbook.documents if d.name in modules for cell in d.cells for s in cell.parsed[0]]
         for label, statement in places:
@@ -447,7 +368,7 @@ class _Slicer:
             self.pending.append((document, position))
 
     def _choose_needs(self, document: int, position: Position) -> None:
-        wanted = needs(self._statement(document, position))
+        wanted = needs(self.index.statement(document, position))
         for name in sorted(wanted.now):
             self._resolve(name, document, position, deferred=False)
         for name in sorted(wanted.later - wanted.now):
@@ -457,10 +378,10 @@ class _Slicer:
         if ("changes of", name, document) in self.done:
             return
         self.done.add(("changes of", name, document))
-        places = self.bindings[document].get(name, [])
-        module = any(isinstance(self._statement(document, place), (ast.Import, ast.ImportFrom)) for place in places)
-        calls = [] if module else self.calls[document].get(name, [])
-        for position in self.changes[document].get(name, []) + calls + self.fillings[document].get(name, []):
+        places = self.index.bindings[document].get(name, [])
+        module = any(isinstance(self.index.statement(document, place), (ast.Import, ast.ImportFrom)) for place in places)
+        calls = [] if module else self.index.calls[document].get(name, [])
+        for position in self.index.changes[document].get(name, []) + calls + self.index.fillings[document].get(name, []):
             self._choose(document, position)
 
     def _resolve(self, name: str, document: int, position: Position, deferred: bool) -> None:
@@ -468,15 +389,15 @@ class _Slicer:
         if (name, document, position) in self.done:
             return
         self.done.add((name, document, position))
-        places = self.bindings[document].get(name, [])
+        places = self.index.bindings[document].get(name, [])
         limit = max(position, self.target[1]) if deferred and document == self.target[0] else position
         before = [place for place in places if place < limit]
         after = [place for place in places if place > limit]
         if before or (after and deferred):
             place = before[-1] if before else after[0]
-            statement = self._statement(document, place)
+            statement = self.index.statement(document, place)
             taken, run = taken_name(statement), run_file(statement)
-            source = self._file(self.workbook.documents[document], run) if run else None
+            source = self.index.file(self.workbook.documents[document], run) if run else None
             if source is not None:
                 self._include(source, name)
             elif taken is None or not self._take(taken, name):
@@ -487,12 +408,12 @@ class _Slicer:
 
     def _include(self, source: int, name: str) -> bool:
         """Choose what binds a name in a file that is run here, or in another notebook."""
-        place = next((p for p in reversed(self.bindings[source].get(name, [])) if not taken_name(self._statement(source, p))), None)
+        place = next((p for p in reversed(self.index.bindings[source].get(name, [])) if not taken_name(self.index.statement(source, p))), None)
         if place is None or (name, source) in self.done:
             return place is not None
         self.done.add((name, source))
-        run = run_file(self._statement(source, place))
-        further = self._file(self.workbook.documents[source], run) if run else None
+        run = run_file(self.index.statement(source, place))
+        further = self.index.file(self.workbook.documents[source], run) if run else None
         if further is not None:
             return self._include(further, name)
         self._choose(source, place)
@@ -513,7 +434,7 @@ class _Slicer:
 
     def _elsewhere(self, name: str, document: int) -> bool:
         """Look in the other documents, the nearest earlier one first."""
-        order = [*range(document - 1, -1, -1), *range(document + 1, len(self.bindings))]
+        order = [*range(document - 1, -1, -1), *range(document + 1, len(self.index.bindings))]
         for other in order:
             if self.workbook.documents[other].name.endswith(".py"):
                 continue  # a script's names are had by importing it
@@ -537,7 +458,7 @@ class _Slicer:
         asked: set[str] = set()
         for document, positions in self.chosen.items():
             for position in positions:
-                asked.update(_imported(self._statement(document, position)))
+                asked.update(_imported(self.index.statement(document, position)))
         for stem in sorted(asked & (notebooks.keys() - roots)):  # as nbimporter and import_ipynb have it
             scripts[str(PurePosixPath(notebooks[stem].name).with_suffix(".py"))] = _definitions_of(notebooks[stem])
             roots.add(stem)
@@ -566,16 +487,6 @@ def _definitions_of(document: Document) -> str:
                 first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
                 parts += lines[first - 1 : statement.end_lineno]
     return "\n".join(parts)
-
-
-def _tails(documents: list[Document]) -> dict[str, int]:
-    """Every ending of the documents' paths -> the document; of several the one nearest to the top."""
-    tails: dict[str, int] = {}
-    for index in sorted(range(len(documents)), key=lambda i: documents[i].name.count("/")):
-        parts = documents[index].name.split("/")[-12:]
-        for first in range(len(parts)):
-            tails.setdefault("/".join(parts[first:]), index)
-    return tails
 
 
 def place_of(places: list[Position], position: Position) -> Position | None:
