@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.malloc import keep_memory
-from segkit.notebooks import Program, Unrunnable, at_home, forget_scripts, value_of
+from segkit.notebooks import Program, Unrunnable, at_home, value_of
 from segkit.notebooks.reading import shown
 
 __all__ = ["SECONDS", "Outcome", "Trial", "run_trial", "run_trials"]
@@ -90,9 +90,8 @@ class Bench:
             Unrunnable: Its code fails.
         """
         if name not in self._values:
-            program, here = Program.from_json(self.definitions[name]), os.getcwd()
-            forget_scripts(here, program)
-            with at_home(here, program):
+            program = Program.from_json(self.definitions[name])
+            with at_home(os.getcwd(), program, fresh=True):
                 self._values[name] = value_of(program, name)
         return self._values[name]
 

@@ -97,7 +97,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
     import torch
 
     from segkit.layers import Layer
-    from segkit.notebooks import Program, at_home, forget_scripts
+    from segkit.notebooks import Program, at_home
 
     work = Path(settings["scratch"]) / "work"
 
@@ -105,8 +105,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         loaded = Program.from_json(program)
         (work / loaded.folder).mkdir(parents=True, exist_ok=True)
         lay_out(loaded.modules, work)
-        forget_scripts(work, loaded)
-        with at_home(work, loaded):
+        with at_home(work, loaded, fresh=True):
             subject.define(loaded)
 
     def predict(handle: str, x: Any, precision: str) -> Any:

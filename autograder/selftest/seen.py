@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from segkit.notebooks import Unrunnable, at_home, execute, forget_scripts, open_folder
+from segkit.notebooks import Unrunnable, at_home, execute, open_folder
 
 __all__ = ["CheckCellError", "check_cells", "first_complaint"]
 
@@ -94,9 +94,8 @@ def _complaint(source: str, workbook, known: set[str]) -> str:
             if definition is None:
                 return f"NameError: {name} is not defined"
             try:
-                program, here = workbook.program(definition), os.getcwd()
-                forget_scripts(here, program)
-                with at_home(here, program):
+                program = workbook.program(definition)
+                with at_home(os.getcwd(), program, fresh=True):
                     space[name] = execute(program)[name]
             except Unrunnable as error:
                 return str(error)

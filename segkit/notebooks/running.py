@@ -16,7 +16,7 @@ from typing import Any
 from segkit.notebooks.names import bound_names
 from segkit.notebooks.slicing import Program
 
-__all__ = ["Unrunnable", "at_home", "execute", "forget_scripts", "student_traceback", "value_of"]
+__all__ = ["Unrunnable", "at_home", "execute", "student_traceback", "value_of"]
 
 # in the namespace of a program: name -> why the statement failed that would have bound it; "": one that binds nothing, cfg.update(...)
 FAILED = "__what_failed__"
@@ -106,15 +106,18 @@ class _Shell:
 
 
 @contextlib.contextmanager
-def at_home(root: str | Path, program: Program) -> Iterator[None]:
+def at_home(root: str | Path, program: Program, fresh: bool = False) -> Iterator[None]:
     """Run a program as its notebook's kernel would: in the notebook's folder, importing from there, then from the whole work.
 
     Args:
         root: Folder of the work.
         program: What will be run.
+        fresh: Whether its scripts are imported anew: another notebook's folder may have had one of the same name.
     """
     root, before, arguments = Path(root).resolve(), Path.cwd(), sys.argv
     home = root / program.folder if (root / program.folder).is_dir() else root
+    if fresh:
+        _forget_scripts(root, program)
     theirs = [path for path in sys.path if Path(path).is_relative_to(root)]  # of definitions before: this one's folder comes first
     # all of it last: a torch.py of the student shadows nothing; a notebook that asks whether its root is there finds, as at home, it is not
     above = [os.path.join(root, "")] if root != home else []
@@ -132,14 +135,8 @@ def at_home(root: str | Path, program: Program) -> Iterator[None]:
         sys.argv = arguments
 
 
-def forget_scripts(root: str | Path, program: Program) -> None:
-    """Let a program import the scripts that it means: another notebook's folder may have one of the same name.
-
-    Args:
-        root: Folder of the work.
-        program: What will be run; modules that were imported from its scripts are forgotten.
-    """
-    root = Path(root).resolve()
+def _forget_scripts(root: Path, program: Program) -> None:
+    """Forget the modules that were imported from a program's scripts."""
     scripts = {root / name for name in program.modules}
     scripts |= {folder for script in scripts for folder in script.parents if root in folder.parents}  # a namespace package has no file
     for name, module in list(sys.modules.items()):
