@@ -84,21 +84,30 @@ def check_signature(function: Any, name: str, args: tuple, kwargs: Mapping[str, 
     """
     if not callable(function):
         raise StudentError(f"{name}: expected a function or class, but got {type(function).__name__}.", "code.type")
+    signature, error = _misfit(function, args, kwargs)
+    if not error:
+        return
+    if isinstance(function, type):
+        given, expected, found = ", ".join(kwargs) or "no argument", "`def __init__(self, n_class=12)`", f"{name}{signature}"
+    else:
+        given, found = f"{len(args)} argument{'s' * (len(args) != 1)}", f"def {name}{signature}"
+        expected = f"a function of {given}"
+    text = f"{name} cannot be called with {given} ({error}). Expected {expected}, found `{found}`."
+    raise StudentError(text, "code.signature")
+
+
+def _misfit(function: Any, args: tuple, kwargs: Mapping[str, Any]) -> tuple[inspect.Signature | None, str]:
+    """A function's signature, and why it does not take these arguments; empty where it does, or has no signature to be had."""
     try:
         # a decorator's own signature counts, not that of what it wraps: it may add arguments
         signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):
-        return  # no signature to be had: the call itself will tell
+        return None, ""  # the call itself will tell
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        if isinstance(function, type):
-            given, expected, found = ", ".join(kwargs) or "no argument", "`def __init__(self, n_class=12)`", f"{name}{signature}"
-        else:
-            given, found = f"{len(args)} argument{'s' * (len(args) != 1)}", f"def {name}{signature}"
-            expected = f"a function of {given}"
-        text = f"{name} cannot be called with {given} ({error}). Expected {expected}, found `{found}`."
-        raise StudentError(text, "code.signature") from None
+        return signature, str(error)
+    return signature, ""
 
 
 def check_forward(model: torch.nn.Module) -> None:
@@ -109,13 +118,8 @@ def check_forward(model: torch.nn.Module) -> None:
     """
     if type(model).__call__ is not torch.nn.Module.__call__:
         return  # its own way to call it
-    try:
-        signature = inspect.signature(model.forward, follow_wrapped=False)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(None)
-    except TypeError as error:
+    signature, error = _misfit(model.forward, (None,), {})
+    if error:
         found = f"def forward(self{', ' if signature.parameters else ''}{str(signature).removeprefix('(')}"
         text = f"{type(model).__name__}.forward cannot be called with the images alone ({error})."
-        raise StudentError(f"{text} Expected `def forward(self, x)`, found `{found}`.", "code.signature") from None
+        raise StudentError(f"{text} Expected `def forward(self, x)`, found `{found}`.", "code.signature")
