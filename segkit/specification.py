@@ -34,16 +34,7 @@ TAILS = {
 
 
 def specified(network: str, n_class: int, padding: int) -> list[Layer]:
-    """Return the layers of a network (see ``segkit.layers.expected_layers``).
-
-    Args:
-        network: ``"fcn32s"``, ``"fcn16s"`` or ``"fcn8s"``.
-        n_class: Number of classes.
-        padding: Padding of ``conv1_1``.
-
-    Raises:
-        KeyError: If the network is unknown.
-    """
+    """Return the layers of a network; arguments and errors are those of ``segkit.layers.expected_layers``."""
     layers = []
     widths = ((3, 64, 2), (64, 128, 2), (128, 256, 3), (256, 512, 3), (512, 512, 3))
     for block, (inputs, width, depth) in enumerate(widths, start=1):

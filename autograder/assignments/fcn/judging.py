@@ -80,13 +80,15 @@ def _judge_trunk(grading, trunk: dict, settings: dict, share: float) -> None:
     if not trunk:  # no layer, no weight of one
         grading.lose("weights", cause="layer.missing", message="", share=share)
         return
-    zero = [name for name, values in trunk.items() if not np.any(values)]
-    broken = [name for name, values in trunk.items() if not np.isfinite(values).all()]
-    alike = [name for name, values in trunk.items() if values.size and np.isfinite(values).all() and not np.ptp(values)]
-    if zero or broken or alike:
-        which = (zero or broken or alike)[:4]
-        text = ("all zero: no gradient passes, the trunk cannot learn" if zero else "not finite" if broken else
-                "all the same number: every channel of such a layer learns the same")  # fmt: skip
+    faults = {
+        "all zero: no gradient passes, the trunk cannot learn": lambda values: not np.any(values),
+        "not finite": lambda values: not np.isfinite(values).all(),
+        "all the same number: every channel of such a layer learns the same": lambda values: not np.ptp(values),
+    }
+    for text, is_so in faults.items():
+        which = [name for name, values in trunk.items() if is_so(values)][:4]
+        if not which:
+            continue
         message = f"{', '.join(which)}: expected random (He) initial weights, but they are {text}. Zero belongs to score layers only."
         grading.lose("weights", cause="weights.zero_trunk", message=message, measured={"layers": which}, share=share)
         return
@@ -103,10 +105,6 @@ def _judge_trunk(grading, trunk: dict, settings: dict, share: float) -> None:
         )
 
 
-CONSTANT = ("one picture and one place from another, but the output holds (nearly) one number everywhere: its shape shows nothing. "
-            "Likely cause: forward returns something else than what its layers computed.")  # fmt: skip
-
-
 def judge_shapes(network: Network) -> None:
     """Size, number of classes, batches."""
     grading = network.grading
@@ -121,7 +119,9 @@ def judge_shapes(network: Network) -> None:
         raise StudentError(f"{error}{blame(network, error)}", error.cause) from None
     (_, _, height, width), found = evidence.images.shape, evidence.output.shape
     if evidence.constant:
-        raise StudentError(f"Expected scores that tell {CONSTANT}", "shape.constant")
+        text = ("Expected scores that tell one picture and one place from another, but the output holds (nearly) one number everywhere: "
+                "its shape shows nothing. Likely cause: forward returns something else than what its layers computed.")  # fmt: skip
+        raise StudentError(text, "shape.constant")
     if not evidence.batched:
         text = ("Expected 2 outputs for a batch of 2, but forward fails for it (or gives another number) and works for single "
                 "images. Do not write the batch size into the code.")  # fmt: skip

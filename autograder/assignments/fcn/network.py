@@ -72,8 +72,9 @@ class Evidence:
         """Whether the output tells nothing apart: (nearly) one number for each class, whatever the picture and the place."""
         if self.output.ndim < 3 or not self.output.size:
             return False
-        values = np.moveaxis(self.output.astype(np.float64), -3 if self.output.ndim > 3 else 0, 0)
-        rows = [row[np.isfinite(row)] for row in (values.reshape(len(values), -1) if self.output.ndim > 3 else values.reshape(1, -1))]
+        output = self.output[:, None] if self.output.ndim == 3 else self.output  # a label map: one class
+        classes = np.moveaxis(output.astype(np.float64), -3, 0).reshape(output.shape[-3], -1)
+        rows = [row[np.isfinite(row)] for row in classes]
         # one spoilt pixel makes no picture: the outermost hundredths do not count
         spread = max(float(np.subtract(*np.percentile(row, [99, 1]))) if row.size else 0.0 for row in rows)
         return spread <= NEARLY * max([1e-6, *(float(np.abs(row).max()) for row in rows if row.size)])
@@ -235,15 +236,16 @@ class Network:
 
     def score_layers(self) -> dict[str, Tensor]:
         """Weights of the score layers, drawn for this submission: numbers that another one was told do not fit."""
-        def draw() -> dict[str, Tensor]:
-            layers = expected_layers(self.network, self.probe_classes, self.settings["padding"])
-            usual = Shadow(self.network, {layer.path: layer.settings for layer in layers}, self._class_weights())
-            return score_layers(self.grading.seeds, self.network, self.probe_classes, self.student.code, self._features(usual))
-
         kept = self.student.__dict__.setdefault("_score_layers", {})
         if self.network not in kept:
-            kept[self.network] = draw()
+            features = self._features(self._usual(self.probe_classes))
+            kept[self.network] = score_layers(self.grading.seeds, self.network, self.probe_classes, self.student.code, features)
         return kept[self.network]
+
+    def _usual(self, n_class: int) -> Shadow:
+        """The network with the layers of the specification."""
+        layers = expected_layers(self.network, n_class, self.settings["padding"])
+        return Shadow(self.network, {layer.path: layer.settings for layer in layers}, self._class_weights())
 
     def _class_weights(self) -> WeightFile:
         return WeightFile(self.grading.context.weights_file, self._index())
@@ -303,8 +305,7 @@ class Network:
     def shadow(self) -> tuple[Shadow, Pieces]:
         """The network it should be, given its layers, and its score maps (the trunk runs once for the whole class)."""
         shadow = Shadow(self.network, self.found_settings(), ChainMap(self.score_layers(), self._class_weights()))
-        usual = {layer.path: layer.settings for layer in expected_layers(self.network, self.built().n_class, self.settings["padding"])}
-        shadow.refuse_too_large(probe_images(self.grading.seeds).shape[2:], Shadow(self.network, usual, self._class_weights()))
+        shadow.refuse_too_large(probe_images(self.grading.seeds).shape[2:], self._usual(self.built().n_class))
         return shadow, shadow.pieces(self._features(shadow))
 
     def measurement(self) -> Measurement | None:
