@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from autograder.nbgrader_database import wait_for_busy_gradebook  # noqa: E402
+from autograder.gradebook.database import wait_for_busy_gradebook  # noqa: E402
 from autograder.release.notebooks import student_config  # noqa: E402
 
 c = get_config()  # noqa: F821 - defined by traitlets when it loads this file
@@ -35,19 +35,19 @@ c.CourseDirectory.ignore = [
 ]  # fmt: skip
 
 c.Autograde.sanitize_preprocessors = [
-    "autograder.nbgrader_plugin.RestoreCells",
-    "autograder.nbgrader_plugin.PlainOutputs",
+    "autograder.gradebook.plugin.RestoreCells",
+    "autograder.gradebook.plugin.PlainOutputs",
     "nbgrader.preprocessors.DeduplicateIds",
     "nbgrader.preprocessors.OverwriteKernelspec",
     "nbgrader.preprocessors.OverwriteCells",
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
 c.Autograde.autograde_preprocessors = [
-    "autograder.nbgrader_plugin.Judge",  # in the place of Execute
+    "autograder.gradebook.plugin.Judge",  # in the place of Execute
     "nbgrader.preprocessors.IgnorePattern",
     "nbconvert.preprocessors.ClearMetadataPreprocessor",
     "nbgrader.preprocessors.LimitOutput",
-    "autograder.nbgrader_plugin.SaveScores",  # in the place of SaveAutoGrades
+    "autograder.gradebook.plugin.SaveScores",  # in the place of SaveAutoGrades
     "nbgrader.preprocessors.AssignLatePenalties",
     "nbgrader.preprocessors.CheckCellMetadata",
 ]

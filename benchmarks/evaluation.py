@@ -33,12 +33,12 @@ from networks import flop_per_image, network
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segkit.evaluation import PIXELS_AT_ONCE, Evaluation, best_device, evaluate
+from segkit.evaluation import Evaluation, best_device, evaluate
 from segkit.facades import FacadeDataset, find_root, split_names
 from segkit.reference import confusion_matrix, read_label, scores
 from segkit.training.batches import Batch, collate
 from segkit.training.loading import normalised, send
-from segkit.training.measuring import batches_of_one_size, read_pairs
+from segkit.training.measuring import PIXELS_AT_ONCE, batches_of_one_size, read_pairs
 from segkit.training.steps import segmentation_loss
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -28,12 +28,12 @@ import nbformat
 import psutil
 import torch
 
-from autograder.assignment import open_assignment
 from autograder.assignments.fcn.probe import probe_images
 from autograder.batch import grade_many
-from autograder.run import Run, Settings
-from autograder.seeds import Seeds
-from autograder.selftest.building import solved_notebooks
+from autograder.course.assignment import open_assignment
+from autograder.course.seeds import Seeds
+from autograder.exam.building import solved_notebooks
+from autograder.judge.run import Run, Settings
 from segkit.reference import FCN8s, FCN32s
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -152,16 +152,16 @@ def _nbgrader(folder: Path, *arguments: str) -> None:
 
 def check_here(check: str, names: dict, folder: str) -> None:
     """In a kernel: run one check on the notebook's own classes and functions; raises where points are lost."""
-    import autograder.run
-    from autograder.checking import run_checks
-    from autograder.grade import Context
-    from autograder.student import Student
-    from autograder.submission import read_submission
+    import autograder.judge.run
+    from autograder.handins.submission import read_submission
+    from autograder.judge.checking import run_checks
+    from autograder.judge.grade import Context
+    from autograder.judge.student import Student
     from segkit.subject import LocalSubject, WeightFile
 
     if "_segkit" not in names:
         torch.set_num_threads(1)
-        autograder.run.best_level = lambda demanded: "process"  # no wall is needed here, so none is looked for
+        autograder.judge.run.best_level = lambda demanded: "process"  # no wall is needed here, so none is looked for
         run = Run.attach(settings(Path(folder) / "kernel", wanted_checks()), Path(folder))
         scratch = Path(tempfile.mkdtemp())
         weights = WeightFile(run.folder / "weights.bin", run.weight_index)

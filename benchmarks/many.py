@@ -17,7 +17,7 @@ import psutil
 
 from autograder.batch import grade_many
 from autograder.batch.journal import JOURNAL
-from autograder.run import Settings
+from autograder.judge.run import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "tests" / "autograder" / "tiny_assignment"

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from autograder.batch import grade_many
 from autograder.demo.fitting import Head, Picture, compute_features, feature_scale, folded, train
-from autograder.run import Settings
+from autograder.judge.run import Settings
 from segkit.checkpoints import save_checkpoint
 from segkit.facades import FacadeDataset
 from segkit.reference import FCN8s, read_label

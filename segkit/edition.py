@@ -33,6 +33,8 @@ STUDENT_PARTS = (
     "facades.py",
     "handin.py",
     "history.py",
+    "inference.py",
+    "layer.py",
     "layers.py",
     "malloc.py",
     "mistakes.py",

@@ -9,10 +9,12 @@ References:
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+
+from segkit.layer import Layer
 
 __all__ = ["Layer", "LayerFault", "LayerMatch", "compare_layers", "describe", "expected_layers", "table_closed"]
 
@@ -24,37 +26,6 @@ SETTINGS = {
     "MaxPool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
 }  # fmt: skip
 KINDS = {"Conv2d": nn.Conv2d, "ConvTranspose2d": nn.ConvTranspose2d, "MaxPool2d": nn.MaxPool2d}
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer of a network.
-
-    Attributes:
-        path: Its full name in the network, ``"features.conv1_1"``.
-        kind: ``"Conv2d"``, ``"ConvTranspose2d"``, ``"MaxPool2d"``, or the class name of another layer with parameters.
-        settings: Hyper-parameters by name; square pairs are given as one number.
-        same_as: Path under which the same object was met before, or None.
-    """
-
-    path: str
-    kind: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    same_as: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Last part of the path."""
-        return self.path.rpartition(".")[2]
-
-    def to_json(self) -> dict:
-        """Return plain data, as it crosses the pipe between judge and worker."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "Layer":
-        """Return the layer that ``to_json`` wrote."""
-        return cls(str(content["path"]), str(content["kind"]), dict(content["settings"]), content.get("same_as"))
 
 
 @dataclass(frozen=True)

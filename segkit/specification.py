@@ -6,7 +6,7 @@ References:
 
 from typing import Any
 
-from segkit.layers import Layer
+from segkit.layer import Layer
 
 __all__ = ["specified"]
 

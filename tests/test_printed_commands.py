@@ -318,8 +318,8 @@ def test_every_option_that_a_text_names_exists(path):
 
 # ------------------------------------------------------------------------------------------------- Python that is printed
 def recall_in_place_of_iou(folder: Path) -> Path:
-    from autograder.selftest.building import solved_notebooks, write_submission
-    from autograder.selftest.entries import Entry
+    from autograder.exam.building import solved_notebooks, write_submission
+    from autograder.exam.entries import Entry
 
     entry = Entry("mutants", "recall", sources={"scores": (
         "import numpy as np\n\ndef scores(hist):\n    hist = np.asarray(hist, float)\n    recall = np.diag(hist) / hist.sum(1)\n"
@@ -341,10 +341,10 @@ def pasted(folder: Path, identifier: str = "scores.small") -> Path:
 
 @pytest.mark.slow
 def test_example_of_a_new_check_can_be_pasted_and_grades(tmp_path):
-    from autograder.grade import grade_path
-    from autograder.run import Run as GradingRun
-    from autograder.run import Settings
-    from autograder.selftest.building import solved_notebooks, write_notebooks
+    from autograder.exam.building import solved_notebooks, write_notebooks
+    from autograder.judge.grade import grade_path
+    from autograder.judge.run import Run as GradingRun
+    from autograder.judge.run import Settings
 
     solved = tmp_path / "ada"
     solved.mkdir()
@@ -358,8 +358,8 @@ def test_example_of_a_new_check_can_be_pasted_and_grades(tmp_path):
 
 
 def test_example_of_a_new_check_is_not_released_before_the_notebook_has_its_cell(tmp_path):
+    from autograder.course.rubric import read_rubric
     from autograder.release.verify import verify_notebooks
-    from autograder.rubric import read_rubric
 
     rubric = read_rubric(pasted(tmp_path) / "rubric.toml")
     checks = {name: rubric.checks[name].points for name in ("scores", "scores.small")}
@@ -372,9 +372,9 @@ def test_example_of_a_new_check_is_not_released_before_the_notebook_has_its_cell
 
 @pytest.mark.slow
 def test_example_of_a_new_check_under_an_id_that_is_taken_is_refused_with_both_files(tmp_path):
-    from autograder.rubric import RubricError
-    from autograder.run import Run as GradingRun
-    from autograder.run import Settings
+    from autograder.course.rubric import RubricError
+    from autograder.judge.run import Run as GradingRun
+    from autograder.judge.run import Settings
 
     with pytest.raises(RubricError, match="test_.*py.*test_.*py") as error:
         GradingRun.create(Settings(str(pasted(tmp_path, "scores")), tmp_path / "out", secret="test", device="cpu")).close()

@@ -8,7 +8,6 @@ from zipfile import BadZipFile, ZipFile
 
 from tqdm import tqdm
 
-from autograder.answers import keep_answers
 from autograder.batch.changes import Change, changes_of, format_changes, write_changes
 from autograder.batch.journal import JOURNAL, Journal
 from autograder.batch.keys import run_key
@@ -17,10 +16,11 @@ from autograder.batch.pool import Graded, grade_side_by_side
 from autograder.batch.progress import Estimate, Progress
 from autograder.batch.resume import Standing, look
 from autograder.batch.writing import going_on, remove_leftovers, restore, titles_of, writable
-from autograder.locks import hold_folder
+from autograder.handins.answers import keep_answers
+from autograder.handins.submission import read_submission, submission_names
+from autograder.judge.run import Run, Settings
 from autograder.report import write_class_page, write_summary
-from autograder.run import Run, Settings
-from autograder.submission import read_submission, submission_names
+from autograder.sandbox.locks import hold_folder
 from segkit.atomic import disk_is_full
 
 __all__ = ["OutOfSpaceError", "estimate_gate_seconds", "grade_many"]

@@ -55,7 +55,7 @@ class History:
 
 
 class Journal:
-    """The journal of a folder of results. Its writer holds the folder (``autograder.locks.hold_folder``).
+    """The journal of a folder of results. Its writer holds the folder (``autograder.sandbox.locks.hold_folder``).
 
     Args:
         path: The file; made if it is not there. A last line that a kill or a power loss tore is cut off.

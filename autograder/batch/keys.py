@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import segkit
-from autograder.kit import digest_of, kit_digest
-from autograder.run import Run
-from autograder.submission import Submission
+from autograder.handins.submission import Submission
+from autograder.judge.kit import digest_of, kit_digest
+from autograder.judge.run import Run
 
 __all__ = ["changed", "run_key", "submission_key"]
 

@@ -15,8 +15,8 @@ from typing import Any
 from autograder.batch.keys import submission_key
 from autograder.batch.progress import Progress, put_mark
 from autograder.batch.writing import going_on, writable, write_result
-from autograder.grade import grade_path, unreadable_result
-from autograder.run import Run, Settings
+from autograder.judge.grade import grade_path, unreadable_result
+from autograder.judge.run import Run, Settings
 from autograder.sandbox.kernel import PR_SET_PDEATHSIG, prctl
 from segkit.atomic import disk_is_full
 

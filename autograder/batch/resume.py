@@ -8,8 +8,8 @@ from typing import Any
 
 from autograder.batch.journal import Entry, History
 from autograder.batch.keys import changed, submission_key
-from autograder.run import Run
-from autograder.submission import read_submission
+from autograder.handins.submission import read_submission
+from autograder.judge.run import Run
 
 __all__ = ["Standing", "look"]
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from autograder.course.rubric import Rubric
 from autograder.report import read_answers, read_pictures, write_student_page
-from autograder.result_schema import validate
-from autograder.rubric import Rubric
+from autograder.report.result_schema import validate
 from segkit.atomic import disk_is_full, replacing
 
 __all__ = ["going_on", "remove_leftovers", "restore", "titles_of", "writable", "write_result"]

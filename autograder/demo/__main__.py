@@ -10,15 +10,15 @@ from pathlib import Path
 import click
 
 from autograder.batch import elapsed, grade_many
+from autograder.course.sources import ReleaseError, Sources, find_sources, rubric_facts
 from autograder.demo.classroom import DemoError, make_class
 from autograder.demo.expectations import surprises
 from autograder.demo.fitting import Checkpoints, fit_checkpoints
 from autograder.demo.students import STUDENTS, Student
+from autograder.exam.guard import Guard
+from autograder.judge.run import Settings
 from autograder.release.build import build_release
-from autograder.release.guard import Guard
-from autograder.release.sources import ReleaseError, Sources, find_sources, rubric_facts
 from autograder.report import format_table
-from autograder.run import Settings
 
 __all__ = ["main", "run_demo"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from autograder.handins.roster import Roster
 from autograder.report.labels import clean_text
-from autograder.result_schema import ResultSchemaError, validate
-from autograder.roster import Roster
+from autograder.report.result_schema import ResultSchemaError, validate
 
 __all__ = [
     "Entry", "ExportError", "Options", "Writer", "counted_checks", "given_checks", "open_checks", "open_words", "read_entries", "shown",

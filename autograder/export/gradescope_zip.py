@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from autograder.assignment import ASSIGNMENTS, Assignment, open_assignment
+from autograder.course.assignment import ASSIGNMENTS, Assignment, open_assignment
+from autograder.course.rubric import RubricError
+from autograder.course.seeds import SECRET_FILE, SecretError, course_secret
 from autograder.export.gradescope import VISIBILITIES
-from autograder.rubric import RubricError
-from autograder.seeds import SECRET_FILE, SecretError, course_secret
 
 __all__ = ["build_gradescope_zip", "gradescope_zip_command"]
 

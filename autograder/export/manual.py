@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.export.entries import Entry, ExportError
-from autograder.roster import read_table
+from autograder.handins.roster import read_table
 
 __all__ = ["with_manual_points"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from autograder.export.entries import Entry, Options, counted_checks, shown, why_no_total
-from autograder.roster import Student
+from autograder.handins.roster import Student
 
 __all__ = ["COLUMNS", "nbgrader_csv", "write_nbgrader_csv"]
 

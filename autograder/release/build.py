@@ -8,19 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from nbformat.notebooknode import NotebookNode
 
-from autograder.leaks import Finding, Release, check_leaks, collect_secrets
+from autograder.course.sources import ReleaseError, Sources
 from autograder.release.archive import write_zip
-from autograder.release.guard import Guard
+from autograder.release.leaks import Finding, Release, check_leaks, collect_secrets
 from autograder.release.notebooks import NotebookFault, read_source, student_version, write_notebook
-from autograder.release.sources import ReleaseError, Sources
 from autograder.release.verify import verify_edition, verify_notebooks
 from segkit.edition import EditionError, write_edition
 
-__all__ = ["Built", "LeakError", "build_release", "expected_files"]
+__all__ = ["Built", "LeakError", "ReleaseGuard", "build_release", "expected_files"]
 
 LOCK = "requirements.lock"
 README = "START_HERE.md"
@@ -52,6 +51,20 @@ class Built:
     secrets: int
 
 
+class ReleaseGuard(Protocol):
+    """What stands between a release and its students; ``autograder.exam.guard.Guard`` is the one of the command line."""
+
+    @property
+    def stamp(self) -> str:
+        """What the release must say of itself; empty if there is nothing to say."""
+
+    def ask_verdict(self) -> None:
+        """Refuse by an error before anything is built."""
+
+    def approve(self, folder: Path) -> None:
+        """Refuse by an error what was built."""
+
+
 def build_release(
     sources: Sources,
     out: Path,
@@ -59,7 +72,7 @@ def build_release(
     facts: dict[str, Any],
     checks: dict[str, float] | None,
     say: Callable[[str], None] = lambda text: None,
-    guard: Guard | None = None,
+    guard: ReleaseGuard | None = None,
 ) -> Built:
     """Build, check, try and publish a release.
 
@@ -100,7 +113,7 @@ def _workshop(out: Path) -> Iterator[Path]:
 
 def _build(
     sources: Sources, out: Path, workshop: Path, facts: dict[str, Any], checks: dict[str, float] | None,
-    say: Callable[[str], None], guard: Guard | None,
+    say: Callable[[str], None], guard: ReleaseGuard | None,
 ) -> Built:  # fmt: skip
     name = sources.assignment
     folder = workshop / name

@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from autograder.course.sources import ReleaseError
 from autograder.release.archive import write_zip
-from autograder.release.sources import ReleaseError
 
 __all__ = ["MANIFEST", "publish_checkpoints"]
 

@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from autograder.capped import told
-from autograder.leftovers import scratch_folder
 from autograder.sandbox import received
 from autograder.sandbox.arguments import plain
+from autograder.sandbox.capped import told
 from autograder.sandbox.forking import Zygote
 from autograder.sandbox.isolation import IsolationError, Limits, Room, end_process, launch
+from autograder.sandbox.leftovers import scratch_folder
 from autograder.sandbox.wire import WireError, encode_message, read_message
 from segkit.layers import Layer
 from segkit.notebooks import Program

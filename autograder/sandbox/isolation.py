@@ -28,9 +28,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from autograder.leftovers import owned_prefix
 from autograder.sandbox import users
 from autograder.sandbox.bubblewrap import DOOR, bubblewrap, bubblewrap_for_zygote, styles
+from autograder.sandbox.leftovers import owned_prefix
 from autograder.sandbox.view import IsolationError, Limits, Room, devices, environment, visible
 
 __all__ = [

@@ -86,7 +86,7 @@ def reading_right(level: str, room: Room) -> int | None:
 
 def _let_through(paths: Iterable[Path]) -> None:
     """Let other users pass, but not look around in, the judge's own temporary folders above what a worker reads."""
-    from autograder.leftovers import MARK  # which imports this module
+    from autograder.sandbox.leftovers import MARK  # which imports this module
 
     for above in {above for path in paths for above in Path(path).parents if MARK.fullmatch(above.name)}:
         above.chmod(above.stat().st_mode | 0o001)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autograder.gpus import visible_gpu
+from autograder.sandbox.gpus import visible_gpu
 
 __all__ = ["IsolationError", "Limits", "Room", "devices", "environment", "open_to_all", "python_folders", "visible"]
 

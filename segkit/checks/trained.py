@@ -11,8 +11,8 @@ from segkit.checkpoints import CheckpointError, load_checkpoint
 from segkit.checks.networks import FORWARD_HINTS
 from segkit.checks.report import Report
 from segkit.environment import split_of
-from segkit.evaluation import EvaluationError, predict
 from segkit.facades import N_CLASS, DataError, FacadeDataset, find_root, split_names
+from segkit.inference import EvaluationError, predict
 
 __all__ = ["NotTested", "check_checkpoint"]
 

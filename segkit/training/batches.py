@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segkit.evaluation import image_name
 from segkit.facades import IGNORE_INDEX
+from segkit.inference import image_name
 from segkit.training.recipes import TrainConfig
 from segkit.training.resuming import TrainingError
 from segkit.training.sources import Pairs

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from segkit import plots
 from segkit.atomic import replacing
-from segkit.evaluation import image_name, predict
+from segkit.inference import image_name, predict
 from segkit.training.run import EpochDone
 
 __all__ = ["LivePictures", "save_figure", "spread"]

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.evaluation import EvaluationError, check_logits, evaluating, move, plain_counts
 from segkit.facades import IGNORE_INDEX
-from segkit.precision import Precision
+from segkit.inference import Counts, Evaluation, EvaluationError, check_logits, evaluating, move, plain_counts, scored
+from segkit.precision import Precision, best_device, choose_precision
 from segkit.progress import bar
 from segkit.training.batches import Batch, collate
 from segkit.training.loading import normalised, read_ahead, send
@@ -29,27 +29,74 @@ from segkit.training.memory import MemoryPlan, means_out_of_memory
 from segkit.training.sources import DecodedPairs, Pairs, PlainPairs
 from segkit.training.steps import segmentation_loss
 
-__all__ = ["Counts", "batches_of_one_size", "measure", "near_ties", "read_pairs", "tie_tolerance"]
+__all__ = ["PIXELS_AT_ONCE", "batches_of_one_size", "evaluate", "measure", "near_ties", "read_pairs", "tie_tolerance"]
 
 WAITING = 8
 """Label maps that may wait for the counting thread; more would fill the memory where the counting is slow."""
 
 
-@dataclass
-class Counts:
-    """What was counted.
+PIXELS_AT_ONCE = 2**22
+"""Most pixels of a batch on a GPU: five facades of usual size keep it busy, more would only take memory."""
 
-    Attributes:
-        hists: int64 or float64 array (images, n, n): one confusion matrix per image, in the order of the dataset.
-        losses: per image, its mean cross entropy per labelled pixel; NaN where nothing is labelled.
-        ties: labelled pixels whose two best logits differ by no more than rounding may; None if they were not counted.
-        as_tensor: whether the counting function returned tensors.
+
+def evaluate(
+    model: nn.Module,
+    dataset: Sequence,
+    *,
+    confusion_matrix: Callable,
+    scores: Callable,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+    class_names: Sequence[str] | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    autocast: bool = False,
+    precision: str = "float32",
+    threads: int | None = None,
+    ties: bool = False,
+) -> Evaluation:
+    """Score a network over a dataset of full-size images.
+
+    Runs in evaluation mode without gradients; afterwards the network is back in the mode and on the device
+    in which it was. On a CPU the counts are those of a plain loop, to the integer. On a GPU images of equal size go
+    through the network together, and pixels whose two best logits tie within rounding may be counted otherwise; ``ties``
+    tells how many those are.
+
+    Args:
+        model: maps (B, 3, H, W) to logits (B, n_class, H, W); B is 1 on a CPU.
+        dataset: items ``(image (3, H, W), label (H, W))``; ``.names`` is used in messages if it is there.
+        confusion_matrix: ``(pred, gt, n_class) -> (n, n)`` counts; gets two LongTensors (H, W) on the CPU. Where it has an
+            attribute ``on_device``, that function is called on a GPU, with tensors over there.
+        scores: ``(hist) -> (pixel_accuracy, iou, mean_iou)``; gets what ``confusion_matrix`` returns,
+            summed, as an array or a tensor accordingly.
+        device: where to compute; None takes the GPU if there is one.
+        progress: show a bar on stdout.
+        class_names: names for ``Evaluation.iou``; the facades' own for 12 classes by default.
+        bootstrap: number of resamplings of the images for the interval, 0 for none.
+        seed: of the resampling.
+        autocast: the same as ``precision="bfloat16"``.
+        precision: number format of the convolutions, see :func:`segkit.precision.choose_precision`.
+        threads: that decode images ahead; None for as many as are of use.
+        ties: count the pixels whose class rounding decides, too.
+
+    Returns:
+        An :class:`Evaluation`.
+
+    Raises:
+        EvaluationError: no images; outputs of another shape than promised, a label out of range, or no memory: the image
+            is named.
+        ValueError: a precision that the device lacks.
     """
-
-    hists: np.ndarray
-    losses: list[float]
-    ties: int | None
-    as_tensor: bool
+    if len(dataset) == 0:
+        raise EvaluationError("The dataset is empty: there is nothing to evaluate.")
+    device = torch.device(device) if device is not None else best_device()
+    gpu = device.type == "cuda"
+    counts = measure(
+        model, read_pairs(dataset), device=device, precision=choose_precision(device, "bfloat16" if autocast else precision),
+        confusion_matrix=confusion_matrix, threads=(8 if gpu else 1) if threads is None else threads,
+        most_pixels=PIXELS_AT_ONCE if gpu else 0, ties=ties, progress=progress,
+    )  # fmt: skip
+    return scored(counts, scores, class_names, bootstrap, seed)
 
 
 def read_pairs(dataset: Sequence) -> Pairs:

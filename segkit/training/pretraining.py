@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from segkit.atomic import replacing
 from segkit.download import hash_file
-from segkit.evaluation import best_device
 from segkit.facades import DataError
-from segkit.precision import choose_precision
+from segkit.precision import best_device, choose_precision
 from segkit.progress import bar, say
 from segkit.training.batches import Augmentation, EpochBatches, fingerprint
 from segkit.training.descent import Descent, Diverged

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from segkit.checkpoints import load_checkpoint, save_checkpoint
-from segkit.evaluation import Evaluation, EvaluationError, best_device, evaluate
 from segkit.facades import DataError
 from segkit.history import EpochRecord, History
-from segkit.precision import choose_precision
+from segkit.inference import Evaluation, EvaluationError
+from segkit.precision import best_device, choose_precision
 from segkit.progress import bar, say
 from segkit.training.batches import Augmentation, Batch, EpochBatches, fingerprint
 from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import read_ahead
+from segkit.training.measuring import evaluate
 from segkit.training.memory import let_go, means_out_of_memory, no_room
 from segkit.training.recipes import TrainConfig
 from segkit.training.repeating import repeatable

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.evaluation import image_name
 from segkit.facades import IGNORE_INDEX
+from segkit.inference import image_name
 from segkit.training.resuming import TrainingError
 
 __all__ = ["DecodedPairs", "Pairs", "PlainPairs", "free_memory", "label_shares", "open_pairs"]

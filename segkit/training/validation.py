@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from segkit.evaluation import PIXELS_AT_ONCE, Evaluation, scored
+from segkit.inference import Evaluation, scored
 from segkit.precision import Precision
-from segkit.training.measuring import measure
+from segkit.training.measuring import PIXELS_AT_ONCE, measure
 from segkit.training.sources import Pairs
 
 __all__ = ["validate"]

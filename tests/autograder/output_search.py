@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from autograder.leaks.lines import squeeze
+from autograder.release.leaks.lines import squeeze
 
 __all__ = ["Hidden", "Searcher"]
 

@@ -10,7 +10,7 @@ from tiny import DOUBLE, InProcess, settings, write_submission
 from autograder.batch import grading, write_result
 from autograder.batch.keys import submission_key
 from autograder.batch.pool import Graded
-from autograder.grade import grade_path
+from autograder.judge.grade import grade_path
 
 __all__ = ["QuickJudges", "journal_of", "timeless"]
 
@@ -29,7 +29,7 @@ class QuickJudges:
         self.stop_after: int | None = None
         self.places = 0
         monkeypatch.setattr(grading, "grade_side_by_side", self._grade)
-        monkeypatch.setattr("autograder.grade.RemoteSubject", InProcess)
+        monkeypatch.setattr("autograder.judge.grade.RemoteSubject", InProcess)
 
     def write(self, *names: str, code: str = DOUBLE) -> list[Path]:
         """Write submissions, or other code into them."""

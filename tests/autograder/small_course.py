@@ -7,7 +7,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import segkit
-from autograder.release.sources import Sources
+from autograder.course.sources import Sources
 
 SECRET_LINE = "mean_of_the_present = float(np.nanmean(overlap_by_class))"
 SCHEME_LINE = "Full marks name the two reasons given in the third lecture."
@@ -40,7 +40,7 @@ manual = true
 """
 CHECKS = """
 import numpy as np
-from autograder.checking import CannotGrade, check
+from autograder.judge.checking import CannotGrade, check
 
 
 @check("double")

@@ -10,11 +10,11 @@ from fake_class import fake_result
 from quick_class import QuickJudges
 from tiny import DOUBLE, InProcess, cell, notebook, settings, write_submission
 
-from autograder.answers import ANSWERS, MOST_TEXT, keep_answers
-from autograder.grade import grade_path
+from autograder.handins.answers import ANSWERS, MOST_TEXT, keep_answers
+from autograder.handins.submission import read_submission
+from autograder.judge.grade import grade_path
+from autograder.judge.run import Run
 from autograder.report import read_answers, write_student_page
-from autograder.run import Run
-from autograder.submission import read_submission
 
 SCHEME = "=== BEGIN MARK SCHEME ===\n5 points for dots.\n=== END MARK SCHEME ==="
 
@@ -132,7 +132,7 @@ def test_damaged_files_of_answers_are_none(tmp_path, content):
 @pytest.fixture
 def graded(monkeypatch, tmp_path):
     """Grade a submission in this process; returns its result."""
-    monkeypatch.setattr("autograder.grade.RemoteSubject", InProcess)
+    monkeypatch.setattr("autograder.judge.grade.RemoteSubject", InProcess)
     with Run.create(settings(tmp_path / "out", data=None, only=("double", "question"))) as run:
         yield lambda path: grade_path(run, path, "ada", tmp_path / "ada")
 

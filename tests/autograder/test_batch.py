@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from tiny import DOUBLE, SECRET, TINY, grade_class, weights, write_submission
 
 from autograder.cli import main
-from autograder.result_schema import validate
-from autograder.seeds import SECRET_VARIABLE
+from autograder.course.seeds import SECRET_VARIABLE
+from autograder.report.result_schema import validate
 
 REPO = Path(__file__).resolve().parents[2]
 KILLER = """
 import os
-from autograder.checking import check
+from autograder.judge.checking import check
 
 @check("killer")
 def test_killer(student, grading):

@@ -15,8 +15,8 @@ import pytest
 from quick_class import journal_of, timeless
 from tiny import DOUBLE, NET, SECRET, TINY, grade_class, weights, write_submission
 
-from autograder.result_schema import validate
-from autograder.seeds import SECRET_VARIABLE
+from autograder.course.seeds import SECRET_VARIABLE
+from autograder.report.result_schema import validate
 
 REPO = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("SEGKIT_KILL_SEED", random.SystemRandom().randrange(10**6)))  # said in every failure

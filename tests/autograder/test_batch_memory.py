@@ -8,7 +8,7 @@ from tiny import SECRET, TINY, write_submission
 from autograder.batch import memory
 from autograder.batch.memory import GATE, JUDGE, RUN, MemoryShortError, available_gib, plan_memory
 from autograder.cli import main
-from autograder.seeds import SECRET_VARIABLE
+from autograder.course.seeds import SECRET_VARIABLE
 
 GIB = 2**30
 

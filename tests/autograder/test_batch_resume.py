@@ -10,15 +10,15 @@ from click.testing import CliRunner
 from quick_class import QuickJudges, journal_of, timeless
 from tiny import DOUBLE, SECRET, TINY, settings, weights, write_submission
 
-from autograder import grade
 from autograder.batch import OutOfSpaceError, grading, keys
 from autograder.batch.journal import Journal
 from autograder.batch.resume import look
 from autograder.cli import main
-from autograder.run import Run
+from autograder.course.seeds import SECRET_VARIABLE
+from autograder.handins.submission import file_sha256
+from autograder.judge import grade
+from autograder.judge.run import Run
 from autograder.sandbox.client import GraderFault
-from autograder.seeds import SECRET_VARIABLE
-from autograder.submission import file_sha256
 
 TRIPLE = "def double(values):\n    return values * 3"
 NAMES = ("ann", "ben", "cem")

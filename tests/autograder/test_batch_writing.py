@@ -12,8 +12,8 @@ from tiny import DOUBLE, grade_class, settings, write_submission
 
 from autograder.batch import pool
 from autograder.batch.journal import Journal
-from autograder.grade import grade_path
-from autograder.run import Run
+from autograder.judge.grade import grade_path
+from autograder.judge.run import Run
 
 LATIN = os.fsdecode(b"M\xfcller")
 

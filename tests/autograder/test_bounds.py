@@ -15,7 +15,7 @@ from tiny import cell, notebook
 from autograder.assignments.fcn import dropout, offsets
 from autograder.assignments.fcn.probe import HEIGHTS, WIDTHS
 from autograder.assignments.fcn.shadow import MAX_WEIGHTS, Pieces, Shadow
-from autograder.run import Settings
+from autograder.judge.run import Settings
 from autograder.sandbox.client import MAX_REPLY, RemoteSubject, WorkerSettings
 from segkit.layers import expected_layers
 from segkit.notebooks.reading import MAX_SOURCE, MAX_WORDS, MAX_WORDS_OF_ALL
@@ -78,8 +78,8 @@ def test_a_training_has_its_own_time(monkeypatch):
 READ = """
 import json, re, sys
 from pathlib import Path
-from autograder.assignment import open_assignment
-from autograder.submission import read_submission
+from autograder.course.assignment import open_assignment
+from autograder.handins.submission import read_submission
 
 def peak():  # getrusage would tell that of the test's own process, which this one was forked from
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])

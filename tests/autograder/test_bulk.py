@@ -10,10 +10,10 @@ import zipfile
 
 import pytest
 
-from autograder.bulk import BulkError, read_bulk, write_handins
-from autograder.bulk.systems import gradescope_facts, moment
-from autograder.bulk.unpacking import safe_members
-from autograder.roster import RosterError, read_roster
+from autograder.handins.bulk import BulkError, read_bulk, write_handins
+from autograder.handins.bulk.systems import gradescope_facts, moment
+from autograder.handins.bulk.unpacking import safe_members
+from autograder.handins.roster import RosterError, read_roster
 
 ROSTER = """Student,ID,SIS Login ID,Email
 "Lovelace, Ada",4711,ada,ada@example.org
@@ -441,7 +441,7 @@ def test_a_full_disk_is_no_students_fault_and_nothing_to_download_again(tmp_path
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("autograder.bulk.unpacking.shutil.copyfileobj", full)
+    monkeypatch.setattr("autograder.handins.bulk.unpacking.shutil.copyfileobj", full)
     with pytest.raises(BulkError, match="No space left.*Free some space") as caught:
         read_bulk(archive, tmp_path / "out")
     assert "Download" not in str(caught.value)

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from autograder.capped import LINE, MESSAGE, REPORT, TOLD, capped, measured_values, told
-from autograder.checking import CheckPlugin, Grading
-from autograder.rubric import CheckRubric
-from autograder.seeds import Seeds
+from autograder.course.rubric import CheckRubric
+from autograder.course.seeds import Seeds
+from autograder.judge.checking import CheckPlugin, Grading
+from autograder.sandbox.capped import LINE, MESSAGE, REPORT, TOLD, capped, measured_values, told
 from segkit.subject import StudentError
 
 CHECK = CheckRubric("a", "A", 4, {"x": 2, "y": 2})

@@ -8,7 +8,7 @@ from test_checking import GOOD, Answers, rubric, run
 from tiny import TINY, open_run, write_submission
 
 from autograder.__main__ import main
-from autograder.rubric import RubricError
+from autograder.course.rubric import RubricError
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def assignment(tmp_path):
 
 
 def add(assignment, text: str, name: str = "test_mine.py") -> None:
-    (assignment / "checks" / name).write_text(f"import pytest\nfrom autograder.checking import check\n{text}")
+    (assignment / "checks" / name).write_text(f"import pytest\nfrom autograder.judge.checking import check\n{text}")
 
 
 def refusal(assignment, tmp_path) -> str:

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from autograder.checking import Verdict, run_checks
-from autograder.rubric import CheckRubric
+from autograder.course.rubric import CheckRubric
+from autograder.course.seeds import Seeds
+from autograder.judge.checking import Verdict, run_checks
 from autograder.sandbox.client import GraderFault
-from autograder.seeds import Seeds
 from segkit.subject import StudentError
 
-HEAD = "import pytest\nfrom autograder.checking import CannotGrade, check\nfrom segkit.subject import StudentError\n"
+HEAD = "import pytest\nfrom autograder.judge.checking import CannotGrade, check\nfrom segkit.subject import StudentError\n"
 
 
 class Answers:

@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 from tiny import DOUBLE, NET, open_run, weights, write_submission
 
-from autograder.grade import grade_path
+from autograder.judge.grade import grade_path
 from segkit.checkpoints import save_checkpoint
 from segkit.cli.submit import submit
 

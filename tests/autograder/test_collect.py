@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from nbgrader.nbgraderformat import MetadataValidator
 from small_course import edit_notebook, write_course
 
-from autograder.cells import grade_id_of, release_cells, restore
-from autograder.collect import collect_command
+from autograder.cli.collect import collect_command
+from autograder.gradebook.cells import grade_id_of, release_cells, restore
 
 WORK = "def double(values):\n    return values + values"
 
@@ -172,7 +172,7 @@ def test_of_two_copies_the_one_that_was_worked_on_is_collected(course, raw):
 
 
 def test_a_large_notebook_is_collected_without_its_outputs(course, raw, monkeypatch):
-    monkeypatch.setattr("autograder.collect.repair.WITH_OUTPUTS", 1000)
+    monkeypatch.setattr("autograder.gradebook.repair.WITH_OUTPUTS", 1000)
     output = {"output_type": "stream", "name": "stdout", "text": "epoch\n" * 1000}
     edit_notebook(raw / "1_first.ipynb", lambda c: cell_of(c, "double").update(outputs=[output]))
     out, _ = collect(course, raw)

@@ -86,7 +86,7 @@ def test_the_class_has_every_kind_of_hand_in_that_the_demo_promises() -> None:
 
 
 def test_expectations_name_checks_and_points_of_the_rubric() -> None:
-    from autograder.assignment import open_assignment
+    from autograder.course.assignment import open_assignment
 
     checks = {name: c.points for name, c in open_assignment("fcn").rubric.checks.items() if not c.manual}
     assert set(checks) == AUTOMATIC

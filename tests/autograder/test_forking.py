@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from tiny import cell, notebook
 
+from autograder.judge.student import Student
 from autograder.sandbox import isolation, worker
 from autograder.sandbox.client import RemoteSubject, WorkerSettings, make_zygote
 from autograder.sandbox.forking import ForkedProcess, Zygote
 from autograder.sandbox.isolation import LEVELS, Room, available, best_level, end_process
-from autograder.student import Student
 from segkit.edition import write_edition
 from segkit.notebooks import open_folder
 from segkit.subject import StudentError

@@ -15,13 +15,13 @@ import torch
 from click.testing import CliRunner
 from tiny import NET, TINY, InProcess, open_run, weights, write_submission
 
-from autograder import asking, gates, gpus, grade
-from autograder.asking import PLAIN, Manner, Picture, ask_all
 from autograder.cli import main
-from autograder.gates import FINAL, near_a_step
-from autograder.gpus import Memory
-from autograder.grade import grade_path
-from autograder.rubric import RubricError
+from autograder.course.rubric import RubricError
+from autograder.judge import asking, gates, gpus, grade
+from autograder.judge.asking import PLAIN, Manner, Picture, ask_all
+from autograder.judge.gates import FINAL, near_a_step
+from autograder.judge.grade import grade_path
+from autograder.sandbox.gpus import Memory
 from autograder.sandbox.view import Room, environment
 from segkit.checkpoints import save_checkpoint
 from segkit.subject import LocalSubject, StudentError
@@ -339,8 +339,8 @@ def gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(gpus, "DEVICES", tmp_path / "dev")
     monkeypatch.setattr(gpus, "memory", lambda: said["memory"])
     monkeypatch.setattr(gpus, "gpu_name", lambda: "Made-up 9000")
-    monkeypatch.setattr("autograder.run.gpu_name", lambda: "Made-up 9000")
-    monkeypatch.setattr("autograder.run._gpu_is_there", lambda: True)
+    monkeypatch.setattr("autograder.judge.run.gpu_name", lambda: "Made-up 9000")
+    monkeypatch.setattr("autograder.judge.run._gpu_is_there", lambda: True)
     monkeypatch.setattr(gpus, "_library", lambda: None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(gpus, "PATIENCE", 0.3)
@@ -369,7 +369,7 @@ def test_predictions_of_another_gpu_or_format_are_not_reused(gpu, tmp_path, monk
     graded(tmp_path, precision="bfloat16")
     assert len(OnGpu.half) > asked and "bfloat16" in OnGpu.half[asked:]
     asked = len(OnGpu.half)
-    monkeypatch.setattr("autograder.run.gpu_name", lambda: "Another")
+    monkeypatch.setattr("autograder.judge.run.gpu_name", lambda: "Another")
     graded(tmp_path)
     assert len(OnGpu.half) > asked
     assert len(list((tmp_path / "out" / ".gates").glob("gate-*.npz"))) == 3
@@ -432,7 +432,7 @@ def test_a_worker_is_started_before_the_gpu_is_taken_and_ended_before_it_is_hand
         yield
         events.append("handed on")
 
-    monkeypatch.setattr("autograder.run.Run.gpu_turn", turn)
+    monkeypatch.setattr("autograder.judge.run.Run.gpu_turn", turn)
     monkeypatch.setattr(OnGpu, "peak_bytes", lambda self: events.append("asked") or 0)
     build, load, predict = OnGpu.build, OnGpu.load_checkpoint, OnGpu.predict
     monkeypatch.setattr(OnGpu, "build", lambda *given, **more: (events.append("built"), build(*given, **more))[1])

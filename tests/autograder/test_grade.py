@@ -12,11 +12,11 @@ import pytest
 import torch
 from tiny import DOUBLE, NET, SECRET, InProcess, cell, grade, notebook, open_run, weights, write_submission
 
-from autograder.gates import _predict_all, grained, mirrored
-from autograder.grade import grade_path
-from autograder.result_schema import validate
-from autograder.run import Run
-from autograder.seeds import SECRET_FILE, SECRET_VARIABLE, SecretError, Seeds, course_secret
+from autograder.course.seeds import SECRET_FILE, SECRET_VARIABLE, SecretError, Seeds, course_secret
+from autograder.judge.gates import _predict_all, grained, mirrored
+from autograder.judge.grade import grade_path
+from autograder.judge.run import Run
+from autograder.report.result_schema import validate
 from segkit.checkpoints import save_checkpoint
 
 
@@ -29,7 +29,7 @@ def run(tmp_path_factory) -> Iterator[Run]:
 @pytest.fixture
 def in_process(monkeypatch) -> None:
     """The student's code runs in this process: a tenth of the time where the worker is not what is tested."""
-    monkeypatch.setattr("autograder.grade.RemoteSubject", InProcess)
+    monkeypatch.setattr("autograder.judge.grade.RemoteSubject", InProcess)
 
 
 @pytest.fixture(scope="module")

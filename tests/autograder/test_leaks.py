@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from small_course import POINTS, SCHEME_LINE, SECRET_LINE, edit_notebook, notebooks, write_course
 
-from autograder.leaks import Release, check_folder, check_leaks, collect_secrets
-from autograder.leaks.lines import split_solution
 from autograder.release import build as building
 from autograder.release.archive import write_zip
 from autograder.release.build import build_release, expected_files
+from autograder.release.leaks import Release, check_folder, check_leaks, collect_secrets
+from autograder.release.leaks.lines import split_solution
 from autograder.release.notebooks import read_source
 
 

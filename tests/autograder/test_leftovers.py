@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from tiny import open_run
 
-from autograder.leftovers import owned_prefix, remove_leftovers, scratch_folder
+from autograder.sandbox.leftovers import owned_prefix, remove_leftovers, scratch_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAKER = """
 import os, sys, time
 sys.path.insert(0, {repository!r})
-from autograder.leftovers import scratch_folder
+from autograder.sandbox.leftovers import scratch_folder
 folder = scratch_folder("segkit-worker-")
 (folder / "deep").mkdir()
 (folder / "deep" / "weights.bin").write_bytes(b"x" * 1000)

@@ -13,11 +13,11 @@ import pytest
 from click.testing import CliRunner
 from tiny import SECRET, TINY, open_run, write_submission
 
-from autograder.array_cache import ArrayCache
 from autograder.cli import main
-from autograder.locks import FolderBusyError, file_lock, hold_folder, one_of, try_lock
-from autograder.run import Run
-from autograder.seeds import SECRET_VARIABLE
+from autograder.course.seeds import SECRET_VARIABLE
+from autograder.judge.array_cache import ArrayCache
+from autograder.judge.run import Run
+from autograder.sandbox.locks import FolderBusyError, file_lock, hold_folder, one_of, try_lock
 from segkit.atomic import DiskFullError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -42,7 +42,7 @@ def other():
 
 
 def holder(folder):
-    return ("from pathlib import Path; from autograder.locks import hold_folder; import time\n"
+    return ("from pathlib import Path; from autograder.sandbox.locks import hold_folder; import time\n"
             f"with hold_folder(Path({str(folder)!r})):\n    print('held', flush=True); time.sleep(60)")  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_the_same_process_may_hold_a_folder_twice_and_frees_it_at_the_end_of_the
 # ---------------------------------------------------------------------------------------------------------- other locks
 def test_a_lock_waits_for_its_holder_and_leaves_no_file(tmp_path, other):
     path = tmp_path / "key.lock"
-    first = other(f"from pathlib import Path; from autograder.locks import file_lock; import time\n"
+    first = other(f"from pathlib import Path; from autograder.sandbox.locks import file_lock; import time\n"
                   f"with file_lock(Path({str(path)!r})):\n    print('held', flush=True); time.sleep(1)")  # fmt: skip
     started = time.monotonic()
     assert try_lock(path) is None
@@ -104,7 +104,7 @@ def test_a_lock_waits_for_its_holder_and_leaves_no_file(tmp_path, other):
 
 def test_a_lock_of_a_killed_holder_is_free(tmp_path, other):
     path = tmp_path / "key.lock"
-    first = other(f"from pathlib import Path; from autograder.locks import file_lock; import time\n"
+    first = other(f"from pathlib import Path; from autograder.sandbox.locks import file_lock; import time\n"
                   f"with file_lock(Path({str(path)!r})):\n    print('held', flush=True); time.sleep(60)")  # fmt: skip
     first.kill()
     with file_lock(path):
@@ -113,7 +113,7 @@ def test_a_lock_of_a_killed_holder_is_free(tmp_path, other):
 
 def test_one_of_some_places_is_taken_and_a_third_waits(tmp_path, other):
     places = [tmp_path / "0", tmp_path / "1"]
-    code = ("from pathlib import Path; from autograder.locks import one_of; import time\n"
+    code = ("from pathlib import Path; from autograder.sandbox.locks import one_of; import time\n"
             f"with one_of([Path(place) for place in {[str(place) for place in places]}]):\n"
             "    print('in', flush=True); time.sleep({})")  # fmt: skip
     assert other(code.format(60)).first == other(code.format(1.5)).first == "in"
@@ -129,7 +129,7 @@ MAKE = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from autograder.array_cache import ArrayCache
+from autograder.judge.array_cache import ArrayCache
 
 def make():
     Path(sys.argv[1], "made").open("a").write("x")

@@ -14,7 +14,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def test_a_judge_keeps_nothing_of_a_submission_it_has_graded(tmp_path, monkeypatch):
-    monkeypatch.setattr("autograder.grade.RemoteSubject", InProcess)
+    monkeypatch.setattr("autograder.judge.grade.RemoteSubject", InProcess)
     path = write_submission(tmp_path / "ann", checkpoint=weights())
 
     def sizes():

@@ -17,8 +17,8 @@ from nbgrader.api import Gradebook
 from nbgrader.utils import determine_grade
 from small_course import edit_notebook, graded, write_course
 
-from autograder import nbgrader_plugin as plugin
-from autograder.cells import release_cells
+from autograder.gradebook import plugin as plugin
+from autograder.gradebook.cells import release_cells
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOOD = {"double": "def double(values):\n    return values * 2", "last": "def last_of_all(values):\n    return max(values)"}
@@ -149,7 +149,7 @@ def forge(name, content):
 @pytest.fixture(scope="module")
 def graded_class(tmp_path_factory):
     """One class, graded once by nbgrader and once by the command line's own functions."""
-    from autograder.judging import judge
+    from autograder.gradebook.judging import judge
 
     root = tmp_path_factory.mktemp("course")
     course = write_course(root)
@@ -314,7 +314,7 @@ def test_a_busy_gradebook_is_waited_for_and_then_told_and_nothing_is_saved(monke
     program = f"""
 import pickle, sys
 sys.path.insert(0, {str(REPOSITORY)!r}); sys.path.insert(0, {str(Path(__file__).parent)!r})
-from autograder.nbgrader_database import wait_for_busy_gradebook
+from autograder.gradebook.database import wait_for_busy_gradebook
 wait_for_busy_gradebook(float(sys.argv[1]))
 from test_nbgrader import save
 save({url!r}, *pickle.loads(bytes.fromhex(sys.argv[2])))

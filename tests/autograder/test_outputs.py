@@ -21,8 +21,8 @@ from PIL import Image
 from small_course import SCHEME_LINE, SECRET_LINE, edit_notebook, write_course
 from tiny import cell, notebook
 
-from autograder.cells import release_cells
-from autograder.leaks.lines import collect_secrets, squeeze
+from autograder.gradebook.cells import release_cells
+from autograder.release.leaks.lines import collect_secrets, squeeze
 from autograder.release.notebooks import read_source
 from autograder.sandbox.client import RemoteSubject
 
@@ -30,7 +30,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SECRET = "kq7Zr2mVw9Lx4Tb8Nc3Hd6Jf1Gs5Ya0P"
 CHECKS = """
 import numpy as np
-from autograder.checking import CannotGrade, check
+from autograder.judge.checking import CannotGrade, check
 
 
 @check("double")
@@ -141,8 +141,8 @@ def export_all(root, graded, everything):
 @pytest.fixture(scope="module")
 def graded_class(tmp_path_factory):
     """The small course, graded on every route there is."""
-    from autograder.grade import grade_path
-    from autograder.run import Run, Settings
+    from autograder.judge.grade import grade_path
+    from autograder.judge.run import Run, Settings
 
     root = tmp_path_factory.mktemp("judges-machine")
     sources = write_course(root)
@@ -249,7 +249,7 @@ PLANTED = {
     "a solution in somebody's feedback": ("feedback/perfect/tiny/2_second.html", in_text, lambda c: SECRET_LINE, "solution"),
     "a mark scheme in the gradebook": (BOOK, in_database, lambda c: f"See: {SCHEME_LINE}", "solution"),
     "a mark scheme in a page": (PAGE, in_text, lambda c: SCHEME_LINE, "solution"),
-    "a path of the judge in a result": (RESULT, in_json, lambda c: f'File "{REPOSITORY}/autograder/checking.py", line 3', "the path"),
+    "a path of the judge in a result": (RESULT, in_json, lambda c: f'File "{REPOSITORY}/autograder/judge/checking.py", line 3', "the path"),
     "a path of the run in a report": (REPORT, in_text, lambda c: "/tmp/segkit-run-x81/weights.bin", "the path"),
     "a path in feedback": (FEEDBACK, in_text, lambda c: str(c.all.parent / "submitted"), "the path"),
 }  # fmt: skip
@@ -293,12 +293,12 @@ FCN_STUDENTS = ("untouched", "crop_one_row_off", "recall_for_iou", "misnamed_lay
 @pytest.fixture(scope="module")
 def fcn_class(tmp_path_factory):
     """Some students of the demo, without trained models but for one that is only named; graded, exported, and through nbgrader."""
+    from autograder.course.sources import find_sources
     from autograder.demo.classroom import make_class
     from autograder.demo.students import STUDENTS as KNOWN
-    from autograder.grade import grade_path
+    from autograder.judge.grade import grade_path
+    from autograder.judge.run import Run, Settings
     from autograder.release.notebooks import student_version, write_notebook
-    from autograder.release.sources import find_sources
-    from autograder.run import Run, Settings
 
     root = tmp_path_factory.mktemp("judges-machine")
     sources = find_sources("fcn", REPOSITORY)

@@ -2,10 +2,10 @@
 
 from types import SimpleNamespace
 
-from autograder.checking import Grading
-from autograder.rubric import CheckRubric
-from autograder.seeds import Seeds
-from autograder.student import Student
+from autograder.course.rubric import CheckRubric
+from autograder.course.seeds import Seeds
+from autograder.judge.checking import Grading
+from autograder.judge.student import Student
 from segkit.notebooks import Workbook
 from segkit.notebooks.reading import Cell, Document
 

@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner
 from small_course import POINTS, SCHEME_LINE, SECRET_LINE, check_cell, notebooks, write_course
 
+from autograder.cli.release import release_command
+from autograder.course.sources import ReleaseError, find_sources
 from autograder.release import build as building
-from autograder.release import release_command
 from autograder.release.build import LeakError, build_release
 from autograder.release.checkpoints import publish_checkpoints
-from autograder.release.sources import ReleaseError, find_sources
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FACTS = {"padding": 103, "checks": POINTS}

@@ -8,12 +8,13 @@ import pytest
 from click.testing import CliRunner
 from small_course import POINTS, SECRET_LINE, notebooks, write_course
 
+from autograder.cli import release as command
 from autograder.demo import __main__ as demo
+from autograder.exam import guard
+from autograder.exam.guard import Guard, GuardError, surprises_of
+from autograder.exam.verdict import Standing
 from autograder.release import build as building
-from autograder.release import command, guard
 from autograder.release.build import build_release
-from autograder.release.guard import Guard, GuardError, surprises_of
-from autograder.selftest.verdict import Standing
 
 CHANGED = Standing(True, False, "Since the grader's exam of May these have changed: checks.\nrun: python -m autograder selftest tiny --all")
 

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 from fake_class import fake_class, fake_result, set_check
 
-from autograder.result_schema import SCHEMA_FILE, ResultSchemaError, validate
+from autograder.report.result_schema import SCHEMA_FILE, ResultSchemaError, validate
 
 
 @pytest.mark.parametrize("result", fake_class(), ids=lambda result: result["submission"][:12])

@@ -16,10 +16,10 @@ from sklearn.metrics import jaccard_score
 from tiny import NET, TINY, InProcess, open_run, weights, write_submission
 from torch import nn
 
-from autograder.cli import grade_command
-from autograder.grade import grade_path
-from autograder.retraining import Retraining, retrained_in_words
-from autograder.rubric import RubricError
+from autograder.cli.grade import grade_command
+from autograder.course.rubric import RubricError
+from autograder.judge.grade import grade_path
+from autograder.judge.retraining import Retraining, retrained_in_words
 from autograder.sandbox import retraining
 
 
@@ -88,9 +88,9 @@ class Forger(InProcess):
 
 
 def test_how_long_a_training_has_taken_is_told_by_the_judges_own_clock(tmp_path, monkeypatch):
-    monkeypatch.setattr("autograder.grade.RemoteSubject", Forger)
-    monkeypatch.setattr("autograder.retraining.GLANCE", 0.1)
-    monkeypatch.setattr("autograder.retraining.time", SimpleNamespace(monotonic=itertools.count(0, 90).__next__))
+    monkeypatch.setattr("autograder.judge.grade.RemoteSubject", Forger)
+    monkeypatch.setattr("autograder.judge.retraining.GLANCE", 0.1)
+    monkeypatch.setattr("autograder.judge.retraining.time", SimpleNamespace(monotonic=itertools.count(0, 90).__next__))
     told = []
     with open_run(tmp_path / "out", only=("net.accuracy",), retraining=Retraining(30)) as run:
         grade_path(run, write_submission(tmp_path / "ada"), "ada", progress=told.append)
@@ -180,10 +180,10 @@ def test_counts_and_scores_within_the_worker_are_those_of_scikit_learn():
 
 # ------------------------------------------------------------------------------------------------------------- bad input
 def test_an_assignment_without_training_pictures_says_so(tmp_path, monkeypatch):
-    import autograder.assignment
+    import autograder.course.assignment
 
-    hook = autograder.assignment.Assignment.hook
-    monkeypatch.setattr(autograder.assignment.Assignment, "hook", lambda self, name: None if name == "write_training" else hook(self, name))
+    hook = autograder.course.assignment.Assignment.hook
+    monkeypatch.setattr(autograder.course.assignment.Assignment, "hook", lambda self, name: None if name == "write_training" else hook(self, name))
     with pytest.raises(RubricError, match="has no training pictures"), open_run(tmp_path / "out", retraining=Retraining(1)):
         pass
 

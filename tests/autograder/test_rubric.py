@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tiny import TINY
 
-from autograder.assignment import open_assignment
-from autograder.rubric import RubricError, read_rubric, round_down
+from autograder.course.assignment import open_assignment
+from autograder.course.rubric import RubricError, read_rubric, round_down
 
 GOOD = (TINY / "rubric.toml").read_text()
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 from tiny import cell, notebook
 
-from autograder.selftest.seen import CheckCellError, _complaint
+from autograder.exam.seen import CheckCellError, _complaint
 from segkit.notebooks import open_folder
 
 

@@ -17,18 +17,18 @@ import torch
 from click.testing import CliRunner
 
 import segkit
-from autograder.assignment import open_assignment
-from autograder.run import Settings
-from autograder.selftest import exam, sitting
-from autograder.selftest.building import solution_cell, solved_notebooks, write_submission
-from autograder.selftest.command import selftest_command
-from autograder.selftest.entries import CorpusError, Entry, read_corpus
-from autograder.selftest.exam import choose
-from autograder.selftest.generated import changes_of, generate
-from autograder.selftest.seen import check_cells
-from autograder.selftest.sitting import SECRET, Outcome, sit
-from autograder.selftest.table import format_table, to_json
-from autograder.selftest.traces import Traces, targets
+from autograder.cli.selftest import selftest_command
+from autograder.course.assignment import open_assignment
+from autograder.exam import exam, sitting
+from autograder.exam.building import solution_cell, solved_notebooks, write_submission
+from autograder.exam.entries import CorpusError, Entry, read_corpus
+from autograder.exam.exam import choose
+from autograder.exam.generated import changes_of, generate
+from autograder.exam.seen import check_cells
+from autograder.exam.sitting import SECRET, Outcome, sit
+from autograder.exam.table import format_table, to_json
+from autograder.exam.traces import Traces, targets
+from autograder.judge.run import Settings
 
 REPO = Path(__file__).resolve().parents[2]
 SOURCE = REPO / "notebooks" / "fcn"

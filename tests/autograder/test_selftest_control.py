@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from autograder.assignment import open_assignment
-from autograder.run import Settings
-from autograder.selftest import control
-from autograder.selftest.control import compare_controls, compare_kept, write_and_read
-from autograder.selftest.entries import Entry
-from autograder.selftest.sitting import SECRET, sit
+from autograder.course.assignment import open_assignment
+from autograder.exam import control
+from autograder.exam.control import compare_controls, compare_kept, write_and_read
+from autograder.exam.entries import Entry
+from autograder.exam.sitting import SECRET, sit
+from autograder.judge.run import Settings
 
 REPO = Path(__file__).resolve().parents[2]
 RUN = SimpleNamespace(rubric=open_assignment("fcn").rubric)
@@ -79,8 +79,8 @@ def test_a_result_that_cannot_be_written_is_told(tmp_path, monkeypatch):
 
 def spoil_the_judge(folder: Path, notebooks: dict) -> None:
     """The building function of an entry, called in the judge: from now on its draws are others."""
-    from autograder.seeds import Seeds
-    from autograder.selftest import sitting
+    from autograder.course.seeds import Seeds
+    from autograder.exam import sitting
 
     for run in sitting._RUNS.values():
         run.seeds = Seeds("another secret than before")

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from autograder.selftest import exam
-from autograder.selftest.command import selftest_command
-from autograder.selftest.entries import Entry
-from autograder.selftest.exam import sit_exam
-from autograder.selftest.journal import Journal, entry_key, journal_key
-from autograder.selftest.sitting import Outcome
+from autograder.cli.selftest import selftest_command
+from autograder.exam import exam
+from autograder.exam.entries import Entry
+from autograder.exam.exam import sit_exam
+from autograder.exam.journal import Journal, entry_key, journal_key
+from autograder.exam.sitting import Outcome
 
 REPO = Path(__file__).resolve().parents[2]
 ENTRIES = [Entry("mutants", name, checks=("scores",), points={"scores": 2}) for name in ("a", "b", "c")]
@@ -117,7 +117,8 @@ def test_known_entries_are_not_graded_and_keep_their_place(path, monkeypatch):
 # ------------------------------------------------------------------------------------------------------ the whole command
 KILLED = """
 import sys
-from autograder.selftest import command, exam, entries
+from autograder.cli import selftest as command
+from autograder.exam import exam, entries
 names = {"iou-recall", "label-not-shifted", "hist-no-mask", "mean-micro", "label-convert-l", "absent-class-by-epsilon"}
 choose = exam.choose
 exam.choose = lambda *arguments: [e for e in choose(*arguments) if e.kind == "mutants" and e.name in names]
@@ -162,7 +163,7 @@ def quick_exam(monkeypatch, tmp_path):
     problem = {"text": ""}
     monkeypatch.setattr(exam, "choose", lambda *arguments: ENTRIES[:1])
     monkeypatch.setattr(exam, "sit_exam", lambda entries, *a, **k: [outcome(entry, problem=problem["text"]) for entry in entries])
-    monkeypatch.setattr("autograder.selftest.verdict.verdict_file", lambda folder: material / "corpus" / "verdict.json")
+    monkeypatch.setattr("autograder.exam.verdict.verdict_file", lambda folder: material / "corpus" / "verdict.json")
 
     def run(*arguments: str):
         done = CliRunner().invoke(selftest_command, ["fcn", "--journal", str(tmp_path / "j.jsonl"), *arguments])
@@ -195,7 +196,7 @@ def test_an_exam_in_part_stores_none(quick_exam, arguments):
 
 
 def test_files_that_change_during_the_exam_are_noticed(quick_exam, monkeypatch):
-    from autograder.selftest import command
+    from autograder.exam import command
 
     hashes = iter([{"checks": "1", "corpus": "2"}, {"checks": "3", "corpus": "2"}])
     monkeypatch.setattr(command, "_parts", lambda *arguments: next(hashes))
@@ -204,7 +205,7 @@ def test_files_that_change_during_the_exam_are_noticed(quick_exam, monkeypatch):
 
 
 def test_two_exams_do_not_write_to_one_journal(quick_exam, tmp_path):
-    from autograder.locks import try_lock
+    from autograder.sandbox.locks import try_lock
 
     handle = try_lock(tmp_path / "j.lock")
     done, _ = quick_exam[0]("--all")

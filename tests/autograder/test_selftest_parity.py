@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from autograder.assignment import open_assignment
+from autograder.course.assignment import open_assignment
+from autograder.exam.building import solved_notebooks, write_submission
+from autograder.exam.course import QUERY
+from autograder.exam.entries import Entry, read_corpus
+from autograder.exam.pytest_plugin import points_in_junit
+from autograder.exam.sitting import SECRET
 from autograder.release.verify import check_id_of
-from autograder.selftest.building import solved_notebooks, write_submission
-from autograder.selftest.course import QUERY
-from autograder.selftest.entries import Entry, read_corpus
-from autograder.selftest.pytest_plugin import points_in_junit
-from autograder.selftest.sitting import SECRET
 
 REPO = Path(__file__).resolve().parents[2]
 SOURCE = REPO / "notebooks" / "fcn"
@@ -95,7 +95,7 @@ def test_plain_pytest_gives_the_points_of_the_command_line(class_of_twelve, by_c
     for name, entry in list(twelve.items())[::3]:  # each opens a run of its own; the exam compares all entries in one
         path = next((root / "raw").glob(f"{name}*"))
         only = [argument for check in entry.checks for argument in ("--only-check", check)]
-        run("pytest", "-n", "0", "-q", "-p", "autograder.selftest.pytest_plugin", "-p", "no:cacheprovider", "--submission", str(path),
+        run("pytest", "-n", "0", "-q", "-p", "autograder.exam.pytest_plugin", "-p", "no:cacheprovider", "--submission", str(path),
             *only, "--junitxml", str(root / f"{name}.xml"), str(REPO / "autograder" / "assignments" / "fcn" / "checks"),
             cwd=REPO, codes=(0, 1))  # fmt: skip
         assert points_in_junit(root / f"{name}.xml") == {check: by_command_line[name][check] for check in entry.checks}, name

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from autograder.assignment import open_assignment
-from autograder.selftest.entries import CorpusError, Entry, read_corpus
-from autograder.selftest.sitting import Outcome
-from autograder.selftest.table import count_real, format_real, markdown_table, to_json
+from autograder.course.assignment import open_assignment
+from autograder.exam.entries import CorpusError, Entry, read_corpus
+from autograder.exam.sitting import Outcome
+from autograder.exam.table import count_real, format_real, markdown_table, to_json
 
 REPO = Path(__file__).resolve().parents[2]
 FCN = open_assignment("fcn").folder
@@ -55,7 +55,7 @@ def test_an_exam_without_the_section_says_nothing_of_it():
 def test_what_was_lost_and_given_is_measured_against_the_entry():
     from types import SimpleNamespace
 
-    from autograder.selftest.sitting import _judge
+    from autograder.exam.sitting import _judge
 
     rubric = SimpleNamespace(checks={name: SimpleNamespace(points=4) for name in "abc"})
     entry = Entry("real", "x", checks=("a", "b", "c"), points={"b": 1, "c": None}, origin="a/b")

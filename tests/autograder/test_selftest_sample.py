@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from autograder.assignment import open_assignment
-from autograder.selftest.entries import Entry
-from autograder.selftest.exam import choose, sit_exam
+from autograder.course.assignment import open_assignment
+from autograder.exam.entries import Entry
+from autograder.exam.exam import choose, sit_exam
 
 REPO = Path(__file__).resolve().parents[2]
 SOURCE = REPO / "notebooks" / "fcn"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from autograder.selftest.entries import Entry
-from autograder.selftest.fingerprint import PARTS, fingerprint, hashed_files, total
-from autograder.selftest.sitting import Outcome
-from autograder.selftest.verdict import make_verdict, read_standing, verdict_file, write_verdict
+from autograder.exam.entries import Entry
+from autograder.exam.fingerprint import PARTS, fingerprint, hashed_files, total
+from autograder.exam.sitting import Outcome
+from autograder.exam.verdict import make_verdict, read_standing, verdict_file, write_verdict
 
 REPO = Path(__file__).resolve().parents[2]
 FOLDERS = (REPO / "autograder" / "assignments" / "fcn", REPO / "notebooks" / "fcn", REPO / "segkit", REPO / "autograder")
@@ -64,13 +64,13 @@ def before(clone) -> dict[str, str]:
         ("autograder/assignments/fcn/corpus/damaged.py", "corpus"),
         ("segkit/reference/networks.py", "reference"),
         ("notebooks/fcn/4_fcn8s.ipynb", "notebooks"),
-        ("autograder/checking.py", "grader"),
+        ("autograder/judge/checking.py", "grader"),
         ("autograder/sandbox/worker.py", "grader"),
         ("autograder/a_new_module.py", "grader"),
         ("segkit/subject.py", "segkit"),
         ("segkit/checks/alignment.py", "segkit"),
         ("segkit/notebooks/names.py", "segkit"),
-        ("autograder/selftest/sitting.py", "exam"),
+        ("autograder/exam/sitting.py", "exam"),
     ],
 )
 def test_a_changed_file_changes_its_part_and_no_other(edited, before, name, part):
@@ -83,14 +83,14 @@ def test_a_changed_file_changes_its_part_and_no_other(edited, before, name, part
     "name",
     ["autograder/report/student_page.py", "autograder/export/junit.py", "autograder/demo/students.py", "segkit/plots/style.py",
      "autograder/assignments/fcn/release/START_HERE.md", "autograder/assignments/fcn/corpus/verdict.json",
-     "autograder/__pycache__/checking.cpython-311.pyc", "autograder/selftest/table.py"],
+     "autograder/__pycache__/checking.cpython-311.pyc", "autograder/exam/table.py"],
 )  # fmt: skip
 def test_what_no_verdict_depends_on_is_left_out(edited, before, name):
     assert edited(name) == before
 
 
 def test_line_endings_and_places_do_not_count(edited, before):
-    assert edited("autograder/checking.py", lambda content: content.replace(b"\n", b"\r\n")) == before
+    assert edited("autograder/judge/checking.py", lambda content: content.replace(b"\n", b"\r\n")) == before
 
 
 def test_a_renamed_file_counts(clone, before):
@@ -106,9 +106,9 @@ def test_every_module_that_a_graded_entry_loads_is_hashed():
     """Oracle: what Python really has imported in a judge after grading, by nbgrader and pytest too."""
     code = (
         "import sys, tempfile, json\nfrom pathlib import Path\n"
-        "from autograder.selftest.entries import read_corpus\nfrom autograder.selftest import sitting\n"
-        "from autograder.run import Run, Settings\nfrom autograder.assignment import open_assignment\n"
-        "import autograder.selftest.leaks, autograder.selftest.generated\n"
+        "from autograder.exam.entries import read_corpus\nfrom autograder.exam import sitting\n"
+        "from autograder.judge.run import Run, Settings\nfrom autograder.course.assignment import open_assignment\n"
+        "import autograder.exam.leaks, autograder.exam.generated\n"
         "entry = next(e for e in read_corpus(open_assignment('fcn').folder).of_kind('mutants') if e.name == 'iou-recall')\n"
         "with tempfile.TemporaryDirectory() as out, Run.create(Settings('fcn', Path(out), secret='s', device='cpu')) as run:\n"
         "    sitting._BASES['{}'] = (run.settings, run.folder)\n"
@@ -124,9 +124,9 @@ def test_every_module_that_a_graded_entry_loads_is_hashed():
     hashed = {path for files in hashed_files(*FOLDERS).values() for path in files.values()}
     left_out = {path.relative_to(REPO).as_posix() for path in loaded - hashed}
     harmless = (  # command lines, pages and tables that packages import with them; no result goes through these
-        "autograder/selftest/__init__.py", "autograder/selftest/command.py", "autograder/release/command.py",
-        "autograder/release/checkpoints.py", "autograder/release/guard.py", "autograder/assignments/__init__.py",
-        "autograder/report/", "autograder/batch/", "autograder/result_schema.py", "autograder/predictions/command.py",
+        "autograder/exam/__init__.py", "autograder/cli/selftest.py", "autograder/cli/release.py",
+        "autograder/release/checkpoints.py", "autograder/exam/guard.py", "autograder/assignments/__init__.py",
+        "autograder/report/", "autograder/batch/", "autograder/report/result_schema.py", "autograder/cli/predict.py",
     )  # fmt: skip
     assert sorted(name for name in left_out if not name.startswith(harmless)) == []
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tiny import DOUBLE, NET, TINY, cell, notebook, weights, write_submission
 
-from autograder import archives, submitted_checkpoints
-from autograder.rubric import read_rubric
-from autograder.submission import Submission, SubmissionError, file_sha256, read_submission
+from autograder.course.rubric import read_rubric
+from autograder.handins import archives, submitted_checkpoints
+from autograder.handins.submission import Submission, SubmissionError, file_sha256, read_submission
 from segkit.checkpoint_files import FoundCheckpoint
 
 RUBRIC = read_rubric(TINY / "rubric.toml")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder.submission import submission_names
+from autograder.handins.submission import submission_names
 
 
 def names(*paths: str) -> list[str]:

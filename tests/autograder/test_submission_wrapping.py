@@ -15,11 +15,11 @@ import pytest
 from click.testing import CliRunner
 from tiny import DOUBLE, NET, TINY, InProcess, cell, grade, notebook, open_run, weights, write_submission
 
-from autograder import archives
-from autograder.archives import kind_of, nature_of
 from autograder.cli import main
-from autograder.rubric import read_rubric
-from autograder.submission import SubmissionError, read_submission, submission_names
+from autograder.course.rubric import read_rubric
+from autograder.handins import archives
+from autograder.handins.archives import kind_of, nature_of
+from autograder.handins.submission import SubmissionError, read_submission, submission_names
 
 RUBRIC = read_rubric(TINY / "rubric.toml")
 
@@ -249,7 +249,7 @@ def test_deflate64_costs_the_files_packed_with_it_and_is_named_with_the_way_out(
 
 
 def test_a_checkpoint_in_deflate64_waits_for_a_person(tmp_path, work, monkeypatch):
-    monkeypatch.setattr("autograder.grade.RemoteSubject", InProcess)
+    monkeypatch.setattr("autograder.judge.grade.RemoteSubject", InProcess)
     archive = pack(work, tmp_path / "alice.zip")
     mark_member(archive, "checkpoints/dots.safetensors", method=9)
     with open_run(tmp_path / "out") as run:
@@ -319,7 +319,7 @@ def test_a_merge_conflict_in_the_only_notebook_is_named_with_the_way_out(tmp_pat
 
 
 def test_a_check_whose_notebook_could_not_be_read_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("autograder.grade.RemoteSubject", InProcess)
+    monkeypatch.setattr("autograder.judge.grade.RemoteSubject", InProcess)
     folder = write_submission(tmp_path / "alice")
     (folder / "1_double.ipynb").write_text((folder / "1_double.ipynb").read_text()[:-40])
     with open_run(tmp_path / "out", only=("double",)) as run:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from test_isolation import forked, inside, level, outside, scratch
 
-from autograder.leftovers import scratch_folder
 from autograder.sandbox import isolation, users
 from autograder.sandbox.isolation import IsolationError, Room, launch
+from autograder.sandbox.leftovers import scratch_folder
 from autograder.sandbox.users import can_lend_users
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the autograder grades on Linux")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tiny import cell, notebook
 
+from autograder.judge.student import Student
 from autograder.sandbox.client import GraderFault, RemoteSubject, WorkerSettings
 from autograder.sandbox.isolation import LEVELS, IsolationError, available, best_level
-from autograder.student import Student
 from segkit.edition import write_edition
 from segkit.notebooks import open_folder
 from segkit.subject import StudentError
@@ -189,7 +189,7 @@ def test_no_descriptor_of_the_judge_is_inherited(student):
 def test_the_worker_knows_the_student_edition_and_nothing_of_the_grader(student):
     found = student.call("modules")
     assert "segkit.subject" in found and not any(name.startswith(("autograder", "segkit.reference")) for name in found)
-    for name in ("segkit.reference", "segkit.edition", "autograder", "autograder.run"):  # not even by an editable install
+    for name in ("segkit.reference", "segkit.edition", "autograder", "autograder.judge.run"):  # not even by an editable install
         assert student.call("imports", name) == "no such module", name
 
 

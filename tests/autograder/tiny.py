@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from autograder.batch import grade_many
-from autograder.grade import grade_path
-from autograder.run import Run, Settings
+from autograder.judge.grade import grade_path
+from autograder.judge.run import Run, Settings
 from autograder.sandbox.client import WorkerSettings
 from segkit.checkpoints import save_checkpoint
 from segkit.subject import LocalSubject, WeightFile

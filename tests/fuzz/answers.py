@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from autograder.assignment import open_assignment
-from autograder.checking import Verdict, run_checks
-from autograder.run import Run, Settings
+from autograder.course.assignment import open_assignment
+from autograder.judge.checking import Verdict, run_checks
+from autograder.judge.run import Run, Settings
+from autograder.judge.student import Student
 from autograder.sandbox.client import RemoteSubject, WorkerSettings
 from autograder.sandbox.wire import WireError, read_message, write_message
-from autograder.student import Student
 from segkit.layers import expected_layers
 from segkit.notebooks import Workbook
 from segkit.notebooks.reading import Cell, Document

@@ -13,10 +13,10 @@ from typing import Any
 
 import nbformat
 
-from autograder.collect.copying import collect_folder
-from autograder.collect.repair import Unreadable, repair
-from autograder.rubric import read_rubric
-from autograder.submission import SubmissionError, read_submission
+from autograder.course.rubric import read_rubric
+from autograder.gradebook.copying import collect_folder
+from autograder.gradebook.repair import Unreadable, repair
+from autograder.handins.submission import SubmissionError, read_submission
 from segkit.notebooks import Workbook, read_document
 from segkit.notebooks.reading import DocumentError
 from segkit.notebooks.slicing import Program
@@ -211,9 +211,9 @@ def _run() -> Any:
 
 def check_grading(rng: random.Random, folder: Path) -> None:
     """Points: a wrong answer stays wrong whatever happens to its file, and no damage is ever the grader's fault."""
-    import autograder.grade
+    import autograder.judge.grade
 
-    autograder.grade.RemoteSubject = tiny.InProcess
+    autograder.judge.grade.RemoteSubject = tiny.InProcess
     wrong = rng.random() < 0.5
     trees = tiny_notebooks(WRONG if wrong else tiny.DOUBLE)
     damaged = rng.choice(["1_double.ipynb", "2_dots.ipynb"])

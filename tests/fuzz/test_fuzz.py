@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from autograder.collect.copying import collect_folder
-from autograder.collect.repair import Unreadable, repair
+from autograder.gradebook.copying import collect_folder
+from autograder.gradebook.repair import Unreadable, repair
+from autograder.handins.submission import read_submission
 from autograder.sandbox import wire
 from autograder.sandbox.client import RemoteSubject, WorkerSettings
 from autograder.sandbox.wire import WireError, read_message
-from autograder.submission import read_submission
 from segkit.checkpoints import CheckpointError, load_checkpoint, read_state_dict, save_checkpoint
 from segkit.notebooks import Workbook, read_document
 from segkit.notebooks.reading import DocumentError, python_source

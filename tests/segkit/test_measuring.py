@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from segkit.evaluation import PIXELS_AT_ONCE, EvaluationError, evaluate
+from segkit.evaluation import EvaluationError, evaluate
 from segkit.facades import DataError, FacadeDataset
 from segkit.precision import Precision
 from segkit.reference import confusion_matrix, read_label, scores
@@ -21,6 +21,7 @@ from segkit.reference.metrics import _product_counts, confusion_matrix_on_device
 from segkit.training import measuring, validation
 from segkit.training.batches import collate
 from segkit.training.measuring import (
+    PIXELS_AT_ONCE,
     _Counter,
     _laid_out,
     _Seeing,

@@ -129,8 +129,8 @@ def copied(work, scores, name=COPY):
 
 def chosen(work, capsys):
     """The notebook that take, submit and the grader choose."""
-    from autograder.assignment import open_assignment
-    from autograder.submission import read_submission
+    from autograder.course.assignment import open_assignment
+    from autograder.handins.submission import read_submission
 
     take("scores", work)
     taken = capsys.readouterr().out.split("from ")[1].split(",")[0]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from submit_work import hand_in
 
-from autograder.assignment import open_assignment
-from autograder.selftest.building import solved_notebooks, write_notebooks
+from autograder.course.assignment import open_assignment
+from autograder.exam.building import solved_notebooks, write_notebooks
 from segkit.checkpoints import save_checkpoint
 from segkit.reference import FCN8s, FCN32s
 

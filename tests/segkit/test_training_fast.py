@@ -13,7 +13,7 @@ from course_items import N, comparable, ends_alike, facades, net
 from safetensors.torch import load_file
 from torch import nn
 
-import segkit.evaluation
+import segkit.training.measuring
 import segkit.training.run
 from segkit.checkpoints import save_checkpoint
 from segkit.evaluation import EvaluationError, evaluate
@@ -389,7 +389,7 @@ def test_the_bar_tells_no_loss_before_one_was_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize("cache", ["off", "memory"])
 def test_validation_is_computed_in_the_format_of_the_training(tmp_path, monkeypatch, cache):
     """A CPU is refused float16: here it computes in it, as an older GPU would."""
-    for module in (segkit.training.run, segkit.evaluation):
+    for module in (segkit.training.run, segkit.training.measuring):
         monkeypatch.setattr(module, "choose_precision", lambda device, wanted: Precision(wanted, "cpu"))
     model, formats = net(), {True: set(), False: set()}
     model.register_forward_hook(lambda model, images, logits: formats[model.training].add(logits.dtype))

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autograder.assignments.fcn.probe import SPARE
-from autograder.checking import Grading
+from autograder.judge.checking import Grading
+from autograder.judge.student import Student
 from autograder.sandbox.client import GraderFault
-from autograder.student import Student
 from segkit.layers import compare_layers, expected_layers
 from segkit.subject import StudentError, WeightFile
 

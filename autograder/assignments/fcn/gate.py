@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from autograder.assignments.fcn.network import Network
 from autograder.assignments.fcn.offsets import expected_offsets
 from autograder.assignments.fcn.prepare import COLOURS, LEGEND
-from autograder.checking import CannotGrade, Grading, NeedsPerson
-from autograder.gates import JudgesNetwork, checkpoint_of, gate_points_lost, near_a_step, predictions
-from autograder.run import GateData
-from autograder.student import Student
+from autograder.judge.checking import CannotGrade, Grading, NeedsPerson
+from autograder.judge.gates import JudgesNetwork, checkpoint_of, gate_points_lost, near_a_step, predictions
+from autograder.judge.run import GateData
+from autograder.judge.student import Student
 from segkit.facades import CLASSES
 from segkit.layers import expected_layers
 from segkit.notebooks import Chunk, Program

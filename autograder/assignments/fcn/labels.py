@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from autograder.checking import Grading
-from autograder.student import Student
+from autograder.judge.checking import Grading
+from autograder.judge.student import Student
 from segkit.facades import PALETTE
 from segkit.mistakes import label_mistake
 from segkit.subject import StudentError

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autograder.checking import Grading
-from autograder.student import Student
+from autograder.judge.checking import Grading
+from autograder.judge.student import Student
 from segkit.mistakes import accuracy_mistake, counts_mistake, iou_mistake, mean_mistake
 from segkit.reference import confusion_matrix, scores
 from segkit.subject import StudentError

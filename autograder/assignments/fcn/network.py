@@ -17,9 +17,9 @@ from autograder.assignments.fcn.positions import position_offsets
 from autograder.assignments.fcn.probe import canonical, drop_silence, probe_images, score_layers
 from autograder.assignments.fcn.running import norms_that_run
 from autograder.assignments.fcn.shadow import Pieces, Shadow
-from autograder.checking import Grading
+from autograder.judge.checking import Grading
+from autograder.judge.student import Student
 from autograder.sandbox.received import malformed
-from autograder.student import Student
 from segkit.layers import Layer, LayerMatch, compare_layers, expected_layers
 from segkit.subject import StudentError, WeightFile
 from segkit.tracing import Step

@@ -16,7 +16,7 @@ from autograder.assignments.fcn.amount import of_the_pictures_size
 from autograder.assignments.fcn.offsets import Offset, measure_paths
 from autograder.assignments.fcn.probe import PATHS, canonical
 from autograder.assignments.fcn.shadow import BLOCKS, Pieces, Shadow
-from autograder.student import Student
+from autograder.judge.student import Student
 
 __all__ = ["position_offsets"]
 

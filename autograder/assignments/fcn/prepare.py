@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from autograder.assignments.fcn.probe import probe_weights
-from autograder.retraining import WEIGHTS
-from autograder.rubric import Rubric
-from autograder.run import GateData
-from autograder.seeds import Seeds
-from autograder.student import Student
+from autograder.course.rubric import Rubric
+from autograder.course.seeds import Seeds
+from autograder.judge.retraining import WEIGHTS
+from autograder.judge.run import GateData
+from autograder.judge.student import Student
 from segkit.facades import CLASSES, IMAGENET_MEAN, IMAGENET_STD, PALETTE, demand_one_size, find_root, image_path, label_path, split_names
 from segkit.pictures import LABELS, PHOTOGRAPHS, names_in, open_photograph, photograph_size
 from segkit.reference import read_label

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autograder.rubric import Rubric
-from autograder.seeds import Seeds
+from autograder.course.rubric import Rubric
+from autograder.course.seeds import Seeds
 from segkit.layers import expected_layers
 from segkit.upsampling import bilinear_weight
 

@@ -50,7 +50,7 @@ def test_labels_are_in_the_second_job_only(jobs):
 
 
 def test_what_is_handed_over_is_what_predict_writes_and_nothing_else(jobs):
-    from autograder.predictions.bundle import ANSWERS_FILE, FACTS_FILE
+    from autograder.judge.predictions.bundle import ANSWERS_FILE, FACTS_FILE
 
     (upload,) = [step["with"] for step in jobs["predict"]["steps"] if "upload-artifact" in step.get("uses", "")]
     assert upload["path"].split() == [f"handed/*/{FACTS_FILE}", f"handed/*/{ANSWERS_FILE}"]
@@ -103,7 +103,7 @@ def test_scripts_are_valid_bash(jobs):
 
 
 def test_exporting_needs_no_torch():
-    code = "import sys; sys.modules['torch'] = None; import autograder.export, autograder.export.command, autograder.cli"
+    code = "import sys; sys.modules['torch'] = None; import autograder.export, autograder.cli.export, autograder.cli"
     outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert outcome.returncode == 0, outcome.stderr
 
@@ -133,7 +133,7 @@ def test_a_name_that_is_none_stops_both_jobs_before_anything_is_run(jobs, tmp_pa
 
 @pytest.mark.slow
 def test_the_two_jobs_grade_a_submission_as_they_stand(jobs, tmp_path):
-    from autograder.selftest.building import solved_notebooks
+    from autograder.exam.building import solved_notebooks
 
     gpu, trusted = tmp_path / "gpu", tmp_path / "trusted"
     for machine in (gpu, trusted):

@@ -21,7 +21,7 @@ from traitlets.config import Config
 from autograder.cli import main
 from autograder.export import Entry, ExportError, Options
 from autograder.export.gradebook import GradebookError, write_gradebook
-from autograder.roster import Roster, Student
+from autograder.handins.roster import Roster, Student
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

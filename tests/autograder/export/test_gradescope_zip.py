@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 from tiny import TINY, weights, write_submission
 
-from autograder.assignment import open_assignment
 from autograder.cli import main
+from autograder.course.assignment import open_assignment
 from autograder.export.gradescope_zip import build_gradescope_zip
 
 SECRET = "a secret of the tests only"
@@ -45,7 +45,7 @@ def test_it_holds_what_a_judge_needs_and_the_secret_for_its_owner_only(tmp_path)
     with build(tmp_path) as bundle:
         names = set(bundle.namelist())
         assert {"kit/autograder/__main__.py", "kit/segkit/reference/networks.py", "kit/autograder/assignments/fcn/rubric.toml",
-                "kit/autograder/report/templates/student.html.j2", "kit/autograder/result.schema.json"} <= names
+                "kit/autograder/report/templates/student.html.j2", "kit/autograder/report/result.schema.json"} <= names
         assert not any("__pycache__" in name or "/corpus/" in name or name.startswith("kit/notebooks") for name in names)
         assert bundle.read("kit/.segkit-secret").decode().strip() == SECRET
         assert (bundle.getinfo("kit/.segkit-secret").external_attr >> 16) & 0o777 == 0o600

@@ -18,7 +18,7 @@ from autograder.export.entries import open_checks
 from autograder.export.gradescope import gradescope_results
 from autograder.export.junit import junit_xml
 from autograder.export.nbgrader_csv import nbgrader_csv
-from autograder.roster import Roster, Student
+from autograder.handins.roster import Roster, Student
 
 POINT = {"type": "number", "minimum": 0}
 SEEN = {"enum": ["hidden", "after_due_date", "after_published", "visible"]}

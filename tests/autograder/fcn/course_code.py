@@ -5,11 +5,11 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
-from autograder.assignment import open_assignment
 from autograder.assignments.fcn import labels, metrics
-from autograder.checking import Grading, Verdict
-from autograder.seeds import Seeds
-from autograder.student import Student
+from autograder.course.assignment import open_assignment
+from autograder.course.seeds import Seeds
+from autograder.judge.checking import Grading, Verdict
+from autograder.judge.student import Student
 from segkit.notebooks import Workbook
 from segkit.notebooks.reading import Cell, Document
 from segkit.subject import LocalSubject, StudentError

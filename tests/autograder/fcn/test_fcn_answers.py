@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from course_code import JUDGES, RUBRIC, solution
 
-from autograder.checking import Grading
+from autograder.course.seeds import Seeds
+from autograder.judge.checking import Grading
+from autograder.judge.student import Student
 from autograder.sandbox import received
-from autograder.seeds import Seeds
-from autograder.student import Student
 from segkit.notebooks import Workbook
 from segkit.notebooks.reading import Cell, Document
 from segkit.subject import LocalSubject, StudentError

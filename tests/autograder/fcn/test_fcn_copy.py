@@ -8,9 +8,9 @@ import pytest
 from autograder.assignments.fcn import copying
 from autograder.assignments.fcn.amount import LEAST
 from autograder.assignments.fcn.probe import SPARE
-from autograder.checking import Grading
+from autograder.course.seeds import Seeds
+from autograder.judge.checking import Grading
 from autograder.sandbox.client import GraderFault
-from autograder.seeds import Seeds
 from segkit.layers import expected_layers
 
 KEYS = [f"{name}.{kind}" for name in copying.SOURCES for kind in ("weight", "bias")]

@@ -7,7 +7,7 @@ import torch
 from autograder.assignments.fcn.amount import LEAST
 from autograder.assignments.fcn.dropout import read_dropout
 from autograder.assignments.fcn.probe import DROP_BITS, SILENT_BITS, drop_silence, probe_weights
-from autograder.seeds import Seeds
+from autograder.course.seeds import Seeds
 
 SEEDS, CELLS = Seeds("a fixed secret"), 6
 

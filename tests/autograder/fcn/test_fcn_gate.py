@@ -7,12 +7,12 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix as sk_confusion_matrix
 
-from autograder.assignment import open_assignment
 from autograder.assignments.fcn import gate
 from autograder.assignments.fcn.gate import _count, judge
 from autograder.assignments.fcn.gate_network import GateNetwork
 from autograder.assignments.fcn.prepare import open_data
-from autograder.checking import CannotGrade, Grading, NeedsPerson
+from autograder.course.assignment import open_assignment
+from autograder.judge.checking import CannotGrade, Grading, NeedsPerson
 from segkit.facades import N_CLASS, find_root, image_path, label_path
 from segkit.layers import expected_layers
 from segkit.reference import FCN8s, FCN32s

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from course_code import changed, solution
 
-from autograder.grade import grade_path
-from autograder.run import Run, Settings
+from autograder.judge.grade import grade_path
+from autograder.judge.run import Run, Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tiny import cell, notebook  # noqa: E402

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from autograder.assignment import open_assignment
 from autograder.assignments.fcn.prepare import open_data, open_pictures
+from autograder.course.assignment import open_assignment
 from segkit.facades import PALETTE
 
 RUBRIC = open_assignment("fcn").rubric

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from autograder.assignments.fcn.probe import HEIGHTS, WIDTHS, probe_images
-from autograder.seeds import Seeds
+from autograder.course.seeds import Seeds
 
 SIZES = [(height, width) for height in HEIGHTS for width in WIDTHS]
 

@@ -11,7 +11,7 @@ from autograder.assignments.fcn.amount import enough
 from autograder.assignments.fcn.offsets import expected_offsets, measure
 from autograder.assignments.fcn.probe import probe_weights, score_layers
 from autograder.assignments.fcn.shadow import Shadow
-from autograder.seeds import Seeds
+from autograder.course.seeds import Seeds
 from segkit.layers import expected_layers
 from segkit.upsampling import bilinear_weight
 

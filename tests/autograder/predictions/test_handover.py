@@ -10,15 +10,15 @@ import pytest
 from click.testing import CliRunner
 from tiny import DOUBLE, NET, SECRET, TINY, open_run, weights, write_submission
 
-from autograder.assignment import open_assignment
 from autograder.assignments.fcn.prepare import open_data, open_pictures
 from autograder.cli import main
-from autograder.gates import grained
-from autograder.grade import grade_path
-from autograder.predictions.bundle import Answer, BundleError, Gate, read_bundle, writing
-from autograder.predictions.handover import Replay, facts_of
+from autograder.course.assignment import open_assignment
+from autograder.handins.submission import read_submission
+from autograder.judge.gates import grained
+from autograder.judge.grade import grade_path
+from autograder.judge.predictions.bundle import Answer, BundleError, Gate, read_bundle, writing
+from autograder.judge.predictions.handover import Replay, facts_of
 from autograder.sandbox.client import GraderFault, RemoteSubject
-from autograder.submission import read_submission
 from segkit.checkpoints import save_checkpoint
 
 GATE = "net.accuracy"
@@ -240,7 +240,7 @@ def test_damage_is_named_and_gives_no_points(hand, how):
 
 
 def test_a_small_file_that_unpacks_to_any_size_is_refused(hand, monkeypatch):
-    monkeypatch.setattr("autograder.predictions.bundle.MAX_UNPACKED", 2**20)
+    monkeypatch.setattr("autograder.judge.predictions.bundle.MAX_UNPACKED", 2**20)
     with writing(hand.out / "alice", hand.facts) as writer:
         writer.answer("0" * 64, Answer(np.zeros(2**22, np.uint8)))
     assert (hand.out / "alice" / "answers.gz").stat().st_size < 10_000

@@ -8,11 +8,11 @@ import pytest
 import torch
 from test_handover import told
 
-from autograder.grade import grade_path
-from autograder.predictions.command import _predict_all
-from autograder.run import Run, Settings
+from autograder.cli.predict import _predict_all
+from autograder.exam.building import solution_cell, solved_notebooks
+from autograder.judge.grade import grade_path
+from autograder.judge.run import Run, Settings
 from autograder.sandbox.client import GraderFault, RemoteSubject
-from autograder.selftest.building import solution_cell, solved_notebooks
 from segkit.checkpoints import save_checkpoint
 from segkit.reference import FCN32s
 

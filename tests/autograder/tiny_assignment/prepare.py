@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from autograder.run import GateData
+from autograder.judge.run import GateData
 
 
 def write_weights(path, seeds, rubric):

@@ -2,7 +2,7 @@
 
 from autograder.assignments.fcn import labels, metrics
 from autograder.assignments.fcn.hints import explained
-from autograder.checking import check
+from autograder.judge.checking import check
 
 
 @check("read_label")

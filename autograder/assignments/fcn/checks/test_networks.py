@@ -5,7 +5,7 @@ import pytest
 from autograder.assignments.fcn import judging
 from autograder.assignments.fcn.hints import NETWORK_HINTS, explained
 from autograder.assignments.fcn.network import Network
-from autograder.checking import check
+from autograder.judge.checking import check
 
 
 def networks(kind):

@@ -4,7 +4,7 @@ import pytest
 
 from autograder.assignments.fcn import copying, gate
 from autograder.assignments.fcn.hints import COPY_HINTS, explained
-from autograder.checking import check
+from autograder.judge.checking import check
 
 
 @check("pretraining.copy")

@@ -1,1 +1,1 @@
-"""The exam of this assignment: submissions whose result is known (see ``autograder.selftest.entries``)."""
+"""The exam of this assignment: submissions whose result is known (see ``autograder.exam.entries``)."""

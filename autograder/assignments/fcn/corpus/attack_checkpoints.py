@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from autograder.selftest.building import solution_cell
-from autograder.selftest.entries import entry_list
+from autograder.exam.building import solution_cell
+from autograder.exam.entries import entry_list
 from segkit.facades import IMAGENET_MEAN, IMAGENET_STD, find_root, image_path, label_path, split_names
 from segkit.reference import FCN8s, read_label
 

@@ -9,8 +9,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from autograder.selftest.building import solution_cell
-from autograder.selftest.entries import entry_list
+from autograder.exam.building import solution_cell
+from autograder.exam.entries import entry_list
 
 Notebooks = dict[str, dict[str, Any]]
 

@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from autograder.selftest.entries import entry_list
+from autograder.exam.entries import entry_list
 
 ENTRIES, leak = entry_list("leaks")
 

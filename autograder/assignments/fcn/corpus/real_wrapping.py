@@ -20,8 +20,8 @@ from safetensors.torch import save_model
 from torch import nn
 
 from autograder.assignments.fcn.corpus.attack_checkpoints import CONSTANT, NETWORK
-from autograder.selftest.building import solution_cell
-from autograder.selftest.entries import entry_list
+from autograder.exam.building import solution_cell
+from autograder.exam.entries import entry_list
 
 Notebooks = dict[str, dict[str, Any]]
 

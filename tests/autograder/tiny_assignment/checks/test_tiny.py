@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from autograder.checking import check
-from autograder.gates import gate_points_lost, predictions
+from autograder.judge.checking import check
+from autograder.judge.gates import gate_points_lost, predictions
 from segkit.subject import WeightFile
 
 

@@ -1,0 +1,127 @@
+"""``python -m autograder export``: a graded folder for Gradescope, Classroom 50, JUnit readers, nbgrader's gradebook, or as CSV."""
+
+import csv
+import sys
+from pathlib import Path
+
+import click
+
+__all__ = ["export_command"]
+
+TARGETS = ("gradescope", "classroom50", "junit", "csv", "gradebook")
+
+
+@click.command("export")
+@click.argument("graded", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--to", "target", required=True, type=click.Choice(TARGETS))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder, or a file where one is written. Default: GRADED/exports/TARGET.")
+@click.option("--visibility", default="visible", show_default=True, help="Gradescope: visible, after_due_date, after_published, hidden.")
+@click.option("--fact", "facts", multiple=True, metavar="NAME=VALUE",
+              help="Classroom 50: what its runner would say, such as commit=https://.../{owner}/commit/abc (may be repeated).")
+@click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for names and mail.")
+@click.option("--due", default="", help="CSV: when the work was due.")
+@click.option("--manual", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Points by hand: a copy of GRADED/summary.csv whose empty cells you filled in, or its column name and those you grade.")
+@click.option("--db", default="gradebook.db", show_default=True, type=click.Path(dir_okay=False, path_type=Path),
+              help="Gradebook: nbgrader's database, an SQLite file.")
+@click.option("--wait", default=30.0, show_default=True, type=click.FloatRange(0.1, 3600), metavar="SECONDS",
+              help="Gradebook: how long to wait while another program writes to it.")
+def export_command(graded, target, out, visibility, facts, roster, due, manual, db, wait) -> None:  # fmt: skip
+    """Write the results of GRADED (what `grade --out` wrote, or one folder in it) for another system.
+
+    Points that nobody has given yet are open: never 0, and never taken off the maximum. Classroom 50 and CSV know totals only: there a
+    submission with a check that could not be graded gets none, and checks graded by hand count with --manual alone. The gradebook gets
+    automatic scores only: manual scores, extra credit, comments and penalties in it stay as they are.
+    Exit 0: everything was exported; 1: a result could not be, or the gradebook is busy; 2: bad usage.
+    """
+    from autograder.export import WRITERS, ExportError, Options, read_entries
+    from autograder.export.classroom50 import environment_facts
+    from autograder.export.gradescope import VISIBILITIES
+    from autograder.export.manual import with_manual_points
+    from autograder.handins.roster import Roster, RosterError, read_roster
+
+    if visibility not in VISIBILITIES:
+        raise click.UsageError(f"--visibility: expected one of {', '.join(VISIBILITIES)}, found {visibility!r}.")
+    if manual and target == "gradebook":
+        raise click.UsageError("--manual: into nbgrader's gradebook points by hand are written with its formgrader.")
+    notices: list[str] = []
+    try:
+        options = Options(
+            facts=environment_facts() | _facts(facts), visibility=visibility, due=due, say=notices.append,
+            roster=read_roster(roster) if roster else Roster(), handed_in=_handed_in(graded),
+            by_hand=manual is not None,
+        )  # fmt: skip
+        entries = read_entries(graded, notices.append)
+        entries = with_manual_points(entries, manual) if manual else entries
+        if target == "gradebook":
+            done = _write_gradebook(db, out, entries, options, wait)
+        else:
+            written = _write(list(WRITERS[target](entries, options)), out or graded / "exports" / target)
+            done = f"{len(written)} files for {target}" + (f": {written[0]}" if written else "")
+    except (ExportError, RosterError) as error:
+        raise click.UsageError(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    for notice in notices:
+        click.echo(notice, err=True)
+    click.echo(f"{len(entries)} results, {done}")
+    _say_open(entries)
+    sys.exit(1 if notices else 0)
+
+
+def _facts(pairs: tuple[str, ...]) -> dict[str, str]:
+    from autograder.export.classroom50 import FACTS
+
+    facts = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or name not in FACTS:
+            raise click.UsageError(f"--fact: expected NAME=VALUE with a name among {', '.join(FACTS)}; found {pair!r}.")
+        facts[name] = value
+    return facts
+
+
+def _handed_in(graded: Path) -> dict[str, str]:
+    """Submission name -> when it was handed in, where the hand-ins came from a bulk download."""
+    try:
+        with (graded / "handins.csv").open(encoding="utf-8", newline="") as file:
+            return {row["name"]: row["submitted"] for row in csv.DictReader(file) if row.get("submitted")}
+    except (OSError, KeyError, ValueError):
+        return {}
+
+
+def _write(texts: list, out: Path) -> list[Path]:
+    """Write the texts below a folder, or the only one as the file that ``out`` names."""
+    from autograder.report.rendering import write_page
+
+    if out.suffix in (".json", ".xml", ".csv") and not out.is_dir():
+        if len(texts) > 1:
+            raise click.UsageError(f"--out {out} is one file, but {len(texts)} are to be written; give a folder.")
+        return [write_page(out, text) for _, text in texts]
+    return [write_page(out / path, text) for path, text in texts]
+
+
+def _write_gradebook(db: Path, out: Path | None, entries: list, options, wait: float) -> str:
+    """Write into nbgrader's database; returns what was done."""
+    from importlib.util import find_spec
+
+    if out is not None:
+        raise click.UsageError("--out: a gradebook is not a file of its own; name nbgrader's database with --db.")
+    if find_spec("nbgrader") is None:
+        raise click.ClickException("The gradebook is written through nbgrader, which is not installed here: pip install nbgrader")
+    from autograder.export.gradebook import GradebookError, write_gradebook
+
+    try:
+        return f"gradebook {db}: {write_gradebook(db, entries, options, wait)}"
+    except GradebookError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _say_open(entries: list) -> None:
+    from autograder.export.entries import open_checks
+
+    for status, words in (("needs_manual", "waits for points by hand"), ("could_not_grade", "could not be graded")):
+        names = [e.folder for e in entries if any(c["status"] == status for c in open_checks(e.result))]
+        if names:
+            more = f" ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if status == "could_not_grade" else ""
+            click.echo(f"{len(names)} results hold something that {words}{more}; these points are open, not exported as 0.")

@@ -1,0 +1,98 @@
+"""``python -m autograder grade``: submissions, or a bulk download of them, to results, reports and class page."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+__all__ = ["grade_command"]
+
+
+@click.command("grade")
+@click.argument("submissions", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Where results, reports and class pages go.")
+@click.option("--assignment", default="fcn", show_default=True, help="Name of the assignment, or its folder.")
+@click.option("--data", default=None, help="CMP_ROOT (holds base/), or 'sample' for the embedded sample.")
+@click.option("--gate-data", default=None, help="Your own labelled facades (a folder with base/), in place of the public test list.")
+@click.option("--checkpoints", default=None, type=click.Path(path_type=Path), help="Where checkpoints lie that were only named.")
+@click.option("--predictions", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="What `predict` wrote: no student code is run here.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="How many submissions side by side.")
+@click.option("--memory", default=None, type=click.FloatRange(min=0, min_open=True), metavar="GIB",
+              help="Memory for the whole run; fewer submissions side by side if it is short.  [default: what is free]")
+@click.option("--regrade", is_flag=True, help="Grade everything again, and show whose points changed and why.")
+@click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap, landlock or process.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
+@click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]),
+              help="Of gates on a GPU; bfloat16 only where it gives the same labels.")
+@click.option("--retrain", is_flag=True, help="Train each network again with the kit's recipe, and grade that in place of the checkpoint.")
+@click.option("--retrain-minutes", default=30.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
+              help="For each network; when they are over, its best epoch so far counts.")
+@click.option("--retrain-recipe", default="fast", show_default=True, type=click.Choice(["course", "fast"]))
+@click.option("--retrain-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Weights of VGG-16, which the student's own function copies first.  [default: from scratch]")
+@click.option("--only", multiple=True, metavar="CHECK", help="Grade this check only (may be repeated).")
+@click.option("--bulk", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Bulk download (zip) of Canvas, Moodle, Gradescope or nbgrader's exchange.")
+@click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for --bulk.")
+@click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.")
+def grade_command(
+    submissions, out, assignment, data, gate_data, checkpoints, predictions, jobs, memory, regrade, require_isolation, device, precision,
+    retrain, retrain_minutes, retrain_recipe, retrain_weights, only, bulk, roster, due,
+) -> None:  # fmt: skip
+    """Grade SUBMISSIONS (folders or zips), or those in a bulk download.
+
+    A run that was stopped, killed or cut off goes on when the same command is given again; what was graded and did not change
+    is not graded again.
+
+    Exit 0: all was graded, whatever the points; 1: something could not be graded; 2: bad usage.
+    """
+    from autograder.batch import MemoryShortError, OutOfSpaceError, elapsed, grade_many
+    from autograder.course.rubric import RubricError
+    from autograder.course.seeds import SecretError
+    from autograder.judge.retraining import Retraining
+    from autograder.judge.run import Settings
+    from autograder.report import format_table
+    from autograder.sandbox.isolation import IsolationError
+    from autograder.sandbox.locks import FolderBusyError, hold_folder
+
+    missing = [str(path) for path in submissions if not path.exists()]
+    if missing:
+        raise click.UsageError(f"no such submission: {', '.join(missing[:5])}")
+    if bool(submissions) == bool(bulk):
+        raise click.UsageError("expected something to grade: either SUBMISSIONS (folders or zips), or --bulk EXPORT.zip")
+    if retrain and predictions:
+        raise click.UsageError("--retrain runs student code, and with --predictions none is run here: give one of them")
+    retraining = Retraining(retrain_minutes, retrain_recipe, retrain_weights and retrain_weights.resolve()) if retrain else None
+    settings = Settings(
+        assignment, out.resolve(), data, gate_data, checkpoints, require_isolation, device="cpu" if predictions else device,
+        only=tuple(only), predictions=predictions and predictions.resolve(), precision=precision,
+        retraining=retraining,
+    )  # fmt: skip
+    started = time.monotonic()
+    try:
+        if bulk:
+            from autograder.cli.bulk import bulk_submissions
+
+            # the hand-ins of a run at work must not be taken from under it
+            with hold_folder(settings.out):
+                submissions = bulk_submissions(bulk, settings.out, roster, due, assignment, click.echo)
+        paths = [path.resolve() for path in submissions]
+        results = grade_many(paths, settings, jobs, click.echo, regrade=regrade, memory=memory)
+    except (RubricError, IsolationError, SecretError, MemoryShortError) as error:
+        raise click.UsageError(str(error)) from error
+    except FolderBusyError as error:
+        raise click.ClickException(str(error)) from error
+    except OutOfSpaceError as error:
+        raise click.ClickException(f"{error.strerror}.") from error
+    except OSError as error:
+        raise click.ClickException(f"{error}. Nothing that was written before is lost.") from error
+    except KeyboardInterrupt:
+        sys.exit(130)
+    click.echo(format_table(results))
+    click.echo(f"{len(results)} graded in {elapsed(started)}; class page: {out / 'index.html'}")
+    failed = [check["id"] for result in results for check in result["checks"] if check["status"] == "could_not_grade"]
+    if failed:
+        click.echo(f"{len(failed)} checks could not be graded: {', '.join(sorted(set(failed)))}; the reports say why.")
+        sys.exit(1)

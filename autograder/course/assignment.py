@@ -1,0 +1,81 @@
+"""An assignment: a folder with a rubric, checks, and (where it needs one) a ``prepare.py``. The machinery knows no more."""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+
+from autograder.course.rubric import Rubric, RubricError, read_rubric
+
+__all__ = ["ASSIGNMENTS", "Assignment", "open_assignment"]
+
+ASSIGNMENTS = Path(__file__).resolve().parents[1] / "assignments"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A folder that holds all that is particular to one assignment.
+
+    ``prepare.py`` may define ``assignment_file(rubric) -> dict`` (content of the students' ``assignment.json``),
+    ``write_weights(path, seeds, rubric) -> index`` (tensors that workers map) and
+    ``open_data(source, rubric, own) -> GateData`` (what the gates are measured on; ``own``: the instructor's own pictures). With
+    ``open_pictures(source, rubric, own)``, the same without labels, ``predict`` can run where labels must not be.
+    For ``grade --retrain`` it defines ``write_training(folder, source, rubric) -> names`` (pictures and labels to train on, as
+    ``segkit.facades`` names them) and ``begin_training(student, handle)`` (how given weights get into a network).
+
+    Attributes:
+        folder: The folder.
+        overrides: Rubric settings that replace those of the file (``{"padding": 103}``).
+    """
+
+    folder: Path
+    overrides: Mapping[str, object] = field(default_factory=dict)
+
+    @cached_property
+    def rubric(self) -> Rubric:
+        rubric = read_rubric(self.folder / "rubric.toml")
+        rubric.settings.update(self.overrides)
+        return rubric
+
+    @property
+    def checks(self) -> Path:
+        """Folder of the pytest checks."""
+        return self.folder / "checks"
+
+    @property
+    def name(self) -> str:
+        return self.rubric.assignment
+
+    @cached_property
+    def prepare(self) -> ModuleType | None:
+        """The assignment's ``prepare.py``, if it has one."""
+        path = self.folder / "prepare.py"
+        if not path.is_file():
+            return None
+        if ASSIGNMENTS in path.parents:  # importable by its name, so that checks and tests share one module
+            return importlib.import_module(f"autograder.assignments.{self.folder.name}.prepare")
+        spec = importlib.util.spec_from_file_location(f"prepare_{self.folder.name}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    def hook(self, name: str):
+        """A function of ``prepare.py``, or None."""
+        return getattr(self.prepare, name, None) if self.prepare else None
+
+
+def open_assignment(name: str | Path, **overrides: object) -> Assignment:
+    """Open an assignment of the kit by name, or any folder that is one.
+
+    Raises:
+        RubricError: If there is no such assignment, or its rubric cannot be used.
+    """
+    folder = Path(name) if Path(name).is_dir() and (Path(name) / "rubric.toml").is_file() else ASSIGNMENTS / str(name)
+    if not folder.is_dir():
+        known = ", ".join(sorted(path.parent.name for path in ASSIGNMENTS.glob("*/rubric.toml")))
+        raise RubricError(f"There is no assignment {str(name)!r}. Known: {known}.")
+    assignment = Assignment(folder.resolve(), overrides)
+    assignment.rubric  # noqa: B018 - read now, so that a faulty rubric is reported before any work
+    return assignment

@@ -1,0 +1,165 @@
+"""What stands between a release and its students: the verdict of the grader's exam, and two submissions that are really graded."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autograder.course.sources import ReleaseError, Sources
+from autograder.sandbox.leftovers import owned_prefix
+
+__all__ = ["UNEXAMINED", "Guard", "GuardError", "exam_standing", "grade_folder", "surprises_of"]
+
+UNEXAMINED = "released without a valid verdict of the grader's exam"
+SECRET = "the release's own two tries"  # fixed: what a try finds must not depend on whose machine it is
+NEEDS_CHECKPOINT = "checkpoint.missing"
+
+Grade = Callable[[Path, Path, str], dict[str, Any]]
+
+
+class GuardError(ReleaseError):
+    """The grader is not fit for this release; the text says why and what to do."""
+
+
+def grade_folder(material: Path, submission: Path, name: str) -> dict[str, Any]:
+    """Grade a submission with all checks, behind whatever wall there is.
+
+    Args:
+        material: The assignment's folder.
+        submission: The submission.
+        name: Its name in the result.
+
+    Returns:
+        The result, of schema ``segkit-result/1``.
+    """
+    from autograder.judge.grade import grade_path
+    from autograder.judge.run import Run, Settings
+
+    with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-try-")) as out:
+        with Run.create(Settings(str(material), Path(out), secret=SECRET, device="cpu", seconds=120.0)) as run:
+            return grade_path(run, submission, name)
+
+
+def exam_standing(sources: Sources):
+    """Hold the stored verdict of the exam against the present files.
+
+    Returns:
+        A ``Standing`` of ``autograder.exam.verdict``.
+    """
+    from autograder.exam.fingerprint import fingerprint
+    from autograder.exam.verdict import read_standing
+
+    grader = Path(__file__).resolve().parents[1]
+    parts = fingerprint(sources.material, sources.notebooks, sources.package, grader)
+    return read_standing(sources.material, sources.assignment, parts)
+
+
+@dataclass
+class Guard:
+    """Lets a release pass, or refuses it.
+
+    Attributes:
+        sources: What it is made from.
+        unexamined: Do without the verdict; the two tries are made all the same.
+        say: Receives one line per finding.
+        grade: Grades a submission: (material, folder, name) -> result.
+    """
+
+    sources: Sources
+    unexamined: bool = False
+    say: Callable[[str], None] = lambda text: None
+    grade: Grade = grade_folder
+
+    def __post_init__(self) -> None:
+        self.standing = exam_standing(self.sources)
+
+    @property
+    def stamp(self) -> str:
+        """What the release must say of itself; empty if there is nothing to say."""
+        unexamined = self.unexamined and self.standing.guarded and not self.standing.valid
+        return f"{UNEXAMINED} (--unexamined)" if unexamined else ""
+
+    def ask_verdict(self) -> None:
+        """Ask for the verdict of the exam: before anything is built, since the tries of ``approve`` take a minute.
+
+        Raises:
+            GuardError: There is no valid one, and the release is not to do without.
+        """
+        if self.standing.guarded and not self.standing.valid and not self.unexamined:
+            raise GuardError(f"{self.standing.text}\nNothing was released. (--unexamined releases without, and stamps the release.)")
+
+    def approve(self, folder: Path) -> None:
+        """Try the reference solution and the release itself, and say what is known of the exam.
+
+        Args:
+            folder: The finished release.
+
+        Raises:
+            GuardError: One of them is not as it must be.
+        """
+        if (self.sources.material / "rubric.toml").is_file():
+            self._try_both(folder)
+        else:
+            self.say(f"{self.sources.assignment} has no rubric: nothing can be graded, and nothing was tried")
+        self.say_standing()
+
+    def say_standing(self) -> None:
+        """Say what is known of the exam."""
+        first = self.standing.text.splitlines()[0]
+        self.say(f"UNEXAMINED, and stamped so: {first}" if self.stamp else first)
+
+    def _try_both(self, folder: Path) -> None:
+        from autograder.exam.building import solved_notebooks, write_notebooks
+
+        faults: list[str] = []
+        with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-reference-")) as place:
+            write_notebooks(solved_notebooks(self.sources.notebooks), Path(place))
+            for name, path in (("reference", Path(place)), ("stub", folder)):
+                result = self.grade(self.sources.material, path, name)
+                found = surprises_of(result, solved=name == "reference")
+                self.say(_line(name, result, found))
+                faults += [f"{name}: {fault}" for fault in found]
+        if faults:
+            lines = "\n".join(f"  {fault}" for fault in faults)
+            raise GuardError(f"The grader does not grade as it must; nothing was released.\n{lines}")
+
+
+def surprises_of(result: dict[str, Any], solved: bool) -> list[str]:
+    """Say in words what is wrong with the result of a try.
+
+    Args:
+        result: Of schema ``segkit-result/1``.
+        solved: Whether it is the reference solution: it must earn everything that needs no checkpoint. The stub must earn
+            nothing, and be graded in everything.
+    """
+    found, earned = [], 0
+    for check in _automatic(result):
+        points, full = check["points"], check["max_points"]
+        first = next(iter(str(check["message"]).strip().splitlines()), "no message")
+        if points is None:
+            found.append(f"{check['id']} could not be graded: {first}")
+        elif solved and points != full and check["cause"] != NEEDS_CHECKPOINT:
+            found.append(f"{check['id']} gave {points:g} of {full:g} points: {first}")
+        elif not solved and points != 0:
+            found.append(f"{check['id']} gave {points:g} points for nothing")
+        earned += bool(points)
+    if solved and not earned:
+        found.append("no check at all was earned")
+    return found
+
+
+def _automatic(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [check for check in result["checks"] if check["status"] != "needs_manual"]
+
+
+def _line(name: str, result: dict[str, Any], faults: list[str]) -> str:
+    """One line for a try: its points, of how many, and what was left out."""
+    checks = _automatic(result)
+    waiting = [check for check in checks if name == "reference" and check["cause"] == NEEDS_CHECKPOINT]
+    of = sum(check["max_points"] for check in checks) - sum(check["max_points"] for check in waiting)
+    points = sum(check["points"] or 0 for check in checks)
+    left_out = f"; {len(waiting)} checks need a trained model" if waiting else ""
+    what = {"reference": "reference solution", "stub": "stub as released"}[name]
+    verdict = f"{len(faults)} surprise(s)" if faults else "as it must be"
+    return f"{what}: {points:g} of {of:g} points ({result['isolation']}{left_out}): {verdict}"

@@ -1,0 +1,1 @@
+"""What students handed in, read however damaged it is; nothing of it is executed here."""

@@ -1,0 +1,370 @@
+"""Run an assignment's checks with pytest, and turn what happened into verdicts.
+
+A check is a pytest function marked with its id; it asks the fixture ``student`` for evidence and tells the fixture
+``grading`` what it lost::
+
+    @check("scores")
+    def test_iou_is_not_recall(student, grading):
+        accuracy, iou, mean = student.call("scores", HIST)
+        if not np.allclose(iou, EXPECTED):
+            grading.lose("iou", cause="iou.recall", message="...")
+
+A plain ``assert`` will do too: its text is what the student reads. Points need a test that came to its end.
+"""
+
+import contextlib
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autograder.course.rubric import CheckRubric, round_down
+from autograder.course.seeds import Seeds
+from autograder.judge.student import Student
+from autograder.sandbox.capped import REPORT, capped, measured_values
+from autograder.sandbox.client import GraderFault
+from segkit.subject import StudentError
+
+__all__ = [
+    "CannotGrade", "CheckPlugin", "Grading", "NeedsPerson", "Verdict", "check", "inspect_checks", "own_modules", "own_pytest", "run_checks",
+]  # fmt: skip
+
+
+class CannotGrade(Exception):
+    """The check cannot be done here (no data, a file that was only named): no points, and no zero either."""
+
+    def __init__(self, message: str, cause: str = "grader.data") -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class NeedsPerson(CannotGrade):
+    """The evidence speaks for and against points: neither they nor a zero, until a person has looked at it."""
+
+    def __init__(self, message: str, cause: str, measured: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, cause)
+        self.measured = dict(measured or {})
+
+
+def check(identifier: str) -> pytest.MarkDecorator:
+    """Mark a pytest function as the check with this id."""
+    return pytest.mark.check(identifier)
+
+
+@dataclass
+class Verdict:
+    """What became of one check, as it stands in a result."""
+
+    id: str
+    points: float | None
+    max_points: float
+    status: str
+    cause: str | None = None
+    measured: dict[str, Any] = field(default_factory=dict)
+    message: str = ""
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id, "points": self.points, "max_points": self.max_points, "status": self.status,
+            "cause": self.cause, "measured": self.measured or None, "message": self.message,
+            "seconds": round(self.seconds, 2),
+        }  # fmt: skip
+
+
+@dataclass
+class Grading:
+    """The fixture ``grading``: what a check loses, and where its random numbers come from.
+
+    Attributes:
+        check: The rubric's entry.
+        seeds: Seeds of the course.
+        context: What the run offers to checks (``cache``, ``data``, ``rubric``, ...).
+    """
+
+    check: CheckRubric
+    seeds: Seeds
+    context: Any
+    student: Student
+    faults: list[tuple[str, float, str, dict, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def rubric(self):
+        return self.context.rubric
+
+    def lose(
+        self, part: str = "all", *, cause: str, message: str, measured: Mapping[str, Any] | None = None, share: float = 1.0
+    ) -> None:
+        """Take away a share of a part's points.
+
+        Args:
+            part: Name of the part in the rubric.
+            cause: Stable code, counted over the class.
+            message: What the student reads: expected, got, likely cause.
+            measured: Small object of measured values.
+            share: How much of the part, in (0, 1].
+        """
+        if part not in self.check.parts:
+            raise GraderFault(f"check {self.check.id}: the rubric has no part {part!r} (it has: {', '.join(self.check.parts)})")
+        self.faults.append((part, share, cause, measured_values(measured), capped(message)))
+
+    def note(self, text: str) -> None:
+        """Tell the student something that costs nothing."""
+        self.notes.append(capped(text))
+
+    def rng(self, *names: str) -> np.random.Generator:
+        """Random numbers of the whole class."""
+        return self.seeds.generator(self.check.id, *names)
+
+    def own_rng(self, *names: str) -> np.random.Generator:
+        """Random numbers that depend on the student's code too: on every letter of it that reaches a worker."""
+        return self.seeds.generator(self.check.id, *names, self.student.code)
+
+    def verdict(self) -> Verdict:
+        """Points by parts, rounded down to halves; any fault at all keeps a check from being earned."""
+        full = self.check.points
+        message = capped("\n\n".join(filter(None, [*(fault[4] for fault in self.faults), *self.notes])), REPORT)
+        if not self.faults:
+            return Verdict(self.check.id, full, full, "earned", message=message)
+        lost = dict.fromkeys(self.check.parts, 0.0)
+        for part, share, *_ in self.faults:
+            lost[part] = min(1.0, lost[part] + share)
+        points = round_down(sum(worth * (1 - lost[part]) for part, worth in self.check.parts.items()))
+        points = min(points, full - 0.5)
+        cause, measured = self.faults[0][2:4]
+        return Verdict(self.check.id, points, full, "partial" if points > 0 else "not_earned", cause, measured, message)
+
+
+class CheckPlugin:
+    """The pytest plugin that offers the fixtures and collects the verdicts."""
+
+    def __init__(self, student: Student, context: Any, checks: Mapping[str, CheckRubric], progress: Callable | None) -> None:
+        self.student, self.context, self.checks = student, context, checks
+        self.verdicts: dict[str, Verdict] = {}
+        self.gradings: dict[str, Grading] = {}
+        self.collect_errors: list[str] = []
+        self.faults: list[str] = []
+        self.interrupted = False
+        self.progress = progress or (lambda identifier: None)
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.addinivalue_line("markers", "check(id): the check of the rubric that this function is")
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the checks that are asked for, in the order of the rubric; of an id that is there twice none."""
+        places = _places(items)
+        self.faults = _doubled(places)
+        items[:] = [item for item in items if len(places.get(_identifier(item), ())) == 1]
+        order = {identifier: number for number, identifier in enumerate(self.checks)}
+        items[:] = sorted((i for i in items if _identifier(i) in order), key=lambda i: order[_identifier(i)])
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.collect_errors.append(str(report.longrepr)[-1500:])
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo) -> None:
+        self.interrupted = issubclass(excinfo.type, KeyboardInterrupt)
+
+    @pytest.fixture(name="student")
+    def _student(self) -> Student:
+        return self.student
+
+    @pytest.fixture(name="grading")
+    def _grading(self, request: pytest.FixtureRequest) -> Grading:
+        return self.gradings[_identifier(request.node)]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        identifier = _identifier(item)
+        self.progress(identifier)
+        self.gradings[identifier] = Grading(self.checks[identifier], self.context.seeds, self.context, self.student)
+        started = time.monotonic()
+        result = yield
+        if identifier in self.verdicts:
+            self.verdicts[identifier].seconds = time.monotonic() - started
+        return result
+
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> None:
+        identifier = _identifier(item)
+        if call.excinfo is not None:
+            self.verdicts[identifier] = self._failed(identifier, call.excinfo.value)
+        elif call.when == "call":
+            self.verdicts[identifier] = self.gradings[identifier].verdict()
+
+    def _failed(self, identifier: str, error: BaseException) -> Verdict:
+        full = self.checks[identifier].points
+        if isinstance(error, StudentError):
+            return Verdict(identifier, 0.0, full, "not_earned", error.cause, message=capped(str(error)))
+        if isinstance(error, (AssertionError, pytest.fail.Exception)):
+            return Verdict(identifier, 0.0, full, "not_earned", "check.failed", message=capped(_said(str(error))))
+        if isinstance(error, (CannotGrade, pytest.skip.Exception)):
+            cause, measured = getattr(error, "cause", "grader.data"), getattr(error, "measured", {})
+            return Verdict(identifier, None, full, "could_not_grade", cause, measured_values(measured), capped(str(error)))
+        text = capped(f"The grader failed here, not you ({type(error).__name__}: {error}).")
+        return Verdict(identifier, None, full, "could_not_grade", "grader.fault", message=text)
+
+
+def _said(text: str) -> str:
+    """What an assert of a check says: its own text, without pytest's account of the values, which may hold hidden inputs."""
+    own = text.strip().partition("\nassert ")[0]
+    if own.startswith("assert "):  # it has no text of its own: numbers that were compared, no arrays
+        own = own.splitlines()[0]
+        own = "" if len(own) > 100 or "(" in own or "[" in own else own
+    return own or "the check failed"
+
+
+def _identifier(item: pytest.Item) -> str | None:
+    mark = item.get_closest_marker("check")
+    return str(mark.args[0]) if mark and mark.args else None
+
+
+def _places(items: list[pytest.Item]) -> dict[str, list[str]]:
+    """Id of a check -> the tests that are marked with it, as ``file: function``."""
+    places: dict[str, list[str]] = {}
+    for item in items:
+        if (identifier := _identifier(item)) is not None:
+            places.setdefault(identifier, []).append(f"{item.path.name}: {item.name}")
+    return places
+
+
+def _doubled(places: Mapping[str, list[str]]) -> list[str]:
+    return [
+        f"the check {identifier!r} is there {len(tests)} times ({', '.join(tests)}): give each function an id of its own, "
+        "and a line of the rubric with its points"
+        for identifier, tests in places.items() if len(tests) > 1
+    ]  # fmt: skip
+
+
+class _Inspection:
+    """The pytest plugin that looks at which checks there are, and runs none."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, list[str]] = {}
+        self.broken = False
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.addinivalue_line("markers", "check(id): the check of the rubric that this function is")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.broken |= report.failed
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        self.places = _places(items)
+        items.clear()
+
+
+def inspect_checks(folder: Path, checks: Mapping[str, CheckRubric], empty_ini: Path) -> list[str]:
+    """Hold the checks of a folder against the rubric, without running one.
+
+    Args:
+        folder: Where the pytest files are.
+        checks: All checks of the rubric.
+        empty_ini: An ini file of pytest without settings.
+
+    Returns:
+        Faults in plain words: ids that are there twice, ids without a test, ids without a line of the rubric. A file that cannot
+        be imported is no fault here: its checks could not be graded, and the results say why.
+    """
+    plugin = _Inspection()
+    with _quiet_pytest(folder):
+        pytest.main(_arguments(folder, empty_ini), plugins=[plugin])
+    faults = _doubled(plugin.places)
+    faults += [
+        f"{', '.join(tests)} is the check {identifier!r}, which the rubric does not have: add [checks.\"{identifier}\"] with its points"
+        for identifier, tests in plugin.places.items() if identifier not in checks
+    ]  # fmt: skip
+    if not plugin.broken:
+        faults += [
+            f"the rubric's check {name!r} has no test: mark a function with @check({name!r}), or give it manual = true"
+            for name, entry in checks.items() if not entry.manual and name not in plugin.places
+        ]  # fmt: skip
+    return faults
+
+
+@contextlib.contextmanager
+def own_pytest() -> Iterator[None]:
+    """Keep other people's pytest plugins and options out of the judge."""
+    names = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
+        os.environ.update(kept)
+
+
+@contextlib.contextmanager
+def own_modules(folder: Path) -> Iterator[None]:
+    """Import check files anew: pytest goes by their names, and another assignment's may be called the same."""
+    files = [path.relative_to(folder).with_suffix("").parts for path in folder.rglob("*.py")]
+    names = {".".join(parts[:length]) for parts in files for length in range(1, len(parts) + 1)}
+    kept = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    try:
+        yield
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(kept)
+
+
+def _arguments(folder: Path, empty_ini: Path) -> list[str]:
+    return [
+        str(folder), "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:logging",
+        "-p", "no:faulthandler", "-p", "no:unraisableexception",  # the latter collects garbage ten times a run
+        "--continue-on-collection-errors",
+        "-c", str(empty_ini), "--rootdir", str(folder), "--import-mode=importlib", "--capture=no",
+    ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def _quiet_pytest(folder: Path) -> Iterator[io.StringIO]:
+    """Nothing of pytest reaches the terminal, and nothing of somebody's own settings reaches it."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed), own_pytest(),
+        own_modules(folder),
+    ):  # fmt: skip
+        yield printed
+
+
+def run_checks(
+    student: Student, context: Any, folder: Path, checks: Mapping[str, CheckRubric], progress: Callable | None = None
+) -> list[Verdict]:
+    """Run the checks of a folder in this process (the judge's).
+
+    Args:
+        student: The fixture.
+        context: What the run offers: ``seeds``, ``rubric``, ``empty_ini`` and whatever the checks use.
+        folder: Where the pytest files are.
+        checks: Which checks, in which order; those a person grades become ``needs_manual``.
+        progress: Called with the id of each check before it runs.
+
+    Returns:
+        One verdict for each check; a check without a verdict of its own could not be graded.
+    """
+    automatic = {name: entry for name, entry in checks.items() if not entry.manual}
+    plugin = CheckPlugin(student, context, automatic, progress)
+    with _quiet_pytest(folder) as printed:
+        code = int(pytest.main(_arguments(folder, context.empty_ini), plugins=[plugin]))
+    if plugin.interrupted:
+        raise KeyboardInterrupt  # somebody wants the run to end: what is missing is no verdict
+    verdicts = []
+    for name, entry in checks.items():
+        if entry.manual:
+            verdicts.append(Verdict(name, None, entry.points, "needs_manual", message="Graded by a person."))
+        elif name in plugin.verdicts:
+            verdicts.append(plugin.verdicts[name])
+        else:
+            known = [*plugin.collect_errors, *(fault for fault in plugin.faults if repr(name) in fault)]
+            reason = known[0] if known else printed.getvalue()[-500:]
+            text = f"The grader has no verdict for this check (pytest ended with code {code}). {reason}".strip()
+            verdicts.append(Verdict(name, None, entry.points, "could_not_grade", "grader.fault", message=text))
+    return verdicts
