@@ -10,6 +10,7 @@ from autograder.course.rubric import Rubric
 __all__ = ["notebook_faults", "template_faults"]
 
 GEOMETRY = re.compile(r"padding|crop|\[[^\]]*:[^\]]*\]", re.IGNORECASE)
+_ADVICE = "Correct it, or mark it in the cell's metadata (segkit.from_rubric)."
 NUMBER = r"(\d+(?:\.\d+)?)"
 
 
@@ -30,7 +31,7 @@ def notebook_faults(notebooks: Mapping[str, Any], rubric: Rubric, values: Mappin
     """
     cells = [(place_of(cell, number, name), cell) for name, book in notebooks.items() for number, cell in enumerate(book["cells"], start=1)]
     marks = [(text, template, where) for where, cell in cells for text, template in marks_of(cell, where).items()]
-    worths = {f"{check.points:g}" for check in rubric.checks.values()} | {f"{rubric.max_score:g}"}
+    worths = _worths(rubric)
     worths |= {write_template(m[0], values, where) for _, template, where in marks for m in SLOT.finditer(template) if "points." in m[1]}
     old = _replaced(marks, values)
     return [fault for where, cell in cells for fault in _cell_faults(cell, where, rubric, worths, old)]
@@ -38,8 +39,12 @@ def notebook_faults(notebooks: Mapping[str, Any], rubric: Rubric, values: Mappin
 
 def template_faults(name: str, text: str, rubric: Rubric) -> list[str]:
     """The same for a text of the release with ``{{words}}``: every ``N points`` in it must be what a check, or all, are worth."""
-    worths = {f"{check.points:g}" for check in rubric.checks.values()} | {f"{rubric.max_score:g}"}
+    worths = _worths(rubric)
     return [_text_fault(name, found, worths, "{{points.CHECK}}") for found in _wrong_points(text, worths)]
+
+
+def _worths(rubric: Rubric) -> set[str]:
+    return {f"{check.points:g}" for check in rubric.checks.values()} | {f"{rubric.max_score:g}"}
 
 
 def _cell_faults(cell: Mapping[str, Any], where: str, rubric: Rubric, worths: set[str], old: Mapping[str, str]) -> Iterator[str]:
@@ -57,9 +62,6 @@ def _cell_faults(cell: Mapping[str, Any], where: str, rubric: Rubric, worths: se
         for number, expected in old.items() if GEOMETRY.search(line) else ():
             if re.search(alone(number), line):
                 yield f"{where}: {number} in {line.strip()!r} looks like a number that the rubric has changed to {expected}. {_ADVICE}"
-
-
-_ADVICE = "Correct it, or mark it in the cell's metadata (segkit.from_rubric)."
 
 
 def _wrong_points(text: str, worths: set[str]) -> Iterator[re.Match]:
