@@ -1,9 +1,13 @@
 """Do notebooks and texts follow the rubric, and does a release refuse numbers that the rubric contradicts?"""
 
+import contextlib
 import copy
 import json
 import re
 import shutil
+import sqlite3
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from autograder.course.numbers import fill, values_of
 from autograder.course.rubric import RubricError
 from autograder.course.sources import ReleaseError, Sources, rubric_facts
 from autograder.exam.building import solved_notebooks
+from autograder.gradebook.cells import release_cells
 from autograder.release import build as building
 from autograder.release.build import build_release
 from autograder.release.notebooks import read_notebook, read_source
@@ -97,16 +102,46 @@ def test_the_source_is_left_alone_and_the_copy_holds_no_template(rubric):
 # ------------------------------------------------------------------------------------------ the committed notebooks
 
 
-def test_the_notebooks_as_committed_say_what_the_rubric_says():
+def test_the_same_template_stands_for_the_same_number_everywhere():
+    """Whatever the rubric says today: the notebooks were written for one set of numbers, and every mark fits its text."""
+    seen: dict[str, float] = {}
+    sums: list[tuple[str, float]] = []
     for path in sorted(FCN.glob("*.ipynb")):
-        for raw, done in zip(read_notebook(path).cells, read_source(path).cells, strict=True):
-            assert (raw.source, raw.metadata.get("nbgrader")) == (done.source, done.metadata.get("nbgrader")), (path.name, raw.id)
+        for cell in read_notebook(path).cells:
+            for text, template in cell.metadata.get("segkit", {}).get("from_rubric", []):
+                pieces = re.split(r"\{([^{}]*)\}", template)
+                found = re.fullmatch(r"([\d.]+)".join(map(re.escape, pieces[::2])), text)
+                assert found and text in cell.source, (path.name, cell.id, text)
+                for slot, number in zip(pieces[1::2], found.groups(), strict=True):
+                    slot = slot.partition(":")[0]
+                    if "+" in slot:
+                        sums.append((slot, float(number)))
+                    else:
+                        assert seen.setdefault(slot, float(number)) == float(number), (path.name, cell.id, slot)
+    assert {"padding", "crops.fcn32s", "crops.fcn8s", "points.by_hand", "fcn8s.miou.course.full"} <= set(seen)
+    for slot, number in sums:
+        names = [name.strip() for name in slot.split("+")]
+        assert not set(names) <= set(seen) or sum(seen[name] for name in names) == number, slot
+
+
+def test_every_check_of_the_rubric_has_one_graded_cell_with_its_points():
+    checks, found = open_assignment("fcn").rubric.checks, {}
+    for path in sorted(FCN.glob("*.ipynb")):
+        for cell in read_source(path).cells:
+            own = cell.metadata.get("nbgrader", {})
+            if own.get("grade"):
+                found[own["grade_id"].removesuffix("-check")] = (own["points"], bool(own["solution"]))
+    assert found == {name.replace(".", "-"): (check.points, check.manual) for name, check in checks.items()}
 
 
 def test_every_value_that_the_notebooks_can_name_is_the_rubrics():
-    values = values_of(open_assignment("fcn", padding=103))
-    assert values["points.all"] == 100 and values["points.by_hand"] == 30 and values["points.fcn8s.crop.pool4_rows"] == 1
-    assert (values["padding"], values["n_class"], values["fcn8s.miou.course.full"]) == (103, 12, 0.4)
+    assignment = open_assignment("fcn", padding=103)
+    values, checks = values_of(assignment), assignment.rubric.checks
+    assert values["points.all"] == sum(check.points for check in checks.values())
+    assert values["points.by_hand"] == sum(check.points for check in checks.values() if check.manual)
+    assert values["points.fcn8s.crop.pool4_rows"] == checks["fcn8s.crop"].parts["pool4_rows"]
+    assert values["fcn8s.miou.course.full"] == checks["fcn8s.miou"].settings["course"]["full"]
+    assert (values["padding"], values["n_class"]) == (103, 12)
     assert {name: value for name, value in values.items() if name.startswith("crops.")} == {
         "crops.fcn32s": 22, "crops.fcn16s": 30, "crops.fcn8s": 34, "crops.pool4": 5, "crops.pool3": 9,
     }  # fmt: skip
@@ -171,6 +206,7 @@ def test_other_points_and_another_threshold_reach_every_text(tmp_path):
         ("{ numbers = 5, pictures = 4, explanation = 6 }", "{ numbers = 3, pictures = 3, explanation = 4 }"),
     )  # fmt: skip
     folder = release(course, tmp_path)
+    assert "where your course collects it. Keep the receipt" in (folder / "START_HERE.md").read_text(), "no deadline, no word of one"
     last = cells(folder, "4_fcn8s.ipynb")
     texts = {cell.metadata.nbgrader.grade_id: cell.source for cell in last.values() if "nbgrader" in cell.metadata}
     assert "`fcn8s.layers`, 9.5 points." in texts["fcn8s-layers"] and "(7.5 points); initial weights (2 points)" in texts["fcn8s-layers"]
@@ -233,17 +269,40 @@ def test_a_third_question_is_one_table_and_one_cell(tmp_path):
     assert questions["third"].source == "YOUR ANSWER HERE" and "(38 points together)" in questions["title"].source
 
 
-def test_the_gradebooks_cells_are_the_releases(tmp_path):
-    from autograder.gradebook.cells import release_cells
-
-    course = fcn_course(tmp_path, ("padding = 100", "padding = 103"))
+def test_the_gradebook_knows_the_cells_as_they_were_released(tmp_path):
+    course = write_course(tmp_path)
+    edit_rubric(course.material, ("points = 4", "points = 8"))
+    edit_notebook(course.notebooks / "1_first.ipynb", mark_double)
+    folder = release(course, tmp_path)
     for path in course.notebook_paths():
-        ours, theirs = release_cells(path), read_source(path)
-        assert [cell.get("id") for cell in ours.cells] == [cell.get("id") for cell in theirs.cells]
-        assert "from_rubric" not in json.dumps(ours)
+        assert [cell.source for cell in release_cells(path).cells] == [cell.source for cell in cells(folder, path.name).values()]
+    assert release_cells(course.notebooks / "1_first.ipynb").cells[4].metadata.nbgrader.points == 8
+
+
+def test_nbgraders_own_release_has_the_same_numbers(tmp_path):
+    course = write_course(tmp_path)
+    edit_rubric(course.material, ("points = 4", "points = 8"))
+    edit_notebook(course.notebooks / "1_first.ipynb", mark_double)
+    settings = (REPOSITORY / "nbgrader_config.py").read_text()
+    (tmp_path / "nbgrader_config.py").write_text(settings.replace("Path(__file__).resolve().parent", f"Path({str(REPOSITORY)!r})"))
+    command = [sys.executable, "-m", "nbgrader", "generate_assignment", "tiny"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ours = cells(release(course, tmp_path), "1_first.ipynb")
+    theirs = cells(tmp_path / "release" / "tiny", "1_first.ipynb")
+    assert [cell.source for cell in theirs.values()] == [cell.source for cell in ours.values()]
+    assert [cell.metadata.get("nbgrader") for cell in theirs.values()] == [cell.metadata.get("nbgrader") for cell in ours.values()]
+    assert theirs["double-check"].source == "# 8 points: judged elsewhere" and "segkit" not in theirs["double-check"].metadata
+    with contextlib.closing(sqlite3.connect(tmp_path / "gradebook.db")) as database:
+        assert sorted(database.execute("select max_score from grade_cells").fetchall()) == [(5,), (6,), (8,)]
 
 
 # ------------------------------------------------------------------------------------------ what is refused
+
+
+def mark_double(content: dict) -> None:
+    """Mark the points in the text of the check cell ``double-check``."""
+    content["cells"][4]["metadata"]["segkit"] = {"from_rubric": [["4 points", "{points.double} points"]]}
 
 
 def put(course: Sources, name: str, cell_id: str, old: str, new: str) -> None:
@@ -280,11 +339,7 @@ def test_other_points_of_an_unmarked_cell_are_named_and_a_mark_mends_it(tmp_path
     course = write_course(tmp_path)
     edit_rubric(course.material, ("points = 4", "points = 8"))
     assert "1_first.ipynb, cell 5 (double-check): '4 points' disagrees with the rubric, expected one of 8" in refused(course, tmp_path)
-
-    def mark(content):
-        content["cells"][4]["metadata"]["segkit"] = {"from_rubric": [["4 points", "{points.double} points"]]}
-
-    edit_notebook(course.notebooks / "1_first.ipynb", mark)
+    edit_notebook(course.notebooks / "1_first.ipynb", mark_double)
     cell = cells(release(course, tmp_path), "1_first.ipynb")["double-check"]
     assert (cell.source, cell.metadata.nbgrader.points) == ("# 8 points: judged elsewhere", 8)
     assert "segkit" not in cell.metadata
@@ -325,9 +380,7 @@ def test_texts_of_the_release_may_name_the_rubrics_numbers(tmp_path):
 
 
 def test_students_read_the_deadline_where_there_is_one(tmp_path):
-    course = fcn_course(tmp_path)
-    assert "where your course collects it. Keep the receipt" in (release(course, tmp_path) / "START_HERE.md").read_text()
-    edit_rubric(course.material, ("padding = 100", "due = 2026-03-14T23:59:00+01:00\npadding = 100"))
+    course = fcn_course(tmp_path, ("padding = 100", "due = 2026-03-14T23:59:00+01:00\npadding = 100"))
     text = (release(course, tmp_path) / "START_HERE.md").read_text()
     assert "where your course collects it, by 23:59 on Saturday, 14 March 2026 (UTC+01:00). Keep the receipt" in text
 
