@@ -9,7 +9,7 @@ from autograder.course.rubric import Rubric
 
 __all__ = ["notebook_faults", "template_faults"]
 
-GEOMETRY = re.compile(r"padding|crop|\[[^\]]*:[^\]]*\]", re.IGNORECASE)
+TELLING = re.compile(r"padding|crop|\biou\b|\[[^\]]*:[^\]]*\]", re.IGNORECASE)  # of lines where an old number may be left over
 _ADVICE = "Correct it, or mark it in the cell's metadata (segkit.from_rubric)."
 NUMBER = r"(\d+(?:\.\d+)?)"
 
@@ -23,8 +23,8 @@ def notebook_faults(notebooks: Mapping[str, Any], rubric: Rubric, values: Mappin
         values: From ``autograder.course.numbers.values_of``.
 
     Returns:
-        One line per fault: ``N points`` in Markdown or a comment that no check (or marked sum of checks) is worth; a padding or crop
-        that the rubric has changed, left over in a line on paddings, crops or slices.
+        One line per fault: ``N points`` in Markdown or a comment that no check (or marked sum of checks) is worth; a padding, crop
+        or threshold that the rubric has changed, left over in a line on paddings, crops, slices or IoU.
 
     Raises:
         RubricError: A mark cannot be used.
@@ -59,7 +59,7 @@ def _cell_faults(cell: Mapping[str, Any], where: str, rubric: Rubric, worths: se
     for found in _wrong_points("\n".join(re.findall(r"#.*", source)) if code else source, worths):
         yield _text_fault(where, found, worths, f"{{points.{check or 'CHECK'}}}")
     for line in source.splitlines() if code else re.split(r"[.?!]\s|\n", source):
-        for number, expected in old.items() if GEOMETRY.search(line) else ():
+        for number, expected in old.items() if TELLING.search(line) else ():
             if re.search(alone(number), line):
                 yield f"{where}: {number} in {line.strip()!r} looks like a number that the rubric has changed to {expected}. {_ADVICE}"
 

@@ -53,6 +53,7 @@ def filled(rubric, source: str, *marks: list[str], **values: float | str) -> str
 @pytest.mark.parametrize(("source", "marks", "expected"), [
     ("f(pad=1) + g(pad=1)", [["pad=1", "pad={a}"]], "f(pad=7) + g(pad=7)"),
     ("f(pad=1, pad=10)", [["pad=1", "pad={a}"]], "f(pad=7, pad=10)"),
+    ("17, 7.5, 7", [["7", "{b}"]], "17, 7.5, 2"),
     ("7 and 2", [["7", "{b}"], ["2", "{a}"]], "2 and 7"),
     ("from 0.4 on, 0.45 off", [["0.4", "{c:2}"]], "from 0.50 on, 0.45 off"),
     ("all (3 points)", [["3 points", "{a + b} points"]], "all (9 points)"),
@@ -357,9 +358,10 @@ def test_a_graded_cell_without_a_check_is_named(tmp_path):
     ("show-fcn8s-network", "model = FCN8s()", "model = FCN8s()\ncut = x[31:]", "31 in 'cut = x[31:]' looks like"),
     ("show-fcn8s-network", "model = FCN8s()", "model = f(padding=100)", "has changed to 103"),
     ("end", "**Done?**", "**Done?** The padding is 100.", "100 in '**Done?** The padding is 100"),
+    ("end", "**Done?**", "**Done?** A mean IoU of 0.40 is enough.", "has changed to 0.45"),
 ])  # fmt: skip
-def test_a_left_over_padding_or_crop_is_named(tmp_path, cell, old, new, words):
-    course = fcn_course(tmp_path, ("padding = 100", "padding = 103"))
+def test_a_left_over_padding_crop_or_threshold_is_named(tmp_path, cell, old, new, words):
+    course = fcn_course(tmp_path, ("padding = 100", "padding = 103"), ("full = 0.40", "full = 0.45"))
     put(course, "4_fcn8s.ipynb", cell, old, new)
     text = refused(course, tmp_path)
     assert re.search(r"4_fcn8s\.ipynb, cell (28|39)", text) and words in text
