@@ -36,7 +36,7 @@ __all__ = ["grade_command"]
 @click.option("--bulk", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Bulk download (zip) of Canvas, Moodle, Gradescope or nbgrader's exchange.")
 @click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for --bulk.")
-@click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.")
+@click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.  [default: as the rubric says]")
 def grade_command(
     submissions, out, assignment, data, gate_data, checkpoints, predictions, jobs, memory, regrade, require_isolation, device, precision,
     retrain, retrain_minutes, retrain_recipe, retrain_weights, only, bulk, roster, due,

@@ -137,3 +137,5 @@ def rubric_facts(material: Path) -> tuple[dict[str, Any], dict[str, float] | Non
         return facts, facts["checks"]
     except RubricError as error:
         raise ReleaseError(str(error)) from None
+    except ValueError as error:  # the assignment's own function refuses a setting, such as too small a padding
+        raise ReleaseError(f"{material / 'rubric.toml'}: {error}") from None

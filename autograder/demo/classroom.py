@@ -11,6 +11,7 @@ from nbformat.notebooknode import NotebookNode
 
 from autograder.demo.fitting import Checkpoints
 from autograder.demo.students import STUDENTS, Edit, Student
+from autograder.release.notebooks import read_source
 from segkit.checkpoints import read_state_dict, save_checkpoint
 from segkit.submit import build_submission
 
@@ -32,7 +33,7 @@ def solutions(notebooks: Path) -> dict[str, str]:
     """Solution code of the source notebooks by grade id, without the markers."""
     found = {}
     for path in sorted(notebooks.glob("*.ipynb")):
-        for cell in nbformat.read(path, as_version=4).cells:
+        for cell in read_source(path).cells:
             if cell.cell_type == "code" and MARKER.search(cell.source):
                 found[_grade_id(cell)] = MARKER.sub("", cell.source + "\n").rstrip("\n")
     return found
@@ -69,7 +70,7 @@ def solve(notebook: NotebookNode, student: Student, answers: dict[str, str]) -> 
             for edit in student.edits:
                 if edit.cell == name:
                     cell.source = edited(cell.source, edit)
-        elif cell.cell_type == "markdown" and name is not None and name.startswith("question_") and student.done:
+        elif cell.cell_type == "markdown" and cell.metadata.get("nbgrader", {}).get("grade") and student.done:
             cell.source = ANSWER
 
 

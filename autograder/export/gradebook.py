@@ -126,7 +126,7 @@ def _reason(path: Path, error: Exception, wait: float) -> str:
 
 def _submission(gradebook: "Gradebook", entry: Entry, options: Options, written: Written) -> None:
     """Write one result."""
-    from autograder.release.verify import check_id_of
+    from autograder.course.numbers import check_id_of
 
     result = entry.result
     checks = {check["id"]: check for check in result["checks"]}
@@ -155,7 +155,7 @@ def _assignment(gradebook: "Gradebook", name: str) -> "Assignment":
 
 def _fits(assignment: "Assignment", checks: dict[str, dict[str, Any]], whose: str) -> None:
     """Has the gradebook one cell for each check, worth as much?"""
-    from autograder.release.verify import check_id_of
+    from autograder.course.numbers import check_id_of
 
     cells = [cell for notebook in assignment.notebooks for cell in notebook.grade_cells]
     found = {check_id_of(cell.name, checks): cell for cell in cells}

@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 from nbformat.notebooknode import NotebookNode
 
+from autograder.course.assignment import Assignment
 from autograder.release.notebooks import read_source, student_version
 
 __all__ = ["grade_id_of", "is_answer", "is_test", "make_cell", "release_cells", "resolve_duplicates", "restore"]
@@ -20,9 +21,9 @@ __all__ = ["grade_id_of", "is_answer", "is_test", "make_cell", "release_cells", 
 VALID_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def release_cells(path: Path) -> NotebookNode:
-    """A source notebook as it was handed out, checksums included."""
-    return student_version(read_source(path), path.name)
+def release_cells(path: Path, assignment: Assignment | None = None) -> NotebookNode:
+    """A source notebook as it was handed out, checksums included; the numbers are those of the assignment, else of the folder's own."""
+    return student_version(read_source(path, assignment), path.name)
 
 
 def grade_id_of(cell: NotebookNode) -> str | None:

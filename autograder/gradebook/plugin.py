@@ -1,7 +1,8 @@
 """nbgrader's autograde, judged: the scores come from ``autograder.judge.grade``, not from running the notebook in a kernel.
 
-Four preprocessors, wired up in ``nbgrader_config.py``:
+Five preprocessors, wired up in ``nbgrader_config.py``:
 
+``FillNumbers``    first when an assignment is generated: points and texts as the rubric has them;
 ``RestoreCells``   first when sanitising: deleted, doubled, retyped, stripped cells are put right;
 ``PlainOutputs``   in the place of ClearOutput: pictures and text stay for whoever marks the answers, scripts do not;
 ``Judge``          in the place of Execute: grades the submission as ``python -m autograder grade`` does, writes each
@@ -23,10 +24,12 @@ from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor, SaveAutoGrades
 from traitlets import Unicode
 
+from autograder.course.assignment import Assignment, assignment_of, open_assignment
+from autograder.course.numbers import check_id_of, fill, values_of
+from autograder.course.rubric import RubricError
 from autograder.gradebook.judging import judge
-from autograder.release.verify import check_id_of
 
-__all__ = ["Judge", "PlainOutputs", "RestoreCells", "SaveScores"]
+__all__ = ["FillNumbers", "Judge", "PlainOutputs", "RestoreCells", "SaveScores"]
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 MAX_TEXT = 20_000
@@ -52,6 +55,21 @@ class _CoursePreprocessor(NbGraderPreprocessor):
         """``<root>/<step>/<student>/<assignment>``."""
         return Path(self.course().format_path(step, student, assignment))
 
+    def assignment(self, name: str) -> Assignment | None:
+        """The assignment that is worked on, or None where it has no rubric."""
+        return open_assignment(self.material) if self.material else assignment_of(self.folder(self.course().source_directory, ".", name))
+
+
+class FillNumbers(_CoursePreprocessor):
+    """Gives a source notebook the rubric's numbers, as ``python -m autograder release`` does."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        facts = resources["nbgrader"]
+        assignment = self.assignment(facts["assignment"])
+        if assignment is not None:
+            nb = fill(nb, assignment.rubric, values_of(assignment), f"{facts['notebook']}.ipynb")
+        return nb, resources
+
 
 class RestoreCells(_CoursePreprocessor):
     """Puts every cell of the release back before nbgrader looks at them; one doubled id would stop the whole class."""
@@ -65,23 +83,20 @@ class RestoreCells(_CoursePreprocessor):
             self.log.warning("No source notebook %s: its cells are left as they are", path)
             return nb, resources
         defines = _defines(self.material or facts["assignment"])
-        for note in restore(nb, _handed_out(path, path.stat().st_mtime_ns), defines):
+        for note in restore(nb, _handed_out(path, path.stat().st_mtime_ns, self.material), defines):
             self.log.warning("%s, %s: %s", facts["student"], path.name, note)
         return nb, resources
 
 
 @functools.lru_cache(maxsize=64)
-def _handed_out(path: Path, modified: int) -> NotebookNode:
+def _handed_out(path: Path, modified: int, material: str) -> NotebookNode:
     from autograder.gradebook.cells import release_cells
 
-    return release_cells(path)
+    return release_cells(path, open_assignment(material) if material else None)
 
 
 @functools.cache
 def _defines(assignment: str) -> dict[str, str]:
-    from autograder.course.assignment import open_assignment
-    from autograder.course.rubric import RubricError
-
     try:
         return open_assignment(assignment).rubric.defines
     except RubricError:

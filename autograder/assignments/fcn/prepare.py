@@ -19,7 +19,8 @@ from segkit.pictures import LABELS, PHOTOGRAPHS, names_in, open_photograph, phot
 from segkit.reference import read_label
 from segkit.upsampling import crop_offsets
 
-__all__ = ["COLOURS", "LEGEND", "assignment_file", "begin_training", "open_data", "open_pictures", "write_training", "write_weights"]
+__all__ = ["COLOURS", "LEGEND", "assignment_file", "begin_training", "numbers", "open_data", "open_pictures", "write_training",
+           "write_weights"]  # fmt: skip
 
 COLOURS = [tuple(int(v) for v in PALETTE[index + 1]) for index in range(len(CLASSES))] + [(128, 128, 128)]
 LEGEND = [{"name": name, "color": list(colour)} for name, colour in zip(CLASSES, COLOURS, strict=False)]
@@ -29,6 +30,11 @@ def assignment_file(rubric: Rubric) -> dict:
     """Content of the students' ``assignment.json``."""
     padding = rubric.settings["padding"]
     return rubric.facts | {"padding": padding, "crops": crop_offsets(padding)}
+
+
+def numbers(rubric: Rubric) -> dict:
+    """What texts of the notebooks may name beside the rubric's own numbers: the crops that follow from the padding, the classes."""
+    return {"crops": crop_offsets(rubric.settings["padding"]), "n_class": len(CLASSES)}
 
 
 def write_weights(path: Path, seeds: Seeds, rubric: Rubric) -> dict[str, tuple[int, list[int]]]:
