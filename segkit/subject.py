@@ -167,9 +167,9 @@ class LocalSubject:
 
     # ------------------------------------------------------------------------------------------------ networks
     def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
-        """Construct a network; on the meta device (no memory, no initialisation) where ``meta`` is set."""
-        cls = self._named(name)
-        arguments = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+        """Construct a network; on the meta device (no memory, no initialisation) where ``meta`` is set. Handles stand for their objects."""
+        cls, args, kwargs = self._named(name), [*map(self._argument, args)], {key: self._argument(value) for key, value in kwargs.items()}
+        arguments = ", ".join([*map(_shown, args), *(f"{key}={_shown(value)}" for key, value in kwargs.items())])
         with as_student_error(name):
             check_signature(cls, name, args, kwargs)
         device = torch.device("meta") if meta else contextlib.nullcontext()
@@ -211,42 +211,50 @@ class LocalSubject:
         with as_student_error("Looking through the parameters"):
             return dict(nn.Module.named_parameters(self._model(handle)))
 
+    def _buffers(self, handle: str) -> dict[str, torch.Tensor]:
+        with as_student_error("Looking through the buffers"):
+            return dict(nn.Module.named_buffers(self._model(handle)))
+
     @torch.no_grad()
     def load(self, handle: str, source: Mapping[str, Values], zero: Sequence[str] = ()) -> None:
-        """Give parameters the values of tensors of the weight file, or of arrays.
+        """Give parameters and buffers the values of tensors of the weight file, or of arrays.
 
         A tensor smaller than its parameter fills the parameter's first channels, zero the rest; a larger one is cut. A
         parameter on the meta device gets a private copy, made page by page when it is written to.
 
         Args:
             handle: The network.
-            source: Key of the parameter -> name in the weight file, place in it (first element, shape), or array.
+            source: Key of the parameter or buffer -> name in the weight file, place in it (first element, shape), or array.
             zero: Keys of parameters that become 0.
         """
         if self.weights is None:
             raise RuntimeError("this subject has no weight file")
         model = self._model(handle)
         parameters = self._parameters(handle)
-        on_meta = any(parameters[key].is_meta for key in source)
+        tensors = parameters | self._buffers(handle)
+        on_meta = any(tensors[key].is_meta for key in source)
         with _memory_for("weights"):
             private = WeightFile(self.weights.path, self.weights.index) if on_meta else self.weights
         for key in zero:
-            parameters[key].zero_()
+            tensors[key].zero_()
         for key, values in source.items():
-            if parameters[key].is_meta:
-                self._give(model, key, _tensor(private, values), parameters[key].shape)
+            if tensors[key].is_meta:
+                self._give(model, key, _tensor(private, values), tensors[key].shape)
             else:
-                self._fill(parameters[key], _tensor(self.weights, values))
+                self._fill(tensors[key], _tensor(self.weights, values))
 
     @staticmethod
     def _give(model: nn.Module, key: str, values: torch.Tensor, shape: torch.Size) -> None:
-        """Put a tensor in the place of a parameter that has no memory yet."""
+        """Put a tensor in the place of a parameter or buffer that has no memory yet."""
         path, _, leaf = key.rpartition(".")
         flat = values.reshape(-1)[: shape.numel()]
         owner = nn.Module.get_submodule(model, path)
-        owner._parameters[leaf] = nn.Parameter(flat.view(shape), requires_grad=False)
+        if leaf in owner._parameters:
+            owner._parameters[leaf] = nn.Parameter(flat.view(shape), requires_grad=False)
+        else:
+            owner._buffers[leaf] = flat.view(shape)
 
-    def _fill(self, parameter: nn.Parameter, values: torch.Tensor) -> None:
+    def _fill(self, parameter: torch.Tensor, values: torch.Tensor) -> None:
         if parameter.shape == values.shape:
             parameter.copy_(values)
         elif parameter.dim() == values.dim():
@@ -416,6 +424,11 @@ class LocalSubject:
     def forget(self, handle: str) -> None:
         """Let go of an object and its memory."""
         self._objects.pop(handle, None)
+
+
+def _shown(argument: Any) -> str:
+    """An argument as an error names it; a module by its class alone."""
+    return type(argument).__name__ if isinstance(argument, nn.Module) else repr(argument)
 
 
 def _tensor(weights: WeightFile, values: Values) -> torch.Tensor:

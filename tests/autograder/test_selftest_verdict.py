@@ -58,7 +58,7 @@ def before(clone) -> dict[str, str]:
     ("name", "part"),
     [
         ("autograder/assignments/fcn/checks/test_networks.py", "checks"),
-        ("autograder/assignments/fcn/offsets.py", "checks"),
+        ("autograder/assignments/fcn/metrics.py", "checks"),
         ("autograder/assignments/fcn/rubric.toml", "rubric"),
         ("autograder/assignments/fcn/corpus/metrics.toml", "corpus"),
         ("autograder/assignments/fcn/corpus/damaged.py", "corpus"),
@@ -66,6 +66,7 @@ def before(clone) -> dict[str, str]:
         ("notebooks/fcn/4_fcn8s.ipynb", "notebooks"),
         ("autograder/judge/checking.py", "grader"),
         ("autograder/sandbox/worker.py", "grader"),
+        ("autograder/segmentation/offsets.py", "grader"),
         ("autograder/a_new_module.py", "grader"),
         ("segkit/subject.py", "segkit"),
         ("segkit/checks/alignment.py", "segkit"),
@@ -94,8 +95,8 @@ def test_line_endings_and_places_do_not_count(edited, before):
 
 
 def test_a_renamed_file_counts(clone, before):
-    path = clone / "autograder" / "assignments" / "fcn" / "offsets.py"
-    other = path.rename(path.with_name("offsetz.py"))  # the same place in the order of names
+    path = clone / "autograder" / "assignments" / "fcn" / "metrics.py"
+    other = path.rename(path.with_name("metricz.py"))  # the same place in the order of names
     now = parts_of(clone)
     other.rename(path)
     assert now["checks"] != before["checks"]
