@@ -28,6 +28,7 @@ import nbformat
 import psutil
 import torch
 
+from autograder.assignments.fcn.networks import FCN32S
 from autograder.batch import grade_many
 from autograder.course.assignment import open_assignment
 from autograder.course.seeds import Seeds

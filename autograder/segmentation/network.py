@@ -123,10 +123,12 @@ class Network:
         except StudentError as error:
             if error.cause != "code.signature":
                 raise
-            reason = str(error)
+            refused, reason = error, str(error)
         try:  # the number of classes under another name, or not at all: one mistake, charged in *.shapes
             return self.build(self.probe_classes), True, reason
         except StudentError:
+            if self.spec.parts:  # else a part would be taken for the number of classes
+                raise refused from None
             return self.build(), False, reason
 
     def build(self, *n_class: int, meta: bool = False, **named: int) -> str:

@@ -10,6 +10,7 @@ each submission: what the network of one gives is worth nothing to another.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +22,9 @@ from autograder.segmentation.spec import NetworkSpec
 from segkit.layers import Layer, tensor_shapes
 from segkit.upsampling import bilinear_weight
 
-__all__ = ["DROP_BITS", "SILENT_BITS", "SPARE", "drop_silence", "head_width", "probe_images", "probe_weights", "score_layers"]
+__all__ = [
+    "DROP_BITS", "SILENT_BITS", "SPARE", "drop_silence", "head_width", "probe_images", "probe_weights", "score_layers", "write_weights",
+]  # fmt: skip
 
 SPARE = "spare"
 """Name of values before the trunk's that no layer needs: room to lay other tensors in another order over both."""
@@ -180,6 +183,18 @@ def probe_weights(seeds: Seeds, specs: Iterable[NetworkSpec], n_class: int) -> I
         half = torch.arange(width // 2)
         weight[half, half] = 1
         yield spec.canonical(spec.graph.head[-1], "weight", drop=True), weight
+
+
+def write_weights(path: Path, weights: Iterable[tuple[str, Tensor]]) -> dict[str, tuple[int, list[int]]]:
+    """Write named weights to one flat file of float32, and return its index: name -> (first element, shape)."""
+    index, first = {}, 0
+    with path.open("wb") as file:
+        for name, tensor in weights:
+            file.write(tensor.contiguous().numpy().tobytes())
+            index[name] = (first, list(tensor.shape))
+            first += tensor.numel()
+    path.chmod(0o444)
+    return index
 
 
 def _trunk(seeds: Seeds, spec: NetworkSpec, layer: Layer) -> Iterator[tuple[str, Tensor]]:

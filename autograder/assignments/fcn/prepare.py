@@ -14,7 +14,7 @@ from autograder.course.seeds import Seeds
 from autograder.judge.retraining import WEIGHTS
 from autograder.judge.run import GateData
 from autograder.judge.student import Student
-from autograder.segmentation.probe import probe_weights
+from autograder.segmentation import probe
 from segkit.facades import IMAGENET_MEAN, IMAGENET_STD, demand_one_size, find_root, image_path, label_path, split_names
 from segkit.pictures import LABELS, PHOTOGRAPHS, names_in, open_photograph, photograph_size
 from segkit.reference import read_label
@@ -31,14 +31,7 @@ def assignment_file(rubric: Rubric) -> dict:
 
 def write_weights(path: Path, seeds: Seeds, rubric: Rubric) -> dict[str, tuple[int, list[int]]]:
     """Write the hidden weights to one flat file of float32, and return its index."""
-    index, first = {}, 0
-    with path.open("wb") as file:
-        for name, tensor in probe_weights(seeds, NETWORKS.values(), rubric.settings["probe_classes"]):
-            file.write(tensor.contiguous().numpy().tobytes())
-            index[name] = (first, list(tensor.shape))
-            first += tensor.numel()
-    path.chmod(0o444)
-    return index
+    return probe.write_weights(path, probe.probe_weights(seeds, NETWORKS.values(), rubric.settings["probe_classes"]))
 
 
 def _list(source: str | None, own: bool, labels: bool) -> tuple[Path, str, tuple[str, ...]]:
