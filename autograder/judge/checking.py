@@ -25,15 +25,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autograder.course.rubric import CheckRubric, round_down
+from autograder.course.rubric import CheckRubric, Rubric, round_down
 from autograder.course.seeds import Seeds
+from autograder.judge.context import Context
 from autograder.judge.student import Student
 from autograder.sandbox.capped import REPORT, capped, measured_values
 from autograder.sandbox.client import GraderFault
 from segkit.subject import StudentError
 
 __all__ = [
-    "CannotGrade", "CheckPlugin", "Grading", "NeedsPerson", "Verdict", "check", "inspect_checks", "own_modules", "own_pytest", "run_checks",
+    "CannotGrade", "CheckPlugin", "Fault", "Grading", "NeedsPerson", "Verdict", "check", "inspect_checks", "own_modules", "own_pytest",
+    "run_checks",
 ]  # fmt: skip
 
 
@@ -79,6 +81,17 @@ class Verdict:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What a check lost, as ``Grading.lose`` took it down."""
+
+    part: str
+    share: float
+    cause: str
+    measured: dict[str, Any]
+    message: str
+
+
 @dataclass
 class Grading:
     """The fixture ``grading``: what a check loses, and where its random numbers come from.
@@ -86,18 +99,21 @@ class Grading:
     Attributes:
         check: The rubric's entry.
         seeds: Seeds of the course.
-        context: What the run offers to checks (``cache``, ``data``, ``rubric``, ...).
+        context: What the run offers to checks.
+        student: The fixture.
+        faults: What was lost so far.
+        notes: What the student is told besides.
     """
 
     check: CheckRubric
     seeds: Seeds
-    context: Any
+    context: Context
     student: Student
-    faults: list[tuple[str, float, str, dict, str]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
-    def rubric(self):
+    def rubric(self) -> Rubric:
         return self.context.rubric
 
     def lose(
@@ -114,7 +130,7 @@ class Grading:
         """
         if part not in self.check.parts:
             raise GraderFault(f"check {self.check.id}: the rubric has no part {part!r} (it has: {', '.join(self.check.parts)})")
-        self.faults.append((part, share, cause, measured_values(measured), capped(message)))
+        self.faults.append(Fault(part, share, cause, measured_values(measured), capped(message)))
 
     def note(self, text: str) -> None:
         """Tell the student something that costs nothing."""
@@ -131,22 +147,22 @@ class Grading:
     def verdict(self) -> Verdict:
         """Points by parts, rounded down to halves; any fault at all keeps a check from being earned."""
         full = self.check.points
-        message = capped("\n\n".join(filter(None, [*(fault[4] for fault in self.faults), *self.notes])), REPORT)
+        message = capped("\n\n".join(filter(None, [*(fault.message for fault in self.faults), *self.notes])), REPORT)
         if not self.faults:
             return Verdict(self.check.id, full, full, "earned", message=message)
         lost = dict.fromkeys(self.check.parts, 0.0)
-        for part, share, *_ in self.faults:
-            lost[part] = min(1.0, lost[part] + share)
+        for fault in self.faults:
+            lost[fault.part] = min(1.0, lost[fault.part] + fault.share)
         points = round_down(sum(worth * (1 - lost[part]) for part, worth in self.check.parts.items()))
         points = min(points, full - 0.5)
-        cause, measured = self.faults[0][2:4]
-        return Verdict(self.check.id, points, full, "partial" if points > 0 else "not_earned", cause, measured, message)
+        first = self.faults[0]
+        return Verdict(self.check.id, points, full, "partial" if points > 0 else "not_earned", first.cause, first.measured, message)
 
 
 class CheckPlugin:
     """The pytest plugin that offers the fixtures and collects the verdicts."""
 
-    def __init__(self, student: Student, context: Any, checks: Mapping[str, CheckRubric], progress: Callable | None) -> None:
+    def __init__(self, student: Student, context: Context, checks: Mapping[str, CheckRubric], progress: Callable | None) -> None:
         self.student, self.context, self.checks = student, context, checks
         self.verdicts: dict[str, Verdict] = {}
         self.gradings: dict[str, Grading] = {}
@@ -336,13 +352,13 @@ def _quiet_pytest(folder: Path) -> Iterator[io.StringIO]:
 
 
 def run_checks(
-    student: Student, context: Any, folder: Path, checks: Mapping[str, CheckRubric], progress: Callable | None = None
+    student: Student, context: Context, folder: Path, checks: Mapping[str, CheckRubric], progress: Callable | None = None
 ) -> list[Verdict]:
     """Run the checks of a folder in this process (the judge's).
 
     Args:
         student: The fixture.
-        context: What the run offers: ``seeds``, ``rubric``, ``empty_ini`` and whatever the checks use.
+        context: What the run offers.
         folder: Where the pytest files are.
         checks: Which checks, in which order; those a person grades become ``needs_manual``.
         progress: Called with the id of each check before it runs.
