@@ -48,6 +48,7 @@ class Subject(Protocol):
     def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]: ...
     def change(self, handle: str, key: str, index: int, value: float) -> None: ...
     def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray: ...
+    def maps(self, handle: str, x: NDArray, names: Sequence[str]) -> dict[str, NDArray]: ...
     def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]: ...
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray: ...
     def peak_bytes(self) -> int: ...
@@ -300,6 +301,24 @@ class LocalSubject:
         Returns:
             Whatever tensor the network returns; integers stay integers.
         """
+        return self._output(self._run(handle, x, train, seed, skip), type(self._model(handle)).__name__)
+
+    def maps(self, handle: str, x: NDArray, names: Sequence[str]) -> dict[str, NDArray]:
+        """Run a network that returns a dictionary of maps, in eval mode.
+
+        Args:
+            handle: The network.
+            x: Images ``(N, 3, H, W)``, float32.
+            names: The maps that it must give; others are left out.
+        """
+        output, name = self._run(handle, x), type(self._model(handle)).__name__
+        missing = [key for key in names if key not in output] if isinstance(output, dict) else list(names)
+        if missing:
+            found = f"one without {', '.join(missing)}" if isinstance(output, dict) else type(output).__name__
+            raise StudentError(f"{name}.forward: expected a dictionary with {', '.join(names)}, but got {found}.", "forward.type")
+        return {key: self._output(output[key], f"{name}, map {key},") for key in names}
+
+    def _run(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> Any:
         model = self._model(handle)
         with (
             as_student_error(f"{type(model).__name__}.forward"),
@@ -310,8 +329,7 @@ class LocalSubject:
             torch.manual_seed(seed)
             nn.Module.train(model, train)
             with torch.inference_mode():
-                output = model(torch.from_numpy(np.ascontiguousarray(x)).clone())
-        return self._output(output, type(model).__name__)
+                return model(torch.from_numpy(np.ascontiguousarray(x)).clone())
 
     @staticmethod
     def _output(output: Any, name: str) -> NDArray:
