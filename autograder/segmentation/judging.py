@@ -7,12 +7,12 @@ import numpy as np
 from autograder.judge.checking import Grading
 from autograder.sandbox.received import malformed
 from autograder.segmentation.network import Network, blame
-from autograder.segmentation.offsets import Measurement
+from autograder.segmentation.offsets import TOLERANCE, Measurement
 from autograder.segmentation.running import what_runs_wrong
 from segkit.subject import StudentError
 from segkit.upsampling import bilinear_weight
 
-__all__ = ["judge_crops", "judge_dropout", "judge_initial_weights", "judge_layers", "judge_shapes", "judge_values"]
+__all__ = ["judge_crops", "judge_dropout", "judge_initial_weights", "judge_layers", "judge_maps", "judge_shapes", "judge_values"]
 
 PYTORCH_DEFAULT = 3**-0.5  # spread of PyTorch's default weights, times the root of their fan-in
 HE = 2**0.5
@@ -317,6 +317,25 @@ def _explain_values(network: Network, found: Measurement) -> None:
     why = f"\nLikely cause: {runs}." if runs else blame(network) or usual
     text = f"Expected the numbers that the network of the paper gives under the same weights, but {error}.{why}"
     network.grading.lose("values", cause="forward.values", message=text)
+
+
+def judge_maps(network: Network) -> None:
+    """The maps of a network that returns a dictionary: each is worth the same share of the part, shape and values together."""
+    try:
+        pairs = network.maps()
+    except (RuntimeError, ValueError, TypeError):
+        text = f"The maps cannot be compared: your layers do not fit together as {network.spec.class_name}.{blame(network)}"
+        network.grading.lose("maps", cause="forward.values", message=text)
+        return
+    for name, (found, expected) in pairs.items():
+        if found.shape != expected.shape:
+            cause, text = "shape.size", f"expected the shape {expected.shape}, but got {found.shape}"
+        elif not np.abs(found - expected).max() <= TOLERANCE * expected.std():
+            cause, text = "forward.values", "expected the numbers that the reference gives under the same weights, but yours differ"
+        else:
+            continue
+        text = f"{name}: {text}. Is it taken behind the right layer?{blame(network) if cause == 'shape.size' else ''}"
+        network.grading.lose("maps", cause=cause, message=text, measured={"map": name}, share=1 / len(pairs))
 
 
 def judge_dropout(network: Network, seed: int) -> None:

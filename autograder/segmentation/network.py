@@ -357,6 +357,18 @@ class Network:
         shadow, pieces = self.shadow()
         return self._by_position(measure(evidence.output, shadow, pieces, self.offsets, evidence.images.shape), shadow)
 
+    def maps(self) -> dict[str, tuple[NDArray, NDArray]]:
+        """Name -> (map that the network gives, map of the reference under the same weights), of one that returns a dictionary.
+
+        Raises:
+            StudentError: The forward call fails, or gives no such dictionary.
+            RuntimeError, ValueError, TypeError: The layers found fit no network at all.
+        """
+        images = self.images()
+        found = self.student.maps(self._load(), images, self.spec.maps)
+        reference = reference_output(self.spec, self.built().n_class, self.found_settings(), self._class_weights(), images)
+        return {name: (found[name], reference[name].numpy()) for name in self.spec.maps}
+
     def _by_position(self, found: Measurement, shadow: Shadow) -> Measurement:
         """Where wrong values hide the crops, measure them once more with weights that carry positions alone."""
         hidden = [name for name in self.offsets if name not in found.offsets and name not in found.silent]

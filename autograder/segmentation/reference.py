@@ -22,7 +22,7 @@ __all__ = ["reference_output"]
 
 def reference_output(
     spec: NetworkSpec, n_class: int, settings: Mapping[str, Mapping[str, Any]], weights: WeightFile, images: NDArray[np.float32]
-) -> Tensor:
+) -> Tensor | dict[str, Tensor]:
     """Run the reference with a student's hyper-parameters in eval mode.
 
     Args:
@@ -33,7 +33,7 @@ def reference_output(
         images: (N, 3, H, W).
 
     Returns:
-        (N, C, H, W).
+        (N, C, H, W); of a network that returns a dictionary, that.
 
     Raises:
         StudentError: ``layer.too_large``.

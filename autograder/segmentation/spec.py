@@ -133,6 +133,7 @@ class NetworkSpec:
             behaviour counts.
         named: Whether the names of the layers are asked for.
         bilinear: Whether transposed convolutions begin as bilinear upsampling.
+        maps: Names of the maps that it returns in a dictionary, in the place of scores; empty for a network that gives scores.
     """
 
     name: str
@@ -147,6 +148,7 @@ class NetworkSpec:
     reference: Callable[[int], nn.Module] | None = None
     named: bool = True
     bilinear: bool = True
+    maps: tuple[str, ...] = ()
 
     @property
     def signature(self) -> str:

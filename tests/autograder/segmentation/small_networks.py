@@ -102,6 +102,8 @@ GRAPH = Graph(("first", "down1", "second", "down2"), frozenset({"down1", "down2"
 CHAIN_SPEC = NetworkSpec("chain", "Chain", table(made("Chain", CHAIN)), (23,), (18,), n_class=4, graph=GRAPH, bilinear=False)
 DECODER_SPEC = NetworkSpec("decoder", "Decoder", table(decoder), (24,), (36,), n_class=4, parts=(Part("Backbone"),), reference=decoder,
                            bilinear=False)  # fmt: skip
+BACKBONE_SPEC = NetworkSpec("backbone", "Backbone", table(lambda n_class: made("Backbone", DECODER)()), (24,), (36,),
+                            reference=lambda n_class: made("Backbone", DECODER)(), maps=("x1", "x2"))  # fmt: skip
 
 
 def network(spec: NetworkSpec, folder: Path, *sources: str) -> Network:

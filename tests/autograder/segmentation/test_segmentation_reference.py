@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_networks import CLASSES, DECODER, DECODER_SPEC, HEAD, decoder, network, verdict
+from small_networks import BACKBONE_SPEC, CLASSES, DECODER, DECODER_SPEC, HEAD, decoder, network, verdict
 
-from autograder.segmentation.judging import judge_initial_weights, judge_layers, judge_shapes, judge_values
+from autograder.segmentation.judging import judge_initial_weights, judge_layers, judge_maps, judge_shapes, judge_values
 from segkit.layers import describe, tensor_shapes
 
 KINDS = {
@@ -78,3 +78,25 @@ def test_shapes_by_settings_are_those_that_torch_gives():
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items() if not key.endswith("num_batches_tracked")}
     found = {f"{layer.path}.{kind}": shape for layer in describe(model) for kind, shape in tensor_shapes(layer).items()}
     assert found == wanted
+
+
+# name: (what is replaced, by what, cause, points of 1, words)
+WRONG_MAPS = {
+    "nothing": ("", "", None, 1.0, ""),
+    "before the pool": ('{"x1": x1', '{"x1": self.features[:3](x)', "shape.size", 0.5, "x1: expected the shape (2, 8, 12, 18)"),
+    "behind another layer": ('{"x1": x1', '{"x1": self.features[3](self.features[0](x))', "forward.values", 0.5,
+                             "x1: expected the numbers"),
+    "maps in a list": ('return {"x1": x1, "x2": self.features[4:](x1)}', "return [x1, self.features[4:](x1)]", "forward.type", 0.0,
+                       "expected a dictionary with x1, x2, but got list"),
+    "a name left out": (', "x2": self.features[4:](x1)', "", "forward.type", 0.0, "one without x2"),
+    "a map that is none": ('{"x1": x1', '{"x1": 3', "forward.type", 0.0, "map x1"),
+    "another kernel": ("nn.Conv2d(8, 12, 3, padding=1)", "nn.Conv2d(8, 12, 1)", None, 1.0, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_MAPS)
+def test_each_map_of_a_dictionary_counts_by_itself(name, tmp_path):
+    old, new, cause, points, words = WRONG_MAPS[name]
+    assert old in DECODER
+    found = verdict(network(BACKBONE_SPEC, tmp_path, DECODER.replace(old, new) if old else DECODER), judge_maps, "maps")
+    assert (found.cause, found.points) == (cause, points) and words in found.message, found
