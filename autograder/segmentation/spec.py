@@ -101,10 +101,12 @@ class Part:
 
     Attributes:
         name: A class of the student's, or one of torchvision (``"torchvision.models:resnet18"``).
+        parameter: What the network's constructor calls it, for messages.
         arguments: Of its constructor.
     """
 
     name: str
+    parameter: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -153,7 +155,7 @@ class NetworkSpec:
     @property
     def signature(self) -> str:
         """Of the constructor, as messages show it."""
-        return f"__init__(self, {''.join(f'{part.name.lower()}, ' for part in self.parts)}n_class={self.n_class})"
+        return f"__init__(self, {''.join(f'{part.parameter}, ' for part in self.parts)}n_class={self.n_class})"
 
     @cached_property
     def class_layers(self) -> frozenset[str]:
@@ -163,15 +165,16 @@ class NetworkSpec:
 
     @property
     def class_score(self) -> str:
-        """The layer in which the number of classes is looked for."""
+        """The layer in which the number of classes is looked for; empty where no layer has it."""
         widths = [layer.path for layer in self.layers(self.n_class, {}) if layer.path in self.class_layers]
-        return self.graph.score if self.graph else widths[-1]
+        return self.graph.score if self.graph else (widths or [""])[-1]
 
     def offsets(self, settings: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
         """Crop name -> (row, column) where it begins, by the rubric."""
-        graph = self.graph
-        crops = graph.crops(settings) if graph else {}
-        return {name: (crops[name], crops[name]) for name in ("output", *(skip.name for skip in graph.skips))} if graph else {}
+        if self.graph is None:
+            return {}
+        crops = self.graph.crops(settings)
+        return {name: (crops[name], crops[name]) for name in ("output", *(skip.name for skip in self.graph.skips))}
 
     def canonical(self, layer: str, kind: str, drop: bool = False) -> str:
         """Name in the weight file of a layer's tensor; ``drop``: that of the dropout probe, which has a head and a tail of its own.
