@@ -100,8 +100,8 @@ SKIP = Skip("half", "down1", "fine")
 GRAPH = Graph(("first", "down1", "second", "down2"), frozenset({"down1", "down2"}), ("down1",), ("wide", "wider"), "coarse",
               (Upsampling("twice", SKIP), Upsampling("back")), lambda settings: {"output": 17, "half": 1})  # fmt: skip
 CHAIN_SPEC = NetworkSpec("chain", "Chain", table(made("Chain", CHAIN)), (23,), (18,), n_class=4, graph=GRAPH, bilinear=False)
-DECODER_SPEC = NetworkSpec("decoder", "Decoder", table(decoder), (24,), (36,), n_class=4, parts=(Part("Backbone", "backbone"),), reference=decoder,
-                           bilinear=False)  # fmt: skip
+DECODER_SPEC = NetworkSpec("decoder", "Decoder", table(decoder), (24,), (36,), n_class=4, parts=(Part("Backbone", "backbone"),),
+                           reference=decoder, bilinear=False)  # fmt: skip
 BACKBONE_SPEC = NetworkSpec("backbone", "Backbone", table(lambda n_class: made("Backbone", DECODER)()), (24,), (36,),
                             reference=lambda n_class: made("Backbone", DECODER)(), maps=("x1", "x2"))  # fmt: skip
 
