@@ -51,7 +51,8 @@ class Sources:
 
     def check_files(self) -> list[Path]:
         """The hidden checks of every assignment and what they are made of: none of it may be in any release."""
-        return sorted(self.material.parent.glob("*/**/*.py"))
+        general = self.material.parents[1] / "segmentation"
+        return sorted([*self.material.parent.glob("*/**/*.py"), *general.rglob("*.py")])
 
     def reference_files(self) -> list[Path]:
         """The reference implementations."""

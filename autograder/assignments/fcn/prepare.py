@@ -8,22 +8,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from autograder.assignments.fcn.probe import probe_weights
+from autograder.assignments.fcn.networks import NETWORKS
 from autograder.course.rubric import Rubric
 from autograder.course.seeds import Seeds
 from autograder.judge.retraining import WEIGHTS
 from autograder.judge.run import GateData
 from autograder.judge.student import Student
-from segkit.facades import CLASSES, IMAGENET_MEAN, IMAGENET_STD, PALETTE, demand_one_size, find_root, image_path, label_path, split_names
+from autograder.segmentation import probe
+from segkit.facades import IMAGENET_MEAN, IMAGENET_STD, demand_one_size, find_root, image_path, label_path, split_names
 from segkit.pictures import LABELS, PHOTOGRAPHS, names_in, open_photograph, photograph_size
 from segkit.reference import read_label
 from segkit.upsampling import crop_offsets
 
-__all__ = ["COLOURS", "LEGEND", "assignment_file", "begin_training", "numbers", "open_data", "open_pictures", "write_training",
-           "write_weights"]  # fmt: skip
-
-COLOURS = [tuple(int(v) for v in PALETTE[index + 1]) for index in range(len(CLASSES))] + [(128, 128, 128)]
-LEGEND = [{"name": name, "color": list(colour)} for name, colour in zip(CLASSES, COLOURS, strict=False)]
+__all__ = ["assignment_file", "begin_training", "numbers", "open_data", "open_pictures", "write_training", "write_weights"]
 
 
 def assignment_file(rubric: Rubric) -> dict:
@@ -39,14 +36,7 @@ def numbers(rubric: Rubric) -> dict:
 
 def write_weights(path: Path, seeds: Seeds, rubric: Rubric) -> dict[str, tuple[int, list[int]]]:
     """Write the hidden weights to one flat file of float32, and return its index."""
-    index, first = {}, 0
-    with path.open("wb") as file:
-        for name, tensor in probe_weights(seeds, rubric):
-            file.write(tensor.contiguous().numpy().tobytes())
-            index[name] = (first, list(tensor.shape))
-            first += tensor.numel()
-    path.chmod(0o444)
-    return index
+    return probe.write_weights(path, probe.probe_weights(seeds, NETWORKS.values(), rubric.settings["probe_classes"]))
 
 
 def _list(source: str | None, own: bool, labels: bool) -> tuple[Path, str, tuple[str, ...]]:
