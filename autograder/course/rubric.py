@@ -60,6 +60,7 @@ class Rubric:
         notebooks: File names of the notebooks as handed out.
         checkpoints: Names of the checkpoints a submission may hold.
         causes: Stable cause code -> words for the class page; may use ``{dy}`` and the like from ``measured``.
+        dataset: Name of its data set in ``segkit.datasets``; empty for none.
         aliases: Specified layer name -> other names that are accepted.
         settings: Everything else (such as the padding).
     """
@@ -73,6 +74,7 @@ class Rubric:
     causes: Mapping[str, str]
     aliases: Mapping[str, list[str]]
     settings: Mapping[str, Any]
+    dataset: str = ""
 
     @property
     def max_score(self) -> float:
@@ -89,6 +91,7 @@ class Rubric:
         limits = {check.id: _numbers(check.settings) for check in self.checks.values()}
         return {
             "assignment": self.assignment,
+            **({"dataset": self.dataset} if self.dataset else {}),
             "solution_cells": self.defines,
             "notebooks": list(self.notebooks),
             "checkpoints": list(self.checkpoints),
@@ -161,7 +164,8 @@ def read_rubric(path: Path) -> Rubric:
         rubric = Rubric(
             assignment=str(content.pop("assignment")), title=str(content.pop("title")), checks=checks, cells=cells,
             notebooks=tuple(content.pop("notebooks")), checkpoints=tuple(content.pop("checkpoints", ())),
-            causes=content.pop("causes", {}), aliases=content.pop("aliases", {}), settings=content,
+            causes=content.pop("causes", {}), aliases=content.pop("aliases", {}),
+            dataset=str(content.pop("dataset", "")), settings=content,
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise RubricError(f"{path} lacks or misuses the entry {error}. Compare with another assignment's rubric.") from error

@@ -189,10 +189,10 @@ def test_author_of_a_picture_is_found(folder, course, release):
 
     note = PngInfo()
     note.add_text("Author", "Ada")
-    (folder / "data" / "sample").mkdir()
-    Image.new("P", (2, 2)).save(folder / "data" / "sample" / "a.png", pnginfo=note)
-    allowed = Release(release.secrets, release.expected | {"data/sample/a.png"})
-    assert findings(folder, allowed) == ["data/sample/a.png: metadata inside a picture: Author = Ada"]
+    (folder / "data" / "tiles" / "sample").mkdir()
+    Image.new("P", (2, 2)).save(folder / "data" / "tiles" / "sample" / "a.png", pnginfo=note)
+    allowed = Release(release.secrets, release.expected | {"data/tiles/sample/a.png"})
+    assert findings(folder, allowed) == ["data/tiles/sample/a.png: metadata inside a picture: Author = Ada"]
 
 
 def test_link_is_found(folder, release):

@@ -62,7 +62,7 @@ def before(clone) -> dict[str, str]:
         ("autograder/assignments/fcn/rubric.toml", "rubric"),
         ("autograder/assignments/fcn/corpus/metrics.toml", "corpus"),
         ("autograder/assignments/fcn/corpus/damaged.py", "corpus"),
-        ("segkit/reference/networks.py", "reference"),
+        ("segkit/reference/fcn/networks.py", "reference"),
         ("notebooks/fcn/4_fcn8s.ipynb", "notebooks"),
         ("autograder/judge/checking.py", "grader"),
         ("autograder/sandbox/worker.py", "grader"),

@@ -187,7 +187,7 @@ def notes_of_staff(release: Path, archive: Path) -> None:
 
 @leak((), says="metadata inside a picture")
 def author_in_a_picture(release: Path, archive: Path) -> None:
-    path = next((release / "data" / "sample").rglob("*.png"))
+    path = next((release / "data" / "facades" / "sample").rglob("*.png"))
     with Image.open(path) as picture:
         picture.load()
         note, file = PngInfo(), io.BytesIO()
