@@ -32,11 +32,11 @@ def pretrain(
     spec: "DatasetSpec", split: str, out: Path, data: str | None, resume: bool, overwrite: bool, notebooks: Path, quiet: bool,
     **settings: Any,
 ) -> None:  # fmt: skip
-    """Train the VGG-16 trunk on the training facades, for machines that cannot have ImageNet's weights.
+    """Train the VGG-16 trunk on the training pictures, for machines that cannot have ImageNet's weights.
 
     The network learns to say which share of a random patch, and of each of its cells, belongs to which class. Writes
-    vgg16_facades-CHECKSUM.pth, in the layout of torchvision's VGG-16, and pretraining.json. Pictures of val and test are
-    never read.
+    vgg16_facades-CHECKSUM.pth (named after the data set), in the layout of torchvision's VGG-16, and pretraining.json.
+    Pictures of val and test are never read.
 
     \b
     Then:

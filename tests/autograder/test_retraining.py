@@ -21,6 +21,7 @@ from autograder.course.rubric import RubricError
 from autograder.judge.grade import grade_path
 from autograder.judge.retraining import Retraining, retrained_in_words
 from autograder.sandbox import retraining
+from segkit.facades import FacadeDataset
 
 
 def graded(tmp_path, name, net=NET, checkpoint=None, minutes=1.0, **more):
@@ -148,7 +149,7 @@ def held_out_iou(model, pictures):
     """Mean IoU on the held-out pictures by scikit-learn."""
     folder, listed = pictures
     truth, guess = [], []
-    for image, label in retraining.FacadeDataset(folder, names=listed["held_out"], read_label=retraining.read_label):
+    for image, label in FacadeDataset(folder, names=listed["held_out"], read_label=retraining.read_label):
         with torch.no_grad():
             guess.append(model.eval()(image[None]).argmax(1).flatten())
         truth.append(label.flatten())
@@ -180,10 +181,10 @@ def test_counts_and_scores_within_the_worker_are_those_of_scikit_learn():
 
 # ------------------------------------------------------------------------------------------------------------- bad input
 def test_an_assignment_without_training_pictures_says_so(tmp_path, monkeypatch):
-    import autograder.course.assignment
+    from autograder.course.assignment import Assignment
 
-    hook = autograder.course.assignment.Assignment.hook
-    monkeypatch.setattr(autograder.course.assignment.Assignment, "hook", lambda self, name: None if name == "write_training" else hook(self, name))
+    hook = Assignment.hook
+    monkeypatch.setattr(Assignment, "hook", lambda self, name: None if name == "write_training" else hook(self, name))
     with pytest.raises(RubricError, match="has no training pictures"), open_run(tmp_path / "out", retraining=Retraining(1)):
         pass
 

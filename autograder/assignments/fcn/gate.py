@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from autograder.assignments.fcn.network import Network
 from autograder.assignments.fcn.offsets import expected_offsets
-from autograder.assignments.fcn.prepare import COLOURS, LEGEND
+from autograder.assignments.fcn.prepare import COLOURS, LEGEND, SPEC
 from autograder.judge.checking import CannotGrade, Grading, NeedsPerson
 from autograder.judge.gates import JudgesNetwork, checkpoint_of, gate_points_lost, near_a_step, predictions
 from autograder.judge.run import GateData
 from autograder.judge.student import Student
-from segkit.facades import CLASSES
 from segkit.layers import expected_layers
 from segkit.notebooks import Chunk, Program
 from segkit.reference import confusion_matrix, scores
@@ -173,7 +172,7 @@ def _tell(grading: Grading, score: Score) -> None:
     full, zero = (grading.check.settings[data.split][key] for key in ("full", "zero"))
     accuracy, iou, mean = scores(score.hist)
     _remember(grading, score.maps, mean)
-    best = sorted((float(v), n) for v, n in zip(iou, CLASSES, strict=True) if not np.isnan(v))
+    best = sorted((float(v), n) for v, n in zip(iou, SPEC.classes, strict=True) if not np.isnan(v))
     summary = _summary(score, data)
     if score.lost == 0:
         (low, worst), (high, good) = best[0], best[-1]
@@ -188,7 +187,7 @@ def _tell(grading: Grading, score: Score) -> None:
 
 def _count(maps: Mapping[str, NDArray[np.uint8]], data: GateData) -> NDArray[np.int64]:
     """Confusion matrix over all pictures."""
-    n_class = len(CLASSES)
+    n_class = SPEC.n_class
     hist = np.zeros((n_class, n_class), dtype=np.int64)
     for name, predicted in maps.items():
         label = data.label(name)
@@ -205,7 +204,7 @@ def _likely(hist: np.ndarray) -> str:
     """What a low score usually comes from, as far as the counts tell."""
     predicted = hist.sum(axis=0)
     if predicted.max() > 0.95 * predicted.sum():
-        name = CLASSES[int(predicted.argmax())]
+        name = SPEC.classes[int(predicted.argmax())]
         return f"\nNearly everything was predicted as {name}: train longer, or check the learning rate and labels."
     return "\nLikely cause: too few epochs, no pretrained trunk, or another normalisation of the pictures than in training."
 
