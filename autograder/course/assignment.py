@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from autograder.course.rubric import Rubric, RubricError, read_rubric
 
@@ -60,6 +61,12 @@ class Assignment:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Content of the students' ``assignment.json``: what the rubric says of every assignment, and what this one adds."""
+        own = self.hook("assignment_file")
+        return self.rubric.facts | (own(self.rubric) if own else {})
 
     def hook(self, name: str):
         """A function of ``prepare.py``, or None."""

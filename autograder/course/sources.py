@@ -146,9 +146,7 @@ def rubric_facts(material: Path) -> tuple[dict[str, Any], dict[str, float] | Non
     if not (material / "rubric.toml").is_file():
         return {}, None
     try:
-        assignment = open_assignment(material)
-        rubric = assignment.rubric
-        own = assignment.hook("assignment_file")
-        return rubric.facts | (own(rubric) if own else {}), rubric.facts["checks"]
+        facts = open_assignment(material).facts
+        return facts, facts["checks"]
     except RubricError as error:
         raise ReleaseError(str(error)) from None

@@ -14,7 +14,8 @@ from autograder.course.seeds import Seeds
 from autograder.judge.retraining import WEIGHTS
 from autograder.judge.run import GateData
 from autograder.judge.student import Student
-from segkit.datasets import dataset, demand_one_size
+from segkit.datasets import demand_one_size
+from segkit.datasets.facades import SPEC
 from segkit.pictures import LABELS, PHOTOGRAPHS, names_in, open_photograph, photograph_size
 from segkit.reference import read_label
 from segkit.transforms import IMAGENET_MEAN, IMAGENET_STD
@@ -24,7 +25,6 @@ __all__ = [
     "COLOURS", "LEGEND", "SPEC", "assignment_file", "begin_training", "open_data", "open_pictures", "write_training", "write_weights",
 ]  # fmt: skip
 
-SPEC = dataset("facades")
 COLOURS = [*SPEC.colours[1:], (128, 128, 128)]
 LEGEND = [{"name": name, "color": list(colour)} for name, colour in zip(SPEC.classes, COLOURS, strict=False)]
 
