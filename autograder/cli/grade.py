@@ -14,7 +14,7 @@ __all__ = ["grade_command"]
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where results, reports and class pages go.")
 @click.option("--assignment", default="fcn", show_default=True, help="Name of the assignment, or its folder.")
 @click.option("--data", default=None, help="CMP_ROOT (holds base/), or 'sample' for the embedded sample.")
-@click.option("--gate-data", default=None, help="Your own labelled facades (a folder with base/), in place of the public test list.")
+@click.option("--gate-data", default=None, help="Your own labelled pictures (for fcn: with base/), in place of the public test list.")
 @click.option("--checkpoints", default=None, type=click.Path(path_type=Path), help="Where checkpoints lie that were only named.")
 @click.option("--predictions", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="What `predict` wrote: no student code is run here.")

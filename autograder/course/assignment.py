@@ -24,7 +24,7 @@ class Assignment:
     ``open_data(source, rubric, own) -> GateData`` (what the gates are measured on; ``own``: the instructor's own pictures). With
     ``open_pictures(source, rubric, own)``, the same without labels, ``predict`` can run where labels must not be.
     For ``grade --retrain`` it defines ``write_training(folder, source, rubric) -> names`` (pictures and labels to train on, as
-    ``segkit.facades`` names them) and ``begin_training(student, handle)`` (how given weights get into a network).
+    the spec of the rubric's data set names them) and ``begin_training(student, handle)`` (how given weights get into a network).
     ``numbers(rubric) -> dict`` gives what texts of notebooks may name beside the rubric's own numbers (``autograder.course.numbers``).
 
     Attributes:

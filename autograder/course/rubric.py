@@ -71,6 +71,7 @@ class Rubric:
         notebooks: File names of the notebooks as handed out.
         checkpoints: Names of the checkpoints a submission may hold.
         causes: Stable cause code -> words for the class page; may use ``{dy}`` and the like from ``measured``.
+        dataset: Name of its data set in ``segkit.datasets``; empty for none.
         aliases: Specified layer name -> other names that are accepted.
         settings: Everything else (such as the padding).
         due: When the work is due, with its offset from UTC; None where the rubric does not say.
@@ -86,6 +87,7 @@ class Rubric:
     aliases: Mapping[str, list[str]]
     settings: Mapping[str, Any]
     due: datetime.datetime | None = None
+    dataset: str = ""
 
     @property
     def max_score(self) -> float:
@@ -102,6 +104,7 @@ class Rubric:
         limits = {check.id: _numbers(check.settings) for check in self.checks.values()}
         return {
             "assignment": self.assignment,
+            **({"dataset": self.dataset} if self.dataset else {}),
             "solution_cells": self.defines,
             "notebooks": list(self.notebooks),
             "checkpoints": list(self.checkpoints),
@@ -185,7 +188,7 @@ def read_rubric(path: Path) -> Rubric:
             assignment=str(content.pop("assignment")), title=str(content.pop("title")), checks=checks, cells=cells,
             notebooks=tuple(content.pop("notebooks")), checkpoints=tuple(content.pop("checkpoints", ())),
             causes=content.pop("causes", {}), aliases=content.pop("aliases", {}), due=_due(content.pop("due", None), path),
-            settings=content,
+            dataset=str(content.pop("dataset", "")), settings=content,
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise RubricError(f"{path} lacks or misuses the entry {error}. Compare with another assignment's rubric.") from error

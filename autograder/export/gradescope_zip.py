@@ -71,8 +71,9 @@ def _code(kit: Path, assignment: Assignment) -> Iterator[tuple[str, Path]]:
             other = ASSIGNMENTS in path.parents and path.parent != ASSIGNMENTS and assignment.folder not in path.parents
             if path.is_file() and not other and not LEFT_OUT & set(path.parts):
                 yield path.relative_to(kit).as_posix(), path
-    for pattern in DATA:
-        yield from ((path.relative_to(kit).as_posix(), path) for path in sorted((kit / "data").glob(pattern)) if path.is_file())
+    own = kit / "data" / assignment.rubric.dataset
+    for path in sorted(path for pattern in DATA for path in own.glob(pattern) if assignment.rubric.dataset and path.is_file()):
+        yield path.relative_to(kit).as_posix(), path
     if ASSIGNMENTS not in assignment.folder.parents:  # a course's own, outside of the kit
         for path in sorted(assignment.folder.rglob("*")):
             if path.is_file() and not LEFT_OUT & set(path.parts):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from segkit.facades import FacadeDataset
+from segkit.datasets import PairDataset, dataset
 from segkit.training import RECIPES, fit
 
 __all__ = ["retrain"]
@@ -84,7 +84,7 @@ def retrain(
     Raises:
         TrainingError: It cannot be trained: not finite, no memory, outputs of another size.
     """
-    learn, choose = (FacadeDataset(root, names=names, read_label=read_label) for names in (train, held_out))
+    learn, choose = (PairDataset(dataset(), root, names=names, read_label=read_label) for names in (train, held_out))
     best, in_time, started = _Best(), True, time.monotonic()
     config = replace(RECIPES[recipe], epochs=epochs)
 

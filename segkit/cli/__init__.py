@@ -12,9 +12,9 @@ __all__ = ["LazyGroup", "main"]
 
 # command -> (module:object, one line for the overview); the overview is shown without importing torch
 COMMANDS = {
-    "data": ("segkit.cli.data:data", "Fetch, verify or draw the facade pictures."),
+    "data": ("segkit.cli.data:data", "Fetch, verify or draw the pictures of a data set."),
     "train": ("segkit.cli.train:train", "Train a network: your own, or the kit's where the full kit is installed."),
-    "pretrain": ("segkit.cli.pretrain:pretrain", "Train the VGG-16 trunk on the training facades, without ImageNet."),
+    "pretrain": ("segkit.cli.pretrain:pretrain", "Train the VGG-16 trunk on the training pictures, without ImageNet."),
     "evaluate": ("segkit.cli.evaluate:evaluate", "Score a checkpoint: per-class IoU, accuracy, pictures."),
     "submit": ("segkit.cli.submit:submit", "Build your hand-in, check it as the grader will read it, print a receipt."),
 }

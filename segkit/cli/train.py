@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segkit.cli.common import figures, n_class, network_class, options, pictures, readable_errors
+from segkit.cli.common import figures, network_class, options, pictures, readable_errors
 from segkit.malloc import keep_memory
 
 if TYPE_CHECKING:
+    from segkit.datasets import DatasetSpec
     from segkit.history import History
     from segkit.training import TrainConfig
 
@@ -20,7 +21,7 @@ __all__ = ["train"]
 @click.command()
 @options("model")
 @click.option("--recipe", type=click.Choice(["course", "fast"]), default="course", show_default=True)
-@options("split", "out", "data")
+@options("dataset", "split", "out", "data")
 @click.option("--epochs", type=click.IntRange(1), help="[default: 5 for course from scratch, else 25]")
 @click.option("--pretrained", "--weights", "weights", metavar="FILE|imagenet",
               help="Copy VGG-16 first: a file of its weights (pretrain writes one), or 'imagenet'.")
@@ -90,6 +91,7 @@ class _Job:
     """What was asked for on the command line."""
 
     recipe: str
+    spec: "DatasetSpec"
     split: str
     out: Path
     data: str | None
@@ -135,9 +137,9 @@ class _Job:
         from segkit.training.live import LivePictures, spread
 
         network, functions, config = network_class(name, self.notebooks), solution_functions(self.notebooks), self.config()
-        train_set, val_set = (pictures(self.data, self.split, part, functions.read_label) for part in ("train", "val"))
+        train_set, val_set = (pictures(self.spec, self.data, self.split, part, functions.read_label) for part in ("train", "val"))
         torch.manual_seed(self.seed)
-        model = network(n_class())
+        model = network(self.spec.n_class)
         if not (self.resume and (out / "resume.pt").exists()):
             self._begin(model, start)
         metrics = {"confusion_matrix": functions.confusion_matrix, "scores": functions.scores}

@@ -9,17 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from segkit.facades import CLASSES
+from segkit.datasets import dataset
 from segkit.history import EpochRecord, History
 from segkit.plots.style import BLUE, GREEN, GREY, INK, ORANGE, RED, Picture, styled
 
 __all__ = ["confusion", "curves"]
-
-
-def _names(class_names: Sequence[str] | None, n_class: int) -> list[str]:
-    if class_names is not None:
-        return list(class_names)
-    return list(CLASSES) if n_class == len(CLASSES) else [f"class {index}" for index in range(n_class)]
 
 
 @styled
@@ -28,7 +22,7 @@ def curves(history: History | dict, class_names: Sequence[str] | None = None) ->
 
     Args:
         history: of :func:`segkit.training.fit`, or the content of ``history.json``.
-        class_names: for the bars; the facades' own for 12 classes by default.
+        class_names: for the bars; those of the assignment's data set by default.
 
     Returns:
         A figure of three panels; the best epoch by validation mean IoU is marked.
@@ -46,7 +40,7 @@ def curves(history: History | dict, class_names: Sequence[str] | None = None) ->
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         axes.set_xlim(-0.02 * max(len(records), 2), max(records[-1].epoch, 1) * 1.02)
         axes.grid(axis="y")
-    _class_panel(classes, best, _names(class_names, len(best.iou)))
+    _class_panel(classes, best, class_names or dataset().names_for(len(best.iou)))
     return figure
 
 
@@ -84,7 +78,7 @@ def _score_panel(axes: Axes, records: list[EpochRecord], best: EpochRecord) -> N
     axes.legend(loc="upper left", fontsize=8.5, ncols=2, columnspacing=1)
 
 
-def _class_panel(axes: Axes, best: EpochRecord, names: list[str]) -> None:
+def _class_panel(axes: Axes, best: EpochRecord, names: Sequence[str]) -> None:
     values = np.nan_to_num(np.array(best.iou, dtype=float))
     places = np.arange(len(values))
     axes.barh(places, values, color=BLUE, height=0.72)
@@ -104,7 +98,7 @@ def confusion(hist: np.ndarray | Tensor, class_names: Sequence[str] | None = Non
 
     Args:
         hist: counts (n, n), rows are the ground truth.
-        class_names: the facades' own for 12 classes by default.
+        class_names: those of the assignment's data set by default.
 
     Returns:
         A heat map; the diagonal holds the share of each class that was found, in percent.
@@ -113,7 +107,7 @@ def confusion(hist: np.ndarray | Tensor, class_names: Sequence[str] | None = Non
     if hist.ndim != 2 or hist.shape[0] != hist.shape[1]:
         raise ValueError(f"Expected counts (n, n), but got {hist.shape}.")
     n = len(hist)
-    names = _names(class_names, n)
+    names = class_names or dataset().names_for(n)
     pixels = hist.sum(1)
     shares = 100 * hist / np.maximum(pixels, 1)[:, None]
     side = max(3.6, 0.52 * n)

@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from segkit.facades import IGNORE_INDEX, IMAGENET_MEAN, IMAGENET_STD, N_CLASS, PALETTE
-from segkit.transforms import denormalize
+from segkit.datasets import DatasetSpec, dataset
+from segkit.transforms import IMAGENET_MEAN, IMAGENET_STD, denormalize
 
 __all__ = [
     "BLUE",
@@ -116,11 +116,12 @@ def photograph(image: Tensor | np.ndarray) -> np.ndarray:
     return np.asarray(image)
 
 
-def label_picture(label: Tensor | np.ndarray) -> np.ndarray:
-    """A label map in the colours of the database.
+def label_picture(label: Tensor | np.ndarray, spec: DatasetSpec | None = None) -> np.ndarray:
+    """A label map in the colours of its data set.
 
     Args:
-        label: integers (H, W): 0..11, anything else is drawn as unknown (black).
+        label: integers (H, W): training labels, anything else is drawn as unknown.
+        spec: the data set; None: that of the assignment.
 
     Returns:
         uint8 array (H, W, 3).
@@ -128,11 +129,11 @@ def label_picture(label: Tensor | np.ndarray) -> np.ndarray:
     label = np.asarray(label.detach().cpu() if isinstance(label, Tensor) else label).astype(np.int64)
     if label.ndim != 2:
         raise ValueError(f"Expected a label map (H, W), but got {label.shape}.")
-    known = (label >= 0) & (label < N_CLASS) & (label != IGNORE_INDEX)
-    return PALETTE[np.where(known, label + 1, 0)]
+    spec = spec or dataset()
+    return spec.palette[np.where((label >= 0) & (label < spec.n_class), label + 1, 0)]
 
 
-def colour_of(index: int) -> tuple[float, float, float]:
-    """Palette colour of a training label as matplotlib wants it; unknown for anything out of range."""
-    row = index + 1 if 0 <= index < N_CLASS else 0
-    return tuple(float(value) / 255 for value in PALETTE[row])
+def colour_of(index: int, spec: DatasetSpec) -> tuple[float, float, float]:
+    """Colour of a training label as matplotlib wants it; unknown for anything out of range."""
+    row = index + 1 if 0 <= index < spec.n_class else 0
+    return tuple(value / 255 for value in spec.colours[row])

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segkit.facades import IGNORE_INDEX
 from segkit.inference import image_name
 from segkit.training.recipes import TrainConfig
 from segkit.training.resuming import TrainingError
 from segkit.training.sources import Pairs
-from segkit.transforms import PairTransform, RandomCrop, RandomHorizontalFlip, RandomScaleCrop
+from segkit.transforms import IGNORE_INDEX, PairTransform, RandomCrop, RandomHorizontalFlip, RandomScaleCrop
 
 __all__ = ["Augmentation", "Batch", "EpochBatches", "collate", "fingerprint"]
 

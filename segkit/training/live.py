@@ -27,20 +27,21 @@ class LivePictures:
     """
 
     def __init__(self, out: Path, dataset: Sequence, chosen: Sequence[int]) -> None:
-        self.out, self.chosen = Path(out), list(chosen)
+        self.out, self.chosen, self.spec = Path(out), list(chosen), getattr(dataset, "spec", None)
         pairs = [dataset[index] for index in self.chosen]
         self.images, self.labels = [image for image, _ in pairs], [label for _, label in pairs]
         self.names = [image_name(dataset, index) for index in self.chosen]
         self.masks = self._read()
 
     def __call__(self, done: EpochDone) -> None:
-        save_figure(plots.curves(done.history), self.out / "curves.png")
+        names = self.spec and self.spec.names_for(len(done.history.epochs[-1].iou))
+        save_figure(plots.curves(done.history, names), self.out / "curves.png")
         if done.epoch == 0:  # a run begins: what lies here is of another one
             self.masks = {}
         if self.chosen and (done.last or done.epoch in (1, (done.epochs + 1) // 2)):
             self.masks[done.epoch] = [predict(done.model, image).numpy().astype(np.uint8) for image in self.images]
             self._write()
-            save_figure(plots.stages(self.images, self.labels, self.masks, self.names), self.out / "stages.png")
+            save_figure(plots.stages(self.images, self.labels, self.masks, self.names, self.spec), self.out / "stages.png")
 
     def _write(self) -> None:
         arrays = {f"{epoch}/{name}": mask for epoch, masks in self.masks.items() for name, mask in zip(self.names, masks, strict=True)}

@@ -8,8 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from segkit.facades import IMAGENET_MEAN, IMAGENET_STD
 from segkit.training.batches import Batch
+from segkit.transforms import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["normalised", "read_ahead", "send"]
 
@@ -65,7 +65,7 @@ def normalised(batch: Batch, device: torch.device) -> Tensor:
     if images.dtype != torch.uint8:
         return images
     mean, std = (_channels(values, device) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    images = images.float().div_(255).sub_(mean).div_(std)  # as FacadeDataset does, to the bit
+    images = images.float().div_(255).sub_(mean).div_(std)  # as PairDataset does, to the bit
     for image, (height, width) in zip(images, batch.sizes, strict=True):
         image[:, height:] = 0
         image[:, :, width:] = 0

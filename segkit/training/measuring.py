@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.facades import IGNORE_INDEX
 from segkit.inference import Counts, Evaluation, EvaluationError, check_logits, evaluating, move, plain_counts, scored
 from segkit.precision import Precision, best_device, choose_precision
 from segkit.progress import bar
@@ -28,6 +27,7 @@ from segkit.training.loading import normalised, read_ahead, send
 from segkit.training.memory import MemoryPlan, means_out_of_memory
 from segkit.training.sources import DecodedPairs, Pairs, PlainPairs
 from segkit.training.steps import segmentation_loss
+from segkit.transforms import IGNORE_INDEX
 
 __all__ = ["PIXELS_AT_ONCE", "batches_of_one_size", "evaluate", "measure", "near_ties", "read_pairs", "tie_tolerance"]
 
@@ -71,7 +71,7 @@ def evaluate(
             summed, as an array or a tensor accordingly.
         device: where to compute; None takes the GPU if there is one.
         progress: show a bar on stdout.
-        class_names: names for ``Evaluation.iou``; the facades' own for 12 classes by default.
+        class_names: names for ``Evaluation.iou``; by default those of ``dataset.spec``, or of the assignment's data set.
         bootstrap: number of resamplings of the images for the interval, 0 for none.
         seed: of the resampling.
         autocast: the same as ``precision="bfloat16"``.
@@ -96,6 +96,8 @@ def evaluate(
         confusion_matrix=confusion_matrix, threads=(8 if gpu else 1) if threads is None else threads,
         most_pixels=PIXELS_AT_ONCE if gpu else 0, ties=ties, progress=progress,
     )  # fmt: skip
+    if class_names is None and (spec := getattr(dataset, "spec", None)) is not None:
+        class_names = spec.names_for(counts.hists.shape[1])
     return scored(counts, scores, class_names, bootstrap, seed)
 
 

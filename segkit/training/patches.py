@@ -1,4 +1,4 @@
-"""Patches of facades, and the task of telling which share of each, and of its cells, belongs to which class."""
+"""Patches of photographs, and the task of telling which share of each, and of its cells, belongs to which class."""
 
 from collections.abc import Sequence
 

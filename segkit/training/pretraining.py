@@ -1,4 +1,4 @@
-"""Training VGG-16 on the facades themselves, where ImageNet's weights cannot be had.
+"""Training VGG-16 on the photographs themselves, where ImageNet's weights cannot be had.
 
 The task needs nothing but label maps that are there anyway: say which share of a random patch, and of each of its cells,
 belongs to which class. What is learned (the 13 convolutions and two hidden layers) has the layout of torchvision's file, so
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from segkit.atomic import replacing
+from segkit.datasets import DataError, dataset
 from segkit.download import hash_file
-from segkit.facades import DataError
 from segkit.precision import best_device, choose_precision
 from segkit.progress import bar, say
 from segkit.training.batches import Augmentation, EpochBatches, fingerprint
@@ -108,10 +108,10 @@ def pretrain(
     resume_every: float = EPOCH_SAVED_AFTER,
     network: Callable[[], nn.Module] = fresh_vgg16,
 ) -> Path:
-    """Train VGG-16 to tell the shares of the classes in patches of the training facades, and in the patches' cells.
+    """Train VGG-16 to tell the shares of the classes in patches of the training pictures, and in the patches' cells.
 
     Args:
-        train_set: the training facades, and nothing else.
+        train_set: the training pictures, and nothing else.
         n_class: number of classes.
         config: see :class:`PretrainConfig`.
         out: folder for the weights, ``pretraining.json`` (settings, list of images, accuracies, sha256), and, until it is
@@ -125,7 +125,8 @@ def pretrain(
         network: makes the network: ``features``, ``avgpool``, ``classifier``, as :func:`fresh_vgg16`.
 
     Returns:
-        Path of the weights: ``vgg16_facades-`` and the first 8 digits of the file's sha256, as ``load_vgg16`` wants it.
+        Path of the weights: ``vgg16_facades-`` (or another data set's name) and the first 8 digits of the file's sha256, as
+        ``load_vgg16`` wants it.
 
     Raises:
         TrainingError: fewer than two images; the loss is no number; ``out`` holds another run.
@@ -284,16 +285,17 @@ class _Pretraining:
 
     def finish(self) -> Path:
         """Write the weights under the name that carries their checksum, and the record."""
-        unnamed = self.resume_file.with_name("vgg16_facades.pth")
+        spec = getattr(self.train_set, "spec", None) or dataset()
+        unnamed = self.resume_file.with_name(f"vgg16_{spec.name}.pth")
         state = {name: value.detach().cpu().contiguous() for name, value in self.model.vgg.state_dict().items()}
         with replacing(unnamed) as partial, open(partial, "wb") as file:
             torch.save(state, file)
         digest = hash_file(unnamed)
-        path = unnamed.rename(unnamed.with_name(f"vgg16_facades-{digest[:8]}.pth"))
+        path = unnamed.rename(unnamed.with_stem(f"{unnamed.stem}-{digest[:8]}"))
         record = {
             "schema": "segkit-pretraining/1", "file": path.name, "sha256": digest, "bytes": path.stat().st_size,
             "config": self.description(), "device": self.device.type, "computed_in": self.descent.precision.name,
-            "task": "shares of the classes in random patches of the training facades and in their cells", "epochs": self.records,
+            "task": f"shares of the classes in random patches of the training {spec.pictures} and in their cells", "epochs": self.records,
         }  # fmt: skip
         with replacing(self.record_file) as partial:
             partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

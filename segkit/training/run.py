@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.checkpoints import load_checkpoint, save_checkpoint
-from segkit.facades import DataError
+from segkit.datasets import DataError
 from segkit.history import EpochRecord, History
 from segkit.inference import Evaluation, EvaluationError
 from segkit.precision import best_device, choose_precision

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.facades import IGNORE_INDEX
 from segkit.inference import image_name
 from segkit.training.resuming import TrainingError
+from segkit.transforms import IGNORE_INDEX
 
 __all__ = ["DecodedPairs", "Pairs", "PlainPairs", "free_memory", "label_shares", "open_pairs"]
 
@@ -59,10 +59,10 @@ class PlainPairs:
 
 
 class DecodedPairs:
-    """Facades as decoded bytes, kept after the first reading.
+    """Pairs as decoded bytes, kept after the first reading.
 
     Args:
-        dataset: with ``decode(index)`` and ``size(index)``, as :class:`segkit.facades.FacadeDataset` has them.
+        dataset: with ``decode(index)`` and ``size(index)``, as :class:`segkit.datasets.PairDataset` has them.
         cache: ``memory``; ``disk`` for a temporary file, which vanishes with the program; ``auto`` for the first of the
             two that has room; ``off``.
 

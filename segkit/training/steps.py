@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.facades import IGNORE_INDEX
 from segkit.training.batches import Batch
 from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import normalised, send
 from segkit.training.memory import MemoryPlan, advice, described, let_go, means_out_of_memory, reason
 from segkit.training.sources import Pairs, label_shares
+from segkit.transforms import IGNORE_INDEX
 
 __all__ = ["Stepper", "label_mass", "median_weights", "segmentation_loss"]
 

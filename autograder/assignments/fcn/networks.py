@@ -5,14 +5,14 @@ from typing import Any
 
 from autograder.segmentation.gate import Classes
 from autograder.segmentation.spec import Graph, NetworkSpec, Skip, Upsampling
-from segkit.facades import CLASSES, PALETTE
+from segkit.datasets.facades import SPEC
 from segkit.layers import Layer, expected_layers
 from segkit.reference import FCN8s, FCN32s
 from segkit.upsampling import crop_offsets
 
 __all__ = ["FACADES", "FCN8S", "FCN32S", "NETWORKS"]
 
-FACADES = Classes(tuple(CLASSES), (*(tuple(int(v) for v in PALETTE[index + 1]) for index in range(len(CLASSES))), (128, 128, 128)))
+FACADES = Classes(SPEC.classes, (*SPEC.colours[1:], (128, 128, 128)))
 
 PADDING = 100
 BLOCKS = ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3))
