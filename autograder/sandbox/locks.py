@@ -1,4 +1,4 @@
-"""Locks between processes. The kernel takes a lock from its holder when that ends, however it ended: none outlives a kill."""
+"""Locks between processes. The kernel releases a lock when its holder ends, in whatever way: no lock outlives a killed process."""
 
 import contextlib
 import datetime
@@ -42,7 +42,7 @@ def try_lock(path: Path, wait: bool = False) -> int | None:
             os.close(handle)
             return None
         except FileNotFoundError:
-            pass  # the last holder removed it while we waited: what we hold is no longer the lock
+            pass  # the last holder removed the file while we waited: our descriptor is no longer the lock
         except BaseException:
             os.close(handle)
             raise
@@ -59,6 +59,7 @@ def _release(path: Path, handle: int) -> None:
 def file_lock(path: Path) -> Iterator[None]:
     """Hold a lock, after its holder if there is one; the file is gone afterwards."""
     handle = try_lock(path, wait=True)
+    assert handle is not None, "try_lock waits until it has the lock"
     try:
         yield
     finally:
@@ -67,7 +68,7 @@ def file_lock(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_of(paths: Sequence[Path]) -> Iterator[None]:
-    """Hold the first of some locks that comes free; with no paths nothing is held. The files stay."""
+    """Hold the first of several locks that becomes free; without paths no lock is held. The files stay."""
     handle = None
     while paths and handle is None:
         handle = next((found for path in paths if (found := try_lock(path)) is not None), None)
@@ -85,7 +86,7 @@ def hold_folder(folder: Path) -> Iterator[str]:
     """Keep other runs from writing into a folder of results. Within one process it may be held twice.
 
     Yields:
-        Who held it before and ended without a word (killed, power loss), or nothing.
+        Who held it before and could not release it (killed, power loss), or an empty text.
 
     Raises:
         FolderBusyError: Another run holds it; the text says who, where and since when.
