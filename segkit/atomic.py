@@ -42,9 +42,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         partial.touch()
         mode = partial.stat().st_mode
         yield partial
-        os.chmod(partial, mode)  # safetensors makes files that only their owner can read, and so no grader
+        partial.chmod(mode)  # safetensors makes files that only their owner can read, and so no grader
         with open(partial, "rb+") as file:
-            os.fsync(file.fileno())  # else a power cut may leave an empty file under the final name
+            os.fsync(file.fileno())  # without this, a power cut may leave an empty file under the final name
         os.replace(partial, path)
     except BaseException as error:
         written = partial.stat().st_size if partial.exists() else 0

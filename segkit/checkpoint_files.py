@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import IO
 
 from segkit.notebooks.files import enterable, shown_path
 from segkit.notebooks.slicing import Workbook
@@ -98,15 +98,16 @@ def find_checkpoints(folder: Path, names: Iterable[str], words: Callable[[], Wor
     if missing and nameless:
         known = words()
         for path in nameless:
-            name = _by_layers(folder / path, known)
-            if name in missing:
-                ranked[name].append(((2, 3), path))
+            told = _by_layers(folder / path, known)
+            if told in missing:
+                ranked[told].append(((2, 3), path))
     return {name: _chosen(folder, name, found) for name, found in ranked.items() if found}
 
 
 def _candidates(folder: Path) -> list[Path]:
     """Checkpoint files below a folder, relative to it, in order."""
-    found, seen = [], 0
+    found: list[Path] = []
+    seen = 0
     for place, folders, files in os.walk(folder):
         here = Path(place)
         folders[:] = sorted(name for name in folders if name not in NEVER and enterable(here / name))
@@ -162,8 +163,8 @@ def _claims(path: Path, names: list[str]) -> dict[str, tuple]:
             wanted = path.parts[:-1] == ("checkpoints",) and stem == name and suffix < 3
             return {name: (-1 if wanted else place, 0, suffix, len(path.parts), stem != name)}
     for kind, text in ((1, stem), (2, path.parent.name if not RUNS & set(path.parts) else "")):
-        if name := _named(text, names):
-            return {name: (place, kind)}
+        if named := _named(text, names):
+            return {named: (place, kind)}
     return {}
 
 
@@ -216,7 +217,7 @@ def _tensor_names(path: Path) -> list[str]:
         return []
 
 
-def _texts(file: BinaryIO, pickles: int) -> list[str]:
+def _texts(file: IO[bytes], pickles: int) -> list[str]:
     """Texts with a dot in them in some pickles that follow one another; they are listed, not loaded."""
     found: list[str] = []
     for _ in range(pickles):

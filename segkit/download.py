@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 from PIL import Image
 from tqdm.auto import tqdm
@@ -127,8 +128,8 @@ def _receive(url: str, part: Path, progress: bool) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise
-        total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
-        if total == str(have):  # all bytes are here already; only the last step was missing
+        whole = (error.headers.get("Content-Range") or "").rpartition("/")[2]
+        if whole == str(have):  # all bytes are here already; only the last step was missing
             return
         part.unlink()
         raise ConnectionError(f"the part on disk ({have} bytes) does not fit the file on the server") from error
@@ -291,7 +292,7 @@ def _pair_faults(image: Path, label: Path) -> Iterator[str]:
     try:
         height, width = open_photograph(image).shape[:2]
         with Image.open(label) as indexed:
-            low, high = indexed.getextrema()[:2] if indexed.mode == "P" else (0, 0)
+            low, high = cast("tuple[int, int]", indexed.getextrema()) if indexed.mode == "P" else (0, 0)
             if indexed.mode != "P":
                 yield f"{where}: expected a palette picture (mode P), found mode {indexed.mode}"
             elif not 1 <= low <= high <= 12:

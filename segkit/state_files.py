@@ -12,7 +12,7 @@ import re
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -165,7 +165,8 @@ def _load(path: Path, zipped: bool) -> object:
         names = []
     dictionaries: set[str] = set()
     while True:
-        stand_ins = [(type(name, (_StandInDict if name in dictionaries else _StandIn,), {}), name) for name in names]
+        kinds = {name: _StandInDict if name in dictionaries else _StandIn for name in names}
+        stand_ins: list[Callable | tuple[Callable, str]] = [(type(name, (kind,), {}), name) for name, kind in kinds.items()]
         named = path.suffix != ".safetensors"  # torch.load would go by the name; an open file has none
         try:
             with open(path, "rb") as file, torch.serialization.safe_globals(stand_ins):
@@ -256,8 +257,11 @@ def _unwrapped(state: object) -> object:
 
 
 def _holds_weights(value: object) -> bool:
-    named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
-    return named and bool(value) and all(isinstance(entry, Tensor) for entry in value.values())
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(key, str) and isinstance(entry, Tensor) for key, entry in value.items())
+    )
 
 
 def _is_dense(value: Tensor) -> bool:

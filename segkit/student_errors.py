@@ -119,7 +119,7 @@ def check_forward(model: torch.nn.Module) -> None:
     if type(model).__call__ is not torch.nn.Module.__call__:
         return  # its own way to call it
     signature, error = _misfit(model.forward, (None,), {})
-    if error:
+    if error and signature is not None:
         found = f"def forward(self{', ' if signature.parameters else ''}{str(signature).removeprefix('(')}"
         text = f"{type(model).__name__}.forward cannot be called with the images alone ({error})."
         raise StudentError(f"{text} Expected `def forward(self, x)`, found `{found}`.", "code.signature")

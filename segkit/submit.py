@@ -263,17 +263,16 @@ def _add_half(path: Path, target: Path, name: str) -> Item:
 def _write_zip(out: Path, stage: Path) -> dict[str, str]:
     """Pack the stage and return the hashes of its files."""
     hashes = {}
-    with replacing(out) as partial:
-        with zipfile.ZipFile(partial, "w") as bundle:
-            for path in sorted(p for p in stage.rglob("*") if p.is_file()):
-                name = NO_TEXT.sub("_", path.relative_to(stage).as_posix())
-                # the times of the files: of two copies of a notebook the grader takes the newer one
-                info = zipfile.ZipInfo(name, max(time.gmtime(path.stat().st_mtime)[:6], (1980, 1, 1, 0, 0, 0)))
-                info.external_attr = 0o644 << 16
-                info.compress_type = zipfile.ZIP_STORED if path.suffix == ".safetensors" else zipfile.ZIP_DEFLATED
-                with open(path, "rb") as source, bundle.open(info, "w", force_zip64=True) as sink:
-                    shutil.copyfileobj(source, sink, 2**20)
-                hashes[name] = sha256_of(path)
+    with replacing(out) as partial, zipfile.ZipFile(partial, "w") as bundle:
+        for path in sorted(p for p in stage.rglob("*") if p.is_file()):
+            name = NO_TEXT.sub("_", path.relative_to(stage).as_posix())
+            # the times of the files: of two copies of a notebook the grader takes the newer one
+            info = zipfile.ZipInfo(name, max(time.gmtime(path.stat().st_mtime)[:6], (1980, 1, 1, 0, 0, 0)))
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_STORED if path.suffix == ".safetensors" else zipfile.ZIP_DEFLATED
+            with open(path, "rb") as source, bundle.open(info, "w", force_zip64=True) as sink:
+                shutil.copyfileobj(source, sink, 2**20)
+            hashes[name] = sha256_of(path)
     return hashes
 
 

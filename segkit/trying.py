@@ -64,10 +64,16 @@ class Trial:
     @property
     def names(self) -> tuple[list[str], list[str]]:
         """Definitions that the call needs, and those that it can do without."""
-        call = ast.parse(self.call, mode="eval").body
+        call = _parsed(self.call)
         needed = [argument.id for argument in call.args if isinstance(argument, ast.Name)]
         optional = [keyword.value.id for keyword in call.keywords if isinstance(keyword.value, ast.Name)]
         return [n for n in needed if n not in self.values], [n for n in optional if n not in self.values]
+
+
+def _parsed(text: str) -> ast.Call:
+    call = ast.parse(text, mode="eval").body
+    assert isinstance(call, ast.Call), "a trial is one call"
+    return call
 
 
 class Bench:
@@ -91,7 +97,7 @@ class Bench:
         """
         if name not in self._values:
             program = Program.from_json(self.definitions[name])
-            with at_home(os.getcwd(), program, fresh=True):
+            with at_home(Path.cwd(), program, fresh=True):
                 self._values[name] = value_of(program, name)
         return self._values[name]
 
@@ -113,7 +119,7 @@ def run_trial(trial: Trial, bench: Bench) -> Outcome:
 
 
 def _run(trial: Trial, bench: Bench, needed: Sequence[str], optional: Sequence[str]) -> Outcome:
-    from segkit.checks import NotTested
+    from segkit.checks.trained import NotTested
 
     space: dict[str, Any] = dict.fromkeys(trial.names[1]) | trial.values
     try:
@@ -136,8 +142,9 @@ def _function(trial: Trial) -> dict[str, Any]:
     """The function of ``segkit.checks`` that a trial calls, by its name."""
     from segkit import checks
 
-    name = ast.parse(trial.call, mode="eval").body.func.id
-    return {name: getattr(checks, name)}
+    function = _parsed(trial.call).func
+    assert isinstance(function, ast.Name), "a trial calls a function by its name"
+    return {function.id: getattr(checks, function.id)}
 
 
 def _first_fault(report: Any, check: str, told: dict[str, str]) -> str:
@@ -231,8 +238,7 @@ def _start(request: Path, replies: Path, said: Path, folder: Path) -> subprocess
     environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "segkit.trying", str(request), str(replies)]
     with open(said, "wb") as file:
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": file}
-        return subprocess.Popen(command, cwd=folder, env=environment, **quiet)
+        return subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=file)
 
 
 def _next_reply(process: subprocess.Popen, replies: Path, wanted: str, until: float) -> Outcome | str:
@@ -286,7 +292,7 @@ def _limit_memory() -> None:
 
 def _serve(request: Path, replies: Path) -> None:
     """Run the trials of a request and write one line for each."""
-    here, kit = os.getcwd(), Path(__file__).resolve().parents[1]
+    here, kit = str(Path.cwd()), Path(__file__).resolve().parents[1]
     sys.path[:] = [path for path in sys.path if path not in ("", here)]
     asked = json.loads(request.read_text(encoding="utf-8"))
     trials = [Trial(content["check"], content["call"], tuple(content["own"]), content["values"]) for content in asked["trials"]]

@@ -55,6 +55,7 @@ def _attach(settings: Settings, folder: Path, parent: int) -> None:
 
 def _judge(path: Path, name: str, marks: Path) -> Graded:
     """Grade one submission. What it is doing goes to a small file, for the progress bar."""
+    assert _RUN is not None, "_attach opened it"
     mark, began = marks / f"{os.getpid()}", time.time()
     out, found = _RUN.settings.out / name, Graded({})
 

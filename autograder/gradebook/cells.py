@@ -1,7 +1,7 @@
-"""Knows the cells of an assignment again in a student's notebook, and puts back what tools and accidents did to them.
+"""Recognise the cells of an assignment in a student's notebook, and repair what tools and accidents did to them.
 
-nbgrader goes by the metadata of cells. Students delete cells, copy them, change their type; editors strip the metadata. Here
-cells are known by grade id, else by cell id, by text, by what they define, and by their place.
+nbgrader finds cells by their metadata. Students delete cells, copy them, change their type; editors remove the metadata. Here
+a cell is recognised by its grade id, or else by cell id, by text, by what it defines, and by its position.
 """
 
 import ast
@@ -54,7 +54,7 @@ def make_cell(kind: str, source: str, metadata: dict, cell_id: str | None = None
 
 
 def resolve_duplicates(notebook: NotebookNode, source: NotebookNode) -> list[str]:
-    """Leave every grade id to one cell: the last one that was worked on, else the last. The others stay as plain cells.
+    """Keep every grade id in one cell: the last one that was changed, otherwise the last. The others become plain cells.
 
     Args:
         notebook: the student's; changed in place.
@@ -82,7 +82,7 @@ def resolve_duplicates(notebook: NotebookNode, source: NotebookNode) -> list[str
 
 
 def restore(notebook: NotebookNode, source: NotebookNode, defines: Mapping[str, str] | None = None) -> list[str]:
-    """Put every cell of the release back: identity, type, points; for locked cells also the text.
+    """Restore every cell of the release: identity, type, points; for locked cells also the text.
 
     Args:
         notebook: the student's; changed in place. What the student wrote in solution cells and answers is kept.
@@ -93,12 +93,12 @@ def restore(notebook: NotebookNode, source: NotebookNode, defines: Mapping[str, 
         What was done, one line each.
     """
     notes = resolve_duplicates(notebook, source)
-    wanted = {grade_id_of(cell): cell for cell in source.cells if grade_id_of(cell)}
+    wanted = {grade_id: cell for cell in source.cells if (grade_id := grade_id_of(cell))}
     for cell in notebook.cells:
         if "nbgrader" in cell.metadata and grade_id_of(cell) not in wanted:
             notes.append(f"a cell with the unknown grade id {str(grade_id_of(cell))[:40]!r} is an ordinary cell now")
             del cell.metadata["nbgrader"]
-    have = {grade_id_of(cell): cell for cell in notebook.cells if grade_id_of(cell)}
+    have = {grade_id: cell for cell in notebook.cells if (grade_id := grade_id_of(cell))}
     for grade_id in [grade_id for grade_id in wanted if grade_id not in have]:
         found = _known_again(grade_id, (defines or {}).get(grade_id), source, notebook, have.values())
         if found is not None:
@@ -109,7 +109,8 @@ def restore(notebook: NotebookNode, source: NotebookNode, defines: Mapping[str, 
             notes += _repair(notebook, have, grade_id, original)
     for grade_id, original in wanted.items():
         if grade_id not in have:
-            have[grade_id] = _insert(notebook, have, list(wanted), original)
+            earlier = list(wanted)[: list(wanted).index(grade_id)]
+            have[grade_id] = _insert(notebook, have, earlier, original)
             notes.append(f"the cell {grade_id} was missing and was put back")
     return notes
 
@@ -117,7 +118,7 @@ def restore(notebook: NotebookNode, source: NotebookNode, defines: Mapping[str, 
 def _known_again(
     grade_id: str, defined: str | None, source: NotebookNode, notebook: NotebookNode, taken: Iterable[NotebookNode]
 ) -> NotebookNode | None:
-    """Find the cell that lost its metadata: by cell id, by text, by what it defines, by the cell before it."""
+    """Find a cell that lost its metadata: by cell id, by text, by what it defines, by the cell before it."""
     busy = {id(cell) for cell in taken}
     free = [cell for cell in notebook.cells if id(cell) not in busy]
     position, original = next((i, c) for i, c in enumerate(source.cells) if grade_id_of(c) == grade_id)
@@ -167,10 +168,10 @@ def _index(notebook: NotebookNode, cell: NotebookNode) -> int:
     return next(i for i, other in enumerate(notebook.cells) if other is cell)
 
 
-def _insert(notebook: NotebookNode, have: dict, order: list[str], original: NotebookNode) -> NotebookNode:
-    """Put a copy of a cell after the nearest earlier cell of the release that is there."""
-    earlier = [g for g in order[: order.index(grade_id_of(original))] if g in have]
-    place = _index(notebook, have[earlier[-1]]) + 1 if earlier else 0
+def _insert(notebook: NotebookNode, have: dict[str, NotebookNode], earlier: list[str], original: NotebookNode) -> NotebookNode:
+    """Put a copy of a cell after the last of the release's earlier cells that the notebook has."""
+    there = [grade_id for grade_id in earlier if grade_id in have]
+    place = _index(notebook, have[there[-1]]) + 1 if there else 0
     ids = {cell.get("id") for cell in notebook.cells}
     cell_id = original.get("id")
     cell = make_cell(original.cell_type, original.source, original.metadata, None if cell_id in ids else cell_id)

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def _is_book(path: Path) -> bool:
 
 def _own_files(folder: Path, read: set[str], weights: set[Path], notes: list[str]) -> list[Path]:
     """Regular files of the student, without links, tools' leftovers and what came with the release."""
-    found, total = [], 0
+    found: list[Path] = []
+    total = 0
     for place, folders, files in os.walk(folder):
         here = Path(place)
         links = [name for name in [*folders, *files] if (here / name).is_symlink()]
@@ -178,7 +180,7 @@ def known_name(notebook: NotebookNode, file: str, sources: dict[str, NotebookNod
     return file if file in sources else (best if best is not None and shares[best] > 0 and ids else None)
 
 
-def _share(found: set, wanted: set) -> float:
+def _share(found: AbstractSet[str | None], wanted: AbstractSet[str | None]) -> float:
     return len(found & wanted) / len(wanted) if wanted else 0.0
 
 
@@ -187,7 +189,7 @@ def _fill_in(books: list[_Book], target: Path, sources: dict[str, NotebookNode],
 
     A stub of a solution cell would stand beside the student's own definition in another file.
     """
-    answers = {}
+    answers: dict[str | None, str] = {}
     for book in books:
         answers |= {grade_id_of(cell): cell.source for cell in book.notebook.cells if grade_id_of(cell)}
     there = {book.known_as for book in books}

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from segkit.atomic import disk_is_full
 from segkit.checkpoint_files import is_torch_zip
@@ -198,7 +198,7 @@ def _unpack_zip(archive: Path, folder: Path, budget: Budget, name: str, done: Un
 
 
 def _plain_name(name: str) -> str:
-    """A name as systems other than Windows write it: some of its tools put backslashes between folders, and the drive before them."""
+    """A name with forward slashes and without a drive: some tools on Windows write backslashes, and the drive in front."""
     return re.sub(r"^[A-Za-z]:/*", "", name.replace("\\", "/"))
 
 
@@ -220,7 +220,7 @@ OUTSIDE = "is a link or lies outside of the folder: left out"
 
 
 def _write(
-    source: BinaryIO, folder: Path, inside: str, time: float, name: str, done: Unpacked, spend: Callable[[int], None] | None = None
+    source: IO[bytes], folder: Path, inside: str, time: float, name: str, done: Unpacked, spend: Callable[[int], None] | None = None
 ) -> bool:
     """Write one file with its time: of two copies of a notebook the newest may count. False if it was left out."""
     try:
@@ -233,7 +233,7 @@ def _write(
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno not in IMPOSSIBLE_NAMES:
             raise
-        why = os.strerror(error.errno) if isinstance(error, OSError) else "a zero byte in it"
+        why = os.strerror(error.errno or 0) if isinstance(error, OSError) else "a zero byte in it"
         done.left_out[name] = f"has a name that no file can have ({why}): left out"
         return False
     with copy:
@@ -256,9 +256,9 @@ def zip_time(member: zipfile.ZipInfo) -> float:
 
 # ------------------------------------------------------------------------------------------------------------------ tar
 class _Modest:
-    """A file that answers no greedy question: tarfile reads a header of whatever size it claims at once."""
+    """A file that refuses to read very much at once: tarfile would read a header of any size that an archive claims."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.seek, self.tell = file.seek, file.tell
 
@@ -268,10 +268,10 @@ class _Modest:
         return self._file.read(size)
 
 
-def _unpack_tar(file: BinaryIO, folder: Path, budget: Budget, name: str, done: Unpacked) -> None:
-    with tarfile.open(fileobj=_Modest(file), mode="r:") as bundle:
+def _unpack_tar(file: IO[bytes], folder: Path, budget: Budget, name: str, done: Unpacked) -> None:
+    with tarfile.open(fileobj=_Modest(file), mode="r:") as bundle:  # type: ignore[call-overload] # the stub wants write, too
         written: dict[str, Path] = {}
-        while (member := bundle.next()) is not None:  # one after the other: a list of all of them may be without end
+        while (member := bundle.next()) is not None:  # one at a time: a list of all members could be endless
             budget.take(name, 1, 0)
             if member.isdir():
                 continue

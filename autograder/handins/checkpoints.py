@@ -79,7 +79,7 @@ def own_lists(folder: Path) -> list[Path]:
 
 def _by_hash(entry: dict[str, Any], root: Path | None) -> Checkpoint:
     """Find a named checkpoint below ``root`` by size and hash."""
-    wanted, where = (shown(entry.get(key), 200) if isinstance(entry.get(key), str) else "" for key in ("sha256", "where"))
+    wanted, where = (shown(text, 200) if isinstance(text := entry.get(key), str) else "" for key in ("sha256", "where"))
     wanted, size = wanted.lower(), entry.get("bytes") if type(entry.get("bytes")) in (int, float) else None
     if root is None:
         return Checkpoint(

@@ -103,8 +103,8 @@ def _root(folder: Path) -> Path:
 
 def _hash(folder: Path, checkpoints: dict[str, Checkpoint]) -> str:
     digest = hashlib.sha256()
-    for name in [*own_files(folder), *spare_files(folder)]:
-        digest.update(name.as_posix().encode("utf-8", "surrogateescape") + b"\0" + bytes.fromhex(file_sha256(folder / name)))
+    for path in [*own_files(folder), *spare_files(folder)]:
+        digest.update(path.as_posix().encode("utf-8", "surrogateescape") + b"\0" + bytes.fromhex(file_sha256(folder / path)))
     for name, checkpoint in sorted(checkpoints.items()):
         digest.update(f"{name}\0{checkpoint.sha256}".encode())
     return digest.hexdigest()
@@ -160,7 +160,8 @@ class _HandIn:
     def read(self, name: str) -> Submission:
         """Read it; archives inside of it are opened only as long as something of the assignment is missing."""
         while True:
-            folder, notes = _root(self.folder), []
+            folder = _root(self.folder)
+            notes: list[str] = []
             workbook = open_folder(folder, self.rubric.defines, self.rubric.notebooks)
             checkpoints = submitted_checkpoints(folder, self.rubric, self.checkpoints_root, workbook, self.left_out, notes)
             here = [one for one in checkpoints.values() if one.path or one.sha256 or one.packed]  # a link may stand beside an archive
@@ -183,7 +184,8 @@ class _HandIn:
                 files = [path for path in _files(self.path) if _may_matter(self.path, path)]
                 copy_tree(self.path, folder, files, self.budget, self.path.name)
                 self.folder = folder
-            return any([self._open_archive(path) for path in archives])
+            opened = [self._open_archive(path) for path in archives]  # all of them, also after one was opened
+            return any(opened)
         except (ArchiveError, OSError) as error:
             self.unpacking.append(f"the archives in {self.path.name} were not opened: {shown(str(error))}")
             return False

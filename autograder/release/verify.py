@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -95,7 +96,7 @@ def _grade_ids(notebook: NotebookNode) -> dict[str, float | None]:
     return found
 
 
-def check_id_of(grade_id: str, checks: dict[str, float]) -> str | None:
+def check_id_of(grade_id: str, checks: Iterable[str]) -> str | None:
     """The check that a graded cell stands for: ``-`` for ``.``, perhaps with ``-check`` at the end."""
     by_cell = {check.replace(".", "-"): check for check in checks}
     return by_cell.get(grade_id) or by_cell.get(grade_id.removesuffix("-check"))

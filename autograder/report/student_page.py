@@ -70,7 +70,7 @@ def check_view(check: dict, titles: Mapping[str, str], checks: Mapping[str, Mapp
 def share(result: dict) -> dict[str, float]:
     """Where the points went: earned, lost, stuck (not gradable), manual (open), and ``auto``, the automatic part."""
     checks = result["checks"]
-    tops = {status: 0.0 for status in ("needs_manual", "could_not_grade")}
+    tops = dict.fromkeys(("needs_manual", "could_not_grade"), 0.0)
     for check in checks:
         if check["status"] in tops:
             tops[check["status"]] += check["max_points"]

@@ -97,7 +97,7 @@ def _shared_memory(program: str) -> list[str]:
 
 def _setuid(program: str) -> bool:
     """Whether a program runs with other rights than those of whoever starts it."""
-    return os.geteuid() != 0 and os.path.exists(program) and bool(os.stat(program).st_mode & stat.S_ISUID)
+    return os.geteuid() != 0 and os.path.exists(program) and bool(Path(program).stat().st_mode & stat.S_ISUID)
 
 
 def _view(room: Room) -> list[str]:
@@ -105,7 +105,7 @@ def _view(room: Room) -> list[str]:
     command = []
     for path in visible(room):
         if path.is_symlink() and path.parent == Path("/"):
-            command += ["--symlink", os.readlink(path), str(path)]
+            command += ["--symlink", str(path.readlink()), str(path)]
         elif not str(path).startswith("/proc/"):
             command += ["--ro-bind", str(path), str(path)]
     if room.gpu:

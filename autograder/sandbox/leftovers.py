@@ -29,7 +29,7 @@ def _started(process: int) -> int | None:
 
 def _space() -> int:
     try:
-        return os.stat("/proc/self/ns/pid").st_ino
+        return Path("/proc/self/ns/pid").stat().st_ino
     except OSError:  # not Linux: such folders are never removed as leftovers
         return 0
 

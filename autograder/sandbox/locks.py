@@ -36,7 +36,7 @@ def try_lock(path: Path, wait: bool = False) -> int | None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if os.fstat(handle).st_ino == os.stat(path).st_ino:
+            if os.fstat(handle).st_ino == path.stat().st_ino:
                 return handle
         except BlockingIOError:
             os.close(handle)
@@ -50,8 +50,7 @@ def try_lock(path: Path, wait: bool = False) -> int | None:
 
 
 def _release(path: Path, handle: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    path.unlink(missing_ok=True)
     os.close(handle)
 
 

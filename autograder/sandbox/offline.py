@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ class Undrawn(dict[str, torch.Tensor]):
 
     def _missing(self, what: str) -> FileNotFoundError:
         text = f"{self.source} is not there where work is graded, and with it {what}"
-        return FileNotFoundError(text.replace(os.path.join(os.getcwd(), ""), ""))
+        return FileNotFoundError(text.replace(f"{Path.cwd()}{os.sep}", ""))
 
     def __missing__(self, key: Any) -> Any:
         raise self._missing(repr(key))

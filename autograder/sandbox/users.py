@@ -20,11 +20,11 @@ CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETU
 def running() -> dict[int, int]:
     """How many processes and threads each user runs."""
     counts: dict[int, int] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
             try:
-                # not the folder's owner: that is root wherever a process closed its memory
-                status = dict(line.split(":", 1) for line in Path(f"/proc/{name}/status").read_text("utf-8", "replace").splitlines())
+                # not the folder's owner: it is root for every process that closed its memory
+                status = dict(line.split(":", 1) for line in (process / "status").read_text("utf-8", "replace").splitlines())
                 owner = int(status["Uid"].split()[0])
                 counts[owner] = counts.get(owner, 0) + int(status["Threads"])
             except (OSError, KeyError, ValueError):
@@ -103,4 +103,4 @@ def hand_over(folder: Path, user: int) -> None:
     os.chown(folder, user, user)
     for above, folders, files in os.walk(folder):
         for name in [*folders, *files]:
-            os.chown(os.path.join(above, name), user, user, follow_symlinks=False)
+            os.chown(Path(above, name), user, user, follow_symlinks=False)

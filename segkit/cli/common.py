@@ -1,4 +1,4 @@
-"""What the commands that run networks share: options, whose class a name means, errors as one message, figures."""
+"""What the commands that run networks share: options, the class of a model's name, error messages, figures."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,7 +42,7 @@ def options(*names: str) -> Callable:
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Faults that a person can repair end in one message; a wrong name is bad usage, the rest a failure."""
+    """Turn errors that a person can repair into one message and a non-zero exit code."""
     from segkit.atomic import DiskFullError
     from segkit.checkpoints import CheckpointError
     from segkit.evaluation import EvaluationError
@@ -55,7 +55,7 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except (CheckpointError, DataError, DiskFullError, EvaluationError, ModelError, TrainingError, VGGError) as error:
-        text = error.strerror if isinstance(error, DiskFullError) else str(error)
+        text = str(error.strerror) if isinstance(error, DiskFullError) else str(error)
         raise click.ClickException(text) from error
     except (RuntimeError, MemoryError) as error:
         if not means_out_of_memory(error):

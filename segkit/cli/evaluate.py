@@ -84,7 +84,7 @@ def _there(device: str) -> str:
     """The device, if this computer has it."""
     import torch
 
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    there: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if device in there and not there[device]():
         raise click.BadParameter(f"there is no {device} device here. Leave the option out to take what there is.", param_hint="--device")
     return device
@@ -120,7 +120,7 @@ def _interval(both: tuple[float, float] | None) -> str:
 class _Ranked(NamedTuple):
     """The scores of one picture."""
 
-    index: int
+    number: int
     name: str
     pixel_accuracy: float
     mean_iou: float
@@ -131,7 +131,7 @@ def _ranked(result: "Evaluation", names: Any, scores: Callable) -> list[_Ranked]
     from segkit.evaluation import image_scores
 
     found = zip(names, image_scores(result, scores), strict=True)
-    rows = [_Ranked(index, name, accuracy, mean_iou) for index, (name, (accuracy, mean_iou)) in enumerate(found)]
+    rows = [_Ranked(number, name, accuracy, mean_iou) for number, (name, (accuracy, mean_iou)) in enumerate(found)]
     return sorted(rows, key=lambda row: (math.isnan(row.mean_iou), row.mean_iou))
 
 
@@ -152,9 +152,10 @@ def _draw_failures(model: Any, dataset: Any, result: "Evaluation", worst: list[_
 
     if not worst:
         return
-    images, labels = zip(*(dataset[row.index] for row in worst), strict=True)
+    assert result.by_image is not None, "evaluate counts by image"
+    images, labels = zip(*(dataset[row.number] for row in worst), strict=True)
     predictions = [predict(model, image) for image in images]
-    titles = [_title(row, result.by_image[row.index], list(result.iou)) for row in worst]
+    titles = [_title(row, result.by_image[row.number], list(result.iou)) for row in worst]
     plots.gallery(images, labels, predictions, titles=titles).savefig(path, dpi=110)
 
 

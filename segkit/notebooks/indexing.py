@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 
 from segkit.notebooks.names import (
@@ -40,7 +41,7 @@ class Index:
         self._functions = {s.name: s for s in statements if isinstance(s, ast.FunctionDef)}
         self._known: dict[str, Filled] = {}
         self._asked: list[str] = []  # functions whose text is being looked at, each called by the one before
-        self.bindings = [_places(d, lambda statement, d=d: self._bound(d, statement)) for d in documents]
+        self.bindings = [_places(d, partial(self._bound, d)) for d in documents]
         self.changes = [_places(d, changed_names) for d in documents]
         self.calls = [_places(d, called_names) for d in documents]
         self.fillings = [_places(d, self._filled) for d in documents]

@@ -152,7 +152,7 @@ class Filled:
 
 
 def filled_in(function: ast.FunctionDef, known: Callable[[ast.Call], Filled | None]) -> Filled:
-    """Find what a function fills, by its text. One that trains fills nothing: it is not run.
+    """Find what a function fills, by its text. A function that trains fills nothing, since it is not run.
 
     Args:
         function: The function.
@@ -163,7 +163,9 @@ def filled_in(function: ast.FunctionDef, known: Callable[[ast.Call], Filled | No
     taken = function.args
     places = [argument.arg for argument in (*taken.posonlyargs, *taken.args)]
     own = {*places, *(argument.arg for argument in taken.kwonlyargs)}
-    changed, local, kept = set(), set(), set()
+    changed: set[str] = set()
+    local: set[str] = set()
+    kept: set[str] = set()
     for statement in function.body:
         changed.update(changed_names(statement), called_names(statement))
         for call in filling_calls(statement):

@@ -272,7 +272,9 @@ def _without_outputs(content: bytes | mmap.mmap) -> bytes:
     """JSON of a notebook with null in the place of outputs, attachments and widgets, which may be nearly all of it."""
     kept, place, count = [], 0, 0
     while True:
-        end = KEPT.match(content, place).end()
+        whole = KEPT.match(content, place)
+        assert whole is not None, "it matches nothing as well"
+        end = whole.end()
         kept.append(content[place:end])
         begun = BEGUN.match(content, end) if len(kept) < 2 * MAX_DROPPED else None
         if begun is None:

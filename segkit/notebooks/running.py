@@ -147,10 +147,10 @@ def _forget_scripts(root: Path, program: Program) -> None:
 
 
 def _single(statement: ast.stmt) -> list[ast.stmt]:
-    """An import of several things as one import each: one that is not installed does not cost the others."""
+    """Split an import of several names, so that a missing one does not prevent the others."""
     if not isinstance(statement, (ast.Import, ast.ImportFrom)) or len(statement.names) < 2:
         return [statement]
-    parts = []
+    parts: list[ast.stmt] = []
     for alias in statement.names:
         part = ast.Import([alias]) if isinstance(statement, ast.Import) else ast.ImportFrom(statement.module, [alias], statement.level)
         parts.append(ast.copy_location(part, statement))
@@ -165,10 +165,10 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
         namespace: Where to run it; a new one named like a notebook's where it is left out.
 
     Raises:
-        Unrunnable: If the definition itself fails, or the name is not defined afterwards. A failing helper is passed over:
-            if the definition needs it, its failure is what will be told.
+        Unrunnable: If the definition itself fails, or the name is not defined afterwards. A failing helper is ignored here:
+            if the definition needs it, the error of the definition tells.
     """
-    space = namespace if namespace is not None else {"__name__": "__main__", "__builtins__": __builtins__}
+    space: dict[str, Any] = namespace if namespace is not None else {"__name__": "__main__", "__builtins__": __builtins__}
     space.setdefault("get_ipython", _Shell)
     failed: dict[str, str] = space.setdefault(FAILED, {})
     labels, last, flags = {chunk.label for chunk in program.chunks}, "", 0

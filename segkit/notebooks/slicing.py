@@ -10,7 +10,8 @@ import builtins
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 
 from segkit.notebooks.indexing import Index, Position
@@ -223,11 +224,12 @@ class Workbook:
             if finished:
                 self._note_choice(name, finished)
                 return finished[-1]
-        return (graded or everywhere or [None])[-1]
+        unfinished = graded or everywhere
+        return unfinished[-1] if unfinished else None
 
     def _of_one_class(self, methods: list[Definition]) -> list[Definition]:
         """Of methods of several classes those of the class that the assignment names first: they do not overwrite each other."""
-        order = {name: index for index, name in enumerate(self.cells.values())}
+        order: dict[str | None, int] = {name: index for index, name in enumerate(self.cells.values())}
         first = min((order.get(d.owner, len(order)) for d in methods if not d.unfinished), default=None)
         return [d for d in methods if order.get(d.owner, len(order)) == first]
 
@@ -317,7 +319,7 @@ class _Slicer:
         while self.pending:
             self._choose_needs(*self.pending.pop())
 
-    def _all_of(self, document: int, wanted) -> None:
+    def _all_of(self, document: int, wanted: Callable[[ast.stmt], bool]) -> None:
         for number, cell in enumerate(self.workbook.documents[document].cells):
             for index, statement in enumerate(cell.parsed[0]):
                 if wanted(statement):
@@ -326,19 +328,21 @@ class _Slicer:
     def _choose_stars(self) -> None:
         """``from torch.nn import *`` may bind, or hide, any name: it always comes along."""
         for document in list(self.chosen):
-            own = self.workbook.documents[document]
-            self._all_of(document, lambda s, own=own: any(self.index.module(own, module) is None for module in star_modules(s)))
+            self._all_of(document, partial(self._binds_all, self.workbook.documents[document]))
         self._follow()
 
     def _choose_paths(self) -> None:
         """What says where imports look comes along where scripts are imported, also ``import setpath`` that is had for what it does."""
         for document in list(self.chosen):
             self._all_of(document, sets_path)
-            own = self.workbook.documents[document]
-            self._all_of(document, lambda s, own=own: isinstance(s, ast.Import) and any(
-                self.index.module(own, alias.name) is not None for alias in s.names
-            ))  # fmt: skip
+            self._all_of(document, partial(self._imports_script, self.workbook.documents[document]))
         self._follow()
+
+    def _binds_all(self, own: Document, statement: ast.stmt) -> bool:
+        return any(self.index.module(own, module) is None for module in star_modules(statement))
+
+    def _imports_script(self, own: Document, statement: ast.stmt) -> bool:
+        return isinstance(statement, ast.Import) and any(self.index.module(own, alias.name) is not None for alias in statement.names)
 
     def _note_downloads(self, modules: dict[str, str]) -> None:
         """Say of each call that would fetch or read weights that nothing was fetched."""
@@ -467,7 +471,7 @@ class _Slicer:
 
 def _imported(statement: ast.stmt) -> set[str]:
     """First parts of the modules that a statement imports, also deep inside; empty for a relative one."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(statement):
         if isinstance(node, ast.Import):
             found.update(alias.name.partition(".")[0] for alias in node.names)

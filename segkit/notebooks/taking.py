@@ -92,10 +92,10 @@ def _is_done(book: Workbook, name: str) -> bool:
 
 
 def _needed(documents: list[Document], errors: list[str], book: Workbook, originals: tuple[str, ...]) -> list[Document]:
-    """Of the files in folders of the release's names and in archives: those that define what is nowhere else, and scripts beside them."""
+    """From folders with the release's names and from archives: the files that define what no other file does, and scripts beside them."""
     other = Workbook(documents, book.cells, errors, originals)
-    wanted = [name for name in book.cells.values() if not _is_done(book, name) and other.find(name) is not None]
-    found = [(name, other.find(name)) for name in wanted]
+    wanted = [name for name in book.cells.values() if not _is_done(book, name)]
+    found = [(name, definition) for name in wanted if (definition := other.find(name)) is not None]
     books = {id(definition.document) for name, definition in found if book.find(name) is None or not definition.unfinished}
     places = {document.name.rpartition("/")[0] for document in documents if id(document) in books}
     kept = [d for d in documents if id(d) in books or (d.name.endswith(".py") and d.name.rpartition("/")[0] in places)]

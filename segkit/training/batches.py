@@ -97,7 +97,7 @@ class EpochBatches(Dataset[Batch]):
         seed: int,
         epoch: int,
         batch_size: int,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
+        augmentation: Augmentation = Augmentation(),
         pad_to: int = 1,
         n_class: int = IGNORE_INDEX,
         pin: bool = False,

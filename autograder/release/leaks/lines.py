@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nbformat.notebooknode import NotebookNode
 
-__all__ = ["MIN_LINE", "Secret", "Secrets", "collect_secrets", "squeeze", "split_solution"]
+__all__ = ["MIN_LINE", "Secret", "Secrets", "collect_secrets", "split_solution", "squeeze"]
 
 MIN_LINE = 25  # characters of a stripped line; below that lines coincide by chance
 BEGIN = re.compile(r"BEGIN (SOLUTION|MARK SCHEME|HIDDEN TESTS)")
