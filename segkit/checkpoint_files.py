@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import IO
+from typing import IO, Any
 
 from segkit.notebooks.files import enterable, shown_path
 from segkit.notebooks.slicing import Workbook
@@ -87,7 +87,7 @@ def find_checkpoints(folder: Path, names: Iterable[str], words: Callable[[], Wor
     """
     folder, names = Path(folder), list(dict.fromkeys(names))
     candidates = _candidates(folder)
-    ranked: dict[str, list[tuple]] = {name: [] for name in names}
+    ranked: dict[str, list[tuple[Any, ...]]] = {name: [] for name in names}
     nameless = []
     for path in candidates:
         claims = _claims(path, names)
@@ -153,7 +153,7 @@ def _named(text: str, names: Iterable[str]) -> str | None:
     return meant[0] if len(meant) == 1 else None
 
 
-def _claims(path: Path, names: list[str]) -> dict[str, tuple]:
+def _claims(path: Path, names: list[str]) -> dict[str, tuple[Any, ...]]:
     """For which checkpoint a file's name speaks, and how well: the smallest counts."""
     stem = _stem(path)
     place = 0 if "checkpoints" in path.parts[:-1] else 1
@@ -172,9 +172,9 @@ def _age(path: Path) -> tuple[bool, float]:
     return "best" not in path.stem.lower(), -path.stat().st_mtime
 
 
-def _chosen(folder: Path, name: str, found: list[tuple]) -> FoundCheckpoint:
+def _chosen(folder: Path, name: str, found: list[tuple[Any, ...]]) -> FoundCheckpoint:
     """The first of the best-ranked files, and what is to be said of it."""
-    def order(entry: tuple) -> tuple:
+    def order(entry: tuple[Any, ...]) -> tuple[Any, ...]:
         rank, path = entry
         return (*rank[:2], *(rank[2:] if rank[1] == 0 else _age(folder / path)), path.as_posix())
 

@@ -14,6 +14,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -153,7 +154,7 @@ class _StandIn:
 class _StandInDict:
     """Stands for a class of dictionaries: a plain one that keeps its items."""
 
-    def __new__(cls, *_: object, **__: object) -> OrderedDict:  # type: ignore[misc]
+    def __new__(cls, *_: object, **__: object) -> OrderedDict[str, Any]:  # type: ignore[misc]
         return OrderedDict()
 
 
@@ -165,8 +166,9 @@ def _load(path: Path, zipped: bool) -> object:
         names = []
     dictionaries: set[str] = set()
     while True:
-        kinds = {name: _StandInDict if name in dictionaries else _StandIn for name in names}
-        stand_ins: list[Callable | tuple[Callable, str]] = [(type(name, (kind,), {}), name) for name, kind in kinds.items()]
+        stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+            (type(name, (_StandInDict if name in dictionaries else _StandIn,), {}), name) for name in names
+        ]
         named = path.suffix != ".safetensors"  # torch.load would go by the name; an open file has none
         try:
             with open(path, "rb") as file, torch.serialization.safe_globals(stand_ins):

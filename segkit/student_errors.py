@@ -76,7 +76,7 @@ def device_cause(error: BaseException) -> str:
             "`x.device`, or the device of the model's parameters.")  # fmt: skip
 
 
-def check_signature(function: Any, name: str, args: tuple, kwargs: Mapping[str, Any]) -> None:
+def check_signature(function: Any, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Refuse what cannot be called with these arguments, before it is called: a TypeError from its inside is another matter.
 
     Raises:
@@ -96,7 +96,7 @@ def check_signature(function: Any, name: str, args: tuple, kwargs: Mapping[str, 
     raise StudentError(text, "code.signature")
 
 
-def _misfit(function: Any, args: tuple, kwargs: Mapping[str, Any]) -> tuple[inspect.Signature | None, str]:
+def _misfit(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[inspect.Signature | None, str]:
     """A function's signature, and why it does not take these arguments; empty where it does, or has no signature to be had."""
     try:
         # a decorator's own signature counts, not that of what it wraps: it may add arguments

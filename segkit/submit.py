@@ -39,7 +39,7 @@ class _Silent:
         """One more is done."""
 
 
-def silent_bar(**options: Any) -> AbstractContextManager:
+def silent_bar(**options: Any) -> AbstractContextManager[Any]:
     """Return a bar for callers that show none."""
     return nullcontext(_Silent())
 
@@ -165,7 +165,9 @@ def _copy(folder: Path, files: list[Path], stage: Path) -> list[str]:
     return unreadable
 
 
-def _run_checks(work: Work, checkpoints: dict[str, Path], facts: dict, folder: Path, bar: Callable[..., Any]) -> dict[str, Outcome]:
+def _run_checks(
+    work: Work, checkpoints: dict[str, Path], facts: dict[str, Any], folder: Path, bar: Callable[..., Any]
+) -> dict[str, Outcome]:
     """Run the visible checks; Ctrl-C leaves out those that are not done."""
     trials, found = work.trials(checkpoints, facts), {}
     if not trials:
@@ -193,7 +195,7 @@ def checkpoint_of(folder: Path, name: str) -> Path | None:
 
 
 def _add_checkpoints(
-    folder: Path, stage: Path, facts: dict, code_only: bool, where: str, say: Callable[[str], None]
+    folder: Path, stage: Path, facts: dict[str, Any], code_only: bool, where: str, say: Callable[[str], None]
 ) -> dict[str, tuple[Item, Path | None]]:
     """Put the checkpoints into the stage, in half precision, or their hashes. Name -> what to tell, and the file that counts."""
     items: dict[str, tuple[Item, Path | None]] = {}

@@ -38,7 +38,7 @@ class _Recorder(TorchFunctionMode):
         if len(self.steps) < MAX_STEPS:
             self.steps.append((path, what))
 
-    def __torch_function__(self, func: Any, types: Sequence, args: Sequence = (), kwargs: Mapping | None = None) -> Any:
+    def __torch_function__(self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         name = getattr(func, "__name__", "").removesuffix("_with_indices").lstrip("_")
         name = "max_pool2d" if name in ("boolean_dispatch", "fn") else name
         if not self.inside and name in FUNCTIONS:

@@ -231,7 +231,7 @@ def _run_until_it_ends(
     return []
 
 
-def _start(request: Path, replies: Path, said: Path, folder: Path) -> subprocess.Popen:
+def _start(request: Path, replies: Path, said: Path, folder: Path) -> subprocess.Popen[bytes]:
     kit = str(Path(__file__).resolve().parents[1])
     paths = os.pathsep.join(filter(None, [kit, os.environ.get("PYTHONPATH")]))
     # no GPU, as in the grader's checks; UTF-8 whatever the console's code page is
@@ -241,7 +241,7 @@ def _start(request: Path, replies: Path, said: Path, folder: Path) -> subprocess
         return subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=file)
 
 
-def _next_reply(process: subprocess.Popen, replies: Path, wanted: str, until: float) -> Outcome | str:
+def _next_reply(process: subprocess.Popen[bytes], replies: Path, wanted: str, until: float) -> Outcome | str:
     """Wait for the outcome of a check; ``"ended"`` or ``"late"`` where none comes."""
     while True:
         ended = process.poll() is not None  # asked first: what it wrote before its end is read below

@@ -6,11 +6,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from autograder.exam.sitting import Outcome
 
 __all__ = ["selftest_command"]
 
@@ -34,7 +37,8 @@ USUAL = ("mutants", "variants", "damaged", "real", "attacks", "year")
 @click.option("--fresh", is_flag=True, help="Sit everything again, whatever an earlier --all has found.")
 @click.option("--verbose", is_flag=True, help="Show the messages of every entry.")
 def selftest_command(
-    assignment, everything, kinds, only, jobs, json_file, parity, no_seen, every, journal_file, fresh, verbose
+    assignment: str, everything: bool, kinds: tuple[str, ...], only: tuple[str, ...], jobs: int, json_file: Path | None, parity: bool,
+    no_seen: bool, every: int, journal_file: Path | None, fresh: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Grade the corpus of ASSIGNMENT: every entry must get exactly its expected result. Exit 1 on any surprise."""
     import segkit
@@ -113,13 +117,13 @@ def _store_verdict(outcomes: Sequence[Any], assignment: str, material: Path, par
     return True
 
 
-def _tell(verbose: bool):
+def _tell(verbose: bool) -> "Callable[[Outcome], None]":
     """Show surprises as they come, and everything if that was asked for."""
     from tqdm import tqdm
 
     count = itertools.count(1)
 
-    def tell(outcome) -> None:
+    def tell(outcome: "Outcome") -> None:
         entry, number = outcome.entry, next(count)
         if number % 10 == 0 and not sys.stdout.isatty():
             click.echo(f"{number} entries")

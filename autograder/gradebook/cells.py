@@ -8,7 +8,9 @@ import ast
 import copy
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
@@ -44,10 +46,10 @@ def is_answer(cell: NotebookNode) -> bool:
     return bool(own.get("grade")) and bool(own.get("solution"))
 
 
-def make_cell(kind: str, source: str, metadata: dict, cell_id: str | None = None) -> NotebookNode:
+def make_cell(kind: str, source: str, metadata: dict[str, Any], cell_id: str | None = None) -> NotebookNode:
     """A clean cell of a type, without outputs."""
     make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell, "raw": nbformat.v4.new_raw_cell}
-    cell = make[kind](source=source, metadata=copy.deepcopy(metadata))
+    cell: NotebookNode = make[kind](source=source, metadata=copy.deepcopy(metadata))
     if cell_id and VALID_ID.fullmatch(cell_id):
         cell["id"] = cell_id
     return cell
@@ -120,7 +122,7 @@ def _known_again(
 ) -> NotebookNode | None:
     """Find a cell that lost its metadata: by cell id, by text, by what it defines, by the cell before it."""
     busy = {id(cell) for cell in taken}
-    free = [cell for cell in notebook.cells if id(cell) not in busy]
+    free: list[NotebookNode] = [cell for cell in notebook.cells if id(cell) not in busy]
     position, original = next((i, c) for i, c in enumerate(source.cells) if grade_id_of(c) == grade_id)
     own = original.metadata["nbgrader"]
     same_id = [cell for cell in free if original.get("id") and cell.get("id") == original["id"]]
@@ -136,9 +138,10 @@ def _known_again(
     if position == 0:
         return None
     before = source.cells[position - 1].source.strip()
-    for first, second in zip(notebook.cells, notebook.cells[1:], strict=False):
+    for first, second in pairwise(notebook.cells):
         if first.source.strip() == before and id(second) not in busy:
-            return second
+            following: NotebookNode = second
+            return following
     return None
 
 
@@ -150,7 +153,7 @@ def _defined(source: str) -> set[str]:
     return {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
 
 
-def _repair(notebook: NotebookNode, have: dict, grade_id: str, original: NotebookNode) -> list[str]:
+def _repair(notebook: NotebookNode, have: dict[str, Any], grade_id: str, original: NotebookNode) -> list[str]:
     """Give a found cell the type, metadata and (where locked) text of the release."""
     cell, notes = have[grade_id], []
     own = original.metadata["nbgrader"]

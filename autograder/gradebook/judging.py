@@ -14,8 +14,8 @@ from autograder.judge.run import Run, Settings
 __all__ = ["judge", "lend_run"]
 
 KEPT = Path("build", "nbgrader")  # predictions of gates, for a run that was cut off; below what git ignores
-_RUNS: dict[tuple, Run] = {}
-_RESULTS: dict[tuple, dict[str, Any]] = {}
+_RUNS: dict[tuple[Any, ...], Run] = {}
+_RESULTS: dict[tuple[Any, ...], dict[str, Any]] = {}
 _LENT: dict[str, tuple[Run, dict[str, Any]]] = {}
 
 
@@ -71,7 +71,7 @@ def _run(assignment: str) -> Run:
     return _RUNS[key]
 
 
-def _signature(folder: Path) -> tuple:
+def _signature(folder: Path) -> tuple[Any, ...]:
     """A value that changes with any file of the submission; it does not read the weights, which have half a gigabyte."""
     found = []
     for path in sorted(folder.rglob("*")):

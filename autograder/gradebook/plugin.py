@@ -56,7 +56,7 @@ class _CoursePreprocessor(NbGraderPreprocessor):
 class RestoreCells(_CoursePreprocessor):
     """Puts every cell of the release back before nbgrader looks at them; one doubled id would stop the whole class."""
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         from autograder.gradebook.cells import restore
 
         facts = resources["nbgrader"]
@@ -91,7 +91,7 @@ def _defines(assignment: str) -> dict[str, str]:
 class PlainOutputs(NbGraderPreprocessor):
     """Keeps text and pictures that the student's notebook shows; clears graded cells and everything that is active."""
 
-    def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
+    def preprocess_cell(self, cell: NotebookNode, resources: dict[str, Any], index: int) -> tuple[NotebookNode, dict[str, Any]]:
         from autograder.gradebook.repair import plain_output
 
         if cell.cell_type == "code":
@@ -104,7 +104,7 @@ class PlainOutputs(NbGraderPreprocessor):
 class Judge(_CoursePreprocessor):
     """Writes the judge's points into the graded cells; no code of the notebook is run here."""
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         facts = resources["nbgrader"]
         folder = self.folder(self.course().submitted_directory, facts["student"], facts["assignment"])
         result = judge(self.material or facts["assignment"], folder.resolve(), facts["student"], self.log.info)
@@ -116,12 +116,12 @@ class Judge(_CoursePreprocessor):
         return nb, resources
 
 
-def _check_of(grade_id: str, checks: dict[str, dict]) -> dict[str, Any] | None:
+def _check_of(grade_id: str, checks: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
     known = check_id_of(grade_id, dict.fromkeys(checks, 0.0))
     return checks[known] if known else None
 
 
-def _write_score(cell: NotebookNode, checks: dict[str, dict]) -> None:
+def _write_score(cell: NotebookNode, checks: dict[str, dict[str, Any]]) -> None:
     """Make the points the cell's first result (nbgrader reads that one), and the message text below it.
 
     A cell without a result would get full points from nbgrader; so every graded cell gets one, and what could not be graded
@@ -151,7 +151,7 @@ class SaveScores(_CoursePreprocessor, SaveAutoGrades):
     nbgrader saves cell by cell, and for a while a check that could not be graded would stand there with a 0.
     """
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         facts = resources["nbgrader"]
         self.notebook_id, self.assignment_id, self.student_id = facts["notebook"], facts["assignment"], facts["student"]
         with Gradebook(facts["db_url"]) as self.gradebook:

@@ -52,7 +52,7 @@ def repair(path: Path) -> tuple[NotebookNode, list[str]]:
     return notebook, notes
 
 
-def _cell(raw: dict) -> NotebookNode:
+def _cell(raw: dict[str, Any]) -> NotebookNode:
     kind = raw.get("cell_type")
     text = cell_text(raw.get("source", raw.get("input")))
     if kind == "heading":  # format 3
@@ -84,7 +84,7 @@ def _plain(own: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _list(value: Any) -> list:
+def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
@@ -93,7 +93,7 @@ def plain_output(raw: Any) -> NotebookNode | None:
     if not isinstance(raw, dict):
         return None
     try:
-        output = nbformat.from_dict(raw)
+        output: NotebookNode = nbformat.from_dict(raw)
         if "data" in output:
             output["data"] = {k: v for k, v in output["data"].items() if k in ("text/plain", "image/png", "image/jpeg")}
             output["metadata"] = {}
@@ -106,7 +106,7 @@ def plain_output(raw: Any) -> NotebookNode | None:
     return output
 
 
-def _notebook_metadata(content: dict) -> dict:
+def _notebook_metadata(content: dict[str, Any]) -> dict[str, Any]:
     return {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},

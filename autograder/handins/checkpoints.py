@@ -20,7 +20,7 @@ __all__ = ["Checkpoint", "file_sha256", "submitted_checkpoints"]
 MAX_CHECKPOINT = 1200 * 2**20
 LISTED = re.compile(r"checkpoints\b.*\.json(\.txt)?$", re.IGNORECASE)
 
-_HASHES: dict[tuple, str] = {}
+_HASHES: dict[tuple[Any, ...], str] = {}
 
 
 @dataclass(frozen=True)

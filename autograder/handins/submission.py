@@ -59,7 +59,7 @@ class Submission:
     checkpoints: dict[str, Checkpoint]
     notes: list[str]
     sha256: str
-    _temporary: tempfile.TemporaryDirectory | None = field(default=None, repr=False)
+    _temporary: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
 
     def close(self) -> None:
         """Remove the temporary copy of a zip."""
@@ -116,7 +116,7 @@ class _HandIn:
     def __init__(self, path: Path, rubric: Rubric, root: Path | None) -> None:
         self.path, self.rubric, self.checkpoints_root = path, rubric, root
         self.budget, self.levels = Budget(), MAX_LEVELS
-        self.temporary: tempfile.TemporaryDirectory | None = None
+        self.temporary: tempfile.TemporaryDirectory[str] | None = None
         self.unpacking: list[str] = []  # notes
         self.damaged: set[Path] = set()  # archives inside that cannot be unpacked
         self.left_out: dict[str, str] = {}  # name in an archive -> why it could not be unpacked

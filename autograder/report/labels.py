@@ -36,7 +36,7 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
-def first_fault(result: dict) -> str:
+def first_fault(result: dict[str, Any]) -> str:
     """``"<check id>: <first line of its message>"`` of the first check in rubric order that went wrong; else empty.
 
     Checks graded by hand are passed over. A check that could not be graded is a fault to look at as well.
@@ -99,7 +99,8 @@ class _Tolerant(string.Formatter):
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:
         try:
-            return super().get_field(field_name, args, kwargs)
+            found: tuple[Any, str] = super().get_field(field_name, args, kwargs)
+            return found
         except (KeyError, IndexError, AttributeError, TypeError):
             return "?", field_name
 
@@ -107,6 +108,7 @@ class _Tolerant(string.Formatter):
         if value is None:
             return "?"
         try:
-            return super().format_field(value, format_spec)
+            text: str = super().format_field(value, format_spec)
+            return text
         except (ValueError, TypeError):
             return str(value)

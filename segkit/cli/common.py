@@ -29,10 +29,10 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def options(*names: str) -> Callable:
+def options(*names: str) -> Callable[..., Any]:
     """Several of the shared options, shown by ``--help`` in this order."""
 
-    def add(command: Callable) -> Callable:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for name in reversed(names):
             command = OPTIONS[name](command)
         return command
@@ -78,7 +78,7 @@ def n_class() -> int:
     return N_CLASS
 
 
-def pictures(data: str | None, split: str, part: str, read_label: Callable) -> Any:
+def pictures(data: str | None, split: str, part: str, read_label: Callable[..., Any]) -> Any:
     from segkit.facades import FacadeDataset, find_root
 
     root = find_root("sample" if split == "sample" and data is None else data)

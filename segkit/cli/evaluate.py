@@ -90,7 +90,7 @@ def _there(device: str) -> str:
     return device
 
 
-def _write_metrics(path: Path, content: dict) -> None:
+def _write_metrics(path: Path, content: dict[str, Any]) -> None:
     from segkit.atomic import replacing
 
     with replacing(path) as partial:
@@ -126,7 +126,7 @@ class _Ranked(NamedTuple):
     mean_iou: float
 
 
-def _ranked(result: "Evaluation", names: Any, scores: Callable) -> list[_Ranked]:
+def _ranked(result: "Evaluation", names: Any, scores: Callable[..., Any]) -> list[_Ranked]:
     """The pictures, worst first by the mean IoU of the classes that occur in them; unlabelled ones last."""
     from segkit.evaluation import image_scores
 

@@ -231,7 +231,7 @@ def cell_text(source: Any) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if SURROGATE.search(text) else text
 
 
-def raw_cells(content: Any, name: str) -> list[dict]:
+def raw_cells(content: Any, name: str) -> list[dict[str, Any]]:
     """Return the cells of a notebook of format 3 or 4, as they stand in its JSON; what is no cell becomes an empty one.
 
     Raises:
@@ -250,7 +250,7 @@ def raw_cells(content: Any, name: str) -> list[dict]:
     return [cell if isinstance(cell, dict) else {} for cell in cells]
 
 
-def _grade_id(cell: dict) -> str | None:
+def _grade_id(cell: dict[str, Any]) -> str | None:
     metadata = cell.get("metadata")
     nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
     grade_id = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None

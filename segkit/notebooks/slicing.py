@@ -5,6 +5,7 @@ statements that change one of these. Everything else (training, checks, displays
 nothing and does nothing.
 """
 
+from typing import Any
 import ast
 import builtins
 import hashlib
@@ -72,12 +73,13 @@ class Program:
         parts += [self.folder] if self.modules else []
         return hashlib.sha256("\n\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Return plain data, as it crosses the pipe between judge and worker."""
-        return json.loads(json.dumps(asdict(self)))
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
     @classmethod
-    def from_json(cls, content: dict) -> "Program":
+    def from_json(cls, content: dict[str, Any]) -> "Program":
         """Return the program that ``to_json`` wrote."""
         chunks = tuple(Chunk(c["label"], c["source"], tuple(c["statements"])) for c in content["chunks"])
         return cls(content["name"], content["where"], chunks, dict(content["modules"]), tuple(content["notes"]),
@@ -170,7 +172,7 @@ class Workbook:
     def _in_order(self, documents: list[Document]) -> list[Document]:
         order = {grade_id: index for index, grade_id in enumerate(self.cells)}
 
-        def key(document: Document) -> tuple:
+        def key(document: Document) -> tuple[Any, ...]:
             known = [order[grade_id] for grade_id in document.grade_ids if grade_id in order]
             return (document.name.endswith(".py"), min(known, default=len(order)), document.name)
 
@@ -287,7 +289,7 @@ class _Slicer:
         self.extra: list[Chunk] = []
         self.renamed: list[Chunk] = []
         self.notes: list[str] = []
-        self.done: set[tuple] = set()
+        self.done: set[tuple[Any, ...]] = set()
         self.pending: list[tuple[int, Position]] = []  # chosen, but what they need is not; a chain may be of any length
         document = workbook.documents.index(definition.document)
         self.target = (document, (definition.document.cells.index(definition.cell), definition.index))

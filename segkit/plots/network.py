@@ -99,10 +99,11 @@ def _run(model: nn.Module, size: tuple[int, int]) -> Tensor:
         with torch.enable_grad():
             try:
                 meta = {k: v.detach().to("meta").requires_grad_(v.is_floating_point()) for k, v in state.items()}
-                return functional_call(model, meta, (torch.zeros(1, 3, *size, device="meta"),))
+                output: Tensor = functional_call(model, meta, (torch.zeros(1, 3, *size, device="meta"),))
             except (RuntimeError, NotImplementedError, ValueError, TypeError):
                 device = next(iter(state.values())).device
-                return model(torch.zeros(1, 3, *size, device=device))
+                output = model(torch.zeros(1, 3, *size, device=device))
+            return output
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -24,7 +24,7 @@ def _names(class_names: Sequence[str] | None, n_class: int) -> list[str]:
 
 
 @styled
-def curves(history: History | dict, class_names: Sequence[str] | None = None) -> Figure:
+def curves(history: History | dict[str, Any], class_names: Sequence[str] | None = None) -> Figure:
     """Losses, scores, and the IoU of each class in the best epoch.
 
     Args:

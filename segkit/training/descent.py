@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class Descent:
     @property
     def learning_rate(self) -> float:
         """The rate of the layers that have no factor of their own."""
-        return self.optimizer.param_groups[0]["lr"]
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def step(self, pieces: Iterable[Callable[[], Tensor]]) -> tuple[Tensor, Tensor]:
         """Learn from one batch, given in pieces whose losses add up to its loss.
@@ -135,7 +136,7 @@ class Descent:
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """What a resumed run needs."""
         return {
             "optimizer": self.optimizer.state_dict(),
@@ -144,7 +145,7 @@ class Descent:
             "scaled_for": self.precision.name,
         }
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state` gave, be it on another device or with another ``read_every``."""
         _load(self.optimizer, state["optimizer"])
         self.stepped = bool(self.optimizer.state)
@@ -154,7 +155,7 @@ class Descent:
             self.scaler.load_state_dict(state["scaler"])
 
 
-def _load(optimizer: torch.optim.Optimizer, state: dict) -> None:
+def _load(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load moments and rates; how this run computes, and how its weights lie in memory, stays."""
     own = ({name: group.get(name) for name in ("fused", "foreach")} for group in optimizer.param_groups)
     groups = [group | how for group, how in zip(state["param_groups"], own, strict=True)]
@@ -200,6 +201,7 @@ def _scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, steps: int
 
     def factor(step: int) -> float:
         warm = min(1.0, (step + 1) / warmup) if warmup else 1.0
-        return warm * (1 - min(step, steps) / steps) ** 0.9
+        left: float = (1 - min(step, steps) / steps) ** 0.9
+        return warm * left
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

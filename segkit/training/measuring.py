@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,8 +43,8 @@ def evaluate(
     model: nn.Module,
     dataset: Items[tuple[Tensor, Tensor]],
     *,
-    confusion_matrix: Callable,
-    scores: Callable,
+    confusion_matrix: Callable[..., Any],
+    scores: Callable[..., Any],
     device: torch.device | str | None = None,
     progress: bool = True,
     class_names: Sequence[str] | None = None,
@@ -137,7 +137,7 @@ def measure(
     *,
     device: torch.device,
     precision: Precision,
-    confusion_matrix: Callable,
+    confusion_matrix: Callable[..., Any],
     threads: int = 0,
     most_pixels: int = 0,
     ties: bool = False,
@@ -273,7 +273,7 @@ class _Seeing:
         images = normalised(batch, self.device)
         if not torch.is_autocast_enabled(self.device.type):
             images = images.contiguous()  # a plain loop's layout: another one is added up in another order
-        logits = self.model(images)
+        logits: Tensor = self.model(images)
         check_logits(logits, batch.labels[0], batch.names[0], len(batch.names))
         return logits.float()
 
@@ -286,13 +286,13 @@ class _Counter:
         device: where label maps come from.
     """
 
-    def __init__(self, confusion_matrix: Callable, device: torch.device) -> None:
+    def __init__(self, confusion_matrix: Callable[..., Any], device: torch.device) -> None:
         self.function = confusion_matrix
         # on a CPU a thread counts beside the network, and torch would wake all cores for it
         self.on_device = getattr(confusion_matrix, "on_device", None) if device.type != "cpu" else None
         self.as_tensor = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="segkit-count")
-        self._waiting: deque[tuple[int, str, int, Future]] = deque()
+        self._waiting: deque[tuple[int, str, int, Future[Any]]] = deque()
         self._there: list[tuple[int, str, Tensor]] = []
         self._counts: dict[int, np.ndarray] = {}
 
@@ -348,7 +348,7 @@ def _piece(batch: Batch, part: slice) -> Batch:
     return Batch(batch.images[part], batch.labels[part], batch.names[part], batch.sizes[part], batch.labelled)
 
 
-def _count(function: Callable, arrived: Callable[[], Tensor], labels: Tensor, place: int, n_class: int) -> object:
+def _count(function: Callable[..., Any], arrived: Callable[[], Tensor], labels: Tensor, place: int, n_class: int) -> object:
     # copies: the function may write into them, but tensors made in inference mode refuse that, and others use the labels too.
     # NumPy copies in this thread; torch would wake all cores
     pred, gt = (torch.from_numpy(maps[place].numpy().astype(np.int64)) for maps in (arrived(), labels))

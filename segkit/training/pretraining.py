@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -182,7 +183,7 @@ class _Pretraining:
         self.records: list[dict[str, object]] = []
         self.resume_every, self.saved, self.kept = resume_every, time.monotonic(), 0  # kept: the last epoch in resume.pt
 
-    def description(self) -> dict:
+    def description(self) -> dict[str, Any]:
         """What must agree on resuming; the names are those of a training run."""
         return dataclasses.asdict(self.config) | {
             "schedule": "poly",

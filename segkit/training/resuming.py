@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,7 +41,7 @@ class TrainingError(RuntimeError):
     """A training run cannot start or go on; the text says why and what to do."""
 
 
-def capture(model: nn.Module, device: torch.device) -> dict:
+def capture(model: nn.Module, device: torch.device) -> dict[str, Any]:
     """Weights and the random generators of where it trains; what else decides how the run goes on is added by the caller."""
     return {
         "schema": SCHEMA,
@@ -51,7 +52,7 @@ def capture(model: nn.Module, device: torch.device) -> dict:
     }
 
 
-def restore(state: dict, model: nn.Module, device: torch.device) -> None:
+def restore(state: dict[str, Any], model: nn.Module, device: torch.device) -> None:
     """Restore what :func:`capture` took; generators of devices that this machine lacks are left out."""
     model.load_state_dict(state["model"])
     torch.set_rng_state(state["rng"])
@@ -65,7 +66,7 @@ def _gpu(device: torch.device) -> torch.device:
     return device if device.type == "cuda" else torch.device("cuda")  # else the one that torch takes by itself
 
 
-def save_resume(path: Path, state: dict, just_before: Callable[[], None] | None = None) -> None:
+def save_resume(path: Path, state: dict[str, Any], just_before: Callable[[], None] | None = None) -> None:
     """Write the file in one step: a kill during the writing leaves the previous file.
 
     Args:
@@ -83,7 +84,7 @@ def save_resume(path: Path, state: dict, just_before: Callable[[], None] | None 
             just_before()
 
 
-def read_resume(path: Path) -> dict:
+def read_resume(path: Path) -> dict[str, Any]:
     """Read the file.
 
     Raises:
@@ -102,7 +103,7 @@ def read_resume(path: Path) -> dict:
     return state
 
 
-def demand_same_run(path: Path, state: dict, description: dict, model: nn.Module) -> None:
+def demand_same_run(path: Path, state: dict[str, Any], description: dict[str, Any], model: nn.Module) -> None:
     """Refuse to go on with a run of other settings, network or images; nothing is overwritten.
 
     More epochs are allowed where the schedule does not depend on their number.

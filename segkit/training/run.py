@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +52,8 @@ ESTIMATE_AFTER = 20
 class Metrics(TypedDict):
     """The functions that score a network, see :func:`segkit.evaluation.evaluate`."""
 
-    confusion_matrix: Callable
-    scores: Callable
+    confusion_matrix: Callable[..., Any]
+    scores: Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def fit(
     *,
     config: TrainConfig,
     out: str | Path,
-    confusion_matrix: Callable,
-    scores: Callable,
+    confusion_matrix: Callable[..., Any],
+    scores: Callable[..., Any],
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -195,7 +195,7 @@ class _Run:
         self.after_epoch: Callable[[EpochDone], None] | None = None
         self.stepper: Stepper | None = None
 
-    def description(self) -> dict:
+    def description(self) -> dict[str, Any]:
         """Settings, network and data as plain values, for the history; they must agree when a run is resumed."""
         return asdict(self.config) | {
             "model": type(self.model).__name__,

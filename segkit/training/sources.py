@@ -137,7 +137,8 @@ def label_shares(pairs: Pairs, n_class: int) -> np.ndarray:
         label = pairs.load(index)[1].numpy()
         counts += np.bincount(label.ravel().astype(np.uint8), minlength=256)
     counts[IGNORE_INDEX] = 0
-    return counts[:n_class] / max(counts[:n_class].sum(), 1)
+    shares: np.ndarray = counts[:n_class] / max(counts[:n_class].sum(), 1)
+    return shares
 
 
 # -- room -------------------------------------------------------------------------------------------

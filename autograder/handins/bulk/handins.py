@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from autograder.handins.bulk.systems import SYSTEMS, Facts, System, moment
 from autograder.handins.bulk.unpacking import BROKEN_ZIP, BulkError, check_room, is_archive, label, safe_members, write_files
@@ -49,7 +50,7 @@ class _Attempt:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def age(self) -> tuple:
+    def age(self) -> tuple[Any, ...]:
         """Sorts by time, then by the system's own numbers, then by the times of the files."""
         first = datetime.datetime.min.replace(tzinfo=datetime.UTC)
         return (self.submitted or first, max(n for _, _, n in self.members), max(m.date_time for m, _, _ in self.members))
