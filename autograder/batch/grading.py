@@ -1,4 +1,4 @@
-"""A whole class: what is left of it is graded, each result is on the disk as soon as it is known, then come the class pages."""
+"""Grade a whole class: what is not graded yet, saving each result as soon as it is known, and then the class pages."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +50,7 @@ def grade_many(
     """Grade submissions and write everything a class needs.
 
     Writes ``out/<name>/result.json`` and ``report.html`` for each, then ``summary.csv`` and ``index.html``. What
-    ``out/journal.jsonl`` knows and what still holds is not graded again.
+    ``out/journal.jsonl`` holds and is still valid is not graded again.
 
     Args:
         paths: Folders and zips.
@@ -65,7 +65,7 @@ def grade_many(
 
     Raises:
         FolderBusyError: Another run is grading into the folder.
-        MemoryShortError: The memory given does not do for one submission.
+        MemoryShortError: The given memory is not enough for one submission.
         OutOfSpaceError: The folder is full.
     """
     paths = list(dict.fromkeys(paths))
@@ -143,7 +143,7 @@ class _Class:
             progress.close()
 
     def _restore(self, path: Path, result: dict[str, Any]) -> None:
-        """Write a result's files again if need be; where that cannot be done, the others are graded all the same."""
+        """Write the files of a result again if necessary; if that fails, the other submissions are graded nevertheless."""
         name = self.names[path]
         with going_on(self.say, f"{name}: its result could not be written: "):
             if restore(result, self.run.settings.out / name, self.run.rubric, lambda: self._read_answers_again(path)):
@@ -158,7 +158,7 @@ class _Class:
             keep_answers(self.run.settings.out / name, submission, self.run.wanted_checks)
 
     def _keep(self, path: Path, graded: Graded) -> None:
-        """Write a result into the journal: from now on no run repeats it."""
+        """Write a result into the journal, so that no later run grades it again."""
         name, key, result = self.names[path], {**self.key, **graded.key}, writable(graded.result)
         self.results[path], self.keys[path] = result, key
         with going_on(self.say, f"{name}: the journal could not take its result (", "): the next run grades it again."):
@@ -181,7 +181,7 @@ class _Class:
 
 
 def _checkpoints(path: Path, names: Sequence[str]) -> int:
-    """How many of the checkpoints a submission seems to have, without reading it: for the estimate alone."""
+    """How many checkpoints a submission seems to have, without reading it. Used only to estimate times."""
     try:
         if path.is_dir():
             files = [entry.name for folder in (path, *path.glob("**/checkpoints")) for entry in folder.iterdir()]

@@ -1,4 +1,4 @@
-"""nbgrader's autograde, judged: the scores come from ``autograder.judge.grade``, not from running the notebook in a kernel.
+"""nbgrader's autograde with this judge: the scores come from ``autograder.judge.grade``, not from running the notebook in a kernel.
 
 Four preprocessors, wired up in ``nbgrader_config.py``:
 
@@ -54,7 +54,7 @@ class _CoursePreprocessor(NbGraderPreprocessor):
 
 
 class RestoreCells(_CoursePreprocessor):
-    """Puts every cell of the release back before nbgrader looks at them; one doubled id would stop the whole class."""
+    """Restores every cell of the release before nbgrader reads them, since one duplicate id would stop the whole class."""
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         from autograder.gradebook.cells import restore
@@ -164,7 +164,7 @@ class SaveScores(_CoursePreprocessor, SaveAutoGrades):
         return nb, resources
 
     def _correct_all(self, nb: NotebookNode, result: dict[str, Any]) -> None:
-        """Correct what a cell's output cannot say, and save what the other notebooks of the submission earned."""
+        """Save what a cell's output cannot express, and the points of the submission's other notebooks."""
         checks = {check["id"]: check for check in result["checks"]}
         here = {c.metadata.nbgrader["grade_id"] for c in nb.cells if utils.is_grade(c) and not utils.is_solution(c)}
         for notebook in self.gradebook.find_submission(self.assignment_id, self.student_id).notebooks:
@@ -179,7 +179,7 @@ class SaveScores(_CoursePreprocessor, SaveAutoGrades):
 def _correct(grade: Any, check: dict[str, Any] | None, known_points: bool) -> None:
     """Let a grade wait for a person where the judge has no points; write points where nbgrader has not seen the notebook."""
     if check is None or check["points"] is None:
-        # an answer that was not handed in at all has its 0 from nbgrader already
+        # nbgrader has already given 0 for an answer that was not handed in
         if check is None or check["status"] == "could_not_grade":
             grade.auto_score, grade.needs_manual_grade = None, True
     elif known_points:

@@ -36,12 +36,12 @@ MAX_UNPACKED = 4 * 2**30
 MAX_LISTED = 20
 CHUNK = 2**20
 
-# what zipfile and tarfile answer to damage, encryption and unknown compression
+# what zipfile and tarfile raise for damage, encryption and unknown compression
 UNPACKING_ERRORS = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, OSError, NotImplementedError, RuntimeError, EOFError, ValueError,
 )  # fmt: skip
 
-# a name that no file can have here: too long, or the name of a folder or below a file
+# errors for a name that no file can have here: too long, the name of a folder, or below a file
 IMPOSSIBLE_NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 
 PACKED: dict[str, Callable[..., Any]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
@@ -135,7 +135,7 @@ def may_hold_work(path: Path) -> bool:
 
 
 def nature_of(path: Path) -> str:
-    """What a file that cannot be used is, for people: ``"a RAR archive"``; empty where that is not known."""
+    """The kind of a file that cannot be used, in words: ``"a RAR archive"``; empty if it is not known."""
     with contextlib.suppress(*UNPACKING_ERRORS):
         with path.open("rb") as file:
             head = file.read(32)
@@ -147,7 +147,7 @@ def nature_of(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path, budget: Budget, name: str) -> Unpacked:
-    """Unpack an archive below a folder; what would land elsewhere, is no plain file or cannot be unpacked is left out.
+    """Unpack an archive below a folder, without members that lie elsewhere, are no plain files, or cannot be unpacked.
 
     Args:
         archive: The file.
@@ -309,7 +309,7 @@ def _unpack_packed(archive: Path, kind: str, folder: Path, budget: Budget, name:
 
 
 def copy_tree(folder: Path, target: Path, files: Iterable[Path], budget: Budget, name: str) -> None:
-    """Put files, relative to ``folder``, below ``target``: as hard links where the disk allows it, for some have hundreds of megabytes."""
+    """Put files, relative to ``folder``, below ``target``: as hard links where the disk allows it, some have hundreds of megabytes."""
     for path in files:
         budget.take(name, 1, (folder / path).stat().st_size)
         place = target / path

@@ -1,4 +1,4 @@
-"""The class list: who is who, whatever a course system calls its columns and its students."""
+"""The class list, with the column names and name formats of all known course systems."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ COLUMNS = {
     "email": ("email", "email_address", "mail", "e_mail"),
 }  # fmt: skip
 
-# letters that Unicode does not take apart into a plain letter and a mark
+# letters that Unicode does not decompose into a plain letter and a mark
 PLAIN = str.maketrans({"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i"})
 
 
@@ -62,7 +62,7 @@ class Roster:
         return next((student for student in self.students if student.name == name), None)
 
     def find(self, *ids: str, full_name: str = "") -> list[Student]:
-        """All students that an id fits, else all that the full name fits: one is an answer, more are a question."""
+        """All students with this id, or else all with this full name; more than one means that the name is ambiguous."""
         wanted = {text.strip().casefold() for text in ids if text.strip()}
         found = [student for student in self.students if student.ids & wanted]
         if not found and spelled(full_name):

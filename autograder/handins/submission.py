@@ -1,4 +1,4 @@
-"""Find and read a submission, however damaged. Nothing of it is executed here."""
+"""Find and read a submission, even a damaged one. None of its code is executed here."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ MAX_ARCHIVES = 20  # inside of a hand-in
 MAX_LEVELS = 2  # of archives in archives, the hand-in itself included
 MAX_NAMED = 10
 RESERVED = ("index.html", "summary.csv", "handins.csv", "journal.jsonl", "regrade.csv")
-QUIET = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)  # what systems leave behind
+QUIET = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)  # files that operating systems leave behind
 ENDING = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
 
 
@@ -80,7 +80,7 @@ def submission_names(paths: Iterable[Path], assignment: str) -> dict[Path, str]:
     names: dict[Path, str] = {}
     for path in paths:
         rivals = [other for other in paths if other != path and base[other] == base[path]]
-        # a rival beside it (alice and alice.zip) has the same parent, whose name would say nothing
+        # a rival in the same folder (alice and alice.zip) has the same parent, so the parent's name would not help
         collides = any(other.parent != path.parent for other in rivals)
         name = path.resolve().parent.name if base[path] == assignment or collides else base[path]
         name = UNPRINTABLE.sub("_", name).lstrip(".") or "submission"
@@ -158,7 +158,7 @@ class _HandIn:
         self.left_out |= {member: why for member, why in done.left_out.items() if why != OUTSIDE}
 
     def read(self, name: str) -> Submission:
-        """Read it; archives inside of it are opened only as long as something of the assignment is missing."""
+        """Read it. Archives in it are opened only while something of the assignment is missing."""
         while True:
             folder = _root(self.folder)
             notes: list[str] = []
@@ -207,7 +207,7 @@ class _HandIn:
         return True
 
     def _refuse_nothing(self, folder: Path, workbook: Workbook) -> None:
-        """A hand-in in which nothing of the assignment can be read is nobody's zero.
+        """Refuse a hand-in in which nothing of the assignment can be read, so that it gets no zero.
 
         Raises:
             SubmissionError: It is one.
@@ -224,7 +224,7 @@ class _HandIn:
             )
         unusable = [path for path in files if nature_of(folder / path) or kind_of(folder / path)]
         if workbook.documents and not unusable and not workbook.errors:
-            return  # readable all of it, and another work: each check says what it missed
+            return  # all of it is readable, but it is other work: each check reports what it misses
         named = [f"{shown_path(path)}{f' ({nature})' if (nature := nature_of(folder / path)) else ''}" for path in [*unusable, *files]]
         cause = "submission.unreadable" if workbook.errors else "submission.no_notebook"
         raise SubmissionError(self._no_notebook(list(dict.fromkeys(named)), [*workbook.errors, *self.unpacking]), cause)
@@ -249,7 +249,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _may_matter(folder: Path, path: Path) -> bool:
-    """Whether a file is worth a place in a temporary copy: a thousand pictures of the data are not."""
+    """Whether a file belongs in a temporary copy; the thousand pictures of the data do not."""
     inside = not SPARE.isdisjoint(path.parts[:-1])
     file = folder / path
     return not inside or is_script(file) or has_checkpoint_name(file) or is_notebook(file) or bool(kind_of(file)) or not file.suffix

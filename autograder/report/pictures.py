@@ -20,7 +20,7 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 def read_pictures(folder: Path) -> list[dict[str, Any]]:
     """The list in ``folder/pictures.json``; empty where there is none or it cannot be read.
 
-    A page without pictures is still a page: a fault here must not cost a student the report.
+    An error here must not prevent the report: a page without pictures is still useful.
     """
     try:
         entries = json.loads((Path(folder) / "pictures.json").read_text(encoding="utf-8"))

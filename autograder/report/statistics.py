@@ -82,14 +82,14 @@ def cause_groups(results: Sequence[dict[str, Any]], titles: Mapping[str, str]) -
     groups: dict[tuple[Any, ...], CauseGroup] = {}
     for name, check in _checks_with(results, ("partial", "not_earned")):
         label = cause_label(check["cause"], check["measured"], titles)
-        # Without a cause, unlike checks have nothing in common: they stay apart.
+        # Without a cause, different checks have nothing in common and stay separate.
         key = (check["cause"], label) if label else (None, check["id"])
         _count(groups, key, CauseGroup(label or "no single cause found", check["cause"]), name, check)
     return _by_frequency(groups)
 
 
 def stuck_groups(results: Sequence[dict[str, Any]]) -> list[CauseGroup]:
-    """What could not be graded, by the first line of its message: no fault of the students, most frequent first."""
+    """What could not be graded, grouped by the first line of the message, most frequent first; not the students' fault."""
     groups: dict[tuple[Any, ...], CauseGroup] = {}
     for name, check in _checks_with(results, ("could_not_grade",)):
         text = first_line(check["message"]) or STATUS_WORDS["could_not_grade"]

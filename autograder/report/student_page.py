@@ -88,7 +88,7 @@ def share(result: dict[str, Any]) -> dict[str, float]:
 
 
 def _by_message(views: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Checks that fell with the same words together: an empty cell is told once, not eight times."""
+    """Group the checks that failed with the same message, so that an empty cell is reported once, not eight times."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for view in views:
         words = (view["message"], view["label"]) if view["message"] else (view["id"],)

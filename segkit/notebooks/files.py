@@ -16,7 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 SPARE = frozenset({"data", "checkpoints", "runs", "runs_quick", "build", "dist"})
-"""Folders that came with the release, or hold what was made: searched only for what is nowhere else."""
+"""Folders from the release, and folders with produced files: searched only for what is nowhere else."""
 
 FOREIGN = SPARE | {"segkit", "autograder", "published", "site-packages", "instructions", "node_modules"}
 """Folders that are not the student's own work; those that are not in ``SPARE`` are never entered."""
@@ -51,7 +51,7 @@ def spare_files(folder: str | Path) -> list[Path]:
 
 
 def _walk(folder: Path, with_spare: bool) -> Iterator[tuple[Path, bool]]:
-    """Notebooks and scripts, and whether they lie in a folder that is searched only in need."""
+    """Notebooks and scripts, and whether they lie in a folder that is searched only if necessary."""
     seen = 0
     for place, folders, files in os.walk(folder):
         here = Path(place)

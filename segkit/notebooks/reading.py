@@ -109,7 +109,7 @@ class Document:
 
 
 def shown(text: str, most: int = 300) -> str:
-    """What can be written to any file and terminal of a stranger's text: no lone surrogates, at most so many characters."""
+    """A foreign text that any file and terminal can take: no lone surrogates, at most so many characters."""
     text = text if len(text) <= most else text[: most - 3] + "..."
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -317,7 +317,7 @@ def notebook_content(path: Path, name: str, with_outputs: int = WITH_OUTPUTS) ->
     try:
         return json.loads(text), notes
     except (ValueError, RecursionError) as error:
-        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":  # what a longer, older state of the file left behind
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":  # the rest of an older, longer state of the file
             return json.JSONDecoder().raw_decode(text.lstrip())[0], [*notes, f"{name}: goes on behind its end; that was passed over"]
         raise DocumentError(f"{name}: {_why_no_notebook(text, name, error)}") from error
 
@@ -350,7 +350,7 @@ def _too_large(name: str, size: int, most: int, of: str = "") -> DocumentError:
 
 
 def _why_no_notebook(text: str, name: str, error: Exception) -> str:
-    """What a file is that should have been the JSON of a notebook, and the way out."""
+    """Say what kind of file was given instead of a notebook's JSON, and what to do."""
     conflict = CONFLICT.search(text)
     if conflict:
         line = text.count("\n", 0, conflict.start()) + 1

@@ -118,7 +118,7 @@ def at_home(root: str | Path, program: Program, fresh: bool = False) -> Iterator
     home = root / program.folder if (root / program.folder).is_dir() else root
     if fresh:
         _forget_scripts(root, program)
-    theirs = [path for path in sys.path if Path(path).is_relative_to(root)]  # of definitions before: this one's folder comes first
+    theirs = [path for path in sys.path if Path(path).is_relative_to(root)]  # entries of earlier definitions; this one's folder comes first
     # all of it last: a torch.py of the student shadows nothing; a notebook that asks whether its root is there finds, as at home, it is not
     above = [os.path.join(root, "")] if root != home else []
     sys.path[:] = [path for path in sys.path if path not in theirs] + list(dict.fromkeys((str(home), *above, *theirs)))
@@ -129,7 +129,7 @@ def at_home(root: str | Path, program: Program, fresh: bool = False) -> Iterator
     finally:
         with contextlib.suppress(OSError):
             here = Path.cwd()
-            # what the program appended is meant from here, also when it is imported from later
+            # paths that the program appended are relative to this folder, also for later imports
             sys.path[:] = [str(here / path) if path and not os.path.isabs(path) and (here / path).is_dir() else path for path in sys.path]
         os.chdir(before)
         sys.argv = arguments
