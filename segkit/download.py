@@ -1,6 +1,6 @@
 """Fetches the archives of the CMP Facade Database, unpacks them and checks what came out.
 
-An interrupted download goes on where it stopped; nothing appears under its final name before it is whole and checked.
+An interrupted download continues where it stopped; a file gets its final name only when it is complete and checked.
 """
 
 import contextlib
@@ -134,7 +134,7 @@ def _receive(url: str, part: Path, progress: bool) -> None:
         part.unlink()
         raise ConnectionError(f"the part on disk ({have} bytes) does not fit the file on the server") from error
     with response:
-        if response.status != 206:  # the server starts from the beginning, and so do we
+        if response.status != 206:  # the server sends the whole file, so start from the beginning
             have = 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None else None
@@ -335,7 +335,7 @@ def fetch(
         try:
             unpack(archive, out, part, progress=progress, check=check)
         except DamagedArchiveError:
-            if not by_hand:  # else it would lie in the way of the next try
+            if not by_hand:  # otherwise it would block the next try
                 archive.unlink(missing_ok=True)
             raise
         if not by_hand:

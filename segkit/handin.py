@@ -37,7 +37,7 @@ class Work:
         workbook: The notebooks and scripts.
         items: Solution cells, answers and (added by the bundle builder) checkpoints, by need.
         faults: What keeps files from being read at all, one line each.
-        notes: What was repaired or chosen among several, one line each.
+        notes: What was repaired, or chosen among several, one line each.
         points: Points by check id, from ``assignment.json``.
         needs: Check id -> the keys of ``items`` that it needs, from ``assignment.json``.
         outcomes: Check id -> what its visible check found, where it was run.
@@ -121,7 +121,7 @@ def _solution(workbook: Workbook, grade_id: str, name: str) -> Item:
 
 
 def _rivals(workbook: Workbook, name: str, grade_id: str) -> str:
-    """What to do about notebooks that hold one solution in versions that differ; empty where there is one, or all are the same."""
+    """What to do if notebooks hold different versions of one solution; empty if there is one, or all are equal."""
     counts = workbook.find(name, grade_id)
     if counts is None:
         return ""

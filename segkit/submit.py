@@ -26,7 +26,7 @@ from segkit.trying import Outcome, run_trials
 
 __all__ = ["WARN_BYTES", "Submission", "SubmitError", "build_submission"]
 
-WARN_BYTES = 100 * 10**6  # what learning platforms commonly take
+WARN_BYTES = 100 * 10**6  # the usual upload limit of learning platforms
 CHECKPOINTS = ("fcn32s", "fcn8s")
 
 NO_TEXT = re.compile(r"[\ud800-\udfff]")  # in a file's name: bytes that are no UTF-8, which no zip can hold
@@ -58,8 +58,8 @@ class Submission:
         work: What the verification of the finished zip read.
         hashes: Name in the zip -> SHA-256.
         size: Bytes of the zip.
-        faults: What keeps the grader from reading something; the bundle should not be handed in like this.
-        notes: What is good to know.
+        faults: Problems that prevent the grader from reading something; the bundle should not be handed in like this.
+        notes: Further remarks.
     """
 
     path: Path
@@ -148,7 +148,7 @@ def _workshop(out: Path) -> Iterator[Path]:
 
 
 def _copy(folder: Path, files: list[Path], stage: Path) -> list[str]:
-    """Copy the student's files into the stage; those that cannot be read are told, one line each."""
+    """Copy the student's files into the stage; returns one line for each that cannot be read."""
     unreadable = []
     for name in files:
         target = stage / name

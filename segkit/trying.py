@@ -1,7 +1,7 @@
-"""Run the visible checks on a student's definitions, in a process of its own that may be ended.
+"""Run the visible checks on a student's definitions, in a separate process that can be killed.
 
-The definitions are the student's: running them may loop, leave the program, or use up the memory, and handing in must come to
-its end. The process stands where the grader's worker would: in a folder with nothing but the hand-in, and without a GPU.
+The definitions are the student's: they may loop forever, exit, or use up the memory, but handing in must finish. The process
+runs as the grader's worker would: in a folder with nothing but the hand-in, and without a GPU.
 """
 
 import ast
@@ -28,7 +28,7 @@ START_SECONDS = 180.0  # for the import of torch from a slow disk
 TOTAL_SECONDS = 900.0
 MEGABYTES = 6000  # of private memory, where the system can hold a process to it; the largest check takes under 3000
 GLANCE = 0.05
-BEGUN = "begun"  # in the place of a check's id: all is imported, and what fails from here on is the student's
+BEGUN = "begun"  # sent instead of a check's id: all imports are done, and any later failure is the student's
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def run_trial(trial: Trial, bench: Bench) -> Outcome:
         return Outcome("untested", f"it needs {' and '.join(missing)}, which is not there yet")
     outcome = _run(trial, bench, needed, [name for name in optional if name in bench.definitions and name not in bench.faulty])
     doubtful = [name for name in others if name in bench.faulty]
-    if outcome.state == "failed" and doubtful:  # whose fault it is, nobody can say
+    if outcome.state == "failed" and doubtful:  # it is not clear whose fault it is
         return Outcome("untested", f"{' and '.join(doubtful)} failed first, and with it: {outcome.text}")
     if outcome.state == "failed":
         bench.faulty.update(trial.own)
@@ -125,12 +125,12 @@ def _run(trial: Trial, bench: Bench, needed: Sequence[str], optional: Sequence[s
     try:
         for name in (*needed, *optional):
             space[name] = bench.value(name)
-        report = eval(trial.call, _function(trial), space)  # the release's own words, no student's
+        report = eval(trial.call, _function(trial), space)  # the text is the release's, not a student's
     except NotTested as error:
         return Outcome("untested", one_line(str(error)))
     except Unrunnable as error:
         return Outcome("failed", f"it cannot be run: {one_line(str(error))}")
-    except (Exception, SystemExit) as error:  # a check that breaks on what a student wrote: poor, but no reason to end
+    except (Exception, SystemExit) as error:  # a check that crashes on a student's code is a fault of ours, but no reason to stop
         return Outcome("failed", one_line(f"{type(error).__name__}: {error}"))
     if not report:
         return Outcome("failed", _first_fault(report, trial.check, bench.told))
@@ -168,7 +168,7 @@ def run_trials(
 ) -> dict[str, Outcome]:  # fmt: skip
     """Run visible checks in another process, one after the other.
 
-    A process that ends or hangs costs the check it was at; the others go on in a new one, but for those of the same definition.
+    If a process ends or hangs, its current check fails; the others run in a new process, except those of the same definition.
 
     Args:
         trials: In the order in which they run.
@@ -244,7 +244,7 @@ def _start(request: Path, replies: Path, said: Path, folder: Path) -> subprocess
 def _next_reply(process: subprocess.Popen[bytes], replies: Path, wanted: str, until: float) -> Outcome | str:
     """Wait for the outcome of a check; ``"ended"`` or ``"late"`` where none comes."""
     while True:
-        ended = process.poll() is not None  # asked first: what it wrote before its end is read below
+        ended = process.poll() is not None  # before reading, so that all it wrote before its end is read below
         for check, outcome in _replies(replies):
             if check == wanted:
                 return outcome
@@ -265,7 +265,7 @@ def _replies(path: Path) -> Iterator[tuple[str, Outcome]]:
 
 
 def _last_line(said: Path) -> str:
-    """What a process that never began said last."""
+    """The last words of a process that did not start."""
     lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return one_line(lines[-1]) if lines else f"Python was not ready within {START_SECONDS:.0f} s"
 
@@ -281,7 +281,7 @@ def _gone(trial: Trial, how: str, code: int | None, seconds: float) -> str:
 
 
 def _limit_memory() -> None:
-    """Hold this process to ``MEGABYTES``, where the system can do that."""
+    """Limit the memory of this process to ``MEGABYTES``, if the system can do that."""
     try:
         import resource
 

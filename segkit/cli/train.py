@@ -153,7 +153,7 @@ class _Job:
         return history
 
     def _begin(self, model: Any, start: Path | None) -> None:
-        """Weights of another network first, if asked for."""
+        """Load the weights of another network first, if the command line says so."""
         if start is not None:
             from segkit.training.staging import start_from
 

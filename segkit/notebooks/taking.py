@@ -36,7 +36,7 @@ def open_folder(
     """Read all notebooks and scripts of a folder that are the student's own; ``take``, ``submit`` and the grader all choose here.
 
     Args:
-        folder: Where the work is. Hidden folders and those that came with the release are passed over.
+        folder: Where the work is. Hidden folders and those that came with the release are skipped.
         cells: Grade id -> name of the solution cells; from ``assignment.json``, as ``originals`` are, where it is left out.
         originals: File names of the notebooks as they were handed out; of two copies that name counts.
 
@@ -55,7 +55,7 @@ def open_folder(
 
 
 def _read(folder: Path, names: list[Path], cells: dict[str, str]) -> tuple[list[Document], list[str]]:
-    """Read files; also what could not be read. What only looked like a notebook, and was not named like one, is passed over."""
+    """Read files; also what could not be read. Files that are not named like a notebook, and turn out to be none, are skipped."""
     documents, errors, spent, size = [], [], 0, 0
     for path in sorted(names, key=is_script):  # notebooks first
         if spent > MAX_WORDS_OF_ALL or size > MAX_BYTES_OF_ALL:
