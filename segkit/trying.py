@@ -298,7 +298,7 @@ def _serve(request: Path, replies: Path) -> None:
     trials = [Trial(content["check"], content["call"], tuple(content["own"]), content["values"]) for content in asked["trials"]]
     for trial in trials:
         _function(trial)  # imports torch and what else it needs, while nothing of the student's can be in the way
-    # the kit's folder is that of the work, where more may lie than was handed in; segkit itself is found all the same
+    # the work's folder may hold more than was handed in; segkit itself is imported already, so it is found without it
     sys.path[:] = [here, *(path for path in sys.path if path != str(kit) or "-packages" in kit.name)]
     keep_memory()
     _limit_memory()

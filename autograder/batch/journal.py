@@ -1,6 +1,6 @@
 """The history of a folder of results: one JSON object per line, written to the disk before the run continues.
 
-``{"do": "run", "regrade": ...}`` begins a run and ``{"do": "end"}`` ends one that came to its end. ``{"do": "graded"}`` holds a
+``{"do": "run", "regrade": ...}`` begins a run and ``{"do": "end"}`` ends a complete run. ``{"do": "graded"}`` holds a
 finished submission: its name, the key under which the result holds, and the result. The last line of a name counts.
 """
 
@@ -33,7 +33,7 @@ class History:
         latest: The last entry of each name.
         before: The entries as they were before an unfinished ``--regrade`` began; empty if there is none.
         again: Names that this unfinished regrade has graded.
-        regrading: Whether the last run was a regrade that did not come to its end.
+        regrading: Whether the last run was a regrade that was not completed.
     """
 
     latest: dict[str, Entry] = field(default_factory=dict)

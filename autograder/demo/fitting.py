@@ -188,7 +188,7 @@ def fit_checkpoints(folder: Path, show: bool = True) -> Checkpoints:
     save_checkpoint(files.fcn32s, trunk | folded(head), torch.float16)
 
     with torch.device("meta"):
-        skeleton = FCN8s()  # only its head is needed in earnest: the trunk is the one above
+        skeleton = FCN8s()  # only its head is trained: the trunk is the one above
     head = Head(_fresh_head(skeleton), head.scale)
     train(head, pictures, EPOCHS_8S, RATE_8S, epochs.update)
     save_checkpoint(files.fcn8s, trunk | folded(head), torch.float16)

@@ -46,7 +46,7 @@ class Options:
         due: When the work was due, ISO 8601, or empty.
         handed_in: Submission name -> when it was handed in, ISO 8601.
         by_hand: Whether totals hold the points by hand; otherwise they are those of the automatic checks, for the whole class.
-        say: Where notices go (such as a result that cannot be exported); the other results are exported all the same.
+        say: Where notices go (such as a result that cannot be exported); the other results are exported nevertheless.
     """
 
     facts: Mapping[str, str] = field(default_factory=dict)

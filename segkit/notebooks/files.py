@@ -99,7 +99,7 @@ def has_notebook_name(path: PurePath) -> bool:
 
 
 def is_notebook(path: Path) -> bool:
-    """Whether a file is named as a notebook is, or begins or ends as one does; it may be damaged all the same."""
+    """Whether a file has a notebook's name, or begins or ends like a notebook; it may still be damaged."""
     if has_notebook_name(path):
         return True
     try:

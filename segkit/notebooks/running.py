@@ -119,7 +119,7 @@ def at_home(root: str | Path, program: Program, fresh: bool = False) -> Iterator
     if fresh:
         _forget_scripts(root, program)
     theirs = [path for path in sys.path if Path(path).is_relative_to(root)]  # entries of earlier definitions; this one's folder comes first
-    # all of it last: a torch.py of the student shadows nothing; a notebook that asks whether its root is there finds, as at home, it is not
+    # the whole work comes last, so that a student's torch.py hides nothing; `root in sys.path` is False, as for the student
     above = [os.path.join(root, "")] if root != home else []
     sys.path[:] = [path for path in sys.path if path not in theirs] + list(dict.fromkeys((str(home), *above, *theirs)))
     os.chdir(home)

@@ -146,7 +146,7 @@ class Descent:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put back what :meth:`state` gave, be it on another device or with another ``read_every``."""
+        """Restore what :meth:`state` gave, also on another device or with another ``read_every``."""
         _load(self.optimizer, state["optimizer"])
         self.stepped = bool(self.optimizer.state)
         self.scheduler.load_state_dict(state["scheduler"])
