@@ -1,6 +1,6 @@
 """Fetches files over HTTP, and hashes them.
 
-An interrupted download goes on where it stopped; nothing appears under its final name before it is whole and checked.
+An interrupted download continues where it stopped; a file gets its final name only when it is complete and checked.
 """
 
 import errno
@@ -81,13 +81,13 @@ def _receive(url: str, part: Path, progress: bool) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise
-        total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
-        if total == str(have):  # all bytes are here already; only the last step was missing
+        whole = (error.headers.get("Content-Range") or "").rpartition("/")[2]
+        if whole == str(have):  # all bytes are here already; only the last step was missing
             return
         part.unlink()
         raise ConnectionError(f"the part on disk ({have} bytes) does not fit the file on the server") from error
     with response:
-        if response.status != 206:  # the server starts from the beginning, and so do we
+        if response.status != 206:  # the server sends the whole file, so start from the beginning
             have = 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None else None

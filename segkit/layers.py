@@ -119,7 +119,7 @@ def tensor_shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
     s = layer.settings
     if layer.kind == "BatchNorm2d":
         names = ("weight", "bias") * bool(s["affine"]) + ("running_mean", "running_var") * bool(s["track_running_stats"])
-        return {name: (s["num_features"],) for name in names}
+        return dict.fromkeys(names, (s["num_features"],))
     if layer.kind == "Linear":
         return {"weight": (s["out_features"], s["in_features"])} | ({"bias": (s["out_features"],)} if s["bias"] else {})
     if layer.kind not in ("Conv2d", "ConvTranspose2d"):

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -38,8 +39,10 @@ __all__ = ["grade_command"]
 @click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for --bulk.")
 @click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.  [default: as the rubric says]")
 def grade_command(
-    submissions, out, assignment, data, gate_data, checkpoints, predictions, jobs, memory, regrade, require_isolation, device, precision,
-    retrain, retrain_minutes, retrain_recipe, retrain_weights, only, bulk, roster, due,
+    submissions: Sequence[Path], out: Path, assignment: str, data: str | None, gate_data: str | None, checkpoints: Path | None,
+    predictions: Path | None, jobs: int, memory: float | None, regrade: bool, require_isolation: str | None, device: str, precision: str,
+    retrain: bool, retrain_minutes: float, retrain_recipe: str, retrain_weights: Path | None, only: tuple[str, ...], bulk: Path | None,
+    roster: Path | None, due: str,
 ) -> None:  # fmt: skip
     """Grade SUBMISSIONS (folders or zips), or those in a bulk download.
 

@@ -158,7 +158,7 @@ def _demand_known_needs(rubric: Rubric, where: Path) -> None:
 
 def _due(value: Any, where: Path) -> datetime.datetime | None:
     """The deadline; without an offset it would mean another moment on each machine."""
-    if value is None or isinstance(value, datetime.datetime) and value.tzinfo is not None:
+    if value is None or (isinstance(value, datetime.datetime) and value.tzinfo is not None):
         return value
     raise RubricError(
         f"{where}: due = {value} is no moment. Expected a date and time with an offset from UTC, without quotes, such as "

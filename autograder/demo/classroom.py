@@ -26,7 +26,8 @@ class DemoError(Exception):
 
 
 def _grade_id(cell: NotebookNode) -> str | None:
-    return cell.metadata.get("nbgrader", {}).get("grade_id")
+    grade_id: str | None = cell.metadata.get("nbgrader", {}).get("grade_id")
+    return grade_id
 
 
 def solutions(notebooks: Path) -> dict[str, str]:
@@ -34,8 +35,9 @@ def solutions(notebooks: Path) -> dict[str, str]:
     found = {}
     for path in sorted(notebooks.glob("*.ipynb")):
         for cell in read_source(path).cells:
-            if cell.cell_type == "code" and MARKER.search(cell.source):
-                found[_grade_id(cell)] = MARKER.sub("", cell.source + "\n").rstrip("\n")
+            grade_id = _grade_id(cell)
+            if grade_id is not None and cell.cell_type == "code" and MARKER.search(cell.source):
+                found[grade_id] = MARKER.sub("", cell.source + "\n").rstrip("\n")
     return found
 
 

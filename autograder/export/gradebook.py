@@ -1,7 +1,7 @@
 """The points of a graded class into nbgrader's own gradebook, through nbgrader's API.
 
-One transaction in one process: it is begun as a writer, so that nbgrader, formgrader and a second export wait meanwhile, and it is
-committed once, at the end. What a person gave (manual scores, extra credit, comments, penalties for lateness, flags) is never
+It uses one transaction in one process. The transaction begins as a writer, so that nbgrader, formgrader and a second export
+wait, and is committed once, at the end. What a person gave (manual scores, extra credit, comments, penalties for lateness, flags) is never
 touched. A check without points (``needs_manual``, ``could_not_grade``) leaves its cell waiting for a person, not at 0.
 """
 
@@ -93,14 +93,14 @@ def _look(path: Path, wait: float) -> None:
 
 @contextlib.contextmanager
 def _writing(path: Path, wait: float) -> Iterator["Gradebook"]:
-    """A gradebook whose methods may commit as they like: it is all one transaction, which ends with the context."""
+    """A gradebook in one transaction that ends with the context, although its methods call commit."""
     from nbgrader.api import Gradebook
     from sqlalchemy import event
 
     with Gradebook(f"sqlite:///{path.resolve()}?timeout={wait:g}") as gradebook:
         gradebook.db.remove()
         gradebook.engine.dispose()
-        # the driver begins as a reader, and two readers that both want to write fail in the middle
+        # the driver would begin as a reader, and two readers that both want to write fail in the middle
         event.listen(gradebook.engine, "connect", lambda raw, record: setattr(raw, "isolation_level", None))
         event.listen(gradebook.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         with gradebook.engine.connect() as connection, connection.begin():

@@ -1,4 +1,4 @@
-"""nbgrader's autograde, judged: the scores come from ``autograder.judge.grade``, not from running the notebook in a kernel.
+"""nbgrader's autograde with this judge: the scores come from ``autograder.judge.grade``, not from running the notebook in a kernel.
 
 Five preprocessors, wired up in ``nbgrader_config.py``:
 
@@ -72,9 +72,9 @@ class FillNumbers(_CoursePreprocessor):
 
 
 class RestoreCells(_CoursePreprocessor):
-    """Puts every cell of the release back before nbgrader looks at them; one doubled id would stop the whole class."""
+    """Restores every cell of the release before nbgrader reads them, since one duplicate id would stop the whole class."""
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         from autograder.gradebook.cells import restore
 
         facts = resources["nbgrader"]
@@ -106,7 +106,7 @@ def _defines(assignment: str) -> dict[str, str]:
 class PlainOutputs(NbGraderPreprocessor):
     """Keeps text and pictures that the student's notebook shows; clears graded cells and everything that is active."""
 
-    def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
+    def preprocess_cell(self, cell: NotebookNode, resources: dict[str, Any], index: int) -> tuple[NotebookNode, dict[str, Any]]:
         from autograder.gradebook.repair import plain_output
 
         if cell.cell_type == "code":
@@ -119,7 +119,7 @@ class PlainOutputs(NbGraderPreprocessor):
 class Judge(_CoursePreprocessor):
     """Writes the judge's points into the graded cells; no code of the notebook is run here."""
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         facts = resources["nbgrader"]
         folder = self.folder(self.course().submitted_directory, facts["student"], facts["assignment"])
         result = judge(self.material or facts["assignment"], folder.resolve(), facts["student"], self.log.info)
@@ -131,12 +131,12 @@ class Judge(_CoursePreprocessor):
         return nb, resources
 
 
-def _check_of(grade_id: str, checks: dict[str, dict]) -> dict[str, Any] | None:
+def _check_of(grade_id: str, checks: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
     known = check_id_of(grade_id, dict.fromkeys(checks, 0.0))
     return checks[known] if known else None
 
 
-def _write_score(cell: NotebookNode, checks: dict[str, dict]) -> None:
+def _write_score(cell: NotebookNode, checks: dict[str, dict[str, Any]]) -> None:
     """Make the points the cell's first result (nbgrader reads that one), and the message text below it.
 
     A cell without a result would get full points from nbgrader; so every graded cell gets one, and what could not be graded
@@ -166,7 +166,7 @@ class SaveScores(_CoursePreprocessor, SaveAutoGrades):
     nbgrader saves cell by cell, and for a while a check that could not be graded would stand there with a 0.
     """
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         facts = resources["nbgrader"]
         self.notebook_id, self.assignment_id, self.student_id = facts["notebook"], facts["assignment"], facts["student"]
         with Gradebook(facts["db_url"]) as self.gradebook:
@@ -179,7 +179,7 @@ class SaveScores(_CoursePreprocessor, SaveAutoGrades):
         return nb, resources
 
     def _correct_all(self, nb: NotebookNode, result: dict[str, Any]) -> None:
-        """Correct what a cell's output cannot say, and save what the other notebooks of the submission earned."""
+        """Save what a cell's output cannot express, and the points of the submission's other notebooks."""
         checks = {check["id"]: check for check in result["checks"]}
         here = {c.metadata.nbgrader["grade_id"] for c in nb.cells if utils.is_grade(c) and not utils.is_solution(c)}
         for notebook in self.gradebook.find_submission(self.assignment_id, self.student_id).notebooks:
@@ -194,7 +194,7 @@ class SaveScores(_CoursePreprocessor, SaveAutoGrades):
 def _correct(grade: Any, check: dict[str, Any] | None, known_points: bool) -> None:
     """Let a grade wait for a person where the judge has no points; write points where nbgrader has not seen the notebook."""
     if check is None or check["points"] is None:
-        # an answer that was not handed in at all has its 0 from nbgrader already
+        # nbgrader has already given 0 for an answer that was not handed in
         if check is None or check["status"] == "could_not_grade":
             grade.auto_score, grade.needs_manual_grade = None, True
     elif known_points:

@@ -125,7 +125,7 @@ def verify_edition(folder: Path, repositories: list[Path]) -> list[str]:
     """
     if not (folder / "segkit").is_dir():
         return []
-    folder, repositories = folder.resolve(), [path.resolve() for path in repositories]  # the process stands in another folder
+    folder, repositories = folder.resolve(), [path.resolve() for path in repositories]  # the process runs in another folder
     environment = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if key in os.environ}
     environment |= {"MPLBACKEND": "Agg", "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", ""), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-I", "-B", "-c", PROBE, str(folder), *map(str, repositories)]

@@ -1,4 +1,4 @@
-"""What the commands that run networks share: options, whose class a name means, errors as one message, figures."""
+"""What the commands that run networks share: options, the class of a model's name, error messages, figures."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -52,10 +52,10 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def options(*names: str) -> Callable:
+def options(*names: str) -> Callable[..., Any]:
     """Several of the shared options, shown by ``--help`` in this order."""
 
-    def add(command: Callable) -> Callable:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for name in reversed(names):
             command = OPTIONS[name](command)
         return command
@@ -65,7 +65,7 @@ def options(*names: str) -> Callable:
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Faults that a person can repair end in one message; a wrong name is bad usage, the rest a failure."""
+    """Turn errors that a person can repair into one message and a non-zero exit code."""
     from segkit.atomic import DiskFullError
     from segkit.checkpoints import CheckpointError
     from segkit.datasets import DataError
@@ -78,7 +78,7 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except (CheckpointError, DataError, DiskFullError, EvaluationError, ModelError, TrainingError, VGGError) as error:
-        text = error.strerror if isinstance(error, DiskFullError) else str(error)
+        text = str(error.strerror) if isinstance(error, DiskFullError) else str(error)
         raise click.ClickException(text) from error
     except (RuntimeError, MemoryError) as error:
         if not means_out_of_memory(error):

@@ -85,13 +85,13 @@ def _there(device: str) -> str:
     """The device, if this computer has it."""
     import torch
 
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    there: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if device in there and not there[device]():
         raise click.BadParameter(f"there is no {device} device here. Leave the option out to take what there is.", param_hint="--device")
     return device
 
 
-def _write_metrics(path: Path, content: dict) -> None:
+def _write_metrics(path: Path, content: dict[str, Any]) -> None:
     from segkit.atomic import replacing
 
     with replacing(path) as partial:
@@ -121,18 +121,18 @@ def _interval(both: tuple[float, float] | None) -> str:
 class _Ranked(NamedTuple):
     """The scores of one picture."""
 
-    index: int
+    number: int
     name: str
     pixel_accuracy: float
     mean_iou: float
 
 
-def _ranked(result: "Evaluation", names: Any, scores: Callable) -> list[_Ranked]:
+def _ranked(result: "Evaluation", names: Any, scores: Callable[..., Any]) -> list[_Ranked]:
     """The pictures, worst first by the mean IoU of the classes that occur in them; unlabelled ones last."""
     from segkit.evaluation import image_scores
 
     found = zip(names, image_scores(result, scores), strict=True)
-    rows = [_Ranked(index, name, accuracy, mean_iou) for index, (name, (accuracy, mean_iou)) in enumerate(found)]
+    rows = [_Ranked(number, name, accuracy, mean_iou) for number, (name, (accuracy, mean_iou)) in enumerate(found)]
     return sorted(rows, key=lambda row: (math.isnan(row.mean_iou), row.mean_iou))
 
 
@@ -153,9 +153,10 @@ def _draw_failures(model: Any, dataset: Any, result: "Evaluation", worst: list[_
 
     if not worst:
         return
-    images, labels = zip(*(dataset[row.index] for row in worst), strict=True)
+    assert result.by_image is not None, "evaluate counts by image"
+    images, labels = zip(*(dataset[row.number] for row in worst), strict=True)
     predictions = [predict(model, image) for image in images]
-    titles = [_title(row, result.by_image[row.index], list(result.iou)) for row in worst]
+    titles = [_title(row, result.by_image[row.number], list(result.iou)) for row in worst]
     plots.gallery(images, labels, predictions, titles, dataset.spec).savefig(path, dpi=110)
 
 

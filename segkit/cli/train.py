@@ -64,6 +64,7 @@ def train(name: str, out: Path, staged: bool, **given: Any) -> None:
             job.run(stage, out / stage, start)
             start = out / stage / "best.safetensors"
         best = job.run(name, out, start).best
+        assert best is not None, "fit records at least one epoch"
     click.echo(f"best epoch {best.epoch}: mean IoU {best.mean_iou:.4f}, pixel accuracy {best.pixel_accuracy:.4f}")
     click.echo(f"written to {out}: best.safetensors, history.json, curves.png, stages.png, gallery.png, confusion.png")
 
@@ -114,7 +115,7 @@ class _Job:
         from segkit.training.recipes import RECIPES, configured
 
         short = self.recipe == "course" and not self.weights and not self.start_from
-        changes = {
+        changes: dict[str, Any] = {
             "epochs": self.epochs or (5 if short else 25), "seed": self.seed, "batch_size": self.batch_size,
             "stop_after": self.patience, "deterministic": self.deterministic or None,
         }  # fmt: skip
@@ -135,6 +136,7 @@ class _Job:
         from segkit.models import solution_functions
         from segkit.training import fit
         from segkit.training.live import LivePictures, spread
+        from segkit.training.run import Metrics
 
         network, functions, config = network_class(name, self.notebooks), solution_functions(self.notebooks), self.config()
         train_set, val_set = (pictures(self.spec, self.data, self.split, part, functions.read_label) for part in ("train", "val"))
@@ -142,7 +144,7 @@ class _Job:
         model = network(self.spec.n_class)
         if not (self.resume and (out / "resume.pt").exists()):
             self._begin(model, start)
-        metrics = {"confusion_matrix": functions.confusion_matrix, "scores": functions.scores}
+        metrics: Metrics = {"confusion_matrix": functions.confusion_matrix, "scores": functions.scores}
         live = LivePictures(out, val_set, spread(len(val_set), self.masks))
         history = fit(
             model, train_set, val_set, config=config, out=out, resume=self.resume, overwrite=self.overwrite,
@@ -153,7 +155,7 @@ class _Job:
         return history
 
     def _begin(self, model: Any, start: Path | None) -> None:
-        """Weights of another network first, if asked for."""
+        """Load the weights of another network first, if the command line says so."""
         if start is not None:
             from segkit.training.staging import start_from
 

@@ -116,7 +116,7 @@ def format_survey(found: Survey, *, most: int = 20) -> str:
     if found.hashed[0]:
         lines.append("files hashed      {} of {} in the manifest".format(*found.hashed))
     if found.sizes:
-        lines += _size_lines(found.sizes) + [""] + _class_lines(found)
+        lines += [*_size_lines(found.sizes), "", *_class_lines(found)]
     lines += _listed("remarks", found.notes, most) + _listed("FAULTS", found.faults, most)
     lines += ["", f"{len(found.faults)} fault(s) found" if found.faults else "all in order"]
     return "\n".join(lines)

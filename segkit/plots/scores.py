@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ __all__ = ["confusion", "curves"]
 
 
 @styled
-def curves(history: History | dict, class_names: Sequence[str] | None = None) -> Figure:
+def curves(history: History | dict[str, Any], class_names: Sequence[str] | None = None) -> Figure:
     """Losses, scores, and the IoU of each class in the best epoch.
 
     Args:
@@ -45,10 +46,10 @@ def curves(history: History | dict, class_names: Sequence[str] | None = None) ->
 
 
 def _loss_panel(axes: Axes, records: list[EpochRecord]) -> None:
-    trained = [record for record in records if record.train_loss is not None]
+    trained = [(record.epoch, record.train_loss) for record in records if record.train_loss is not None]
     mark = "o" if len(records) < 12 else None
-    style = {"marker": mark, "markersize": 4}
-    axes.plot([r.epoch for r in trained], [r.train_loss for r in trained], color=BLUE, label="training", **style)
+    style: dict[str, Any] = {"marker": mark, "markersize": 4}
+    axes.plot([epoch for epoch, _ in trained], [loss for _, loss in trained], color=BLUE, label="training", **style)
     axes.plot([r.epoch for r in records], [r.val_loss for r in records], color=ORANGE, label="validation", **style)
     n_class = len(records[0].iou)
     axes.axhline(math.log(n_class), color=GREY, linewidth=1)
@@ -64,7 +65,7 @@ def _loss_panel(axes: Axes, records: list[EpochRecord]) -> None:
 
 def _score_panel(axes: Axes, records: list[EpochRecord], best: EpochRecord) -> None:
     epochs = [record.epoch for record in records]
-    mark = {"marker": "o" if len(records) < 12 else None, "markersize": 4}
+    mark: dict[str, Any] = {"marker": "o" if len(records) < 12 else None, "markersize": 4}
     axes.plot(epochs, [r.pixel_accuracy for r in records], color=GREEN, label="pixel accuracy", **mark)
     axes.plot(epochs, [r.mean_iou for r in records], color=RED, label="mean IoU", **mark)
     axes.plot([best.epoch], [best.mean_iou], "o", markersize=9, mfc="white", mec=RED, mew=2)
@@ -82,7 +83,7 @@ def _class_panel(axes: Axes, best: EpochRecord, names: Sequence[str]) -> None:
     values = np.nan_to_num(np.array(best.iou, dtype=float))
     places = np.arange(len(values))
     axes.barh(places, values, color=BLUE, height=0.72)
-    for place, value in zip(places, best.iou, strict=True):
+    for place, value in enumerate(best.iou):
         text = "absent" if math.isnan(value) else f"{value:.2f}"
         axes.text((0 if math.isnan(value) else value) + 0.015, place, text, va="center", fontsize=7.5, color=INK)
     axes.axvline(best.mean_iou, color=RED, linewidth=1.5)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
@@ -64,10 +64,10 @@ P = ParamSpec("P")
 class Picture(Figure):
     """A figure that shows itself as the last line of a cell, whatever backend is set.
 
-    It does not go through pyplot: nothing stays open behind the scenes, and nothing is shown twice.
+    It does not use pyplot, so no figure stays open, and none is shown twice.
     """
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         FigureCanvasAgg(self)
 
@@ -84,7 +84,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @functools.wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type] # the stub spells out the names of all settings
             return draw(*args, **kwargs)
 
     return wrapper
@@ -136,4 +136,5 @@ def label_picture(label: Tensor | np.ndarray, spec: DatasetSpec | None = None) -
 def colour_of(index: int, spec: DatasetSpec) -> tuple[float, float, float]:
     """Colour of a training label as matplotlib wants it; unknown for anything out of range."""
     row = index + 1 if 0 <= index < spec.n_class else 0
-    return tuple(value / 255 for value in spec.colours[row])
+    red, green, blue = (value / 255 for value in spec.colours[row])
+    return red, green, blue

@@ -34,7 +34,7 @@ def read_ids(path: str | os.PathLike) -> np.ndarray:
         with Image.open(path) as picture:
             mode, ids = picture.mode, np.array(picture)
     except BROKEN as error:
-        size = os.path.getsize(path) if os.path.exists(path) else 0
+        size = Path(path).stat().st_size if os.path.exists(path) else 0
         raise DataError(
             f"{path}: expected a complete label PNG, found a missing or damaged file ({size} bytes; {error}). "
             "Fetch it again: python -m segkit data fetch"
