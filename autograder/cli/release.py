@@ -1,5 +1,6 @@
 """``python -m autograder release``: the student release from the command line."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -20,19 +21,25 @@ __all__ = ["release_command"]
 @click.option("--checkpoints", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Folder with trained models (*.safetensors): published as ASSIGNMENT-checkpoints.zip beside the release.")
 @click.option("--unexamined", is_flag=True,
-              help="Release without a valid verdict of the grader's exam; the release is stamped with it.")
+              help="Do not sit what is left of the grader's exam; the release is stamped with it.")
+@click.option("--jobs", default=os.cpu_count() or 1, show_default="one a core", type=click.IntRange(1, 64),
+              help="How many judges sit the exam side by side.")
 @click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path), hidden=True)
-def release_command(assignment: str, out: Path, checkpoints: Path | None, unexamined: bool, root: Path | None) -> None:  # fmt: skip
+def release_command(
+    assignment: str, out: Path, checkpoints: Path | None, unexamined: bool, jobs: int, root: Path | None
+) -> None:  # fmt: skip
     """Build the student release of ASSIGNMENT: notebooks without solutions, student edition of segkit, data sample.
 
-    The result is searched for leaks (solutions, hidden checks, reference, outputs, personal metadata) and tried
-    without this repository before it replaces an older release. A valid verdict of `selftest --all` is asked for first, and the
-    reference solution and the untouched release are really graded. Exit code 1: nothing was released, and why.
+    First the grader's own exam is sat, as far as something that it depends on has changed since it was last passed. The result is
+    searched for leaks (solutions, hidden checks, reference, outputs, personal metadata) and tried without this repository before
+    it replaces an older release; the reference solution and the untouched release are really graded. Exit code 1: nothing was
+    released, and why.
     """
     try:
         sources = find_sources(assignment, (root or repository()).resolve())
         facts, checks = rubric_facts(sources.material)
-        built = build_release(sources, out, facts=facts, checks=checks, say=click.echo, guard=Guard(sources, unexamined, click.echo))
+        guard = Guard(sources, unexamined, click.echo, jobs=jobs)
+        built = build_release(sources, out, facts=facts, checks=checks, say=click.echo, guard=guard)
         click.echo(f"{built.folder} ({built.files} files)\n{built.archive} ({_size(built.archive)})")
         if checkpoints is not None:
             archive = publish_checkpoints(checkpoints, out, assignment)

@@ -47,6 +47,16 @@ class CheckRubric:
     visible: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def earned(self, lost: Mapping[str, float]) -> float:
+        """Points that are left when parts are lost, rounded down to halves; any loss at all costs half a point.
+
+        Args:
+            lost: Name of a part -> share of it that is lost, in [0, 1].
+        """
+        if not lost:
+            return self.points
+        return min(round_down(sum(worth * (1 - lost.get(part, 0.0)) for part, worth in self.parts.items())), self.points - 0.5)
+
 
 @dataclass(frozen=True)
 class Rubric:

@@ -10,15 +10,20 @@ One entry in TOML::
     about = "wrong crop"                  # line of the specification that it belongs to
     cell = "fcn32s"                       # grade id of the solution cell
     change = [["19 : 19 + height", "20 : 20 + height"]]     # old text -> new text, wherever it stands in the cell
-    points = { "fcn32s.crop" = 2 }        # what the checks give that are lost in part or whole; all others stay full
+    lost = { "fcn32s.crop" = ["rows"] }   # parts that are lost; all other parts of all other checks are earned
     cause = "crop.shift"                  # stable cause code of a lost check
     says = "begins at row 20"             # words (or measured values) of its message
+
+What a check loses is written as its parts: ``["rows"]``; with shares of them, ``{ layers = 0.045 }``; ``"all"`` of it; or ``"open"``
+where it cannot be graded, but waits for a person. How many points that makes is the rubric's affair.
+
+``{{padding}}`` and the like in texts stand for numbers of the rubric.
 
 In place of ``change``: ``source`` (a whole new cell). Beside it: ``also`` (grade id -> changes of further cells), ``above``
 (new cells right above), ``files`` (path -> text), ``note`` (words of the result's notes), ``unseen`` (why no visible check
 tells the student), ``checks`` (graded beyond, or in place of, those that the cell touches). An entry of the kind ``real`` stands
 for something that was seen outside, in public code or a report, and says in ``origin`` where: a repository, a thread. Its
-code is written anew, its points before it was ever graded.
+code is written anew, and what it must lose is written before it is ever graded.
 """
 
 import dataclasses
@@ -29,10 +34,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autograder.course.rubric import CheckRubric
+
 __all__ = ["KINDS", "Corpus", "CorpusError", "Entry", "entry_list", "read_corpus"]
 
 KINDS = ("mutants", "variants", "damaged", "real", "attacks", "year", "generated", "leaks")
 TEXT_KINDS = ("mutants", "variants", "real", "attacks", "year")
+
+
+Loss = str | Mapping[str, float]
 
 
 class CorpusError(Exception):
@@ -53,7 +63,8 @@ class Entry:
         files: Path in the submission -> text.
         build: Name of a function of the corpus that damages the submission, or an empty string.
         checks: Ids of the checks it is graded in.
-        points: Check id -> points it must get, None if it cannot be graded; the others of ``checks`` must give all theirs.
+        lost: Check id -> what it must lose: ``"all"``, ``"open"`` (it cannot be graded), or part -> share. The others of ``checks``
+            lose nothing.
         cause: Cause code that a lost check must carry; empty for none.
         says: Words that the messages of the lost checks must hold.
         note: Words that the result's notes must hold.
@@ -76,7 +87,7 @@ class Entry:
     files: Mapping[str, str] = field(default_factory=dict)
     build: str = ""
     checks: tuple[str, ...] = ()
-    points: Mapping[str, float | None] = field(default_factory=dict)
+    lost: Mapping[str, Loss] = field(default_factory=dict)
     cause: str = ""
     says: tuple[str, ...] = ()
     note: tuple[str, ...] = ()
@@ -87,6 +98,21 @@ class Entry:
     equivalent: str = ""
     origin: str = ""
     control: tuple[str, ...] = ()
+
+    def lost_in(self, check: CheckRubric) -> dict[str, float] | None:
+        """What it must lose in a check: part -> share; None where the check cannot be graded.
+
+        Raises:
+            CorpusError: If the check has no such part.
+        """
+        loss = "open" if self.unreadable else self.lost.get(check.id, {})
+        if isinstance(loss, str):
+            return {"open": None, "all": dict.fromkeys(check.parts, 1.0)}[loss]
+        unknown = set(loss) - set(check.parts)
+        if unknown:
+            names = f"has no part {', '.join(sorted(unknown))}; it has {', '.join(check.parts)}"
+            raise CorpusError(f"{self.kind}, {self.name}: {check.id} {names}")
+        return dict(loss)
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -118,9 +144,13 @@ def _words(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
+def _losses(content: Mapping[str, Any]) -> dict[str, Loss]:
+    return {check: loss if isinstance(loss, str | Mapping) else dict.fromkeys(loss, 1.0) for check, loss in content.items()}
+
+
 def _text_entry(kind: str, content: Mapping[str, Any], touches: Mapping[str, list[str]]) -> Entry:
     """Read one entry of a TOML file."""
-    known = {"name", "about", "cell", "change", "source", "also", "above", "files", "checks", "points", "cause", "says", "note",
+    known = {"name", "about", "cell", "change", "source", "also", "above", "files", "checks", "lost", "cause", "says", "note",
              "unseen", "overrides", "seconds", "origin"}  # fmt: skip
     unknown = set(content) - known
     if unknown or "name" not in content:
@@ -134,7 +164,7 @@ def _text_entry(kind: str, content: Mapping[str, Any], touches: Mapping[str, lis
     checks = content.get("checks") or [check for name in cells for check in touches[name]]
     return Entry(
         kind, content["name"], content.get("about", ""), changes, sources, above, content.get("files", {}), "", tuple(checks),
-        content.get("points", {}), content.get("cause", ""), _words(content.get("says", ())), _words(content.get("note", ())),
+        _losses(content.get("lost", {})), content.get("cause", ""), _words(content.get("says", ())), _words(content.get("note", ())),
         content.get("unseen", ""), content.get("overrides", {}), float(content.get("seconds", 0)), origin=content.get("origin", ""),
     )  # fmt: skip
 
@@ -149,7 +179,8 @@ def entry_list(kind: str) -> tuple[list[Entry], Any]:
             where = f"{function.__module__}:{function.__name__}"
             what = about or (function.__doc__ or name.replace("-", " ")).strip()
             words = {"says": _words(says), "note": _words(note)}
-            entries.append(Entry(kind, name, what, build=where, checks=tuple(checks), **words, **more))
+            lost = _losses(more.pop("lost", {}))
+            entries.append(Entry(kind, name, what, build=where, checks=tuple(checks), lost=lost, **words, **more))
             return function
 
         return add

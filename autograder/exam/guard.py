@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from autograder.course.sources import ReleaseError, Sources
+from autograder.exam.complete import Exam, ExamError
 from autograder.sandbox.leftovers import owned_prefix
 
-__all__ = ["UNEXAMINED", "Guard", "GuardError", "exam_standing", "grade_folder", "surprises_of"]
+__all__ = ["UNEXAMINED", "Guard", "GuardError", "grade_folder", "surprises_of"]
 
 UNEXAMINED = "released without a valid verdict of the grader's exam"
 SECRET = "the release's own two tries"  # fixed: what a try finds must not depend on whose machine it is
+MOST_SURPRISES = 10
 NEEDS_CHECKPOINT = "checkpoint.missing"
 
 Grade = Callable[[Path, Path, str], dict[str, Any]]
@@ -41,53 +43,54 @@ def grade_folder(material: Path, submission: Path, name: str) -> dict[str, Any]:
             return grade_path(run, submission, name)
 
 
-def exam_standing(sources: Sources):
-    """Hold the stored verdict of the exam against the present files.
-
-    Returns:
-        A ``Standing`` of ``autograder.exam.verdict``.
-    """
-    from autograder.exam.fingerprint import fingerprint
-    from autograder.exam.verdict import read_standing
-
-    grader = Path(__file__).resolve().parents[1]
-    parts = fingerprint(sources.material, sources.notebooks, sources.package, grader)
-    return read_standing(sources.material, sources.assignment, parts)
-
-
 @dataclass
 class Guard:
     """Lets a release pass, or refuses it.
 
     Attributes:
         sources: What it is made from.
-        unexamined: Do without the verdict; the two tries are made all the same.
+        unexamined: Do without what is left of the exam; the two tries are made all the same.
         say: Receives one line per finding.
         grade: Grades a submission: (material, folder, name) -> result.
+        jobs: How many judges sit the exam side by side.
     """
 
     sources: Sources
     unexamined: bool = False
     say: Callable[[str], None] = lambda text: None
     grade: Grade = grade_folder
+    jobs: int = 1
 
     def __post_init__(self) -> None:
-        self.standing = exam_standing(self.sources)
+        has_corpus = (self.sources.material / "corpus" / "corpus.toml").is_file()
+        self.exam = Exam(self.sources.material, self.sources.assignment, self.sources.root) if has_corpus else None
 
     @property
     def stamp(self) -> str:
         """What the release must say of itself; empty if there is nothing to say."""
-        unexamined = self.unexamined and self.standing.guarded and not self.standing.valid
-        return f"{UNEXAMINED} (--unexamined)" if unexamined else ""
+        return f"{UNEXAMINED} (--unexamined)" if self.unexamined and self.exam and self.exam.left else ""
 
     def ask_verdict(self) -> None:
-        """Ask for the verdict of the exam: before anything is built, since the tries of ``approve`` take a minute.
+        """Sit what is left of the exam: before anything is built.
 
         Raises:
-            GuardError: There is no valid one, and the release is not to do without.
+            GuardError: An entry did not come out as it must, and the release is not to do without.
         """
-        if self.standing.guarded and not self.standing.valid and not self.unexamined:
-            raise GuardError(f"{self.standing.text}\nNothing was released. (--unexamined releases without, and stamps the release.)")
+        if self.exam is None or not self.exam.left or self.unexamined:
+            return
+        self.say(self.exam.words(self.jobs))
+        try:
+            outcomes = self.exam.sit(self.jobs, lambda outcome: None)
+        except ExamError as error:
+            raise GuardError(f"{error}\nNothing was released.") from error
+        surprises = [outcome for outcome in outcomes if outcome.problem]
+        if surprises:
+            lines = "\n".join(f"  {one.entry.kind}/{one.entry.name}: {one.problem[:600]}" for one in surprises[:MOST_SURPRISES])
+            raise GuardError(
+                f"The grader's exam had {len(surprises)} surprise(s); nothing was released. Repair the grader or the corpus.\n{lines}\n"
+                "(--unexamined releases without the exam, and stamps the release.)"
+            )
+        self.exam = Exam(self.sources.material, self.sources.assignment, self.sources.root)
 
     def approve(self, folder: Path) -> None:
         """Try the reference solution and the release itself, and say what is known of the exam.
@@ -106,8 +109,10 @@ class Guard:
 
     def say_standing(self) -> None:
         """Say what is known of the exam."""
-        first = self.standing.text.splitlines()[0]
-        self.say(f"UNEXAMINED, and stamped so: {first}" if self.stamp else first)
+        if self.exam is None:
+            self.say(f"{self.sources.assignment} has no corpus ({self.sources.material / 'corpus'}): no exam guards its releases.")
+        else:
+            self.say(f"UNEXAMINED, and stamped so: {self.exam.words(self.jobs)}" if self.stamp else self.exam.words(self.jobs))
 
     def _try_both(self, folder: Path) -> None:
         from autograder.exam.building import solved_notebooks, write_notebooks

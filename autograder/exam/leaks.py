@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autograder.course.sources import find_sources, rubric_facts
 from autograder.exam.entries import Entry
-from autograder.exam.sitting import Outcome
+from autograder.exam.outcome import Outcome
 from autograder.release.archive import write_zip
 from autograder.release.build import build_release, expected_files
 from autograder.release.leaks import Release, check_leaks, collect_secrets

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,57 +21,22 @@ from autograder.exam.building import solved_notebooks, write_submission
 from autograder.exam.control import compare_controls, compare_kept, grade_control, write_and_read
 from autograder.exam.course import Course
 from autograder.exam.entries import Entry
+from autograder.exam.outcome import Outcome
 from autograder.exam.parity import differences, nbgrader_points, pytest_points
 from autograder.exam.replay import Tape, Taped
 from autograder.exam.seen import first_complaint
 from autograder.exam.traces import NAMES, Traces
+from autograder.judge.checking import Verdict
 from autograder.judge.grade import grade_path
 from autograder.judge.run import Run, Settings
 from autograder.sandbox import kernel
 from autograder.sandbox.leftovers import owned_prefix
 
-__all__ = ["SECRET", "Outcome", "sit"]
+__all__ = ["SECRET", "sit"]
 
 SECRET = "the grader's own exam"  # fixed: the exam must give the same verdict everywhere
 SEEN_KINDS = ("mutants",)
 PARITY_KINDS = ("mutants", "variants", "damaged", "real", "attacks", "year")
-
-
-@dataclass
-class Outcome:
-    """What became of one entry.
-
-    Attributes:
-        entry: The entry.
-        exact: Whether every check gave just the expected points.
-        caught: Whether any check lost points, of an entry that must lose some.
-        named: Whether cause and words are those expected; None where nothing was to be named.
-        false_alarm: Whether honest work lost points.
-        lost: Points that it deserved and did not get; what could not be graded is lost whole.
-        undeserved: Points that it got and did not deserve.
-        seen: Whether a visible check complains; None where that was not asked.
-        parity: Whether nbgrader and plain pytest give the points of the command line; None where that was not asked.
-        problem: What is not as it must be, in words; empty if all is well.
-        complaint: The line of the visible check.
-        verdicts: The graded checks.
-        notes: The result's notes.
-        seconds: How long it took.
-    """
-
-    entry: Entry
-    exact: bool = False
-    caught: bool = False
-    named: bool | None = None
-    false_alarm: bool = False
-    lost: float = 0.0
-    undeserved: float = 0.0
-    seen: bool | None = None
-    parity: bool | None = None
-    problem: str = ""
-    complaint: str = ""
-    verdicts: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 # ------------------------------------------------------------------------------------------------- in a judge process
@@ -137,8 +101,9 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool,
         if entry.kind == "generated":
             _hunt(outcome, run, path)
             return None
-        result = grade_path(run, path, entry.name, handover=Taped(tape) if tape else None)
-    outcome.verdicts, outcome.notes = result["checks"], result["notes"]
+        told: list[Verdict] = []
+        result = grade_path(run, path, entry.name, handover=Taped(tape) if tape else None, told=told)
+    outcome.verdicts, outcome.notes = _with_losses(result["checks"], told, run), result["notes"]
     _judge(outcome, run, traces.found)
     if tape is not None:
         _compare_ways(outcome, run, path, place, source, tape)
@@ -152,12 +117,21 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool,
     return result
 
 
+def _with_losses(verdicts: Sequence[dict[str, Any]], told: Sequence[Verdict], run: Run) -> list[dict[str, Any]]:
+    """Verdicts of a result, with what each check has lost; a submission that could not be read has lost nothing, or all."""
+    losses = {verdict.id: verdict.lost for verdict in told}
+    for verdict in verdicts:
+        everything = dict.fromkeys(run.rubric.checks[verdict["id"]].parts, 1.0)
+        losses.setdefault(verdict["id"], None if verdict["points"] is None else everything)
+    return [verdict | {"lost": losses[verdict["id"]]} for verdict in verdicts]
+
+
 def _compare_with_control(
     outcome: Outcome, run: Run, result: Mapping[str, Any], place: Path, source: Path, control: Mapping[str, Any]
 ) -> None:
     """See that the entry has changed nothing but its own points: not for itself, and not for who comes next."""
     entry = outcome.entry
-    lines = [] if entry.unreadable else compare_kept(result, control, entry.points)
+    lines = [] if entry.unreadable else compare_kept(result, control, entry.lost)
     lines += write_and_read(result, place / "written", run)
     lines += compare_controls(control, grade_control(run, entry.control, source))
     for line in lines:
@@ -209,32 +183,41 @@ def _add(outcome: Outcome, problem: str) -> None:
 
 def _judge(outcome: Outcome, run: Run, traces: Sequence[str]) -> None:
     """Hold the verdicts against the entry."""
-    entry, rubric = outcome.entry, run.rubric
+    entry = outcome.entry
     found = {verdict["id"]: verdict for verdict in outcome.verdicts}
-    wrong, lost = [], []
-    for check in entry.checks:
-        expected, verdict = entry.points.get(check, rubric.checks[check].points), found[check]
-        if entry.unreadable:
-            expected = None
-        if verdict["points"] != expected:
-            wrong.append(f"{check}: expected {_points(expected)} points, got {_points(verdict['points'])}"
+    wrong, losing = [], []
+    for name in entry.checks:
+        check, verdict = run.rubric.checks[name], found[name]
+        expected, lost = entry.lost_in(check), verdict["lost"]
+        if not _equal(lost, expected) or verdict["points"] != (None if lost is None else check.earned(lost)):
+            wrong.append(f"{name}: expected to lose {_loss(expected)}, but lost {_loss(lost)} and got {_points(verdict['points'])} points"
                          f" ({verdict['cause']}: {verdict['message'][:300]})")  # fmt: skip
-        outcome.lost += max(0.0, (expected or 0.0) - (verdict["points"] or 0.0))
-        outcome.undeserved += max(0.0, (verdict["points"] or 0.0) - (expected or 0.0))
-        if verdict["points"] is None or verdict["points"] < rubric.checks[check].points:
-            lost.append(verdict)
+        deserved = None if expected is None else check.earned(expected)
+        outcome.points_lost += max(0.0, (deserved or 0.0) - (verdict["points"] or 0.0))
+        outcome.undeserved += max(0.0, (verdict["points"] or 0.0) - (deserved or 0.0))
+        outcome.false_alarm |= deserved is not None and (verdict["points"] is None or verdict["points"] < deserved)
+        if lost is None or lost:
+            losing.append(verdict)
     outcome.exact = not wrong
-    must_lose = bool(entry.points) or entry.unreadable
-    outcome.caught = bool(lost) and must_lose
-    deserved = {check: entry.points.get(check, rubric.checks[check].points) for check in entry.checks}
-    outcome.false_alarm = not entry.unreadable and any(
-        points is not None and (found[check]["points"] is None or found[check]["points"] < points) for check, points in deserved.items()
-    )
+    outcome.caught = bool(losing) and (bool(entry.lost) or entry.unreadable)
     for text in wrong:
         _add(outcome, text)
-    _judge_words(outcome, lost)
+    _judge_words(outcome, losing)
     for text in traces:
         _add(outcome, text)
+
+
+def _equal(found: Mapping[str, float] | None, expected: Mapping[str, float] | None) -> bool:
+    """Whether the same parts are lost, and the same shares of them to three digits."""
+    if found is None or expected is None:
+        return found is expected
+    return set(found) == set(expected) and all(abs(found[part] - share) < 0.001 for part, share in expected.items())
+
+
+def _loss(lost: Mapping[str, float] | None) -> str:
+    if lost is None:
+        return "nothing and earn nothing (open)"
+    return ", ".join(part if share == 1 else f"{share:.3f} of {part}" for part, share in lost.items()) or "nothing"
 
 
 def _judge_words(outcome: Outcome, lost: Sequence[dict[str, Any]]) -> None:
@@ -243,7 +226,7 @@ def _judge_words(outcome: Outcome, lost: Sequence[dict[str, Any]]) -> None:
     causes = {verdict["cause"] for verdict in lost}
     missing = [word for word in entry.says if word not in messages]
     wrong_cause = entry.cause and entry.cause not in causes
-    if entry.points or entry.unreadable:
+    if entry.lost or entry.unreadable:
         outcome.named = not missing and not wrong_cause
     if wrong_cause:
         _add(outcome, f"expected the cause {entry.cause}, got {', '.join(sorted(map(str, causes)))}: {messages[:300]}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autograder.exam.entries import KINDS, Entry
-from autograder.exam.sitting import Outcome
+from autograder.exam.outcome import Outcome
 
 __all__ = ["count_kinds", "count_real", "format_real", "format_table", "markdown_table", "to_json"]
 
@@ -18,7 +18,7 @@ def _may_not_pass(entry: Entry) -> bool:
 
 def _count_kind(outcomes: Sequence[Outcome], kind: str) -> dict[str, Any]:
     own = [o for o in outcomes if o.entry.kind == kind]
-    losing = [o for o in own if o.entry.points or o.entry.unreadable or _may_not_pass(o.entry)]
+    losing = [o for o in own if o.entry.lost or o.entry.unreadable or _may_not_pass(o.entry)]
     named = [o for o in own if o.named is not None]
     seen = [o for o in own if o.seen is not None]
     parity = [o for o in own if o.parity is not None]
@@ -55,7 +55,7 @@ def count_real(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
     own = [o for o in outcomes if o.entry.kind == "real"]
     named = [bool(o.named) for o in own if o.named is not None]
     return {
-        "entries": len(own), "honest points lost": sum(o.lost for o in own), "undeserved points": sum(o.undeserved for o in own),
+        "entries": len(own), "honest points lost": sum(o.points_lost for o in own), "undeserved points": sum(o.undeserved for o in own),
         "causes named": (sum(named), len(named)),
     } if own else None  # fmt: skip
 
@@ -107,9 +107,9 @@ def to_json(outcomes: Sequence[Outcome], about: dict[str, Any]) -> dict[str, Any
         {
             "kind": o.entry.kind, "name": o.entry.name, "about": o.entry.about, "ok": not o.problem, "problem": o.problem,
             "exact": o.exact, "caught": o.caught, "named": o.named, "false_alarm": o.false_alarm, "seen": o.seen, "parity": o.parity,
-            "lost": o.lost, "undeserved": o.undeserved, "complaint": o.complaint, "seconds": round(o.seconds, 1), "notes": o.notes,
+            "lost": o.points_lost, "undeserved": o.undeserved, "complaint": o.complaint, "seconds": round(o.seconds, 1), "notes": o.notes,
             "checks": [
-                {key: verdict[key] for key in ("id", "points", "status", "cause", "measured", "message")} for verdict in o.verdicts
+                {key: verdict[key] for key in ("id", "points", "lost", "status", "cause", "measured", "message")} for verdict in o.verdicts
             ],
         }
         for o in outcomes

@@ -1,114 +1,155 @@
-"""The stored verdict of the exam: written after a complete one, committed with the assignment, asked for by ``release``."""
+"""The stored verdict of the exam: what is known of each entry, committed with the assignment, asked for by ``release``.
 
+One JSON object a line. Each passed entry has one, with the key of what it depends on (``keys``); it is written as soon as the entry
+was sat, so that a killed exam goes on where it was. An entry whose key is not there must be sat. Surprises are not kept. When all
+entries are known, the file is put in order, and its first line sums up.
+"""
+
+import dataclasses
 import datetime
 import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from autograder.exam.fingerprint import PARTS, total
-from autograder.exam.sitting import Outcome
+from autograder.exam.entries import Entry
+from autograder.exam.keys import Keys
+from autograder.exam.outcome import Outcome
 from autograder.exam.table import count_kinds, count_real
+from segkit.atomic import replacing
 
-__all__ = ["COMMAND", "Standing", "changed_parts", "make_verdict", "read_standing", "verdict_file", "write_verdict"]
+__all__ = ["VERDICT", "Verdicts", "read_summary"]
 
-SCHEMA = "segkit-exam-verdict/1"
-COMMAND = "python -m autograder selftest {} --all"
+SCHEMA = "segkit-exam-verdict/2"
+VERDICT = Path("corpus", "verdict.jsonl")
 
-
-def verdict_file(material: Path) -> Path:
-    """Where the verdict of an assignment lies."""
-    return material / "corpus" / "verdict.json"
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Whether an assignment has passed its exam as it is now.
-
-    Attributes:
-        guarded: Whether there is an exam at all (a corpus).
-        valid: Whether a complete exam without surprises was sat on just these files.
-        text: Why not, or when it was.
-        changed: Parts that differ from those of the exam.
-    """
-
-    guarded: bool
-    valid: bool
-    text: str
-    changed: tuple[str, ...] = field(default=())
+# Of an outcome, what tables are made of; the rest is told when it comes, and not kept.
+KEPT = ("exact", "caught", "named", "false_alarm", "points_lost", "undeserved", "seen", "parity", "seconds")
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Outcome) if field.name in KEPT}
 
 
-def make_verdict(
-    outcomes: Sequence[Outcome], assignment: str, parts: Mapping[str, str], seconds: float, about: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Sum up a complete exam.
-
-    Args:
-        outcomes: Of every entry.
-        assignment: Its name.
-        parts: Hashes of what was examined, from ``fingerprint``.
-        seconds: How long it took.
-        about: More to be kept (isolation, entries that were tried again).
-    """
-    import torch
-
-    import segkit
-
-    surprises = [f"{outcome.entry.kind}/{outcome.entry.name}" for outcome in outcomes if outcome.problem]
-    return {
-        "schema": SCHEMA, "assignment": assignment, "valid": not surprises, "entries": len(outcomes), "surprises": surprises,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "seconds": round(seconds),
-        "kit_version": segkit.__version__, "python": platform.python_version(), "torch": torch.__version__, **about,
-        "table": count_kinds(outcomes), "real": count_real(outcomes), "hash": total(parts), "parts": dict(parts),
-    }  # fmt: skip
-
-
-def write_verdict(verdict: Mapping[str, Any], path: Path) -> None:
-    """Write a verdict, whole or not at all."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def changed_parts(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
-    """Names of the parts whose hashes differ, in the order of ``PARTS``."""
-    names = [*PARTS, *sorted((set(before) | set(now)) - set(PARTS))]
-    return tuple(name for name in names if before.get(name) != now.get(name))
-
-
-def read_standing(material: Path, assignment: str, now: Mapping[str, str]) -> Standing:
-    """Hold the stored verdict against the present files.
+def read_summary(material: Path) -> dict[str, Any] | None:
+    """The first line of the stored verdict of a complete exam; None if there is none.
 
     Args:
         material: The assignment's folder.
-        assignment: Its name.
-        now: Present hashes, from ``fingerprint``.
     """
-    path = verdict_file(material)
-    again = f"run: {COMMAND.format(assignment)}"
-    if not (path.parent / "corpus.toml").is_file():
-        return Standing(False, False, f"{assignment} has no corpus ({path.parent}): no exam guards its releases.")
-    try:
-        verdict = json.loads(path.read_text(encoding="utf-8"))
-        date, valid, surprises = verdict["date"], verdict["valid"] is True, list(verdict["surprises"])
-        changed = changed_parts(verdict["parts"], now)
-        sums_up = verdict["schema"] == SCHEMA and verdict["hash"] == total(verdict["parts"])
-    except FileNotFoundError:
-        return Standing(True, False, f"There is no verdict of the grader's exam ({path}).\n{again}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return Standing(True, False, f"{path}: cannot be read as a verdict ({type(error).__name__}: {error}).\n{again}")
-    if not sums_up:
-        return Standing(True, False, f"{path}: is of another schema, or was edited: its hash is not that of its parts.\n{again}")
-    if changed:
-        return Standing(True, False, f"Since the grader's exam of {date} these have changed: {', '.join(changed)}.\n{again}", changed)
-    if not valid or surprises:
-        names = ", ".join(map(str, surprises[:5])) + (", ..." if len(surprises) > 5 else "")
-        text = f"The grader's exam of {date} had {len(surprises)} surprises ({names}): repair the grader or the corpus.\n{again}"
-        return Standing(True, False, text)
-    return Standing(True, True, f"The grader's exam of {date} was passed: {verdict.get('entries')} entries, no surprise.")
+    for line in _lines(material / VERDICT):
+        if line.get("schema") == SCHEMA:
+            return line
+    return None
+
+
+class Verdicts:
+    """What is known of the entries of an exam.
+
+    Args:
+        material: The assignment's folder.
+        entries: All entries of the exam, in order.
+        keys: Their keys.
+        fresh: Forget what is known.
+
+    Attributes:
+        known: Position among ``entries`` -> outcome of an entry that need not be sat.
+        left: The entries that must be sat.
+    """
+
+    def __init__(self, material: Path, entries: Sequence[Entry], keys: Keys, fresh: bool = False) -> None:
+        self.path, self.entries = material / VERDICT, entries
+        self._keys = {_name(entry): keys.of(entry) for entry in entries}
+        lines = [] if fresh else _lines(self.path)
+        stored = {line["key"]: line for line in lines if "key" in line}
+        self.known = {
+            position: _outcome(entry, stored[self._keys[_name(entry)]])
+            for position, entry in enumerate(entries) if self._keys[_name(entry)] in stored
+        }  # fmt: skip
+        self.left = [entry for position, entry in enumerate(entries) if position not in self.known]
+        self._seconds = {line.get("entry"): line.get("seconds", 0.0) for line in _lines(self.path) if "key" in line}
+        self._file: BinaryIO | None = None
+
+    def key_of(self, entry: Entry) -> str:
+        """The key of an entry when the verdict was read."""
+        return self._keys[_name(entry)]
+
+    def minutes(self, jobs: int) -> float:
+        """About how long the entries that are left will take: as long as they, or others of their kind, took before."""
+        usual = {kind: self._mean(kind) for kind in {entry.kind for entry in self.left}}
+        return sum(self._seconds.get(_name(entry), usual[entry.kind]) for entry in self.left) / jobs / 60
+
+    def _mean(self, kind: str) -> float:
+        known = [seconds for name, seconds in self._seconds.items() if str(name).startswith(f"{kind}/")]
+        return sum(known) / len(known) if known else 4.0
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep the outcome of an entry; it is on the disk when this returns. A surprise is not kept."""
+        if outcome.problem:
+            return
+        if self._file is None:
+            torn = self.path.is_file() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n")
+            self._file = self.path.open("ab")
+            self._file.write(b"\n" if torn else b"")  # an exam was killed in the middle of a line
+        self._file.write(self._line(outcome))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _line(self, outcome: Outcome) -> bytes:
+        found = {name: getattr(outcome, name) for name in KEPT if getattr(outcome, name) != DEFAULTS[name]}
+        found["seconds"] = round(outcome.seconds, 1)
+        line = {"entry": _name(outcome.entry), "key": self._keys[_name(outcome.entry)], **found}
+        return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def sum_up(self, outcomes: Sequence[Outcome], about: Mapping[str, Any]) -> dict[str, Any]:
+        """Put the file of a complete exam without surprises in order; what belongs to no entry any more is dropped.
+
+        Args:
+            outcomes: Of all entries, in their order.
+            about: More to be kept (isolation).
+
+        Returns:
+            The first line.
+        """
+        import torch
+
+        import segkit
+
+        self.close()
+        summary = {
+            "schema": SCHEMA, "entries": len(outcomes), "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": round(sum(outcome.seconds for outcome in outcomes)), "kit_version": segkit.__version__,
+            "python": platform.python_version(), "torch": torch.__version__, **about,
+            "table": count_kinds(outcomes), "real": count_real(outcomes),
+        }  # fmt: skip
+        with replacing(self.path) as partial:
+            lines = [json.dumps(summary, ensure_ascii=False).encode() + b"\n", *(self._line(outcome) for outcome in outcomes)]
+            partial.write_bytes(b"".join(lines))
+        return summary
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.kind}/{entry.name}"
+
+
+def _outcome(entry: Entry, line: Mapping[str, Any]) -> Outcome:
+    return Outcome(entry, **{name: line[name] for name in KEPT if name in line})
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Lines of the stored verdict; a torn one is left out."""
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_bytes().splitlines():
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(content, dict):
+            found.append(content)
+    return found

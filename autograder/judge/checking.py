@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autograder.course.rubric import CheckRubric, round_down
+from autograder.course.rubric import CheckRubric
 from autograder.course.seeds import Seeds
 from autograder.judge.student import Student
 from autograder.sandbox.capped import REPORT, capped, measured_values
@@ -33,7 +33,8 @@ from autograder.sandbox.client import GraderFault
 from segkit.subject import StudentError
 
 __all__ = [
-    "CannotGrade", "CheckPlugin", "Grading", "NeedsPerson", "Verdict", "check", "inspect_checks", "own_modules", "own_pytest", "run_checks",
+    "CannotGrade", "CheckPlugin", "Grading", "NeedsPerson", "Verdict", "check", "inspect_checks", "own_modules", "own_pytest",
+    "places_of_checks", "run_checks",
 ]  # fmt: skip
 
 
@@ -60,7 +61,11 @@ def check(identifier: str) -> pytest.MarkDecorator:
 
 @dataclass
 class Verdict:
-    """What became of one check, as it stands in a result."""
+    """What became of one check, as a result says it.
+
+    Attributes:
+        lost: Lost part -> share of it, in (0, 1]; None where the check could not be graded. It is in no result: the exam asks for it.
+    """
 
     id: str
     points: float | None
@@ -70,6 +75,7 @@ class Verdict:
     measured: dict[str, Any] = field(default_factory=dict)
     message: str = ""
     seconds: float = 0.0
+    lost: dict[str, float] | None = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -134,13 +140,12 @@ class Grading:
         message = capped("\n\n".join(filter(None, [*(fault[4] for fault in self.faults), *self.notes])), REPORT)
         if not self.faults:
             return Verdict(self.check.id, full, full, "earned", message=message)
-        lost = dict.fromkeys(self.check.parts, 0.0)
+        lost: dict[str, float] = {}
         for part, share, *_ in self.faults:
-            lost[part] = min(1.0, lost[part] + share)
-        points = round_down(sum(worth * (1 - lost[part]) for part, worth in self.check.parts.items()))
-        points = min(points, full - 0.5)
+            lost[part] = min(1.0, lost.get(part, 0.0) + share)
+        points = self.check.earned(lost)
         cause, measured = self.faults[0][2:4]
-        return Verdict(self.check.id, points, full, "partial" if points > 0 else "not_earned", cause, measured, message)
+        return Verdict(self.check.id, points, full, "partial" if points > 0 else "not_earned", cause, measured, message, lost=lost)
 
 
 class CheckPlugin:
@@ -200,16 +205,16 @@ class CheckPlugin:
             self.verdicts[identifier] = self.gradings[identifier].verdict()
 
     def _failed(self, identifier: str, error: BaseException) -> Verdict:
-        full = self.checks[identifier].points
+        full, everything = self.checks[identifier].points, dict.fromkeys(self.checks[identifier].parts, 1.0)
         if isinstance(error, StudentError):
-            return Verdict(identifier, 0.0, full, "not_earned", error.cause, message=capped(str(error)))
+            return Verdict(identifier, 0.0, full, "not_earned", error.cause, message=capped(str(error)), lost=everything)
         if isinstance(error, (AssertionError, pytest.fail.Exception)):
-            return Verdict(identifier, 0.0, full, "not_earned", "check.failed", message=capped(_said(str(error))))
+            return Verdict(identifier, 0.0, full, "not_earned", "check.failed", message=capped(_said(str(error))), lost=everything)
         if isinstance(error, (CannotGrade, pytest.skip.Exception)):
             cause, measured = getattr(error, "cause", "grader.data"), getattr(error, "measured", {})
-            return Verdict(identifier, None, full, "could_not_grade", cause, measured_values(measured), capped(str(error)))
+            return Verdict(identifier, None, full, "could_not_grade", cause, measured_values(measured), capped(str(error)), lost=None)
         text = capped(f"The grader failed here, not you ({type(error).__name__}: {error}).")
-        return Verdict(identifier, None, full, "could_not_grade", "grader.fault", message=text)
+        return Verdict(identifier, None, full, "could_not_grade", "grader.fault", message=text, lost=None)
 
 
 def _said(text: str) -> str:
@@ -248,6 +253,7 @@ class _Inspection:
 
     def __init__(self) -> None:
         self.places: dict[str, list[str]] = {}
+        self.functions: dict[str, tuple[Path, str]] = {}
         self.broken = False
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -258,6 +264,7 @@ class _Inspection:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         self.places = _places(items)
+        self.functions = {name: (item.path, item.function.__name__) for item in items if (name := _identifier(item)) is not None}
         items.clear()
 
 
@@ -287,6 +294,22 @@ def inspect_checks(folder: Path, checks: Mapping[str, CheckRubric], empty_ini: P
             for name, entry in checks.items() if not entry.manual and name not in plugin.places
         ]  # fmt: skip
     return faults
+
+
+def places_of_checks(folder: Path, empty_ini: Path) -> dict[str, tuple[Path, str]]:
+    """Find the file and the function of each check, without running one.
+
+    Args:
+        folder: Where the pytest files are.
+        empty_ini: An ini file of pytest without settings.
+
+    Returns:
+        Id of a check -> its file, and the name of its function.
+    """
+    plugin = _Inspection()
+    with _quiet_pytest(folder):
+        pytest.main(_arguments(folder, empty_ini), plugins=[plugin])
+    return plugin.functions
 
 
 @contextlib.contextmanager
@@ -359,12 +382,12 @@ def run_checks(
     verdicts = []
     for name, entry in checks.items():
         if entry.manual:
-            verdicts.append(Verdict(name, None, entry.points, "needs_manual", message="Graded by a person."))
+            verdicts.append(Verdict(name, None, entry.points, "needs_manual", message="Graded by a person.", lost=None))
         elif name in plugin.verdicts:
             verdicts.append(plugin.verdicts[name])
         else:
             known = [*plugin.collect_errors, *(fault for fault in plugin.faults if repr(name) in fault)]
             reason = known[0] if known else printed.getvalue()[-500:]
             text = f"The grader has no verdict for this check (pytest ended with code {code}). {reason}".strip()
-            verdicts.append(Verdict(name, None, entry.points, "could_not_grade", "grader.fault", message=text))
+            verdicts.append(Verdict(name, None, entry.points, "could_not_grade", "grader.fault", message=text, lost=None))
     return verdicts

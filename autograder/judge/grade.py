@@ -79,8 +79,8 @@ def _now() -> str:
 
 def grade_submission(
     run: Run, submission: Submission, pictures: Path | None = None, progress: Callable[..., None] | None = None,
-    gate_progress: Callable[..., None] | None = None, handover: Recorder | Replay | None = None,
-) -> dict[str, Any]:
+    gate_progress: Callable[..., None] | None = None, handover: Recorder | Replay | None = None, told: list[Verdict] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Grade a submission that was read.
 
     Args:
@@ -90,6 +90,7 @@ def grade_submission(
         progress: Called with each check id; while a network is trained again, also with how long that has taken.
         gate_progress: Called with (check id, pictures done, of, seconds so far).
         handover: A ``Recorder`` or ``Replay`` of ``autograder.judge.predictions`` in the place of the worker, or None.
+        told: Receives the verdicts themselves, which know the lost parts.
 
     Returns:
         The result, of schema ``segkit-result/1``.
@@ -106,6 +107,8 @@ def grade_submission(
     with (handover.open if handover else RemoteSubject)(run.worker_settings()) as subject:
         student = Student(submission.workbook, subject, tuple(submission.checkpoints), lambda: RemoteSubject(gate, files))
         verdicts = run_checks(student, context, run.assignment.checks, run.wanted_checks, progress)
+    if told is not None:
+        told += verdicts
     if pictures is not None and context.predictions:
         write_pictures(pictures, context)
     notes = list(dict.fromkeys([*submission.notes, *submission.workbook.notes, *student.notes]))

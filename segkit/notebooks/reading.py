@@ -366,7 +366,8 @@ def _why_no_notebook(text: str, name: str, error: Exception) -> str:
     )
 
 
-def _notebook(content: Any, name: str, code_ids: frozenset[str]) -> Document:
+def notebook_document(content: Any, name: str, code_ids: frozenset[str]) -> Document:
+    """Read the content of a notebook; arguments and errors are those of ``read_document``."""
     document, parsed = Document(name, []), 0
     for number, cell in enumerate(raw_cells(content, name), start=1):
         grade_id, kind = _grade_id(cell), cell.get("cell_type")
@@ -413,7 +414,7 @@ def read_document(path: Path, name: str | None = None, code_ids: frozenset[str] 
             document = _script(path, name)
         else:
             content, notes = notebook_content(path, name)
-            document = _notebook(content, name, code_ids)
+            document = notebook_document(content, name, code_ids)
             document.notes += notes
     except OSError as error:
         raise DocumentError(f"{name}: cannot be opened ({error.strerror or error}).") from error

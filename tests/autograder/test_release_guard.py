@@ -11,12 +11,25 @@ from small_course import POINTS, SECRET_LINE, notebooks, write_course
 from autograder.cli import release as command
 from autograder.demo import __main__ as demo
 from autograder.exam import guard
+from autograder.exam.entries import Entry
 from autograder.exam.guard import Guard, GuardError, surprises_of
-from autograder.exam.verdict import Standing
+from autograder.exam.outcome import Outcome
 from autograder.release import build as building
 from autograder.release.build import build_release
 
-CHANGED = Standing(True, False, "Since the grader's exam of May these have changed: checks.\nrun: python -m autograder selftest tiny --all")
+
+class FakeExam:
+    """An exam of one entry."""
+
+    def __init__(self, left: int = 1, problem: str = "") -> None:
+        self.left, self.sat, self.problem = [Entry("mutants", "m")] * left, 0, problem
+
+    def words(self, jobs: int) -> str:
+        return "The grader's exam: 1 of 1 entries depend on what has changed" if self.left else "The grader's exam was passed."
+
+    def sit(self, jobs, tell):
+        self.sat, self.left = self.sat + 1, []
+        return [Outcome(Entry("mutants", "m"), problem=self.problem)]
 
 
 @pytest.fixture
@@ -59,12 +72,12 @@ def fake(reference=FULL, stub=NOTHING):
     return grade
 
 
-def release(course, tmp_path, *, grade=None, unexamined=False, standing=None):
+def release(course, tmp_path, *, grade=None, unexamined=False, exam=None):
     """Build with a guard; returns what it said."""
     said: list[str] = []
     own = Guard(course, unexamined, said.append, grade or fake())
-    if standing:
-        own.standing = standing
+    if exam:
+        own.exam = exam
     build_release(course, tmp_path / "out", facts={}, checks=POINTS, guard=own)
     return said
 
@@ -108,25 +121,33 @@ def test_what_needs_a_checkpoint_is_no_loss_of_the_reference_and_is_counted():
     assert surprises_of(result({"double": 4.0, "last.value": 0.0}), solved=True) == ["last.value gave 0 of 6 points: why last.value"]
 
 
-def test_without_a_valid_verdict_nothing_is_built_tried_or_written(course, tmp_path, monkeypatch):
+def test_what_is_left_of_the_exam_is_sat_before_anything_is_built(course, tmp_path, monkeypatch):
+    exam = FakeExam()
+    monkeypatch.setattr(guard, "Exam", lambda *arguments: FakeExam(left=0))
+    said = release(course, tmp_path, exam=exam)
+    assert exam.sat == 1 and "1 of 1 entries depend on what has changed" in said[0] and said[-1] == "The grader's exam was passed."
+    assert "unexamined" not in json.loads((tmp_path / "out" / "tiny" / "assignment.json").read_text())
+
+
+def test_a_surprise_in_the_exam_stops_the_release_before_anything_is_built(course, tmp_path, monkeypatch):
     """It is refused at once: the two tries take a minute or more."""
     grade = fake()
     monkeypatch.setattr(building, "read_source", lambda path: pytest.fail("the release is being built"))
-    with pytest.raises(GuardError) as caught:
-        release(course, tmp_path, grade=grade, standing=CHANGED)
-    assert "have changed: checks." in str(caught.value) and "run: python -m autograder selftest tiny --all" in str(caught.value)
+    with pytest.raises(GuardError, match="exam had 1 surprise") as caught:
+        release(course, tmp_path, grade=grade, exam=FakeExam(problem="expected to lose iou"))
+    assert "mutants/m: expected to lose iou" in str(caught.value) and "--unexamined releases without" in str(caught.value)
     assert grade.seen == [] and not (tmp_path / "out").exists()
 
 
 def test_an_unexamined_release_is_tried_all_the_same(course, tmp_path):
     grade = fake()
-    release(course, tmp_path, grade=grade, unexamined=True, standing=CHANGED)
+    release(course, tmp_path, grade=grade, unexamined=True, exam=FakeExam())
     assert [name for name, _ in grade.seen] == ["reference", "stub"]
 
 
 def test_an_unexamined_release_says_so_in_manifest_readme_and_zip(course, tmp_path):
-    said = release(course, tmp_path, unexamined=True, standing=CHANGED)
-    assert said[-1].startswith("UNEXAMINED, and stamped so: Since the grader's exam")
+    said = release(course, tmp_path, unexamined=True, exam=FakeExam())
+    assert said[-1].startswith("UNEXAMINED, and stamped so: The grader's exam: 1 of 1")
     folder = tmp_path / "out" / "tiny"
     words = "released without a valid verdict of the grader's exam (--unexamined)"
     assert json.loads((folder / "assignment.json").read_text())["unexamined"] == words
@@ -136,17 +157,19 @@ def test_an_unexamined_release_says_so_in_manifest_readme_and_zip(course, tmp_pa
 
 
 def test_an_examined_release_carries_no_stamp_whatever_the_option(course, tmp_path):
-    release(course, tmp_path, unexamined=True, standing=Standing(True, True, "The grader's exam of May was passed."))
+    release(course, tmp_path, unexamined=True, exam=FakeExam(left=0))
     assert "unexamined" not in (tmp_path / "out" / "tiny" / "START_HERE.md").read_text()
 
 
 def test_the_command_ends_with_1_when_the_guard_refuses(course, tmp_path, monkeypatch):
-    monkeypatch.setattr(guard, "exam_standing", lambda sources: CHANGED)
+    (course.material / "corpus").mkdir(exist_ok=True)
+    (course.material / "corpus" / "corpus.toml").write_text("")
+    monkeypatch.setattr(guard, "Exam", lambda *arguments: FakeExam(problem="got 4"))
     monkeypatch.setattr(command, "find_sources", lambda assignment, root: course)
-    monkeypatch.setattr(command, "Guard", lambda sources, unexamined, say: Guard(sources, unexamined, say, fake()))
+    monkeypatch.setattr(command, "Guard", lambda sources, unexamined, say, jobs: Guard(sources, unexamined, say, fake()))
     arguments = ["tiny", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(command.release_command, arguments)
-    assert done.exit_code == 1 and "run: python -m autograder selftest tiny --all" in done.output
+    assert done.exit_code == 1 and "mutants/m: got 4" in done.output
     assert not (tmp_path / "out" / "tiny").exists()
     assert CliRunner().invoke(command.release_command, [*arguments, "--unexamined"]).exit_code == 0
 
@@ -169,7 +192,9 @@ def test_a_grader_that_gives_points_for_a_stub_is_caught_by_a_real_try(solvable,
 
 
 def test_the_demo_never_refuses_and_tells_the_truth(course, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(guard, "exam_standing", lambda sources: CHANGED)
+    (course.material / "corpus").mkdir(exist_ok=True)
+    (course.material / "corpus" / "corpus.toml").write_text("")
+    monkeypatch.setattr(guard, "Exam", lambda *arguments: FakeExam(problem="got 4"))
     build_release(course, tmp_path / "out", facts={}, checks=POINTS, guard=demo._DemoGuard(course))
     assert "UNEXAMINED, and stamped so" in capsys.readouterr().out
     assert "unexamined" in json.loads((tmp_path / "out" / "tiny" / "assignment.json").read_text())

@@ -180,10 +180,10 @@ def test_counts_and_scores_within_the_worker_are_those_of_scikit_learn():
 
 # ------------------------------------------------------------------------------------------------------------- bad input
 def test_an_assignment_without_training_pictures_says_so(tmp_path, monkeypatch):
-    import autograder.course.assignment
+    from autograder.course.assignment import Assignment
 
-    hook = autograder.course.assignment.Assignment.hook
-    monkeypatch.setattr(autograder.course.assignment.Assignment, "hook", lambda self, name: None if name == "write_training" else hook(self, name))
+    hook = Assignment.hook
+    monkeypatch.setattr(Assignment, "hook", lambda self, name: None if name == "write_training" else hook(self, name))
     with pytest.raises(RubricError, match="has no training pictures"), open_run(tmp_path / "out", retraining=Retraining(1)):
         pass
 

@@ -19,13 +19,15 @@ from click.testing import CliRunner
 import segkit
 from autograder.cli.selftest import selftest_command
 from autograder.course.assignment import open_assignment
-from autograder.exam import exam, sitting
+from autograder.course.rubric import CheckRubric
+from autograder.exam import complete, sitting
 from autograder.exam.building import solution_cell, solved_notebooks, write_submission
+from autograder.exam.complete import choose
 from autograder.exam.entries import CorpusError, Entry, read_corpus
-from autograder.exam.exam import choose
 from autograder.exam.generated import changes_of, generate
+from autograder.exam.outcome import Outcome
 from autograder.exam.seen import check_cells
-from autograder.exam.sitting import SECRET, Outcome, sit
+from autograder.exam.sitting import SECRET, sit
 from autograder.exam.table import format_table, to_json
 from autograder.exam.traces import Traces, targets
 from autograder.judge.run import Settings
@@ -66,15 +68,15 @@ def test_entries_fit_the_notebooks(notebooks, tmp_path):
 def test_expectations_fit_the_rubric():
     rubric = open_assignment("fcn").rubric
     for entry in CORPUS.entries:
-        assert set(entry.checks) <= set(rubric.checks) and set(entry.points) <= set(entry.checks), entry.name
-        for check, points in entry.points.items():
-            if points is not None:  # None: it cannot be graded
-                assert 0 <= points < rubric.checks[check].points and points * 2 == int(points * 2), entry.name
+        assert set(entry.checks) <= set(rubric.checks) and set(entry.lost) <= set(entry.checks), entry.name
+        for check in entry.lost:
+            lost = entry.lost_in(rubric.checks[check])
+            assert lost is None or (lost and all(0 < share <= 1 for share in lost.values())), entry.name
         assert not entry.cause or entry.cause in rubric.causes, entry.name
         if entry.kind == "mutants":
-            assert entry.points and (entry.cause or entry.says), f"{entry.name}: a mistake must be lost and named"
+            assert entry.lost and (entry.cause or entry.says), f"{entry.name}: a mistake must be lost and named"
         if entry.kind == "variants":
-            assert not entry.points, f"{entry.name}: honest work loses nothing"
+            assert not entry.lost, f"{entry.name}: honest work loses nothing"
 
 
 def test_every_attack_is_followed_by_an_honest_submission():
@@ -155,45 +157,57 @@ def test_changes_differ_from_each_other_and_from_the_cell(notebooks):
 
 # --------------------------------------------------------------------------------------------------- what is judged
 def outcome_of(entry: Entry, **verdicts: dict) -> Outcome:
-    checks = {"a": SimpleNamespace(points=4.0), "b": SimpleNamespace(points=6.0)}
+    checks = {"a": CheckRubric("a", "A", 4.0, {"x": 2.0, "y": 2.0}), "b": CheckRubric("b", "B", 6.0, {"all": 6.0})}
     run = SimpleNamespace(rubric=SimpleNamespace(checks=checks))
-    found = [{"id": name, "cause": None, "message": "", "status": "", "measured": None, **verdict} for name, verdict in verdicts.items()]
+    found = [
+        {"id": name, "cause": None, "message": "", "status": "", "measured": None, "lost": {}, "points": checks[name].points, **verdict}
+        for name, verdict in verdicts.items()
+    ]
     outcome = Outcome(entry, verdicts=found, notes=["n was repaired"])
     sitting._judge(outcome, run, [])
     return outcome
 
 
-MUTANT = Entry("mutants", "m", checks=("a", "b"), points={"a": 2}, cause="x.y", says=("row 20",))
+MUTANT = Entry("mutants", "m", checks=("a", "b"), lost={"a": {"x": 1.0}}, cause="x.y", says=("row 20",))
+LOST = {"points": 2, "lost": {"x": 1.0}, "cause": "x.y", "message": "begins at row 20"}
 
 
 def test_expected_result_is_no_surprise():
-    outcome = outcome_of(MUTANT, a={"points": 2, "cause": "x.y", "message": "begins at row 20"}, b={"points": 6})
+    outcome = outcome_of(MUTANT, a=LOST, b={})
     assert outcome.exact and outcome.caught and outcome.named and not outcome.problem
 
 
 @pytest.mark.parametrize(
     ("verdict", "other", "words"),
     [
-        ({"points": 4}, 6, "a: expected 2 points, got 4"),
-        ({"points": 1, "cause": "x.y", "message": "row 20"}, 6, "a: expected 2 points, got 1"),
-        ({"points": 2, "cause": "x.y", "message": "row 20"}, 5, "b: expected 6 points, got 5"),
-        ({"points": 2, "cause": "x.z", "message": "row 20"}, 6, "expected the cause x.y, got x.z"),
-        ({"points": 2, "cause": "x.y", "message": "row 21"}, 6, "the message lacks ['row 20']"),
-        ({"points": None, "cause": "grader.fault", "message": "row 20"}, 6, "got no"),
+        ({}, {}, "a: expected to lose x, but lost nothing and got 4 points"),
+        (LOST | {"points": 0, "lost": {"x": 1.0, "y": 1.0}}, {}, "a: expected to lose x, but lost x, y and got 0 points"),
+        (LOST | {"lost": {"y": 1.0}}, {}, "a: expected to lose x, but lost y and got 2 points"),
+        (LOST | {"lost": {"x": 0.5}, "points": 3}, {}, "but lost 0.500 of x and got 3 points"),
+        (LOST | {"points": 2.5}, {}, "but lost x and got 2.5 points"),
+        (LOST, {"points": 5, "lost": {"all": 0.1}}, "b: expected to lose nothing, but lost 0.100 of all and got 5 points"),
+        (LOST | {"cause": "x.z"}, {}, "expected the cause x.y, got x.z"),
+        (LOST | {"message": "row 21"}, {}, "the message lacks ['row 20']"),
+        (LOST | {"points": None, "lost": None, "cause": "grader.fault"}, {}, "but lost nothing and earn nothing (open) and got no"),
     ],
 )
 def test_every_deviation_is_a_surprise(verdict, other, words):
-    assert words in outcome_of(MUTANT, a=verdict, b={"points": other}).problem
+    assert words in outcome_of(MUTANT, a=verdict, b=other).problem
+
+
+def test_a_part_that_the_rubric_lacks_is_a_fault_of_the_corpus():
+    with pytest.raises(CorpusError, match="mutants, m: a has no part z; it has x, y"):
+        outcome_of(dataclasses.replace(MUTANT, lost={"a": {"z": 1.0}}), a=LOST, b={})
 
 
 def test_honest_work_that_loses_points_is_a_false_alarm():
-    outcome = outcome_of(Entry("variants", "v", checks=("a",), note=("was dropped",)), a={"points": 3.5})
+    outcome = outcome_of(Entry("variants", "v", checks=("a",), note=("was dropped",)), a={"points": 3.5, "lost": {"x": 0.1}})
     assert outcome.false_alarm and "the notes lack ['was dropped']" in outcome.problem
 
 
 def test_table_counts_by_kind():
-    good = outcome_of(MUTANT, a={"points": 2, "cause": "x.y", "message": "row 20"}, b={"points": 6})
-    bad = outcome_of(MUTANT, a={"points": 4}, b={"points": 6})
+    good = outcome_of(MUTANT, a=LOST, b={})
+    bad = outcome_of(MUTANT, a={}, b={})
     table = format_table([good, bad, dataclasses.replace(good, seen=True)])
     row = table.splitlines()[2].split()
     assert row[:3] == ["mutants", "3", "2"] and "2/3" in row and "1/1" in row
@@ -201,10 +215,10 @@ def test_table_counts_by_kind():
 
 
 def test_a_surprise_ends_the_command_with_1(monkeypatch):
-    monkeypatch.setattr(exam, "sit", lambda entries, *more: [Outcome(entry, problem="odd") for entry in entries])
+    monkeypatch.setattr(complete, "sit", lambda entries, *more: [Outcome(entry, problem="odd") for entry in entries])
     done = CliRunner().invoke(selftest_command, ["fcn", "--kind", "mutants", "--only", "iou-recall"])
     assert done.exit_code == 1 and "2 surprises" in done.output
-    monkeypatch.setattr(exam, "sit", lambda entries, *more: [Outcome(entry) for entry in entries])
+    monkeypatch.setattr(complete, "sit", lambda entries, *more: [Outcome(entry) for entry in entries])
     assert CliRunner().invoke(selftest_command, ["fcn", "--kind", "mutants", "--only", "iou-recall"]).exit_code == 0
 
 
@@ -313,12 +327,12 @@ def grade(entries, tmp_path, **more) -> list[Outcome]:
 def test_exam_tells_when_the_grader_is_not_as_the_corpus_says(tmp_path):
     """A corpus that expects too little, a survivor, and an honest entry that loses points: all three are surprises."""
     mutant = next(entry for entry in CORPUS.of_kind("mutants") if entry.name == "iou-recall")
-    lenient = dataclasses.replace(mutant, points={"scores": 3})
-    honest = dataclasses.replace(mutant, kind="variants", points={}, cause="", says=())
+    lenient = dataclasses.replace(mutant, lost={"scores": {"mean": 1.0}})
+    honest = dataclasses.replace(mutant, kind="variants", lost={}, cause="", says=())
     survivor = Entry("generated", "same", "line 1: nothing", changes={"scores": [["iou", "iou_"]]}, checks=("scores",))
     problems = [outcome.problem for outcome in grade([lenient, honest, survivor], tmp_path, with_seen=False)]
-    assert "expected 3 points, got 2.5" in problems[0]
-    assert "expected 4 points, got 2.5" in problems[1]
+    assert "expected to lose mean, but lost iou and got 2.5 points" in problems[0]
+    assert "expected to lose nothing, but lost iou and got 2.5 points" in problems[1]
     assert problems[2] == "survived: line 1: nothing"
 
 

@@ -1,15 +1,18 @@
 """The exam's section for what people really hand in: where it comes from, and what it says of the grader."""
 
 import dataclasses
-import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from autograder.course.assignment import open_assignment
+from autograder.course.rubric import CheckRubric
 from autograder.exam.entries import CorpusError, Entry, read_corpus
-from autograder.exam.sitting import Outcome
+from autograder.exam.outcome import Outcome
+from autograder.exam.sitting import _judge
 from autograder.exam.table import count_real, format_real, markdown_table, to_json
+from autograder.exam.verdict import read_summary
 
 REPO = Path(__file__).resolve().parents[2]
 FCN = open_assignment("fcn").folder
@@ -37,7 +40,7 @@ def test_many_people_of_many_places_stand_in_it():
 
 
 def outcome(lost: float = 0.0, undeserved: float = 0.0, named: bool | None = None, kind: str = "real") -> Outcome:
-    return Outcome(Entry(kind, f"entry-{lost}-{undeserved}"), lost=lost, undeserved=undeserved, named=named)
+    return Outcome(Entry(kind, f"entry-{lost}-{undeserved}"), points_lost=lost, undeserved=undeserved, named=named)
 
 
 def test_points_taken_and_given_and_causes_named_are_counted_over_the_section_alone():
@@ -53,25 +56,23 @@ def test_an_exam_without_the_section_says_nothing_of_it():
 
 
 def test_what_was_lost_and_given_is_measured_against_the_entry():
-    from types import SimpleNamespace
-
-    from autograder.exam.sitting import _judge
-
-    rubric = SimpleNamespace(checks={name: SimpleNamespace(points=4) for name in "abc"})
-    entry = Entry("real", "x", checks=("a", "b", "c"), points={"b": 1, "c": None}, origin="a/b")
+    rubric = SimpleNamespace(checks={name: CheckRubric(name, name, 4.0, {"x": 1.0, "y": 1.5, "z": 1.5}) for name in "abc"})
+    entry = Entry("real", "x", checks=("a", "b", "c"), lost={"b": {"y": 1.0, "z": 1.0}, "c": "open"}, origin="a/b")
     found = Outcome(entry, verdicts=[
-        {"id": "a", "points": 2.5, "cause": "x.y", "message": ""}, {"id": "b", "points": 3, "cause": "x.y", "message": ""},
-        {"id": "c", "points": None, "cause": "x.y", "message": ""},
+        {"id": "a", "points": 2.5, "lost": {"y": 1.0}, "cause": "x.y", "message": ""},
+        {"id": "b", "points": 3, "lost": {"x": 1.0}, "cause": "x.y", "message": ""},
+        {"id": "c", "points": None, "lost": None, "cause": "x.y", "message": ""},
     ])  # fmt: skip
     _judge(found, SimpleNamespace(rubric=rubric), [])
-    assert (found.lost, found.undeserved) == (1.5, 2.0) and not found.exact
-    right = Outcome(dataclasses.replace(entry, points={"a": 2.5, "b": 3, "c": None}), verdicts=found.verdicts)
+    assert (found.points_lost, found.undeserved) == (1.5, 2.0) and not found.exact
+    losses = {"a": {"y": 1.0}, "b": {"x": 1.0}, "c": "open"}
+    right = Outcome(dataclasses.replace(entry, lost=losses), verdicts=found.verdicts)
     _judge(right, SimpleNamespace(rubric=rubric), [])
-    assert (right.lost, right.undeserved, right.exact, right.false_alarm) == (0, 0, True, False)
+    assert (right.points_lost, right.undeserved, right.exact, right.false_alarm) == (0, 0, True, False)
 
 
 def test_the_table_of_the_design_is_that_of_the_stored_verdict():
     """``python -c "...markdown_table..."`` of this test's last line writes it anew."""
-    verdict = json.loads((FCN / "corpus" / "verdict.json").read_text(encoding="utf-8"))
+    verdict = read_summary(FCN)
     text = (REPO / "docs" / "design.md").read_text(encoding="utf-8")
     assert markdown_table(verdict) in text, f"docs/design.md should hold:\n{markdown_table(verdict)}"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from autograder.course.assignment import open_assignment
+from autograder.exam.complete import choose, sit_exam
 from autograder.exam.entries import Entry
-from autograder.exam.exam import choose, sit_exam
 
 REPO = Path(__file__).resolve().parents[2]
 SOURCE = REPO / "notebooks" / "fcn"

@@ -1,138 +1,42 @@
-"""The stored verdict of the exam: what its hash depends on, and when it counts."""
+"""The stored verdict: a killed exam goes on where it was, and a complete one is summed up and counts until something changes."""
 
+import dataclasses
 import json
-import shutil
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
+from autograder.cli.selftest import selftest_command
+from autograder.exam import complete
+from autograder.exam.complete import Exam, ExamError
 from autograder.exam.entries import Entry
-from autograder.exam.fingerprint import PARTS, fingerprint, hashed_files, total
-from autograder.exam.sitting import Outcome
-from autograder.exam.verdict import make_verdict, read_standing, verdict_file, write_verdict
+from autograder.exam.outcome import Outcome
+from autograder.exam.verdict import VERDICT, Verdicts, read_summary
+from autograder.sandbox.locks import try_lock
 
 REPO = Path(__file__).resolve().parents[2]
-FOLDERS = (REPO / "autograder" / "assignments" / "fcn", REPO / "notebooks" / "fcn", REPO / "segkit", REPO / "autograder")
+ENTRIES = [Entry("mutants", name, checks=("scores",), lost={"scores": {"iou": 1.0}}) for name in ("a", "b", "c")]
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Path:
-    """The files that are hashed, and those beside them, in another place."""
-    root = tmp_path_factory.mktemp("a clone") / "repository"
-    leave = shutil.ignore_patterns("__pycache__", "*.pyc", ".ipynb_checkpoints")
-    for name in ("autograder", "segkit", "notebooks"):
-        shutil.copytree(REPO / name, root / name, ignore=leave)
-    shutil.copyfile(REPO / "nbgrader_config.py", root / "nbgrader_config.py")
-    return root
+class FakeKeys:
+    """Keys of entries by name; ``version`` stands for all that they depend on."""
+
+    def __init__(self, version: str = "1") -> None:
+        self.version = version
+
+    def of(self, entry: Entry) -> str:
+        return f"{self.version}-{entry.name}-{entry.lost}"
 
 
-def parts_of(root: Path) -> dict[str, str]:
-    return fingerprint(root / "autograder" / "assignments" / "fcn", root / "notebooks" / "fcn", root / "segkit", root / "autograder")
-
-
-@pytest.fixture
-def edited(clone):
-    """Edits a file of the clone for the length of a test."""
-    kept: dict[Path, bytes | None] = {}
-
-    def edit(name: str, change=lambda content: content + b"\n# another line\n") -> dict[str, str]:
-        path = clone / name
-        kept[path] = path.read_bytes() if path.exists() else None
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(change(kept[path] or b""))
-        return parts_of(clone)
-
-    yield edit
-    for path, content in kept.items():
-        path.unlink() if content is None else path.write_bytes(content)
-
-
-@pytest.fixture(scope="module")
-def before(clone) -> dict[str, str]:
-    return parts_of(clone)
-
-
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [
-        ("autograder/assignments/fcn/checks/test_networks.py", "checks"),
-        ("autograder/assignments/fcn/offsets.py", "checks"),
-        ("autograder/assignments/fcn/rubric.toml", "rubric"),
-        ("autograder/assignments/fcn/corpus/metrics.toml", "corpus"),
-        ("autograder/assignments/fcn/corpus/damaged.py", "corpus"),
-        ("segkit/reference/networks.py", "reference"),
-        ("notebooks/fcn/4_fcn8s.ipynb", "notebooks"),
-        ("autograder/judge/checking.py", "grader"),
-        ("autograder/sandbox/worker.py", "grader"),
-        ("autograder/a_new_module.py", "grader"),
-        ("segkit/subject.py", "segkit"),
-        ("segkit/checks/alignment.py", "segkit"),
-        ("segkit/notebooks/names.py", "segkit"),
-        ("autograder/exam/sitting.py", "exam"),
-    ],
-)
-def test_a_changed_file_changes_its_part_and_no_other(edited, before, name, part):
-    now = edited(name)
-    assert [other for other in PARTS if now[other] != before[other]] == [part]
-    assert total(now) != total(before)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["autograder/report/student_page.py", "autograder/export/junit.py", "autograder/demo/students.py", "segkit/plots/style.py",
-     "autograder/assignments/fcn/release/START_HERE.md", "autograder/assignments/fcn/corpus/verdict.json",
-     "autograder/__pycache__/checking.cpython-311.pyc", "autograder/exam/table.py"],
-)  # fmt: skip
-def test_what_no_verdict_depends_on_is_left_out(edited, before, name):
-    assert edited(name) == before
-
-
-def test_line_endings_and_places_do_not_count(edited, before):
-    assert edited("autograder/judge/checking.py", lambda content: content.replace(b"\n", b"\r\n")) == before
-
-
-def test_a_renamed_file_counts(clone, before):
-    path = clone / "autograder" / "assignments" / "fcn" / "offsets.py"
-    other = path.rename(path.with_name("offsetz.py"))  # the same place in the order of names
-    now = parts_of(clone)
-    other.rename(path)
-    assert now["checks"] != before["checks"]
-
-
-@pytest.mark.slow
-def test_every_module_that_a_graded_entry_loads_is_hashed():
-    """Oracle: what Python really has imported in a judge after grading, by nbgrader and pytest too."""
-    code = (
-        "import sys, tempfile, json\nfrom pathlib import Path\n"
-        "from autograder.exam.entries import read_corpus\nfrom autograder.exam import sitting\n"
-        "from autograder.judge.run import Run, Settings\nfrom autograder.course.assignment import open_assignment\n"
-        "import autograder.exam.leaks, autograder.exam.generated\n"
-        "entry = next(e for e in read_corpus(open_assignment('fcn').folder).of_kind('mutants') if e.name == 'iou-recall')\n"
-        "with tempfile.TemporaryDirectory() as out, Run.create(Settings('fcn', Path(out), secret='s', device='cpu')) as run:\n"
-        "    sitting._BASES['{}'] = (run.settings, run.folder)\n"
-        "    outcome = sitting.sit_entry(entry, Path('notebooks/fcn'), True, True)\n"
-        "    sitting._RUNS['{}'].close()\n"
-        "assert not outcome.problem, outcome.problem\n"
-        "files = [m.__file__ for m in list(sys.modules.values()) if getattr(m, '__file__', None)]\n"
-        "print('FILES' + json.dumps(sorted(f for f in files if f.startswith(str(Path.cwd())) and '.venv' not in f)))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    loaded = {Path(name) for name in json.loads(done.stdout.rpartition("FILES")[2])}
-    hashed = {path for files in hashed_files(*FOLDERS).values() for path in files.values()}
-    left_out = {path.relative_to(REPO).as_posix() for path in loaded - hashed}
-    harmless = (  # command lines, pages and tables that packages import with them; no result goes through these
-        "autograder/exam/__init__.py", "autograder/cli/selftest.py", "autograder/cli/release.py",
-        "autograder/release/checkpoints.py", "autograder/exam/guard.py", "autograder/assignments/__init__.py",
-        "autograder/report/", "autograder/batch/", "autograder/report/result_schema.py", "autograder/cli/predict.py",
-    )  # fmt: skip
-    assert sorted(name for name in left_out if not name.startswith(harmless)) == []
-
-
-# ------------------------------------------------------------------------------------------------------------ the verdict
-PARTS_NOW = dict.fromkeys(PARTS, "0" * 64)
+def outcome(entry: Entry, **more) -> Outcome:
+    return Outcome(entry, exact=True, caught=True, named=True, seconds=1.5, **more)
 
 
 @pytest.fixture
@@ -142,55 +46,199 @@ def material(tmp_path) -> Path:
     return tmp_path
 
 
-def store(material: Path, *problems: str, parts=PARTS_NOW) -> dict:
-    outcomes = [Outcome(Entry("mutants", f"m{number}"), problem=problem) for number, problem in enumerate(problems)]
-    verdict = make_verdict(outcomes, "fcn", parts, 12.4, {"isolation": "landlock", "tried_again": []})
-    write_verdict(verdict, verdict_file(material))
-    return verdict
+def verdicts(material: Path, entries=ENTRIES, version: str = "1", **more) -> Verdicts:
+    return Verdicts(material, entries, FakeKeys(version), **more)
 
 
-def test_an_exam_without_surprises_is_valid_for_the_same_files(material):
-    verdict = store(material, "", "")
-    standing = read_standing(material, "fcn", PARTS_NOW)
-    assert standing.guarded and standing.valid and "2 entries, no surprise" in standing.text
-    assert verdict["table"][0]["as expected"] == 2 and verdict["hash"] == total(PARTS_NOW) and verdict["seconds"] == 12
+def write(material: Path, *outcomes: Outcome) -> None:
+    known = verdicts(material)
+    for found in outcomes:
+        known.add(found)
+    known.close()
 
 
-def test_the_parts_that_changed_since_are_named(material):
-    store(material, "")
-    standing = read_standing(material, "fcn", PARTS_NOW | {"rubric": "1" * 64, "checks": "2" * 64})
-    assert not standing.valid and standing.changed == ("checks", "rubric")
-    assert "have changed: checks, rubric." in standing.text and "run: python -m autograder selftest fcn --all" in standing.text
+def left(known: Verdicts) -> list[str]:
+    return [entry.name for entry in known.left]
 
 
-def test_a_verdict_with_surprises_is_stored_and_does_not_count(material):
-    verdict = store(material, "", "expected 2 points, got 4")
-    standing = read_standing(material, "fcn", PARTS_NOW)
-    assert verdict["valid"] is False and verdict["surprises"] == ["mutants/m1"]
-    assert not standing.valid and "had 1 surprises (mutants/m1)" in standing.text
+def test_outcomes_come_back_as_tables_need_them(material):
+    write(material, outcome(ENTRIES[1], parity=True, points_lost=0.5))
+    assert verdicts(material).known == {1: outcome(ENTRIES[1], parity=True, points_lost=0.5)}
 
 
-def test_without_a_verdict_the_exam_is_asked_for(material):
-    standing = read_standing(material, "fcn", PARTS_NOW)
-    assert standing.guarded and not standing.valid and "There is no verdict" in standing.text
+def test_what_depends_on_something_else_now_is_left_to_sit(material):
+    write(material, *map(outcome, ENTRIES))
+    assert left(verdicts(material)) == [] and left(verdicts(material, version="2")) == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"date": 1, "valid": true, "surprises": [], "parts": 3, "schema": "x", "hash": ""}'])
-def test_a_damaged_verdict_does_not_count(material, text):
-    verdict_file(material).write_text(text)
-    standing = read_standing(material, "fcn", PARTS_NOW)
-    assert not standing.valid and "cannot be read as a verdict" in standing.text
+def test_a_changed_entry_is_sat_again_and_the_others_are_not(material):
+    write(material, *map(outcome, ENTRIES))
+    assert left(verdicts(material, [dataclasses.replace(ENTRIES[0], lost={"scores": "all"}), *ENTRIES[1:]])) == ["a"]
 
 
-def test_a_verdict_edited_by_hand_does_not_count(material):
-    """New part hashes under the old exam are the likeliest way around it."""
-    store(material, "")
-    path = verdict_file(material)
-    path.write_text(path.read_text().replace('"checks": "000', '"checks": "111'))
-    standing = read_standing(material, "fcn", PARTS_NOW | {"checks": "111" + "0" * 61})
-    assert not standing.valid and "was edited" in standing.text
+def test_fresh_forgets(material):
+    write(material, *map(outcome, ENTRIES))
+    assert left(verdicts(material, fresh=True)) == ["a", "b", "c"]
 
 
-def test_an_assignment_without_a_corpus_is_not_guarded_and_that_is_said(tmp_path):
-    standing = read_standing(tmp_path, "tiny", PARTS_NOW)
-    assert not standing.guarded and "tiny has no corpus" in standing.text
+def test_a_surprise_is_not_kept(material):
+    write(material, outcome(ENTRIES[0], problem="got 4"), outcome(ENTRIES[1]))
+    assert left(verdicts(material)) == ["a", "c"]
+
+
+@pytest.mark.parametrize("torn", [b'{"entry": "mutants/c", "ke', b"[1]\n", b"\xff\n"])
+def test_a_torn_line_costs_its_entry_alone(material, torn):
+    write(material, outcome(ENTRIES[0]), outcome(ENTRIES[1]))
+    path = material / VERDICT
+    path.write_bytes(path.read_bytes() + torn)
+    assert left(verdicts(material)) == ["c"]
+    write(material, outcome(ENTRIES[2]))
+    assert left(verdicts(material)) == []
+
+
+def test_a_complete_exam_is_summed_up_in_the_order_of_its_entries_and_old_lines_go(material):
+    write(material, *(outcome(entry) for entry in reversed(ENTRIES)))
+    known = verdicts(material, ENTRIES[:2])
+    summary = known.sum_up([known.known[0], known.known[1]], {"isolation": "landlock"})
+    lines = [json.loads(line) for line in (material / VERDICT).read_bytes().splitlines()]
+    assert lines[0] == json.loads(json.dumps(summary)) == read_summary(material) and summary["entries"] == 2
+    assert [line["entry"] for line in lines[1:]] == ["mutants/a", "mutants/b"]
+    assert left(verdicts(material, ENTRIES[:2])) == []
+
+
+def test_how_long_it_takes_is_what_it_took(material):
+    write(material, *(dataclasses.replace(outcome(entry), seconds=120.0) for entry in ENTRIES[:2]))
+    assert verdicts(material, version="2").minutes(jobs=2) == pytest.approx(3.0)  # the third as long as its kind
+
+
+# -------------------------------------------------------------------------------------------------------- the exam itself
+@pytest.fixture
+def exam(material, monkeypatch):
+    """An exam of three entries whose judges are quick; ``sat`` lists what they were given."""
+    state = SimpleNamespace(sat=[], problem={}, version="1", after=lambda: None)
+
+    def sit_exam(entries, assignment, root, *, jobs, with_parity, tell):
+        found = [outcome(entry, problem=state.problem.get(entry.name, "")) for entry in entries]
+        for one in found:
+            state.sat.append(one.entry.name)
+            tell(one)
+        state.after()
+        return found
+
+    monkeypatch.setattr(complete, "choose", lambda *arguments: ENTRIES)
+    monkeypatch.setattr(complete, "sit_exam", sit_exam)
+    monkeypatch.setattr(complete, "Keys", lambda *arguments: FakeKeys(state.version))
+    state.open = lambda **more: Exam(material, "fcn", material, **more)
+    return state
+
+
+def quiet(found: Outcome) -> None:
+    pass
+
+
+def test_known_entries_are_not_graded_and_keep_their_place(exam, material):
+    write(material, outcome(ENTRIES[1]))
+    found = exam.open().sit(1, quiet)
+    assert exam.sat == ["a", "c"] and [one.entry.name for one in found] == ["a", "b", "c"]
+    assert exam.open().left == [] and "3 entries, no surprise" in exam.open().words(1)
+
+
+def test_what_must_be_sat_is_said_with_its_kinds_and_how_long(exam, material):
+    write(material, *(dataclasses.replace(outcome(entry), seconds=300.0) for entry in ENTRIES))
+    exam.version = "2"
+    assert exam.open().words(2) == "The grader's exam: 3 of 3 entries depend on what has changed (3 mutants): about 8 minutes."
+
+
+def test_with_a_surprise_the_exam_is_not_summed_up_and_only_that_entry_is_sat_again(exam, material):
+    exam.problem = {"b": "got 4"}
+    assert [one.problem for one in exam.open().sit(1, quiet)] == ["", "got 4", ""]
+    assert read_summary(material) is None and [entry.name for entry in exam.open().left] == ["b"]
+    exam.problem = {}
+    exam.open().sit(1, quiet)
+    assert exam.sat == ["a", "b", "c", "b"] and read_summary(material)["entries"] == 3
+
+
+def test_files_that_change_during_the_exam_are_noticed_and_nothing_is_kept(exam, material):
+    write(material, outcome(ENTRIES[0]))
+    exam.after = lambda: setattr(exam, "version", "2")
+    with pytest.raises(ExamError, match="While the exam was sat, files that it depends on have changed"):
+        exam.open().sit(1, quiet)
+    exam.version = "1"
+    assert [entry.name for entry in exam.open().left] == ["b", "c"]
+
+
+def test_two_exams_do_not_write_at_once(exam, material):
+    (material / "build" / "selftest").mkdir(parents=True)
+    handle = try_lock(material / "build" / "selftest" / "fcn.lock")
+    with pytest.raises(ExamError, match="Another exam of fcn is being sat"):
+        exam.open().sit(1, quiet)
+    os.close(handle)
+    exam.open().sit(1, quiet)
+
+
+# ------------------------------------------------------------------------------------------------------ the whole command
+@pytest.fixture
+def command(exam, material, monkeypatch):
+    monkeypatch.setattr("autograder.course.assignment.open_assignment", lambda name: SimpleNamespace(folder=material))
+    monkeypatch.setattr("autograder.course.sources.repository", lambda: material)
+    return lambda *arguments: CliRunner().invoke(selftest_command, ["fcn", *arguments])
+
+
+def test_a_complete_exam_keeps_its_verdict(command, material):
+    done = command("--all")
+    assert done.exit_code == 0 and "Valid: the verdict is kept in" in done.output and read_summary(material)["entries"] == 3
+
+
+def test_a_surprise_ends_with_1_and_is_told(command, exam, material):
+    exam.problem = {"a": "got 4"}
+    done = command("--all")
+    assert done.exit_code == 1 and "SURPRISE  mutants/a: got 4" in done.output and "Valid" not in done.output
+
+
+@pytest.mark.parametrize("arguments", [["--only", "a"], ["--kind", "mutants"], ["--every", "9"], ["--no-seen"]])
+def test_a_complete_exam_in_part_is_bad_usage(command, arguments):
+    done = command("--all", *arguments)
+    assert done.exit_code == 2 and "--all is the complete exam" in done.output
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from autograder.cli import selftest as command
+from autograder.exam import complete, verdict
+names = {"iou-recall", "label-not-shifted", "hist-no-mask", "mean-micro", "label-convert-l", "absent-class-by-epsilon"}
+choose = complete.choose
+complete.choose = lambda folder, source, kinds, *more: [e for e in choose(folder, source, ["mutants"]) if e.name in names]
+verdict.VERDICT = Path(sys.argv[1])
+command.selftest_command(["fcn", "--all", "--verbose"])
+"""
+
+
+def lines(path: Path) -> list[str]:
+    found = [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+    return [line["entry"] for line in found if "entry" in line]
+
+
+@pytest.mark.slow
+def test_a_killed_exam_goes_on_without_repeating_or_losing_an_entry(tmp_path):
+    """SIGKILL to the whole command after its first outcomes; no judge stays behind."""
+    path = tmp_path / "verdict.jsonl"
+    command = [sys.executable, "-c", KILLED, str(path)]
+    first = subprocess.Popen(command, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    limit = time.monotonic() + 600
+    while len(lines(path)) < 2 and first.poll() is None and time.monotonic() < limit:
+        time.sleep(0.05)
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(first.pid)], capture_output=True, text=True).stdout.split()
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    before = lines(path)
+    assert 2 <= len(before) < 6 and children
+    second = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert second.returncode == 0, second.stdout + second.stderr
+    after = lines(path)
+    assert set(before) <= set(after) and len(after) == len(set(after)) == 6
+    assert "6 entries, 0 surprises" in second.stdout
+    again = [name for name in before if f"ok  {name} " in second.stdout]
+    assert again == [], "graded twice"
+    alive = [pid for pid in children if Path("/proc", pid).exists() and "Z" not in Path("/proc", pid, "stat").read_text().split()[2]]
+    assert alive == []

@@ -25,7 +25,7 @@ from segkit.reference import FCN8s, read_label
 Notebooks = dict[str, dict[str, Any]]
 
 GATE = ("pretraining.miou",)
-LOST = {"pretraining.miou": 0}
+LOST = {"pretraining.miou": "all"}
 ENTRIES, attack = entry_list("attacks")
 
 EVIL = "(__import__('os').system('echo evil > /tmp/segkit-exam-evil'), __import__('torch').ones(1))[1]"
@@ -69,7 +69,8 @@ def _fitting_checkpoint(folder: Path) -> None:
 
 
 @attack(
-    (*GATE, "fcn8s.miou"), about="E: a pickle in a checkpoint: a tensor that runs code, a class that does", points=LOST | {"fcn8s.miou": 0},
+    (*GATE, "fcn8s.miou"), about="E: a pickle in a checkpoint: a tensor that runs code, a class that does",
+    lost=LOST | {"fcn8s.miou": "all"},
     cause="checkpoint.unreadable", says=("fcn32s.pth: expected tensors only", "fcn8s.pth: expected tensors only", "can run any program"),
 )  # fmt: skip
 def e_pickle_in_a_checkpoint(folder: Path, notebooks: Notebooks) -> None:
@@ -90,7 +91,7 @@ def e_pickle_in_an_array(folder: Path, notebooks: Notebooks) -> None:
 
 
 @attack(
-    GATE, about="E: an oversized checkpoint", points=LOST, cause="checkpoint.unreadable",
+    GATE, about="E: an oversized checkpoint", lost=LOST, cause="checkpoint.unreadable",
     says="fcn32s.safetensors has 1201 MiB; expected at most 1200 MiB",
 )  # fmt: skip
 def e_oversized_checkpoint(folder: Path, notebooks: Notebooks) -> None:
@@ -99,7 +100,7 @@ def e_oversized_checkpoint(folder: Path, notebooks: Notebooks) -> None:
 
 
 @attack(
-    GATE, about="E: the checkpoint of FCN8s handed in as that of FCN32s", points=LOST, cause="checkpoint.unreadable",
+    GATE, about="E: the checkpoint of FCN8s handed in as that of FCN32s", lost=LOST, cause="checkpoint.unreadable",
     says=("does not fit FCN32s", "unexpected", "score_pool_4"),
 )  # fmt: skip
 def e_checkpoint_of_the_other_network(folder: Path, notebooks: Notebooks) -> None:
@@ -115,7 +116,7 @@ def e_checkpoint_of_the_other_network(folder: Path, notebooks: Notebooks) -> Non
         file.truncate(8 + len(text) + end)  # all weights 0, and a hole
 
 
-@attack(GATE, about="E: another student's checkpoint, by a link to it", points=LOST, cause="checkpoint.unreadable", says="is a link")
+@attack(GATE, about="E: another student's checkpoint, by a link to it", lost=LOST, cause="checkpoint.unreadable", says="is a link")
 def e_checkpoint_of_another_student(folder: Path, notebooks: Notebooks) -> None:
     _network(notebooks)
     _fitting_checkpoint(folder.parent / "other")
@@ -124,7 +125,7 @@ def e_checkpoint_of_another_student(folder: Path, notebooks: Notebooks) -> None:
         (place / name).symlink_to(folder.parent / "other" / "checkpoints" / "fcn32s.safetensors")
 
 
-@attack(GATE, about="E: another student's folder of checkpoints, by a link", points=LOST, cause="checkpoint.unreadable", says="is a link")
+@attack(GATE, about="E: another student's folder of checkpoints, by a link", lost=LOST, cause="checkpoint.unreadable", says="is a link")
 def e_folder_of_another_student(folder: Path, notebooks: Notebooks) -> None:
     _network(notebooks)
     _fitting_checkpoint(folder.parent / "other")
@@ -132,7 +133,7 @@ def e_folder_of_another_student(folder: Path, notebooks: Notebooks) -> None:
 
 
 @attack(
-    GATE, about="E: a mean IoU that is only claimed: in files, in outputs, in the network's own attributes", points=LOST,
+    GATE, about="E: a mean IoU that is only claimed: in files, in outputs, in the network's own attributes", lost=LOST,
     cause="checkpoint.missing", says="No checkpoint",
 )  # fmt: skip
 def e_claimed_mean_iou(folder: Path, notebooks: Notebooks) -> None:
@@ -146,14 +147,14 @@ def e_claimed_mean_iou(folder: Path, notebooks: Notebooks) -> None:
             cell["outputs"] = [output]
 
 
-@attack(GATE, about="E: a network that answers the same for every picture", points=LOST, cause="gate.low", says="Nearly everything")
+@attack(GATE, about="E: a network that answers the same for every picture", lost=LOST, cause="gate.low", says="Nearly everything")
 def e_constant_answer(folder: Path, notebooks: Notebooks) -> None:
     _network(notebooks)
     _fitting_checkpoint(folder)
 
 
 @attack(
-    GATE, about="E: test pictures memorised by hash: the seed mirrors some, and those it does not know", points=LOST, cause="gate.low",
+    GATE, about="E: test pictures memorised by hash: the seed mirrors some, and those it does not know", lost=LOST, cause="gate.low",
     says="Expected mean IoU",
 )  # fmt: skip
 def e_test_pictures_memorised(folder: Path, notebooks: Notebooks) -> None:
@@ -181,7 +182,7 @@ def e_test_pictures_memorised(folder: Path, notebooks: Notebooks) -> None:
 
 @attack(
     GATE, about="E: small copies of the test pictures and their labels as a checkpoint, the most similar looked up",
-    points={"pretraining.miou": None}, cause="gate.differs",
+    lost={"pretraining.miou": "open"}, cause="gate.differs",
     says=("A person will look at your code", "its layers are not those of the network"),
 )  # fmt: skip
 def e_nearest_picture_looked_up(folder: Path, notebooks: Notebooks) -> None:
@@ -214,7 +215,7 @@ def e_nearest_picture_looked_up(folder: Path, notebooks: Notebooks) -> None:
 
 
 @attack(
-    GATE, about="C: a network that returns the labels, where it can find them", points=LOST, cause="code.raises",
+    GATE, about="C: a network that returns the labels, where it can find them", lost=LOST, cause="code.raises",
     says="RuntimeError: no labels found",
 )  # fmt: skip
 def c_network_returns_the_labels(folder: Path, notebooks: Notebooks) -> None:

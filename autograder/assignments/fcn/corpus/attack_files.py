@@ -89,7 +89,7 @@ def d_symlinks_and_fifos(folder: Path, notebooks: Notebooks) -> None:
     os.mkfifo(folder / "checkpoints.json")
 
 
-@attack(DATA, about="D: a notebook that is a link to another student's", points=dict.fromkeys(DATA, 0), says="was not found")
+@attack(DATA, about="D: a notebook that is a link to another student's", lost=dict.fromkeys(DATA, "all"), says="was not found")
 def d_notebook_is_a_link(folder: Path, notebooks: Notebooks) -> None:
     other = folder.parent / "other"
     other.mkdir()
@@ -130,7 +130,7 @@ def e_source_that_explodes(folder: Path, notebooks: Notebooks) -> None:
     cells.insert(0, _code("y = " + "1+" * 50_000 + "1"))
 
 
-@attack(DATA, about="D: definitions by side effects of other cells", points={"scores": 0}, says="SystemExit")
+@attack(DATA, about="D: definitions by side effects of other cells", lost={"scores": "all"}, says="SystemExit")
 def d_exit_in_a_decorator(folder: Path, notebooks: Notebooks) -> None:
     notebook, position = solution_cell(notebooks, "scores")
     cell = notebook["cells"][position]
@@ -179,7 +179,7 @@ def scores(hist):
 
 
 @attack(
-    DATA, about="D: edits gradebook.db, other students' results, caches, site-packages", points={"scores": 0}, cause="code.raises",
+    DATA, about="D: edits gradebook.db, other students' results, caches, site-packages", lost={"scores": "all"}, cause="code.raises",
     says="RuntimeError: nothing could be written",
 )  # fmt: skip
 def d_edits_the_gradebook(folder: Path, notebooks: Notebooks) -> None:

@@ -79,7 +79,7 @@ def _defines(notebooks: Notebooks, source: str) -> None:
     notebook["cells"][position]["source"] = source + ENDING
 
 
-NOTHING = {"points": {"scores": 0}, "cause": "code.raises", "says": "RuntimeError: nothing was reached"}
+NOTHING = {"lost": {"scores": "all"}, "cause": "code.raises", "says": "RuntimeError: nothing was reached"}
 
 
 @attack(DATA, about="D: sockets of every family, also of those that know no namespaces (AF_VSOCK)", **NOTHING)

@@ -51,7 +51,7 @@ def deleted_everything_but_solutions(folder: Path, notebooks: Notebooks) -> None
     _cells(notebooks)[:] = [c for c in _cells(notebooks) if _nbgrader(c).get("solution")]
 
 
-@damaged(DATA, points={"read_label": 0}, cause="code.missing",
+@damaged(DATA, lost={"read_label": "all"}, cause="code.missing",
          says=["read_label was not found", "the cell with grade id 'read_label' is missing"],
          note="no cell with the grade id read_label")  # fmt: skip
 def deleted_solution_cell(folder: Path, notebooks: Notebooks) -> None:
@@ -350,7 +350,7 @@ def another_notebook_cut_off(folder: Path, notebooks: Notebooks) -> None:
     (folder / "5_questions.ipynb").write_text(text[: len(text) // 2], encoding="utf-8")
 
 
-@damaged(DATA, points=dict.fromkeys(DATA, 0), cause="code.missing", says="was not found", note="not among the files: 1_data.ipynb")
+@damaged(DATA, lost=dict.fromkeys(DATA, "all"), cause="code.missing", says="was not found", note="not among the files: 1_data.ipynb")
 def notebook_missing(folder: Path, notebooks: Notebooks) -> None:
     """A notebook was not handed in: its checks are lost, and the notes say which file is missing."""
     del notebooks[FILE]

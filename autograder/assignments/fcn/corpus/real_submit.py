@@ -56,7 +56,7 @@ def begun_in_the_original_and_finished_in_a_copy(folder: Path, notebooks: Notebo
     _save(folder, "Copy of 1_data.ipynb", work, 0)
 
 
-@real(DATA, points={"scores": 0}, cause="code.raises", says="name 'ratio' is not defined", origin="jvns/neural-nets-are-weird#2")
+@real(DATA, lost={"scores": "all"}, cause="code.raises", says="name 'ratio' is not defined", origin="jvns/neural-nets-are-weird#2")
 def passed_thanks_to_a_cell_that_was_deleted(folder: Path, notebooks: Notebooks) -> None:
     """In the kernel a function lived on whose cell was gone before the notebook was saved."""
     notebook, position = solution_cell(notebooks, "scores")

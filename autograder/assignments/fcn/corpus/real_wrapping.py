@@ -190,7 +190,7 @@ def backslashes_in_a_zip(folder: Path, notebooks: Notebooks) -> Callable[[Path],
     return pack
 
 
-@real((*DATA, "pretraining.miou"), origin="srikanth-lingala/zip4j#525", points={"pretraining.miou": None}, cause="submission.unreadable",
+@real((*DATA, "pretraining.miou"), origin="srikanth-lingala/zip4j#525", lost={"pretraining.miou": "open"}, cause="submission.unreadable",
       says=("fcn32s.safetensors is packed with Deflate64", "7-Zip", "--code-only"), note="is packed with Deflate64")  # fmt: skip
 def zip_of_more_than_two_gigabytes(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """Windows packs what is large with Deflate64: the notebooks are graded, the checkpoint waits for a person."""
@@ -224,10 +224,10 @@ def folder_of_somebody_who_handed_in_nothing(folder: Path, notebooks: Notebooks)
 
 
 # -------------------------------------------------------------------------------------------------------- damaged texts
-LOST = dict.fromkeys(DATA, 0)
+LOST = dict.fromkeys(DATA, "all")
 
 
-@real(DATA, origin="jupyter/help#67", points=LOST, cause="code.missing",
+@real(DATA, origin="jupyter/help#67", lost=LOST, cause="code.missing",
       says=("1_data.ipynb: an unresolved merge conflict of git", "git checkout --ours", "nbdime"))  # fmt: skip
 def merge_conflict_left_in(folder: Path, notebooks: Notebooks) -> None:
     """Pushed with the marks of a conflict: its cells are lost until one side is chosen, and each check says so."""
@@ -235,7 +235,7 @@ def merge_conflict_left_in(folder: Path, notebooks: Notebooks) -> None:
     _put(folder, FILE, f"{head}<<<<<<< HEAD\n{line}\n=======\n{line}\n>>>>>>> a1f5acb\n{tail}")
 
 
-@real(DATA, origin="fastai/courses#198", points=LOST, cause="code.missing", says=("1_data.ipynb: a web page, not the notebook",))
+@real(DATA, origin="fastai/courses#198", lost=LOST, cause="code.missing", says=("1_data.ipynb: a web page, not the notebook",))
 def web_page_saved_in_its_place(folder: Path, notebooks: Notebooks) -> None:
     """`Save link as` on a page that shows the notebook."""
     del notebooks[FILE]
@@ -272,7 +272,7 @@ def half_a_character_in_the_cells(folder: Path, notebooks: Notebooks) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- checkpoints
 GATE = ("pretraining.miou",)
-FOUND = {"points": {"pretraining.miou": 0}, "cause": "gate.low", "says": "Nearly everything"}
+FOUND = {"lost": {"pretraining.miou": "all"}, "cause": "gate.low", "says": "Nearly everything"}
 
 
 def _network(notebooks: Notebooks, source: str = NETWORK.format(name="FCN32s", forward=CONSTANT)) -> None:

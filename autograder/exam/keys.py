@@ -1,0 +1,236 @@
+"""What an entry's outcome depends on, as a hash: an entry is sat again when its key changes, and only then.
+
+A key is made of what is handed in, of the checks that grade it (the code of the check and what it imports, the check's part of the
+rubric, the code of the solutions that it needs), and of what every outcome goes through: the judge, the sandbox, the exam itself.
+Points, titles, words of the class page and prose in notebooks are in no key, for no outcome depends on them: the exam asks which
+parts of a check are lost (``CheckRubric.earned`` makes points of that, and has tests of its own).
+
+Only contents and relative paths count; line endings are those of Unix, whatever the checkout made of them.
+"""
+
+import ast
+import hashlib
+import json
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+from autograder.exam.building import solved_notebooks
+from autograder.exam.entries import Entry
+from autograder.judge.checking import places_of_checks
+from segkit.notebooks import Workbook
+from segkit.notebooks.reading import notebook_document
+
+__all__ = ["Keys"]
+
+# Modules that every outcome goes through: an entry is graded by these, and by what they import.
+EVERYWHERE = ("autograder.exam.sitting", "autograder.gradebook.plugin")
+# Of all that is imported, what no outcome goes through: pages, files and tables that are made of results, and command lines.
+BESIDE = ("autograder.batch", "autograder.cli", "autograder.demo", "autograder.export", "autograder.handins.bulk", "autograder.report")
+# Of the rubric, what no outcome depends on.
+PRESENTATION = frozenset({"title", "causes", "due", "checks"})
+CHECK_PRESENTATION = frozenset({"title", "points", "parts"})
+
+
+class Keys:
+    """Keys of the entries of one assignment's exam.
+
+    Args:
+        material: The assignment's folder.
+        notebooks: Folder of its source notebooks.
+        root: The repository.
+    """
+
+    def __init__(self, material: Path, notebooks: Path, root: Path) -> None:
+        self.material, self.notebooks, self.root = material, notebooks, root
+        self.rubric = tomllib.loads((material / "rubric.toml").read_text(encoding="utf-8"))
+        self._checks: dict[str, str] = {}
+        self._imported: dict[Path, tuple[str, ...]] = {}
+
+    def of(self, entry: Entry) -> str:
+        """Key of an entry: 32 hexadecimal digits."""
+        parts = [self._handed_in(entry), self._everywhere]
+        if entry.kind == "leaks":
+            parts += [self._release, self._code]
+        else:
+            parts += [self._base, *(self._check(name) for name in sorted({*entry.checks, *entry.control}))]
+            parts += [self._code] if entry.build else []
+        return _hash(*parts)[:32]
+
+    # ------------------------------------------------------------------------------------------- what is handed in
+    def _handed_in(self, entry: Entry) -> str:
+        content = {name: value for name, value in vars(entry).items() if name not in ("name", "about", "origin")}
+        return json.dumps(content, sort_keys=True, default=str) + self._building_code(entry)
+
+    def _building_code(self, entry: Entry) -> str:
+        """Code of the module that an entry's building function lies in; the other entries' functions left out."""
+        module, _, function = entry.build.partition(":")
+        path = self.material / "corpus" / f"{module.rpartition('.')[2]}.py"
+        if not entry.build or not path.is_file():
+            return ""
+        tree = ast.parse(path.read_bytes())
+        registrars = {node.name: _registrar(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
+        mine = registrars.get(function)
+        others = {name for name, registrar in registrars.items() if registrar and registrar == mine} - {function}
+        return self._code_of(path, _without(tree, others))
+
+    # ---------------------------------------------------------------------------------------------- what it goes through
+    @cached_property
+    def _everywhere(self) -> str:
+        """The judge, the sandbox, the exam: with all that they import."""
+        return _hash(*(self._content(path) for path in sorted(self._machinery)))
+
+    @cached_property
+    def _machinery(self) -> set[Path]:
+        sandbox = (self.root / "autograder" / "sandbox").rglob("*.py")  # workers load some of it by path
+        visible = [name for name in self._known if name.startswith("segkit.checks")]  # the notebooks' check cells import these
+        return {*self._modules([*EVERYWHERE, *visible]), *sandbox, self.root / "nbgrader_config.py"}
+
+    @cached_property
+    def _release(self) -> str:
+        """What the leak check is made of, and what it looks for."""
+        reference = (self.root / "segkit" / "reference").rglob("*.py")
+        paths = [*self._modules(("autograder.exam.leaks",)), *self.material.rglob("*.py"), *reference]
+        return _hash(*(self._content(path) for path in sorted(set(paths))))
+
+    @cached_property
+    def _base(self) -> str:
+        """What of the assignment counts in all its checks: settings of the rubric, and the hooks."""
+        settings = {name: value for name, value in self.rubric.items() if name not in PRESENTATION}
+        return _hash(json.dumps(settings, sort_keys=True, default=str), self._code_of(self.material / "prepare.py"))
+
+    @cached_property
+    def _code(self) -> str:
+        """All code of the source notebooks. Prose is left out."""
+        cells = [
+            [cell["source"], cell["metadata"].get("nbgrader", {}).get("grade_id")]
+            for notebook in solved_notebooks(self.notebooks).values() for cell in notebook["cells"] if cell["cell_type"] == "code"
+        ]  # fmt: skip
+        return _hash(json.dumps(cells))
+
+    # ------------------------------------------------------------------------------------------------------ one check
+    def _check(self, name: str) -> str:
+        if name not in self._checks:
+            content = self.rubric["checks"][name]
+            settings = {key: value for key, value in content.items() if key not in CHECK_PRESENTATION}
+            parts = sorted(content.get("parts", {"all": 0}))
+            solutions = [self._solutions.get(need, "") for need in content.get("needs", ())]
+            self._checks[name] = _hash(json.dumps([name, settings, parts], sort_keys=True), self._check_code(name), *solutions)
+        return self._checks[name]
+
+    def _check_code(self, name: str) -> str:
+        """Code of a check: its function, what it uses of its file, and all that this imports of the assignment and its kind."""
+        if name not in self._places:
+            return ""
+        path, function = self._places[name]
+        tree = ast.parse(path.read_bytes())
+        tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+        return self._code_of(path, _without(tree, tests - {function}))
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[Path, str]]:
+        """Id of a check -> its file and function."""
+        with tempfile.TemporaryDirectory() as place:
+            settings = Path(place, "pytest.ini")
+            settings.write_text("[pytest]\n", encoding="utf-8")
+            return places_of_checks(self.material / "checks", settings)
+
+    def _code_of(self, path: Path, code: str | None = None) -> str:
+        """Hash of a file (or of a part of it) and of all that it imports of the kit."""
+        if not path.is_file():
+            return ""
+        code = _text(path) if code is None else code
+        modules = self._modules(_imports(ast.parse(code)))
+        return _hash(code, *(self._content(other) for other in modules if other not in self._machinery))
+
+    @cached_property
+    def _solutions(self) -> dict[str, str]:
+        """Grade id -> hash of the code that a worker would get of the reference solution."""
+        cells = {grade_id: cell["defines"] for grade_id, cell in self.rubric["solution_cells"].items()}
+        documents = [notebook_document(content, name, frozenset(cells)) for name, content in solved_notebooks(self.notebooks).items()]
+        book = Workbook(documents, cells, [], tuple(self.rubric["notebooks"]))
+        found = {grade_id: book.find(name, grade_id) for grade_id, name in cells.items()}
+        return {grade_id: book.program(definition).digest for grade_id, definition in found.items() if definition is not None}
+
+    # ------------------------------------------------------------------------------------------------------ modules
+    def _modules(self, names: Iterable[str]) -> list[Path]:
+        """Files of the kit's modules of these names, and of all that they import, in order."""
+        waiting, found = list(names), set()
+        while waiting:
+            name = waiting.pop()
+            if name in found or name not in self._known or name.startswith(BESIDE):
+                continue
+            found.add(name)
+            waiting += self._imports_of(self._known[name])
+        return sorted(self._known[name] for name in found)
+
+    @cached_property
+    def _known(self) -> dict[str, Path]:
+        """Name of a module of the kit -> its file."""
+        return {
+            _module(path, self.root): path
+            for package in ("autograder", "segkit") for path in (self.root / package).rglob("*.py")
+        }  # fmt: skip
+
+    def _imports_of(self, path: Path) -> tuple[str, ...]:
+        if path not in self._imported:
+            self._imported[path] = tuple(_imports(ast.parse(path.read_bytes())))
+        return self._imported[path]
+
+    def _content(self, path: Path) -> str:
+        name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+        return f"{name}\0{_text(path)}"
+
+
+def _hash(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.encode("utf-8", "surrogatepass")
+        digest.update(f"{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().replace(b"\r\n", b"\n").decode("utf-8", "surrogateescape")
+
+
+def _module(path: Path, root: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Everything that code may import: ``from a.b import c`` may mean a, a.b or a.b.c."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+
+
+def _registrar(node: ast.FunctionDef) -> str:
+    """Name of the decorator that makes a function an entry, or an empty string."""
+    calls = [decorator.func for decorator in node.decorator_list if isinstance(decorator, ast.Call)]
+    return ast.unparse(calls[0]) if calls else ""
+
+
+def _without(tree: ast.Module, functions: set[str]) -> str:
+    """Code of a module without some of its functions, and without imports that are then unused."""
+    tree.body = [node for node in tree.body if getattr(node, "name", None) not in functions]
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    body: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            node.names = [alias for alias in node.names if (alias.asname or alias.name.partition(".")[0]) in used]
+            if not node.names:
+                continue
+        body.append(node)
+    tree.body = body
+    return ast.unparse(tree)
