@@ -17,8 +17,6 @@ from nbformat.v4 import new_notebook
 from printed import REPOSITORY, TEXTS, code_blocks, commands_of, files_of, options_named_in, printed_commands
 from stand_ins import Place, check_cell, copy_of_the_repository, course_named_fcn, facades, fill_in_the_release, narrow_networks
 
-from autograder.exam.entries import Entry
-
 SEGKIT, GRADER = "python -m segkit", "python -m autograder"
 PAGE = REPOSITORY / "docs" / "assignments.md"  # prints a check, an entry of the exam and a whole assignment
 
@@ -103,7 +101,7 @@ WRITING = [
     Run("python build/write_notebook.py", leaves=("notebooks/warmup/1_count.ipynb",)),
     Run(f"{GRADER} grade notebooks/warmup --assignment warmup --out build/warmup", says="2 points more are given by hand"),
     Run(f"{GRADER} selftest warmup", says="1 entries, 0 surprises"),
-    Run(f"{GRADER} release warmup --unexamined --out build/release", leaves=("build/release/warmup/1_count.ipynb",)),
+    Run(f"{GRADER} release warmup --out build/release", leaves=("build/release/warmup/1_count.ipynb",)),
     Run(f"{GRADER} grade notebooks/fcn --only scores --out build/tried", says="4 of 4"),
     Run(f"python -m pytest -n 0 --pdb {PLAIN} scores {CHECKS}", says="1 passed"),
     Run(f"{GRADER} selftest fcn --only iou-recall", says="0 surprises"),
@@ -188,15 +186,6 @@ def test_commands_are_found_in_blocks_and_sentences(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------- what is run in scratch copies
-READS_LOST = "lost" in Entry.__dataclass_fields__
-
-
-def in_points(text: str) -> str:
-    """The entries of the page for an exam that knows points only."""
-    return text.replace('lost = { "scores.small" = "all" }', 'points = { "scores.small" = 0 }').replace(
-        'lost = { count = ["absent"] }', "points = { count = 3 }")  # fmt: skip
-
-
 def run_all(runs: list[Run], place: Place) -> None:
     """Run commands one after the other; what this machine lacks (bubblewrap, rsync) is no fault of a text."""
     from autograder.sandbox.isolation import available
@@ -244,7 +233,7 @@ def desk(tmp_path_factory) -> Iterator[Place]:
     place = copy_of_the_repository(tmp_path_factory.mktemp("desk") / "kit")
     for name, text in files_of(PAGE).items():
         (place.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (place.folder / name).write_text(text if READS_LOST else in_points(text))
+        (place.folder / name).write_text(text)
     with (place.folder / "autograder" / "assignments" / "fcn" / "rubric.toml").open("a") as file:
         file.write(f"\n{example_of_a_check()[1]}")
     yield place
@@ -370,6 +359,7 @@ def test_every_option_that_a_text_names_exists(path):
 # ------------------------------------------------------------------------------------------------- Python that is printed
 def recall_in_place_of_iou(folder: Path) -> Path:
     from autograder.exam.building import solved_notebooks, write_submission
+    from autograder.exam.entries import Entry
 
     entry = Entry("mutants", "recall", sources={"scores": (
         "import numpy as np\n\ndef scores(hist):\n    hist = np.asarray(hist, float)\n    recall = np.diag(hist) / hist.sum(1)\n"
