@@ -71,7 +71,7 @@ def test_readme_fits_on_two_screens():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
 def test_links_and_pictures_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"(?:\]\(|src=\")(?!https?:)([^)\"\s]+)", page.read_text(encoding="utf-8")):
         file, _, name = target.partition("#")
         path = page.parent / file if file else page
         assert path.is_file(), f"{target} is not there"
