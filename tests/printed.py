@@ -1,4 +1,4 @@
-"""The commands and the Python code that README, docs and START_HERE print, taken from their text."""
+"""The commands, files and code that README, docs and START_HERE print, taken from their text."""
 
 import re
 import textwrap
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["REPOSITORY", "TEXTS", "Printed", "commands_of", "options_named_in", "printed_commands", "code_blocks"]
+__all__ = ["REPOSITORY", "TEXTS", "Printed", "code_blocks", "commands_of", "files_of", "options_named_in", "printed_commands"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXTS = (
-    REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")), *sorted((REPOSITORY / "data").glob("*/README.md")),
+    *sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md")), *sorted((REPOSITORY / "data").glob("*/README.md")),
     *sorted((REPOSITORY / "autograder" / "assignments").glob("*/release/*.md")), REPOSITORY / "nbgrader_config.py",
 )  # fmt: skip
 PROGRAMS = r"python3?|pip|pytest|nbgrader|jupyter|make|apt|apt-get|conda|git|rsync|cd|\.|!\"\{sys\.executable\}\""
@@ -92,6 +92,13 @@ def code_blocks(path: Path, language: str = "python") -> list[str]:
     """The code of a language that a text prints, block by block, its indentation taken away."""
     text = path.read_text(encoding="utf-8")
     return [textwrap.dedent("\n".join(lines)) + "\n" for _, found, lines in _blocks(text) if found == language]
+
+
+def files_of(path: Path) -> dict[str, str]:
+    """The files that a text prints: blocks whose first line is ``# PATH``. Path -> content."""
+    blocks = [block for language in ("python", "toml") for block in code_blocks(path, language)]
+    named = [(re.match(r"# (\S+/\S+\.\w+)\n", block), block) for block in blocks]
+    return {name[1]: block for name, block in named if name}
 
 
 def options_named_in(path: Path) -> set[str]:

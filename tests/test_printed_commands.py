@@ -14,10 +14,11 @@ import click
 import nbformat
 import pytest
 from nbformat.v4 import new_notebook
-from printed import REPOSITORY, TEXTS, code_blocks, commands_of, options_named_in, printed_commands
+from printed import REPOSITORY, TEXTS, code_blocks, commands_of, files_of, options_named_in, printed_commands
 from stand_ins import Place, check_cell, copy_of_the_repository, course_named_fcn, facades, fill_in_the_release, narrow_networks
 
 SEGKIT, GRADER = "python -m segkit", "python -m autograder"
+PAGE = REPOSITORY / "docs" / "assignments.md"  # prints a check, an entry of the exam and a whole assignment
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,20 @@ FACADES = [
         before="rm -r data/facades/sample"),
 ]
 
+CHECKS = "autograder/assignments/fcn/checks"
+PLAIN = "-p autograder.exam.pytest_plugin --submission notebooks/fcn --only-check"
+WRITING = [
+    Run(f"{GRADER} grade notebooks/fcn --only scores.small --out build/tried", says="2 of 2"),
+    Run(f"python -m pytest -n 0 {PLAIN} scores.small {CHECKS}", says="1 passed"),
+    Run(f"{GRADER} selftest fcn --only small-recall", says="1 entries, 0 surprises"),
+    Run("python build/write_notebook.py", leaves=("notebooks/warmup/1_count.ipynb",)),
+    Run(f"{GRADER} grade notebooks/warmup --assignment warmup --out build/warmup", says="2 points more are given by hand"),
+    Run(f"{GRADER} selftest warmup", says="1 entries, 0 surprises"),
+    Run(f"{GRADER} release warmup --out build/release", leaves=("build/release/warmup/1_count.ipynb",)),
+    Run(f"{GRADER} grade notebooks/fcn --only scores --out build/tried", says="4 of 4"),
+    Run(f"{GRADER} selftest fcn --only iou-recall", says="0 surprises"),
+]
+
 ANY_RUN = "--model fcn8s --recipe fast --split base --data CMP_ROOT --out runs/8s"
 TRAINING = [
     Run(f"{SEGKIT} train {ANY_RUN}", leaves=tuple(f"runs/8s/{name}" for name in (
@@ -106,12 +121,18 @@ TRAINING = [
 MAKE_RESULTS = Run("python docs/make_results.py --data CMP_ROOT --plan cpu", says="written:")
 RESULTS = [printed.text for printed in commands_of(REPOSITORY / "docs" / "results.md")]  # run, and printed anew, by the command above
 
+TESTS = "tests, which the suite runs"
 NETWORK, GPU = "needs a network", "minutes with a GPU, hours without"
 MINUTES = "measures for minutes, with the benchmark's own stand-ins"
 NOT_RUN = {
     "make demo": "minutes: trains two checkpoints and grades a class of twelve; tests/autograder/test_demo.py holds its parts",
     "make test": "this is the suite that it runs",
     "make fuzz": "ten minutes; tests/fuzz runs a few cases of each kind",
+    f"python -m pytest -n 0 --pdb {PLAIN} scores {CHECKS}": "the same is run without a debugger",
+    "python -m pytest -n 0 -q tests/autograder/fcn": TESTS,
+    "python -m pytest -n 0 -q tests/autograder/test_checking.py": TESTS,
+    "pytest -q": TESTS,
+    "make lock": "needs the environment that `make venv` installs",
     "make lint": "needs the environment that `make venv` installs",
     "make venv && . .venv/bin/activate": NETWORK,
     "apt install bubblewrap": NETWORK,
@@ -124,6 +145,7 @@ NOT_RUN = {
     '!"{sys.executable}" -m segkit data fetch': NETWORK,
     f"{GRADER} selftest fcn --jobs 2": "minutes; tests/autograder/test_selftest_sample.py sits a part of it",
     f"{GRADER} selftest fcn --all": "an hour; tests/autograder/test_selftest_sample.py sits a part of it",
+    f"{GRADER} selftest fcn --only NAME": "run with a name",
     f"{GRADER} grade": "names a command; with arguments it is run",
     "nbgrader autograde": "names a command; with arguments it is run",
     f"{SEGKIT} ...": "says how commands begin",
@@ -144,7 +166,7 @@ NOT_RUN = {
     "python benchmarks/training.py --small --data CMP_ROOT": MINUTES,
     "python benchmarks/evaluation.py --small --data CMP_ROOT": MINUTES,
 }
-RUN = [run.command for run in (*COURSE, *RELEASE, *FACADES, *TRAINING, MAKE_RESULTS)] + RESULTS
+RUN = [run.command for run in (*COURSE, *RELEASE, *WRITING, *FACADES, *TRAINING, MAKE_RESULTS)] + RESULTS
 
 
 # ------------------------------------------------------------------------------------------------------- the table
@@ -208,6 +230,24 @@ def test_commands_of_students_work_as_printed_in_their_release(course):
 
 
 @pytest.fixture(scope="module")
+def desk(tmp_path_factory) -> Iterator[Place]:
+    """Where somebody wrote the check, the entry and the assignment of the page."""
+    place = copy_of_the_repository(tmp_path_factory.mktemp("desk") / "kit")
+    for name, text in files_of(PAGE).items():
+        (place.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (place.folder / name).write_text(text)
+    with (place.folder / "autograder" / "assignments" / "fcn" / "rubric.toml").open("a") as file:
+        file.write(f"\n{example_of_a_check()[1]}")
+    yield place
+    shutil.rmtree(place.folder.parent)
+
+
+@pytest.mark.slow
+def test_commands_of_authors_work_as_printed(desk):
+    run_all(WRITING, desk)
+
+
+@pytest.fixture(scope="module")
 def laboratory(tmp_path_factory) -> Iterator[Place]:
     place = copy_of_the_repository(tmp_path_factory.mktemp("laboratory") / "kit")
     facades(place)
@@ -257,7 +297,7 @@ def parse(command: str) -> None:
         group.make_context(group.name, words, parent=context)
 
 
-@pytest.mark.parametrize("command", [text for text in NOT_RUN if " -m " in text])
+@pytest.mark.parametrize("command", [text for text in NOT_RUN if " -m " in text and " pytest " not in text])
 def test_options_of_commands_that_are_not_run_are_known(command):
     parse(command)
 
@@ -314,7 +354,7 @@ def test_every_option_that_a_text_names_exists(path):
 
     scripts = "".join(script.read_text() for folder in ("benchmarks", "docs") for script in (REPOSITORY / folder).glob("*.py"))
     known = all_options(grader) | all_options(segkit) | set(re.findall(r'add_argument\("(--[a-z-]+)"', scripts))
-    known |= {"--include", "--exclude"}  # rsync's
+    known |= {"--include", "--exclude", "--submission", "--only-check", "--pdb"}  # rsync's and pytest's
     assert options_named_in(path) - known == set()
 
 
@@ -329,12 +369,17 @@ def recall_in_place_of_iou(folder: Path) -> Path:
     return write_submission(entry, solved_notebooks(REPOSITORY / "notebooks" / "fcn"), folder)
 
 
+def example_of_a_check() -> tuple[str, str]:
+    """The check that the page prints, and its points for the rubric."""
+    (entry,) = (block for block in code_blocks(PAGE, "toml") if block.startswith('[checks."scores.small"]'))
+    return files_of(PAGE)["autograder/assignments/fcn/checks/test_of_my_own.py"], entry
+
+
 def pasted(folder: Path, identifier: str = "scores.small") -> Path:
-    """A copy of the assignment with README's example of a check pasted into it."""
-    readme = REPOSITORY / "README.md"
+    """A copy of the assignment with the page's example of a check pasted into it."""
     assignment = folder / "fcn"
     shutil.copytree(REPOSITORY / "autograder" / "assignments" / "fcn", assignment, ignore=shutil.ignore_patterns("__pycache__"))
-    (code,), (entry,) = code_blocks(readme), code_blocks(readme, "toml")
+    code, entry = example_of_a_check()
     (assignment / "checks" / "test_of_my_own.py").write_text(code.replace('"scores.small"', f'"{identifier}"'))
     with (assignment / "rubric.toml").open("a") as file:
         file.write(f"\n{entry}" if identifier == "scores.small" else "")

@@ -170,10 +170,9 @@ class Run:
         edition = self.folder / "edition"
         edition.mkdir()
         write_edition(edition, for_workers=True)
-        write_file = self.assignment.hook("assignment_file")
-        if write_file:
-            content = json.dumps(write_file(self.rubric))
-            (edition / "assignment.json").write_text(content, encoding="utf-8")
+        own = self.assignment.hook("assignment_file")
+        content = json.dumps(own(self.rubric) if own else self.rubric.facts)
+        (edition / "assignment.json").write_text(content, encoding="utf-8")
         index = {}
         write_weights = self.assignment.hook("write_weights")
         if write_weights:

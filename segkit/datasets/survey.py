@@ -141,7 +141,8 @@ def _class_lines(found: Survey) -> list[str]:
         lines.append(f"{spec.stored[k + 1]:>{wide}s}  {k:5d}  {name:<{long}s}  {100 * share[k]:5.1f}  {bar}")
     unknown = found.pixels[0] / found.pixels.sum()
     most = int(share.argmax())
-    return lines + [
+    return [
+        *lines,
         f"{spec.stored[0]:>{wide}s}  {spec.ignore_index:5d}  {'unknown':<{long}s}  {100 * unknown:5.1f} % of all pixels; they do not count",
         # a network that gives one answer everywhere has the IoU of that class, and 0 for the others
         f"always answering {spec.classes[most]!r}: {100 * share[most]:.1f} % accuracy, "

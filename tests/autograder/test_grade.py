@@ -56,6 +56,12 @@ def test_a_perfect_submission_earns_everything_and_its_result_is_valid(perfect, 
     json.dumps(perfect, allow_nan=False)
 
 
+def test_workers_have_the_file_of_an_assignment_that_writes_none_of_its_own(run):
+    """An assignment without ``assignment_file`` is a whole one: its exam and ``take`` read the file too."""
+    content = json.loads((run.folder / "edition" / "assignment.json").read_text())
+    assert content["solution_cells"] == {"double": "double", "net": "DotNet"} and content["checkpoints"] == ["dots"]
+
+
 def test_the_secret_itself_stands_in_no_result(perfect):
     assert SECRET not in json.dumps(perfect) and perfect["seed"] == Seeds(SECRET).name != Seeds("other").name
 
