@@ -5,7 +5,7 @@ from the rubric says so in its metadata, by pairs of a text of the cell and the 
 
     "segkit": {"from_rubric": [["padding=100", "padding={padding}"], ["(12 points)", "({points.scores + points.read_label} points)"]]}
 
-``{name}`` stands for a value, ``{name + name}`` for a sum, ``{name:2}`` for at least two decimals. The names are those of
+``{name}`` stands for a value, ``{name + name}`` and ``{name + -1}`` for sums, ``{name:2}`` for at least two decimals. The names are those of
 ``values_of``. Every occurrence of the text is replaced; ``1 points`` becomes ``1 point``, and ``2 point`` becomes ``2 points``.
 """
 
@@ -20,6 +20,7 @@ from autograder.course.rubric import Rubric, RubricError
 __all__ = ["NUMBERED_POINTS", "SLOT", "alone", "check_id_of", "fill", "marks_of", "place_of", "values_of", "write_template"]
 
 Value = float | str
+INTEGER = re.compile(r"-?\d+")
 SLOT = re.compile(r"\{([^{}]*)\}")
 NUMBERED_POINTS = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)((?: more)? point)s?\b")
 
@@ -130,12 +131,12 @@ def write_template(template: str, values: Mapping[str, Value], where: str) -> st
     def written(slot: re.Match) -> str:
         names, _, decimals = slot[1].partition(":")
         terms = [name.strip() for name in names.split("+")]
-        if unknown := [name for name in terms if name not in values]:
+        if unknown := [name for name in terms if name not in values and not INTEGER.fullmatch(name)]:
             raise RubricError(
                 f"{where}: the template {template!r} names {unknown[0]!r}, which is no value of the rubric. "
                 f"Correct it in the metadata of the cell, or add it to the rubric. There is: {', '.join(sorted(values))}."
             )
-        found = [values[name] for name in terms]
+        found = [values[name] if name in values else int(name) for name in terms]
         if len(found) == 1 and isinstance(found[0], str):
             return found[0]
         try:

@@ -28,13 +28,16 @@ code is written anew, and what it must lose is written before it is ever graded.
 
 import dataclasses
 import importlib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autograder.course.rubric import CheckRubric
+from autograder.course.assignment import open_assignment
+from autograder.course.numbers import values_of, write_template
+from autograder.course.rubric import CheckRubric, RubricError
 
 __all__ = ["KINDS", "Corpus", "CorpusError", "Entry", "entry_list", "read_corpus"]
 
@@ -144,8 +147,23 @@ def _words(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
+def _numbers(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, of which a text of digits is a number: it was filled in."""
+    return {name: int(value) if isinstance(value, str) and value.isdigit() else value for name, value in overrides.items()}
+
+
 def _losses(content: Mapping[str, Any]) -> dict[str, Loss]:
     return {check: loss if isinstance(loss, str | Mapping) else dict.fromkeys(loss, 1.0) for check, loss in content.items()}
+
+
+def _with_numbers(text: str, values: Mapping[str, float | str], where: str) -> str:
+    """Fill in the numbers of the rubric: ``{{padding}}``, ``{{crops.fcn32s + 1}}``. Other double braces are the entries' own."""
+
+    def filled(slot: re.Match[str]) -> str:
+        names = [term.strip() for term in slot[1].split("+")]
+        return write_template("{" + slot[1] + "}", values, where) if names[0] in values else slot[0]
+
+    return re.sub(r"\{\{([^{}\n]+)\}\}", filled, text)
 
 
 def _text_entry(kind: str, content: Mapping[str, Any], touches: Mapping[str, list[str]]) -> Entry:
@@ -165,7 +183,7 @@ def _text_entry(kind: str, content: Mapping[str, Any], touches: Mapping[str, lis
     return Entry(
         kind, content["name"], content.get("about", ""), changes, sources, above, content.get("files", {}), "", tuple(checks),
         _losses(content.get("lost", {})), content.get("cause", ""), _words(content.get("says", ())), _words(content.get("note", ())),
-        content.get("unseen", ""), content.get("overrides", {}), float(content.get("seconds", 0)), origin=content.get("origin", ""),
+        content.get("unseen", ""), _numbers(content.get("overrides", {})), float(content.get("seconds", 0)), origin=content.get("origin", ""),
     )  # fmt: skip
 
 
@@ -202,11 +220,12 @@ def read_corpus(folder: Path) -> Corpus:
         raise CorpusError(f"{place}: expected a corpus (corpus.toml and the entries), but found none.")
     try:
         general = tomllib.loads((place / "corpus.toml").read_text(encoding="utf-8"))
+        values = values_of(open_assignment(folder)) if (folder / "rubric.toml").is_file() else {}
         entries: list[Entry] = []
         for path in sorted(place.glob("*.toml")):
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
+            content = tomllib.loads(_with_numbers(path.read_text(encoding="utf-8"), values, path.name))
             entries += [_text_entry(kind, entry, general["touches"]) for kind in TEXT_KINDS for entry in content.get(kind, ())]
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, RubricError) as error:
         raise CorpusError(f"{place}: {error!r}") from error
     for path in sorted(place.glob("*.py")):
         if path.stem != "__init__":

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,21 @@ def test_entries_fit_the_notebooks(notebooks, tmp_path):
         except CorpusError as error:
             stale.append(str(error))
     assert stale == []
+
+
+@pytest.mark.parametrize("padding", [97, 103])
+def test_entries_fit_the_notebooks_of_a_year_with_another_padding(padding, tmp_path):
+    """A course changes the rubric alone: notebooks and corpus follow."""
+    folder, source = tmp_path / "autograder" / "assignments" / "fcn", tmp_path / "notebooks" / "fcn"
+    shutil.copytree(FOLDER, folder)
+    shutil.copytree(SOURCE, source)
+    rubric = (folder / "rubric.toml").read_text()
+    (folder / "rubric.toml").write_text(rubric.replace("padding = 100", f"padding = {padding}"))
+    entries, notebooks = read_corpus(folder).entries, solved_notebooks(source)
+    for number, entry in enumerate(entry for entry in entries if not entry.build):
+        write_submission(entry, notebooks, tmp_path / str(number))
+    late = next(entry for entry in entries if entry.name == "32s-crop-one-row-late")
+    assert f"begins at row {padding - 80}, column {padding - 81}" in late.says[0]
 
 
 def test_expectations_fit_the_rubric():
