@@ -19,9 +19,12 @@ def one_of(choices: Iterable[str], value: str, context: click.Context, parameter
 
 
 def _dataset(context: click.Context, parameter: click.Parameter, value: str | None) -> "DatasetSpec":
-    from segkit.datasets import DATASETS, dataset
+    from segkit.datasets import DataError, dataset
 
-    return dataset(value and one_of(DATASETS, value, context, parameter))
+    try:
+        return dataset(value)
+    except DataError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _split(context: click.Context, parameter: click.Parameter, value: str) -> str:

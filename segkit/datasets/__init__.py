@@ -32,6 +32,7 @@ def _of_the_assignment() -> str | None:
     from segkit.assignment import AssignmentError, facts
 
     try:
-        return facts().get("dataset")
+        name = facts().get("dataset")
     except (AssignmentError, OSError):  # a damaged file is reported where its numbers are needed
         return None
+    return name if isinstance(name, str) else None
