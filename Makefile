@@ -21,7 +21,7 @@ help:
 	@echo 'make demo    a release, a class with one mistake each, trained checkpoints, and their grades (build/demo/)'
 	@echo 'make test    all tests; ARGS="-k crop" for some'
 	@echo 'make fuzz    damaged notebooks, zips, checkpoints, messages and answers for ten minutes; SECONDS=60 SEED=7 for others'
-	@echo 'make lint    ruff'
+	@echo 'make lint    ruff and mypy; part of make test'
 	@echo 'make venv    the environment alone: .venv/ with the versions of requirements.lock (about 6 GB)'
 	@echo 'make lock    write the versions of .venv/ to requirements.lock'
 	@echo 'make clean   remove what was built; .venv/ stays'
@@ -41,15 +41,17 @@ demo: $(STAMP)
 	@$(BIN)/python -m autograder.demo
 
 # one thread each: two test processes on two cores must not fight; files stay together, for what their tests share
-test: $(STAMP)
+test: lint
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n $(JOBS) --dist loadfile --durations 15 $(ARGS)
 
 # a failed case names itself; SEGKIT_FUZZ_SEED=that-name replays it
 fuzz: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+# mypy looks at what changed since its last run; the first one takes half a minute
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 
 # the CUDA libraries come with torch; what exists on Unix only is marked so
 lock: $(STAMP)
@@ -59,5 +61,5 @@ lock: $(STAMP)
 	@mv requirements.lock.new requirements.lock
 
 clean:
-	rm -rf build dist .pytest_cache .ruff_cache *.egg-info
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find autograder segkit tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

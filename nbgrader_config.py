@@ -14,6 +14,8 @@ SEGKIT_RESULTS (a folder of earlier results: what was graded there is not graded
 import sys
 from pathlib import Path
 
+from nbgrader.converters import GenerateAssignment
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from autograder.gradebook.database import wait_for_busy_gradebook  # noqa: E402
@@ -34,6 +36,7 @@ c.CourseDirectory.ignore = [
     ".ipynb_checkpoints", "*.pyc", "__pycache__", ".pytest_cache", "checkpoints", "published", "segkit", "data", "runs",
 ]  # fmt: skip
 
+c.GenerateAssignment.preprocessors = ["autograder.gradebook.plugin.FillNumbers", *GenerateAssignment.preprocessors.default()]
 c.Autograde.sanitize_preprocessors = [
     "autograder.gradebook.plugin.RestoreCells",
     "autograder.gradebook.plugin.PlainOutputs",

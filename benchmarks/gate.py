@@ -30,13 +30,13 @@ from grading import write_class
 from limits import machine, matmul_rate, print_table, write_json
 from networks import image_flop
 
-from autograder.assignments.fcn import gate
 from autograder.batch import grade_many
 from autograder.exam.building import solved_notebooks, write_notebooks
 from autograder.judge import gates
 from autograder.judge.grade import grade_path
 from autograder.judge.run import Run, Settings
 from autograder.sandbox.client import WorkerSettings
+from autograder.segmentation import gate
 from segkit.checkpoints import save_checkpoint
 from segkit.reference import FCN8s, FCN32s
 

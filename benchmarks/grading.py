@@ -28,12 +28,13 @@ import nbformat
 import psutil
 import torch
 
-from autograder.assignments.fcn.probe import probe_images
+from autograder.assignments.fcn.networks import FCN32S
 from autograder.batch import grade_many
 from autograder.course.assignment import open_assignment
 from autograder.course.seeds import Seeds
 from autograder.exam.building import solved_notebooks
 from autograder.judge.run import Run, Settings
+from autograder.segmentation.probe import probe_images
 from segkit.reference import FCN8s, FCN32s
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -191,7 +192,7 @@ def grade_with_nbgrader(course: Path) -> None:
 def forward_calls(count: int, ready: "multiprocessing.Barrier") -> None:
     """Nothing but what the checks ask of networks: one pair of images in eval mode, one image in train mode, for each of two."""
     torch.set_num_threads(1)
-    images = torch.from_numpy(probe_images(Seeds(SECRET)))
+    images = torch.from_numpy(probe_images(Seeds(SECRET), FCN32S))
     networks = [network(n_class=5) for network in (FCN32s, FCN8s)]
     ready.wait()
     with torch.inference_mode():

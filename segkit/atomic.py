@@ -1,4 +1,4 @@
-"""Writing a file so that a reader sees the old one or the new one, never half of one.
+"""Write a file so that a reader sees the old or the new one, never a half-written one.
 
 A training run that is killed, or that meets a full disk, must not destroy the best checkpoint of the
 last three hours. Everything that the kit writes more than once goes through :func:`replacing`.
@@ -20,7 +20,7 @@ class DiskFullError(OSError):
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; when the block succeeds, it takes the place of ``path``.
+    """Yield a temporary path beside ``path``; when the block succeeds, that file replaces ``path``.
 
     The temporary name is fixed (``.best.safetensors.partial``), so that what a killed run leaves behind
     is overwritten by the next one instead of piling up.
@@ -42,9 +42,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         partial.touch()
         mode = partial.stat().st_mode
         yield partial
-        os.chmod(partial, mode)  # safetensors makes files that only their owner can read, and so no grader
+        partial.chmod(mode)  # safetensors makes files that only their owner can read; a grader could not
         with open(partial, "rb+") as file:
-            os.fsync(file.fileno())  # else a power cut may leave an empty file under the final name
+            os.fsync(file.fileno())  # without this, a power cut may leave an empty file under the final name
         os.replace(partial, path)
     except BaseException as error:
         written = partial.stat().st_size if partial.exists() else 0
@@ -55,7 +55,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def disk_is_full(error: BaseException | None) -> bool:
-    """Whether an error of Python, torch or safetensors goes back to a full disk, a quota or a size limit.
+    """Whether an error of Python, torch or safetensors comes from a full disk, a quota or a size limit.
 
     torch and safetensors wrap the system's error into their own types, which only keep its text, or
     raise another error while they handle it.

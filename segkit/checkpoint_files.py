@@ -1,7 +1,7 @@
-"""Which file of a folder holds the weights of a network, whatever it is called: one rule for students and for the grader.
+"""Find the file that holds the weights of a network, whatever its name: one rule for students and for the grader.
 
-Names are read as people write them (``FCN8s.pth``, ``fcn8s (1).safetensors``, ``best_fcn-8s.ckpt``, ``fcn8s/best.pt``). Where no name
-tells, the names of the tensors do. Only tables of contents are read here; nothing is unpickled.
+Names may be written in many ways (``FCN8s.pth``, ``fcn8s (1).safetensors``, ``best_fcn-8s.ckpt``, ``fcn8s/best.pt``). If no file
+name tells, the names of the tensors decide. Only tables of contents are read here; nothing is unpickled.
 """
 
 import ast
@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import IO, Any
 
 from segkit.notebooks.files import enterable, shown_path
 from segkit.notebooks.slicing import Workbook
@@ -23,13 +23,13 @@ __all__ = ["SUFFIXES", "FoundCheckpoint", "find_checkpoint", "find_checkpoints",
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar", ".pt.tar")
 NEVER = frozenset({"segkit", "autograder", "published", "site-packages", "node_modules"})
-RUNS = frozenset({"runs", "runs_quick"})  # a run that was broken off lies there too: only a file's own name counts
+RUNS = frozenset({"runs", "runs_quick"})  # unfinished runs are there as well, so only a file's own name counts
 MOST_FILES = 20_000
 MOST_NAMES = 16 * 2**20  # bytes of a file's table of tensors
 MOST_OPERATIONS = 300_000
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began its files before it wrote zips
 TELLING_NOTHING = frozenset({"weight", "bias", "running_mean", "running_var", "num_batches_tracked", "module", "_orig_mod", "model", "net"})
-ENOUGH = 0.6  # share of a file's layers that the class must speak of
+ENOUGH = 0.6  # share of a file's layers that the class must name
 
 Words = Mapping[str, frozenset[str]]
 
@@ -73,21 +73,21 @@ def find_checkpoint(folder: Path, name: str, others: Iterable[str] = (), words: 
 def find_checkpoints(folder: Path, names: Iterable[str], words: Callable[[], Words] = dict) -> dict[str, FoundCheckpoint]:
     """Find the checkpoints of an assignment.
 
-    ``checkpoints/NAME.safetensors`` (or .pth, .pt) is what is asked for. Else files below ``checkpoints/`` come first, then those whose
-    whole name it is, whose name holds it, whose folder is named so; of several the one called best, then the newest. A file whose
-    name tells nothing counts for the network whose class speaks of its layers, and of no other's so well.
+    ``checkpoints/NAME.safetensors`` (or .pth, .pt) is the expected name. Otherwise files below ``checkpoints/`` come first, then files with
+    this name, with this name as a part, or in a folder of this name; among several, the one called best, then the newest. If a
+    file's name tells nothing, it belongs to the network whose class names most of its layers.
 
     Args:
         folder: Folder of the work. Links are not followed; what came with the release is not searched.
         names: Names of the checkpoints.
-        words: Gives, by name, the words of the class that the checkpoint belongs to (``layer_words``); asked only where names do not do.
+        words: Gives, by name, the words of the class that the checkpoint belongs to (``layer_words``); called only if needed.
 
     Returns:
         By name; absent where there is none.
     """
     folder, names = Path(folder), list(dict.fromkeys(names))
     candidates = _candidates(folder)
-    ranked: dict[str, list[tuple]] = {name: [] for name in names}
+    ranked: dict[str, list[tuple[Any, ...]]] = {name: [] for name in names}
     nameless = []
     for path in candidates:
         claims = _claims(path, names)
@@ -98,15 +98,16 @@ def find_checkpoints(folder: Path, names: Iterable[str], words: Callable[[], Wor
     if missing and nameless:
         known = words()
         for path in nameless:
-            name = _by_layers(folder / path, known)
-            if name in missing:
-                ranked[name].append(((2, 3), path))
+            told = _by_layers(folder / path, known)
+            if told in missing:
+                ranked[told].append(((2, 3), path))
     return {name: _chosen(folder, name, found) for name, found in ranked.items() if found}
 
 
 def _candidates(folder: Path) -> list[Path]:
     """Checkpoint files below a folder, relative to it, in order."""
-    found, seen = [], 0
+    found: list[Path] = []
+    seen = 0
     for place, folders, files in os.walk(folder):
         here = Path(place)
         folders[:] = sorted(name for name in folders if name not in NEVER and enterable(here / name))
@@ -146,14 +147,14 @@ def _stem(path: Path) -> str:
 
 
 def _named(text: str, names: Iterable[str]) -> str | None:
-    """Which checkpoint a text speaks of; None where it holds no name, or two of which neither is a part of the other."""
+    """The checkpoint that a text names; None if it contains no name, or two of which neither is a part of the other."""
     held = [name for name in names if _plain(name) and _plain(name) in _plain(text)]
     meant = [name for name in held if not any(name != other and _plain(name) in _plain(other) for other in held)]
     return meant[0] if len(meant) == 1 else None
 
 
-def _claims(path: Path, names: list[str]) -> dict[str, tuple]:
-    """For which checkpoint a file's name speaks, and how well: the smallest counts."""
+def _claims(path: Path, names: list[str]) -> dict[str, tuple[Any, ...]]:
+    """The checkpoint that a file's name fits, with a rank: the smallest is the best."""
     stem = _stem(path)
     place = 0 if "checkpoints" in path.parts[:-1] else 1
     for name in names:
@@ -162,8 +163,8 @@ def _claims(path: Path, names: list[str]) -> dict[str, tuple]:
             wanted = path.parts[:-1] == ("checkpoints",) and stem == name and suffix < 3
             return {name: (-1 if wanted else place, 0, suffix, len(path.parts), stem != name)}
     for kind, text in ((1, stem), (2, path.parent.name if not RUNS & set(path.parts) else "")):
-        if name := _named(text, names):
-            return {name: (place, kind)}
+        if named := _named(text, names):
+            return {named: (place, kind)}
     return {}
 
 
@@ -171,9 +172,9 @@ def _age(path: Path) -> tuple[bool, float]:
     return "best" not in path.stem.lower(), -path.stat().st_mtime
 
 
-def _chosen(folder: Path, name: str, found: list[tuple]) -> FoundCheckpoint:
+def _chosen(folder: Path, name: str, found: list[tuple[Any, ...]]) -> FoundCheckpoint:
     """The first of the best-ranked files, and what is to be said of it."""
-    def order(entry: tuple) -> tuple:
+    def order(entry: tuple[Any, ...]) -> tuple[Any, ...]:
         rank, path = entry
         return (*rank[:2], *(rank[2:] if rank[1] == 0 else _age(folder / path)), path.as_posix())
 
@@ -189,7 +190,7 @@ def _chosen(folder: Path, name: str, found: list[tuple]) -> FoundCheckpoint:
 
 # --------------------------------------------------------------------------------------------------------- by content
 def _by_layers(path: Path, words: Words) -> str | None:
-    """The network whose class speaks of a file's layers, more of them than any other class; None where none does."""
+    """The network whose class names more of a file's layers than any other class; None if there is none."""
     layers = {part for name in _tensor_names(path) for part in name.split(".") if not part.isdigit()} - TELLING_NOTHING
     fits = {name: len(layers & known) / len(layers) for name, known in words.items()} if layers else {}
     best = sorted(fits, key=fits.__getitem__, reverse=True)
@@ -216,7 +217,7 @@ def _tensor_names(path: Path) -> list[str]:
         return []
 
 
-def _texts(file: BinaryIO, pickles: int) -> list[str]:
+def _texts(file: IO[bytes], pickles: int) -> list[str]:
     """Texts with a dot in them in some pickles that follow one another; they are listed, not loaded."""
     found: list[str] = []
     for _ in range(pickles):

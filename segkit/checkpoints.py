@@ -81,8 +81,8 @@ def load_checkpoint(
 ) -> nn.Module:
     """Copy a checkpoint into a network; every name and shape must agree.
 
-    A wrapper around the network that was saved (``model.conv1_1.weight``, with the loss's own weights beside it) is taken
-    off, or put on; of a layer that has two names in the network, one in the file is enough. Half-precision weights are
+    If the saved network was inside a wrapper (``model.conv1_1.weight``, with the loss's own weights beside it), the prefix is
+    removed, or added; if a layer has two names in the network, one of them in the file is enough. Half-precision weights are
     converted to the network's own type. A network built on the meta device takes over the tensors of the file instead of
     copying them.
 
@@ -120,12 +120,12 @@ def load_checkpoint(
     on_meta = any(value.is_meta for value in own.values())
     if on_meta:
         state = {name: value.to(own[name].dtype) for name, value in state.items()}
-    model.load_state_dict(state, **({"assign": True} if on_meta else {}))  # a class's own version may lack what it never needed
+    model.load_state_dict(state, **({"assign": True} if on_meta else {}))  # a class's own version may lack the argument
     return model
 
 
 def _under_own_names(own: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the tensors of a file the network's names, where a wrapper of one of the two is all that makes them differ."""
+    """Give the tensors of a file the network's names, if the names differ only by a wrapper."""
     if own.keys() == state.keys():
         return state
     plain, theirs = {_unwrapped(name): name for name in own}, {_unwrapped(name): value for name, value in state.items()}

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
-    from torch.utils.data import Dataset
+
+    from segkit.datasets import DatasetSpec, PairDataset
 
 __all__ = ["EnvironmentFault", "Kit", "missing_packages", "prepare", "split_of", "work_folder"]
 
@@ -49,8 +50,8 @@ class Kit:
 
     Attributes:
         work: Folder for everything you make: checkpoints, runs. Your notebooks lie here.
-        root: Data root, with ``base/`` in it.
-        split: ``course``, ``base`` or ``sample``, whichever the data root allows.
+        root: Data root.
+        split: Whichever the data root allows.
         device: ``"cuda"`` or ``"cpu"``.
         quick: True in quick mode (``SEGKIT_QUICK=1``): few images, tiny crops, one or two steps.
         notes: What else there is to know.
@@ -66,6 +67,13 @@ class Kit:
     copies: list[Path] = field(default_factory=list)
 
     @property
+    def spec(self) -> "DatasetSpec":
+        """The assignment's data set."""
+        from segkit.datasets import dataset
+
+        return dataset()
+
+    @property
     def runs(self) -> Path:
         """Where training writes. A quick run leaves nothing behind, so that it is never handed in by mistake."""
         return _scratch_folder() if self.quick else self.work / "runs"
@@ -77,13 +85,11 @@ class Kit:
 
     def names(self, part: str) -> tuple[str, ...]:
         """Names of a part of the split; in quick mode only the first two of them."""
-        from segkit.facades import split_names
-
-        names = split_names(self.split, part)
+        names = self.spec.split_names(self.split, part)
         return names[:2] if self.quick else names
 
-    def dataset(self, part: str, read_label: Callable, *, small: bool = False, first: int | None = None) -> "Dataset":
-        """The facades of a part, decoded with your ``read_label``.
+    def dataset(self, part: str, read_label: Callable, *, small: bool = False, first: int | None = None) -> "PairDataset":
+        """The pictures of a part, decoded with your ``read_label``.
 
         Args:
             part: ``train``, ``val`` or ``test``.
@@ -91,11 +97,11 @@ class Kit:
             small: Only the middle of each picture (always so in quick mode).
             first: Only so many pictures.
         """
-        from segkit.facades import FacadeDataset
+        from segkit.datasets import PairDataset
 
         transform = _Middle(self.window) if small or self.quick else None
         names = self.names(part)[:first]
-        return FacadeDataset(self.root, self.split, part, read_label=read_label, transform=transform, names=names)
+        return PairDataset(self.spec, self.root, self.split, part, read_label=read_label, transform=transform, names=names)
 
     def vgg16(self) -> "tuple[Module, bool]":
         """VGG-16, and whether it has its ImageNet weights; without them (no network, quick mode) it is random."""
@@ -204,13 +210,10 @@ def copies_elsewhere(started: Path, work: Path) -> list[Path]:
 
 
 def split_of(root: str | Path) -> str:
-    """The split whose lists fit a data root: ``sample``, ``course`` (with ``extended/``) or ``base``."""
-    from segkit.pictures import PHOTOGRAPHS, names_in
+    """The split whose lists fit a data root."""
+    from segkit.datasets import dataset
 
-    base, extended = (names_in(Path(root) / part, PHOTOGRAPHS) for part in ("base", "extended"))
-    if any(name.startswith("cmp_s") for name in base):
-        return "sample"
-    return "course" if any(name.startswith("cmp_x") for name in extended) else "base"
+    return dataset().split_of(Path(root))
 
 
 @cache
@@ -283,23 +286,23 @@ def _import_torch() -> ModuleType:
 
 def _find_data() -> tuple[Path, str, str]:
     """Real data where there is any, else the drawn sample, and a note about it."""
-    from segkit.facades import DataError, find_root
+    from segkit.datasets import DataError, dataset
 
+    spec = dataset()
     try:
-        root, note = find_root(), ""
+        root, note = spec.find_root(), ""
     except DataError:
-        if os.environ.get("SEGKIT_DATA"):
+        if os.environ.get(spec.variable):
             raise
-        root = find_root("sample")
-        note = "no real facades here, so the drawn sample serves; get them with: python -m segkit data fetch"
-    return root, split_of(root), note
+        root = spec.find_root("sample")
+        note = f"no real {spec.pictures} here, so the drawn sample serves; get them with: python -m segkit data fetch"
+    return root, spec.split_of(root), note
 
 
 def _print_proof(kit: Kit, torch: ModuleType) -> None:
     import segkit
-    from segkit.facades import split_names
 
-    counts = ", ".join(f"{len(split_names(kit.split, part))} {part}" for part in ("train", "val", "test"))
+    counts = ", ".join(f"{len(kit.spec.split_names(kit.split, part))} {part}" for part in ("train", "val", "test"))
     versions = "  ".join(f"{name} {metadata.version(name)}" for name in KEPT)
     device = torch.cuda.get_device_name() if kit.device == "cuda" else f"CPU, {os.cpu_count()} cores (no GPU found)"
     mode = "quick: few pictures, tiny crops, one or two steps" if kit.quick else "full: the course recipe"

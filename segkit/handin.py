@@ -3,6 +3,7 @@
 import ast
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from segkit.notebooks import Definition, Document, Workbook, open_folder, own_files
 from segkit.trying import Outcome, Trial
@@ -36,7 +37,7 @@ class Work:
         workbook: The notebooks and scripts.
         items: Solution cells, answers and (added by the bundle builder) checkpoints, by need.
         faults: What keeps files from being read at all, one line each.
-        notes: What was repaired or chosen among several, one line each.
+        notes: What was repaired, or chosen among several, one line each.
         points: Points by check id, from ``assignment.json``.
         needs: Check id -> the keys of ``items`` that it needs, from ``assignment.json``.
         outcomes: Check id -> what its visible check found, where it was run.
@@ -55,7 +56,7 @@ class Work:
         items = [self.items[need] for need in self.needs.get(check, ()) if need in self.items]
         return [item for item in items if item.state != "ready"]
 
-    def trials(self, checkpoints: dict[str, Path], facts: dict) -> list[Trial]:
+    def trials(self, checkpoints: dict[str, Path], facts: dict[str, Any]) -> list[Trial]:
         """The visible checks of all that is there, in the order of the assignment.
 
         Args:
@@ -72,7 +73,7 @@ class Work:
                 found.append(Trial(check, call, own, values))
         return found
 
-    def definitions(self) -> dict[str, dict]:
+    def definitions(self) -> dict[str, dict[str, Any]]:
         """The programs of every finished solution, by name, as plain data for another process."""
         found = {}
         for grade_id, name in self.workbook.cells.items():
@@ -82,7 +83,7 @@ class Work:
         return found
 
 
-def inspect_work(folder: Path, facts: dict) -> Work:
+def inspect_work(folder: Path, facts: dict[str, Any]) -> Work:
     """Read all of a student's files and look for every solution cell and answer.
 
     Args:
@@ -120,7 +121,7 @@ def _solution(workbook: Workbook, grade_id: str, name: str) -> Item:
 
 
 def _rivals(workbook: Workbook, name: str, grade_id: str) -> str:
-    """What to do about notebooks that hold one solution in versions that differ; empty where there is one, or all are the same."""
+    """What to do if notebooks hold different versions of one solution; empty if there is one, or all are equal."""
     counts = workbook.find(name, grade_id)
     if counts is None:
         return ""
@@ -160,7 +161,7 @@ def _answer(documents: list[Document], answer: str) -> Item:
     return Item(ANSWER + answer, "ready", f"{answer} in {written[-1][0]} ({len(written[-1][1].split())} words)")
 
 
-def _missing_notebooks(facts: dict, documents: list[Document], items: dict[str, Item]) -> list[str]:
+def _missing_notebooks(facts: dict[str, Any], documents: list[Document], items: dict[str, Item]) -> list[str]:
     """Notebooks of the release that are not there and whose cells turned up nowhere else."""
     lost = [item for item in items.values() if item.state == "fault" and "was found" in item.text]
     there = {Path(document.name).name for document in documents}

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from segkit.atomic import replacing
 
@@ -46,7 +47,7 @@ class History:
         epochs: one record per epoch, beginning with the untrained model.
     """
 
-    config: dict = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
     epochs: list[EpochRecord] = field(default_factory=list)
 
     @property
@@ -60,7 +61,7 @@ class History:
         """Number of the best epoch; 0 before the first."""
         return self.best.epoch if self.best else 0
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The content of ``history.json``; NaN, which JSON lacks, becomes null."""
         epochs = [{key: _finite(value) for key, value in asdict(record).items()} for record in self.epochs]
         return {"schema": SCHEMA, "config": self.config, "epochs": epochs, "best_epoch": self.best_epoch}
@@ -71,7 +72,7 @@ class History:
             partial.write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def from_json(cls, content: dict) -> "History":
+    def from_json(cls, content: dict[str, Any]) -> "History":
         """Build a history from the content of ``history.json``.
 
         Raises:
@@ -95,7 +96,7 @@ class History:
             raise ValueError(f"{path}: no training history can be read from it ({error}).") from error
 
 
-def _record(entry: dict) -> EpochRecord:
+def _record(entry: dict[str, Any]) -> EpochRecord:
     values = {item.name: entry[item.name] for item in fields(EpochRecord)}
     for key in ("val_loss", "pixel_accuracy", "mean_iou"):
         values[key] = math.nan if values[key] is None else values[key]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.facades import CLASSES
+from segkit.datasets import dataset
 from segkit.precision import best_device
 
 __all__ = [
@@ -325,7 +325,7 @@ def _intervals(
 
 def _names(class_names: Sequence[str] | None, n_class: int) -> list[str]:
     if class_names is None:
-        class_names = CLASSES if n_class == len(CLASSES) else [f"class {index}" for index in range(n_class)]
+        return dataset().names_for(n_class)
     if len(class_names) != n_class:
         raise EvaluationError(f"Expected {n_class} class names, but got {len(class_names)}.")
     return list(class_names)

@@ -16,7 +16,7 @@ from torch import nn
 
 from segkit.layer import Layer
 
-__all__ = ["Layer", "LayerFault", "LayerMatch", "compare_layers", "describe", "expected_layers", "table_closed"]
+__all__ = ["Layer", "LayerFault", "LayerMatch", "compare_layers", "describe", "expected_layers", "table_closed", "tensor_shapes"]
 
 SETTINGS = {
     "Conv2d": ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias"),
@@ -24,8 +24,11 @@ SETTINGS = {
         "in_channels", "out_channels", "kernel_size", "stride", "padding", "output_padding", "dilation", "groups", "bias",
     ),
     "MaxPool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+    "BatchNorm2d": ("num_features", "eps", "momentum", "affine", "track_running_stats"),
+    "Linear": ("in_features", "out_features", "bias"),
 }  # fmt: skip
-KINDS = {"Conv2d": nn.Conv2d, "ConvTranspose2d": nn.ConvTranspose2d, "MaxPool2d": nn.MaxPool2d}
+KINDS = {kind: getattr(nn, kind) for kind in SETTINGS}
+SHAPING = ("in_channels", "out_channels", "kernel_size", "groups", "num_features", "in_features", "out_features")
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,9 @@ def _settings(module: nn.Module, kind: str) -> dict[str, Any]:
         found[name] = module.bias is not None if name == "bias" else _plain(getattr(module, name, None))
     if kind == "MaxPool2d" and found["stride"] is None:
         found["stride"] = found["kernel_size"]
-    if found["padding"] == "same":  # the same number of pixels, said in another way
+    if found.get("padding") == "same":  # the same number of pixels, said in another way
         found["padding"] = _plain([d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True)])
-    elif found["padding"] == "valid":
+    elif found.get("padding") == "valid":
         found["padding"] = 0
     return found
 
@@ -97,7 +100,7 @@ def describe(model: nn.Module) -> list[Layer]:
         model: Any module; one on the meta device will do.
 
     Returns:
-        Convolutions, transposed convolutions, max pools, and every other layer that owns parameters.
+        Convolutions, transposed convolutions, max pools, batch norms, linear layers, and every other layer that owns parameters.
     """
     layers, seen = [], {}
     for path, module in nn.Module.named_modules(model, remove_duplicate=False):
@@ -109,6 +112,21 @@ def describe(model: nn.Module) -> list[Layer]:
             layers.append(Layer(path, kind, _settings(module, kind), seen.get(id(module))))
         seen.setdefault(id(module), path)
     return layers
+
+
+def tensor_shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
+    """Shapes of a layer's parameters and saved buffers by their names, as its settings give them; counters of batches are left out."""
+    s = layer.settings
+    if layer.kind == "BatchNorm2d":
+        names = ("weight", "bias") * bool(s["affine"]) + ("running_mean", "running_var") * bool(s["track_running_stats"])
+        return dict.fromkeys(names, (s["num_features"],))
+    if layer.kind == "Linear":
+        return {"weight": (s["out_features"], s["in_features"])} | ({"bias": (s["out_features"],)} if s["bias"] else {})
+    if layer.kind not in ("Conv2d", "ConvTranspose2d"):
+        return {}
+    kernel = s["kernel_size"] if isinstance(s["kernel_size"], list) else [s["kernel_size"]] * 2
+    first, second = (s["out_channels"], s["in_channels"]) if layer.kind == "Conv2d" else (s["in_channels"], s["out_channels"])
+    return {"weight": (first, second // s["groups"], *kernel)} | ({"bias": (s["out_channels"],)} if s["bias"] else {})
 
 
 _table_is_closed = False  # while a check builds or runs a network
@@ -150,12 +168,12 @@ def expected_layers(network: str, n_class: int = 12, padding: int = 100) -> list
 
 def _weight_shape(layer: Layer) -> tuple:
     """Sizes that decide whether two layers could take each other's weights."""
-    keys = ("in_channels", "out_channels", "kernel_size", "groups")
-    return (layer.kind, *(str(layer.settings.get(key)) for key in keys if layer.kind != "MaxPool2d"))
+    return (layer.kind, *(str(layer.settings.get(key)) for key in SHAPING if layer.kind != "MaxPool2d"))
 
 
-def _accepted(spec: Layer, aliases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    return (spec.path, *aliases.get(spec.path, ()))
+def _is_named(layer: Layer, spec: Layer, aliases: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a layer has an accepted name; it may lie in other modules besides (``parts.features.0`` for ``features.0``)."""
+    return any(f".{layer.path}".endswith(f".{name}") for name in (spec.path, *aliases.get(spec.path, ())))
 
 
 def _by_place(
@@ -175,13 +193,13 @@ def _by_place(
         made = {layer.same_as or layer.path for layer in found if _weight_shape(layer) == shape}
         if places[0].kind != "MaxPool2d" and len(made) != len(places):
             continue  # a run that fails on its way does not reach them all
-        if places[0].kind == "MaxPool2d" and all(any(f.name in _accepted(s, aliases) for f in found) for s in places):
+        if places[0].kind == "MaxPool2d" and all(any(_is_named(f, s, aliases) for f in found) for s in places):
             continue  # pools are all alike: each may stand for another
         for spec, layer in zip(places, there, strict=True) if len(places) == len(there) else ():
             owner = layer.same_as or layer.path
             same = [other for other in found if (other.same_as or other.path) == owner]  # one object under several names
             turns[spec.path] = ran.index(layer)
-            matched[spec.path] = next((other for other in same if other.name in _accepted(spec, aliases)), layer)
+            matched[spec.path] = next((other for other in same if _is_named(other, spec, aliases)), layer)
     ups = [spec.path for spec in expected if spec.kind == "ConvTranspose2d"]
     in_turn = [turns.get(path, -1) for path in ups]  # they run one after the other: another order is no other naming
     return matched if in_turn == sorted(set(in_turn)) and -1 not in in_turn else {p: m for p, m in matched.items() if p not in ups}
@@ -203,8 +221,7 @@ def _match(
 
     for spec in expected:
         if spec.path not in matched:
-            names = _accepted(spec, aliases)
-            give(spec, (layer for layer in free if layer.name in names and layer.kind == spec.kind))
+            give(spec, (layer for layer in free if layer.kind == spec.kind and _is_named(layer, spec, aliases)))
     owners = {layer.same_as or layer.path for layer in matched.values()}
     free = [layer for layer in free if (layer.same_as or layer.path) not in owners and layer.same_as is None]
     free.sort(key=lambda layer: layer.path not in run)
@@ -238,7 +255,7 @@ def compare_layers(
             shown = ", ".join(f"{key}={value}" for key, value in spec.settings.items() if key not in ("dilation", "groups"))
             faults.append(LayerFault("layer.missing", spec.path, f"{spec.kind}({shown})", None))
             continue
-        if layer.name not in _accepted(spec, aliases or {}) and layer.path not in misnamed:
+        if not _is_named(layer, spec, aliases or {}) and layer.path not in misnamed:
             misnamed.add(layer.path)
             faults.append(LayerFault("layer.name", spec.path, spec.path, layer.path, layer.path))
         for key, value in spec.settings.items():

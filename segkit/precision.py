@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -39,7 +40,7 @@ class Precision:
         """Whether small gradients vanish unless the loss is scaled up: float16 ends at 6e-8, bfloat16 at 1e-38."""
         return self.name == "float16"
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context in which a forward pass runs in this format; one that does nothing for float32."""
         if not self.half:
             return contextlib.nullcontext()

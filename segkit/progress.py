@@ -7,6 +7,7 @@ a warning when the notebook has no widgets.
 import sys
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -15,7 +16,7 @@ with warnings.catch_warnings():
 __all__ = ["bar", "say"]
 
 
-def bar(items: Iterable | None = None, *, show: bool = True, **options: object) -> tqdm:
+def bar(items: Iterable[Any] | None = None, *, show: bool = True, **options: object) -> tqdm:
     """Return a tqdm bar over ``items`` that writes to stdout.
 
     Args:

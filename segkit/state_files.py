@@ -1,4 +1,4 @@
-"""Reading a checkpoint file into tensors by name, without ever running code that the file brings along.
+"""Read a checkpoint file into tensors by name, without running any code from the file.
 
 Two kinds of file are read, told apart by their contents and not by their name: safetensors, and what
 ``torch.save`` writes. The second is a pickle, and a pickle can run any program when it is opened; it is
@@ -12,8 +12,9 @@ import re
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,7 +26,7 @@ MAX_BYTES = 2 * 2**30
 """Largest checkpoint read by default: FCN32s with Adam's two moments in one .pth file is 1.5 GiB."""
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")
-"""Keys under which people commonly store the state dict beside epoch, optimizer and so on; another will do if only it holds weights."""
+"""Keys under which people commonly store the state dict beside epoch, optimizer and so on; or the only key with weights."""
 
 PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put in front of every name."""
@@ -41,7 +42,7 @@ def read_state_dict(path: str | Path, *, max_bytes: int = MAX_BYTES) -> dict[str
     """Read the tensors of a checkpoint, by name, onto the CPU.
 
     Accepted are a plain state dict, or one under ``model``, ``state_dict``, ``model_state_dict`` or the only other key
-    that holds tensors, in any floating-point type; what else lies beside it is passed over. The name prefixes
+    that holds tensors, in any floating-point type; other entries are ignored. The name prefixes
     ``module.`` and ``_orig_mod.`` are dropped. The file is mapped into memory, so 513 MiB of weights are not held twice
     while they are copied into a network.
 
@@ -60,7 +61,7 @@ def read_state_dict(path: str | Path, *, max_bytes: int = MAX_BYTES) -> dict[str
     state = _read_safetensors(path) if _looks_like_safetensors(path) else _read_torch(path, max_bytes)
     state = plain_names(path, tensors_only(path, state))
     size = sum(value.numel() * value.element_size() for value in state.values())
-    if size > max_bytes:  # a stride of 0 makes terabytes out of a file of a few bytes
+    if size > max_bytes:  # with a stride of 0, a file of a few bytes could become terabytes
         raise CheckpointError(f"{path}: {_mib(size)} of tensors, more than {_mib(max_bytes)}.")
     return state
 
@@ -128,7 +129,7 @@ def _read_torch(path: Path, max_bytes: int) -> object:
         raise CheckpointError(_refusal(path, str(error))) from error
     except (MemoryError, KeyboardInterrupt):
         raise
-    except Exception as error:  # torch answers a damaged file with a dozen different types
+    except Exception as error:  # torch raises a dozen different types for damaged files
         if "TorchScript" in str(error):
             raise CheckpointError(_refusal(path, "GLOBAL torch.jit.ScriptModule")) from error
         raise CheckpointError(
@@ -138,7 +139,7 @@ def _read_torch(path: Path, max_bytes: int) -> object:
 
 
 class _StandIn:
-    """Stands for an object of a class that is not loaded, and makes nothing of what it is told."""
+    """Stands for an object of a class that is not loaded, and ignores its arguments and state."""
 
     def __new__(cls, *_: object, **__: object) -> "_StandIn":
         return super().__new__(cls)
@@ -153,7 +154,7 @@ class _StandIn:
 class _StandInDict:
     """Stands for a class of dictionaries: a plain one that keeps its items."""
 
-    def __new__(cls, *_: object, **__: object) -> OrderedDict:  # type: ignore[misc]
+    def __new__(cls, *_: object, **__: object) -> OrderedDict[str, Any]:  # type: ignore[misc]
         return OrderedDict()
 
 
@@ -165,13 +166,15 @@ def _load(path: Path, zipped: bool) -> object:
         names = []
     dictionaries: set[str] = set()
     while True:
-        stand_ins = [(type(name, (_StandInDict if name in dictionaries else _StandIn,), {}), name) for name in names]
-        named = path.suffix != ".safetensors"  # torch.load would go by the name; an open file has none
+        stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+            (type(name, (_StandInDict if name in dictionaries else _StandIn,), {}), name) for name in names
+        ]
+        named = path.suffix != ".safetensors"  # torch.load would decide by the name; an open file has none
         try:
             with open(path, "rb") as file, torch.serialization.safe_globals(stand_ins):
                 return torch.load(path if named else file, map_location="cpu", weights_only=True, mmap=zipped and named)
         except pickle.UnpicklingError as error:
-            filled = re.search(r"SETITEMS? for .* got <class '(.*)'>", str(error))  # only then does one know that it is a dictionary
+            filled = re.search(r"SETITEMS? for .* got <class '(.*)'>", str(error))  # only this message tells that it is a dictionary
             found = {name for name in names if filled and filled[1].endswith(f".{name}")} - dictionaries
             if not found:
                 raise
@@ -207,7 +210,7 @@ def _check_zip(path: Path, max_bytes: int) -> None:
 
 
 def _refusal(path: Path, reason: str, key: str = "") -> str:
-    """The answer to a pickle that holds another thing than tensors, perhaps under a key: what it is, and the two lines that convert it."""
+    """The message for a pickle that holds something else than tensors, perhaps under a key: what it is, and two lines to convert it."""
     found = re.search(r"GLOBAL (\S+)", reason)
     if not found:
         return f"{path}: damaged: its pickle cannot be read ({_first_line(reason)}). {_ADVICE}"
@@ -256,8 +259,11 @@ def _unwrapped(state: object) -> object:
 
 
 def _holds_weights(value: object) -> bool:
-    named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
-    return named and bool(value) and all(isinstance(entry, Tensor) for entry in value.values())
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(key, str) and isinstance(entry, Tensor) for key, entry in value.items())
+    )
 
 
 def _is_dense(value: Tensor) -> bool:

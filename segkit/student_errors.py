@@ -65,7 +65,7 @@ _NO_DEVICE = re.compile(
 
 
 def device_cause(error: BaseException) -> str:
-    """Say what is behind an error of a device that is written into the code; an empty string for any other error."""
+    """Explain an error that comes from a device that is written into the code; an empty string for any other error."""
     try:
         text = str(error)
     except Exception:  # a student's exception class may itself be broken
@@ -76,8 +76,8 @@ def device_cause(error: BaseException) -> str:
             "`x.device`, or the device of the model's parameters.")  # fmt: skip
 
 
-def check_signature(function: Any, name: str, args: tuple, kwargs: Mapping[str, Any]) -> None:
-    """Refuse what cannot be called with these arguments, before it is called: a TypeError from its inside is another matter.
+def check_signature(function: Any, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Refuse a function that cannot take these arguments, before the call, since a TypeError from inside it means something else.
 
     Raises:
         StudentError: ``code.signature``, with what was expected and what was found; ``code.type`` for what is no function at all.
@@ -96,8 +96,8 @@ def check_signature(function: Any, name: str, args: tuple, kwargs: Mapping[str, 
     raise StudentError(text, "code.signature")
 
 
-def _misfit(function: Any, args: tuple, kwargs: Mapping[str, Any]) -> tuple[inspect.Signature | None, str]:
-    """A function's signature, and why it does not take these arguments; empty where it does, or has no signature to be had."""
+def _misfit(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[inspect.Signature | None, str]:
+    """A function's signature, and why it does not take these arguments; empty if it does, or if its signature is not known."""
     try:
         # a decorator's own signature counts, not that of what it wraps: it may add arguments
         signature = inspect.signature(function, follow_wrapped=False)
@@ -117,9 +117,9 @@ def check_forward(model: torch.nn.Module) -> None:
         StudentError: ``code.signature``.
     """
     if type(model).__call__ is not torch.nn.Module.__call__:
-        return  # its own way to call it
+        return  # the class defines its own call
     signature, error = _misfit(model.forward, (None,), {})
-    if error:
+    if error and signature is not None:
         found = f"def forward(self{', ' if signature.parameters else ''}{str(signature).removeprefix('(')}"
         text = f"{type(model).__name__}.forward cannot be called with the images alone ({error})."
         raise StudentError(f"{text} Expected `def forward(self, x)`, found `{found}`.", "code.signature")

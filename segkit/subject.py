@@ -48,6 +48,7 @@ class Subject(Protocol):
     def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]: ...
     def change(self, handle: str, key: str, index: int, value: float) -> None: ...
     def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray: ...
+    def maps(self, handle: str, x: NDArray, names: Sequence[str]) -> dict[str, NDArray]: ...
     def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]: ...
     def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray: ...
     def peak_bytes(self) -> int: ...
@@ -167,9 +168,9 @@ class LocalSubject:
 
     # ------------------------------------------------------------------------------------------------ networks
     def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
-        """Construct a network; on the meta device (no memory, no initialisation) where ``meta`` is set."""
-        cls = self._named(name)
-        arguments = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+        """Construct a network; on the meta device (no memory, no initialisation) where ``meta`` is set. Handles stand for their objects."""
+        cls, args, kwargs = self._named(name), [*map(self._argument, args)], {key: self._argument(value) for key, value in kwargs.items()}
+        arguments = ", ".join([*map(_shown, args), *(f"{key}={_shown(value)}" for key, value in kwargs.items())])
         with as_student_error(name):
             check_signature(cls, name, args, kwargs)
         device = torch.device("meta") if meta else contextlib.nullcontext()
@@ -211,42 +212,50 @@ class LocalSubject:
         with as_student_error("Looking through the parameters"):
             return dict(nn.Module.named_parameters(self._model(handle)))
 
+    def _buffers(self, handle: str) -> dict[str, torch.Tensor]:
+        with as_student_error("Looking through the buffers"):
+            return dict(nn.Module.named_buffers(self._model(handle)))
+
     @torch.no_grad()
     def load(self, handle: str, source: Mapping[str, Values], zero: Sequence[str] = ()) -> None:
-        """Give parameters the values of tensors of the weight file, or of arrays.
+        """Give parameters and buffers the values of tensors of the weight file, or of arrays.
 
         A tensor smaller than its parameter fills the parameter's first channels, zero the rest; a larger one is cut. A
         parameter on the meta device gets a private copy, made page by page when it is written to.
 
         Args:
             handle: The network.
-            source: Key of the parameter -> name in the weight file, place in it (first element, shape), or array.
+            source: Key of the parameter or buffer -> name in the weight file, place in it (first element, shape), or array.
             zero: Keys of parameters that become 0.
         """
         if self.weights is None:
             raise RuntimeError("this subject has no weight file")
         model = self._model(handle)
         parameters = self._parameters(handle)
-        on_meta = any(parameters[key].is_meta for key in source)
+        tensors = parameters | self._buffers(handle)
+        on_meta = any(tensors[key].is_meta for key in source)
         with _memory_for("weights"):
             private = WeightFile(self.weights.path, self.weights.index) if on_meta else self.weights
         for key in zero:
-            parameters[key].zero_()
+            tensors[key].zero_()
         for key, values in source.items():
-            if parameters[key].is_meta:
-                self._give(model, key, _tensor(private, values), parameters[key].shape)
+            if tensors[key].is_meta:
+                self._give(model, key, _tensor(private, values), tensors[key].shape)
             else:
-                self._fill(parameters[key], _tensor(self.weights, values))
+                self._fill(tensors[key], _tensor(self.weights, values))
 
     @staticmethod
     def _give(model: nn.Module, key: str, values: torch.Tensor, shape: torch.Size) -> None:
-        """Put a tensor in the place of a parameter that has no memory yet."""
+        """Put a tensor in the place of a parameter or buffer that has no memory yet."""
         path, _, leaf = key.rpartition(".")
         flat = values.reshape(-1)[: shape.numel()]
         owner = nn.Module.get_submodule(model, path)
-        owner._parameters[leaf] = nn.Parameter(flat.view(shape), requires_grad=False)
+        if leaf in owner._parameters:
+            owner._parameters[leaf] = nn.Parameter(flat.view(shape), requires_grad=False)
+        else:
+            owner._buffers[leaf] = flat.view(shape)
 
-    def _fill(self, parameter: nn.Parameter, values: torch.Tensor) -> None:
+    def _fill(self, parameter: torch.Tensor, values: torch.Tensor) -> None:
         if parameter.shape == values.shape:
             parameter.copy_(values)
         elif parameter.dim() == values.dim():
@@ -292,6 +301,24 @@ class LocalSubject:
         Returns:
             Whatever tensor the network returns; integers stay integers.
         """
+        return self._output(self._run(handle, x, train, seed, skip), type(self._model(handle)).__name__)
+
+    def maps(self, handle: str, x: NDArray, names: Sequence[str]) -> dict[str, NDArray]:
+        """Run a network that returns a dictionary of maps, in eval mode.
+
+        Args:
+            handle: The network.
+            x: Images ``(N, 3, H, W)``, float32.
+            names: The maps that it must give; others are left out.
+        """
+        output, name = self._run(handle, x), type(self._model(handle)).__name__
+        missing = [key for key in names if key not in output] if isinstance(output, dict) else list(names)
+        if missing:
+            found = f"one without {', '.join(missing)}" if isinstance(output, dict) else type(output).__name__
+            raise StudentError(f"{name}.forward: expected a dictionary with {', '.join(names)}, but got {found}.", "forward.type")
+        return {key: self._output(output[key], f"{name}, map {key},") for key in names}
+
+    def _run(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> Any:
         model = self._model(handle)
         with (
             as_student_error(f"{type(model).__name__}.forward"),
@@ -302,8 +329,7 @@ class LocalSubject:
             torch.manual_seed(seed)
             nn.Module.train(model, train)
             with torch.inference_mode():
-                output = model(torch.from_numpy(np.ascontiguousarray(x)).clone())
-        return self._output(output, type(model).__name__)
+                return model(torch.from_numpy(np.ascontiguousarray(x)).clone())
 
     @staticmethod
     def _output(output: Any, name: str) -> NDArray:
@@ -416,6 +442,11 @@ class LocalSubject:
     def forget(self, handle: str) -> None:
         """Let go of an object and its memory."""
         self._objects.pop(handle, None)
+
+
+def _shown(argument: Any) -> str:
+    """An argument as an error names it; a module by its class alone."""
+    return type(argument).__name__ if isinstance(argument, nn.Module) else repr(argument)
 
 
 def _tensor(weights: WeightFile, values: Values) -> torch.Tensor:

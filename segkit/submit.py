@@ -26,7 +26,7 @@ from segkit.trying import Outcome, run_trials
 
 __all__ = ["WARN_BYTES", "Submission", "SubmitError", "build_submission"]
 
-WARN_BYTES = 100 * 10**6  # what learning platforms commonly take
+WARN_BYTES = 100 * 10**6  # the usual upload limit of learning platforms
 CHECKPOINTS = ("fcn32s", "fcn8s")
 
 NO_TEXT = re.compile(r"[\ud800-\udfff]")  # in a file's name: bytes that are no UTF-8, which no zip can hold
@@ -39,7 +39,7 @@ class _Silent:
         """One more is done."""
 
 
-def silent_bar(**options: Any) -> AbstractContextManager:
+def silent_bar(**options: Any) -> AbstractContextManager[Any]:
     """Return a bar for callers that show none."""
     return nullcontext(_Silent())
 
@@ -58,8 +58,8 @@ class Submission:
         work: What the verification of the finished zip read.
         hashes: Name in the zip -> SHA-256.
         size: Bytes of the zip.
-        faults: What keeps the grader from reading something; the bundle should not be handed in like this.
-        notes: What is good to know.
+        faults: Problems that prevent the grader from reading something; the bundle should not be handed in like this.
+        notes: Further remarks.
     """
 
     path: Path
@@ -148,7 +148,7 @@ def _workshop(out: Path) -> Iterator[Path]:
 
 
 def _copy(folder: Path, files: list[Path], stage: Path) -> list[str]:
-    """Copy the student's files into the stage; those that cannot be read are told, one line each."""
+    """Copy the student's files into the stage; returns one line for each that cannot be read."""
     unreadable = []
     for name in files:
         target = stage / name
@@ -165,7 +165,9 @@ def _copy(folder: Path, files: list[Path], stage: Path) -> list[str]:
     return unreadable
 
 
-def _run_checks(work: Work, checkpoints: dict[str, Path], facts: dict, folder: Path, bar: Callable[..., Any]) -> dict[str, Outcome]:
+def _run_checks(
+    work: Work, checkpoints: dict[str, Path], facts: dict[str, Any], folder: Path, bar: Callable[..., Any]
+) -> dict[str, Outcome]:
     """Run the visible checks; Ctrl-C leaves out those that are not done."""
     trials, found = work.trials(checkpoints, facts), {}
     if not trials:
@@ -193,7 +195,7 @@ def checkpoint_of(folder: Path, name: str) -> Path | None:
 
 
 def _add_checkpoints(
-    folder: Path, stage: Path, facts: dict, code_only: bool, where: str, say: Callable[[str], None]
+    folder: Path, stage: Path, facts: dict[str, Any], code_only: bool, where: str, say: Callable[[str], None]
 ) -> dict[str, tuple[Item, Path | None]]:
     """Put the checkpoints into the stage, in half precision, or their hashes. Name -> what to tell, and the file that counts."""
     items: dict[str, tuple[Item, Path | None]] = {}
@@ -263,17 +265,16 @@ def _add_half(path: Path, target: Path, name: str) -> Item:
 def _write_zip(out: Path, stage: Path) -> dict[str, str]:
     """Pack the stage and return the hashes of its files."""
     hashes = {}
-    with replacing(out) as partial:
-        with zipfile.ZipFile(partial, "w") as bundle:
-            for path in sorted(p for p in stage.rglob("*") if p.is_file()):
-                name = NO_TEXT.sub("_", path.relative_to(stage).as_posix())
-                # the times of the files: of two copies of a notebook the grader takes the newer one
-                info = zipfile.ZipInfo(name, max(time.gmtime(path.stat().st_mtime)[:6], (1980, 1, 1, 0, 0, 0)))
-                info.external_attr = 0o644 << 16
-                info.compress_type = zipfile.ZIP_STORED if path.suffix == ".safetensors" else zipfile.ZIP_DEFLATED
-                with open(path, "rb") as source, bundle.open(info, "w", force_zip64=True) as sink:
-                    shutil.copyfileobj(source, sink, 2**20)
-                hashes[name] = sha256_of(path)
+    with replacing(out) as partial, zipfile.ZipFile(partial, "w") as bundle:
+        for path in sorted(p for p in stage.rglob("*") if p.is_file()):
+            name = NO_TEXT.sub("_", path.relative_to(stage).as_posix())
+            # the times of the files: of two copies of a notebook the grader takes the newer one
+            info = zipfile.ZipInfo(name, max(time.gmtime(path.stat().st_mtime)[:6], (1980, 1, 1, 0, 0, 0)))
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_STORED if path.suffix == ".safetensors" else zipfile.ZIP_DEFLATED
+            with open(path, "rb") as source, bundle.open(info, "w", force_zip64=True) as sink:
+                shutil.copyfileobj(source, sink, 2**20)
+            hashes[name] = sha256_of(path)
     return hashes
 
 

@@ -1,8 +1,8 @@
 """In which order a network's layers run, learnt from a copy without memory.
 
-The order places a layer whose name says nothing, or something else than it should; and it lets messages name a layer that is
-never used, or an activation that is missing. It is told by the student's own process: it may name causes and place weights, but
-no points come from it.
+The order identifies a layer with an unclear or wrong name, and lets messages name a layer that is never used, or a missing
+activation. It comes from the student's own process, so it may decide about causes and the place of weights, but not about
+points.
 """
 
 import copy
@@ -38,7 +38,7 @@ class _Recorder(TorchFunctionMode):
         if len(self.steps) < MAX_STEPS:
             self.steps.append((path, what))
 
-    def __torch_function__(self, func: Any, types: Sequence, args: Sequence = (), kwargs: Mapping | None = None) -> Any:
+    def __torch_function__(self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         name = getattr(func, "__name__", "").removesuffix("_with_indices").lstrip("_")
         name = "max_pool2d" if name in ("boolean_dispatch", "fn") else name
         if not self.inside and name in FUNCTIONS:

@@ -16,6 +16,9 @@ from PIL import Image
 from segkit.pictures import upright
 
 __all__ = [
+    "IGNORE_INDEX",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "Compose",
     "PadToMultiple",
     "PairTransform",
@@ -30,7 +33,11 @@ __all__ = [
 
 PairTransform = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
-FILL_LABEL = 255  # equals facades.IGNORE_INDEX; written here because facades imports this module
+IGNORE_INDEX = 255  # of label maps in all data sets of the kit: the pixel does not count
+
+# channel statistics of the pictures that VGG-16 was trained on, for RGB in 0..1
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def to_tensor(picture: Image.Image) -> torch.Tensor:
@@ -227,7 +234,7 @@ def _pad(
     if not right and not bottom:
         return image, label
     border = (0, right, 0, bottom)
-    return F.pad(image, border, value=fill), F.pad(label, border, value=FILL_LABEL)
+    return F.pad(image, border, value=fill), F.pad(label, border, value=IGNORE_INDEX)
 
 
 def _demand_pair(image: torch.Tensor, label: torch.Tensor) -> None:

@@ -1,7 +1,7 @@
-"""Run the visible checks on a student's definitions, in a process of its own that may be ended.
+"""Run the visible checks on a student's definitions, in a separate process that can be killed.
 
-The definitions are the student's: running them may loop, leave the program, or use up the memory, and handing in must come to
-its end. The process stands where the grader's worker would: in a folder with nothing but the hand-in, and without a GPU.
+The definitions are the student's: they may loop forever, exit, or use up the memory, but handing in must finish. The process
+runs as the grader's worker would: in a folder with nothing but the hand-in, and without a GPU.
 """
 
 import ast
@@ -28,7 +28,7 @@ START_SECONDS = 180.0  # for the import of torch from a slow disk
 TOTAL_SECONDS = 900.0
 MEGABYTES = 6000  # of private memory, where the system can hold a process to it; the largest check takes under 3000
 GLANCE = 0.05
-BEGUN = "begun"  # in the place of a check's id: all is imported, and what fails from here on is the student's
+BEGUN = "begun"  # sent instead of a check's id: all imports are done, and any later failure is the student's
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,16 @@ class Trial:
     @property
     def names(self) -> tuple[list[str], list[str]]:
         """Definitions that the call needs, and those that it can do without."""
-        call = ast.parse(self.call, mode="eval").body
+        call = _parsed(self.call)
         needed = [argument.id for argument in call.args if isinstance(argument, ast.Name)]
         optional = [keyword.value.id for keyword in call.keywords if isinstance(keyword.value, ast.Name)]
         return [n for n in needed if n not in self.values], [n for n in optional if n not in self.values]
+
+
+def _parsed(text: str) -> ast.Call:
+    call = ast.parse(text, mode="eval").body
+    assert isinstance(call, ast.Call), "a trial is one call"
+    return call
 
 
 class Bench:
@@ -91,7 +97,7 @@ class Bench:
         """
         if name not in self._values:
             program = Program.from_json(self.definitions[name])
-            with at_home(os.getcwd(), program, fresh=True):
+            with at_home(Path.cwd(), program, fresh=True):
                 self._values[name] = value_of(program, name)
         return self._values[name]
 
@@ -105,7 +111,7 @@ def run_trial(trial: Trial, bench: Bench) -> Outcome:
         return Outcome("untested", f"it needs {' and '.join(missing)}, which is not there yet")
     outcome = _run(trial, bench, needed, [name for name in optional if name in bench.definitions and name not in bench.faulty])
     doubtful = [name for name in others if name in bench.faulty]
-    if outcome.state == "failed" and doubtful:  # whose fault it is, nobody can say
+    if outcome.state == "failed" and doubtful:  # it is not clear whose fault it is
         return Outcome("untested", f"{' and '.join(doubtful)} failed first, and with it: {outcome.text}")
     if outcome.state == "failed":
         bench.faulty.update(trial.own)
@@ -113,18 +119,18 @@ def run_trial(trial: Trial, bench: Bench) -> Outcome:
 
 
 def _run(trial: Trial, bench: Bench, needed: Sequence[str], optional: Sequence[str]) -> Outcome:
-    from segkit.checks import NotTested
+    from segkit.checks.trained import NotTested
 
     space: dict[str, Any] = dict.fromkeys(trial.names[1]) | trial.values
     try:
         for name in (*needed, *optional):
             space[name] = bench.value(name)
-        report = eval(trial.call, _function(trial), space)  # the release's own words, no student's
+        report = eval(trial.call, _function(trial), space)  # the text is the release's, not a student's
     except NotTested as error:
         return Outcome("untested", one_line(str(error)))
     except Unrunnable as error:
         return Outcome("failed", f"it cannot be run: {one_line(str(error))}")
-    except (Exception, SystemExit) as error:  # a check that breaks on what a student wrote: poor, but no reason to end
+    except (Exception, SystemExit) as error:  # a check that crashes on a student's code is a fault of ours, but no reason to stop
         return Outcome("failed", one_line(f"{type(error).__name__}: {error}"))
     if not report:
         return Outcome("failed", _first_fault(report, trial.check, bench.told))
@@ -136,8 +142,9 @@ def _function(trial: Trial) -> dict[str, Any]:
     """The function of ``segkit.checks`` that a trial calls, by its name."""
     from segkit import checks
 
-    name = ast.parse(trial.call, mode="eval").body.func.id
-    return {name: getattr(checks, name)}
+    function = _parsed(trial.call).func
+    assert isinstance(function, ast.Name), "a trial calls a function by its name"
+    return {function.id: getattr(checks, function.id)}
 
 
 def _first_fault(report: Any, check: str, told: dict[str, str]) -> str:
@@ -161,7 +168,7 @@ def run_trials(
 ) -> dict[str, Outcome]:  # fmt: skip
     """Run visible checks in another process, one after the other.
 
-    A process that ends or hangs costs the check it was at; the others go on in a new one, but for those of the same definition.
+    If a process ends or hangs, its current check fails; the others run in a new process, except those of the same definition.
 
     Args:
         trials: In the order in which they run.
@@ -224,21 +231,20 @@ def _run_until_it_ends(
     return []
 
 
-def _start(request: Path, replies: Path, said: Path, folder: Path) -> subprocess.Popen:
+def _start(request: Path, replies: Path, said: Path, folder: Path) -> subprocess.Popen[bytes]:
     kit = str(Path(__file__).resolve().parents[1])
     paths = os.pathsep.join(filter(None, [kit, os.environ.get("PYTHONPATH")]))
     # no GPU, as in the grader's checks; UTF-8 whatever the console's code page is
     environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "segkit.trying", str(request), str(replies)]
     with open(said, "wb") as file:
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": file}
-        return subprocess.Popen(command, cwd=folder, env=environment, **quiet)
+        return subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=file)
 
 
-def _next_reply(process: subprocess.Popen, replies: Path, wanted: str, until: float) -> Outcome | str:
+def _next_reply(process: subprocess.Popen[bytes], replies: Path, wanted: str, until: float) -> Outcome | str:
     """Wait for the outcome of a check; ``"ended"`` or ``"late"`` where none comes."""
     while True:
-        ended = process.poll() is not None  # asked first: what it wrote before its end is read below
+        ended = process.poll() is not None  # before reading, so that all it wrote before its end is read below
         for check, outcome in _replies(replies):
             if check == wanted:
                 return outcome
@@ -259,7 +265,7 @@ def _replies(path: Path) -> Iterator[tuple[str, Outcome]]:
 
 
 def _last_line(said: Path) -> str:
-    """What a process that never began said last."""
+    """The last words of a process that did not start."""
     lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return one_line(lines[-1]) if lines else f"Python was not ready within {START_SECONDS:.0f} s"
 
@@ -275,7 +281,7 @@ def _gone(trial: Trial, how: str, code: int | None, seconds: float) -> str:
 
 
 def _limit_memory() -> None:
-    """Hold this process to ``MEGABYTES``, where the system can do that."""
+    """Limit the memory of this process to ``MEGABYTES``, if the system can do that."""
     try:
         import resource
 
@@ -286,13 +292,13 @@ def _limit_memory() -> None:
 
 def _serve(request: Path, replies: Path) -> None:
     """Run the trials of a request and write one line for each."""
-    here, kit = os.getcwd(), Path(__file__).resolve().parents[1]
+    here, kit = str(Path.cwd()), Path(__file__).resolve().parents[1]
     sys.path[:] = [path for path in sys.path if path not in ("", here)]
     asked = json.loads(request.read_text(encoding="utf-8"))
     trials = [Trial(content["check"], content["call"], tuple(content["own"]), content["values"]) for content in asked["trials"]]
     for trial in trials:
         _function(trial)  # imports torch and what else it needs, while nothing of the student's can be in the way
-    # the kit's folder is that of the work, where more may lie than was handed in; segkit itself is found all the same
+    # the work's folder may hold more than was handed in; segkit itself is imported already, so it is found without it
     sys.path[:] = [here, *(path for path in sys.path if path != str(kit) or "-packages" in kit.name)]
     keep_memory()
     _limit_memory()

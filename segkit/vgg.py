@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torchvision.models import VGG, VGG16_Weights, vgg16
 
+from segkit.datasets import DataError, data_folder
 from segkit.download import DownloadError, download_file, hash_file
-from segkit.facades import DataError, data_folder
 
 __all__ = ["VGG16_FILE", "VGG16_URL", "VGGError", "find_vgg16", "load_vgg16"]
 

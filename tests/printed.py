@@ -10,7 +10,7 @@ __all__ = ["REPOSITORY", "TEXTS", "Printed", "code_blocks", "commands_of", "file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXTS = (
-    *sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md")), *sorted((REPOSITORY / "data").glob("**/README.md")),
+    *sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md")), *sorted((REPOSITORY / "data").glob("*/README.md")),
     *sorted((REPOSITORY / "autograder" / "assignments").glob("*/release/*.md")), REPOSITORY / "nbgrader_config.py",
 )  # fmt: skip
 PROGRAMS = r"python3?|pip|pytest|nbgrader|jupyter|make|apt|apt-get|conda|git|rsync|cd|\.|!\"\{sys\.executable\}\""

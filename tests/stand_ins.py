@@ -100,7 +100,7 @@ def copy_of_the_repository(folder: Path) -> Place:
 
 def facades(place: Place) -> None:
     """A database ``CMP_ROOT`` of small drawn pictures under the names of the real ones."""
-    drawn = sorted((REPOSITORY / "data" / "sample" / "base").glob("*.jpg"))
+    drawn = sorted((REPOSITORY / "data" / "facades" / "sample" / "base").glob("*.jpg"))
     base = place.folder / "CMP_ROOT" / "base"
     base.mkdir(parents=True)
     for number in range(378):
@@ -122,7 +122,7 @@ def narrow_networks(place: Place) -> None:
     place.edit("segkit/cli/train.py", "(5 if short else 25)", "1")
     place.edit("segkit/training/pretraining.py", "epochs: int = 30", "epochs: int = 1")
     for part, many in (("train", 4), ("val", 3), ("test", 1)):
-        path = place.folder / "data" / "splits" / "base" / f"{part}.txt"
+        path = place.folder / "data" / "facades" / "splits" / "base" / f"{part}.txt"
         path.write_text("".join(f"{name}\n" for name in path.read_text().split()[:many]))
 
 

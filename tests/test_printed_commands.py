@@ -57,7 +57,7 @@ COURSE = [
     Run("jupyter lab", {"jupyter lab": "jupyter lab --version"}),
     Run(f"{GRADER} grade submitted/* --out build/graded --data data/cmp_facade --jobs 2", says="2 graded", leaves=(
         "build/graded/index.html", "build/graded/ada/report.html", "build/graded/bob/result.json", "build/graded/summary.csv"),
-        before="cp -r data/sample data/cmp_facade"),
+        before="cp -r data/facades/sample data/cmp_facade"),
     Run(f"{GRADER} export build/graded --to csv --manual COPY.csv", leaves=("build/graded/exports/csv/grades.csv",),
         before="sed 's/,$/,5/' build/graded/summary.csv > COPY.csv"),
     Run(f"{GRADER} export build/graded --to gradescope|classroom50|junit|csv",
@@ -84,11 +84,13 @@ RELEASE = [
 ]
 
 FACADES = [
-    Run("python -c \"from segkit.verify import write_manifest; write_manifest('CMP_ROOT', 'data/manifest.sha256')\""),
-    Run("cd CMP_ROOT && sha256sum -c .../data/manifest.sha256", {"...": ".."}, says="base/cmp_b0378.xml: OK"),
+    Run("python -c \"from segkit.datasets.facades.verifying import write_manifest; "
+        "write_manifest('CMP_ROOT', 'data/facades/manifest.sha256')\""),
+    Run("cd CMP_ROOT && sha256sum -c .../data/facades/manifest.sha256", {"...": ".."}, says="base/cmp_b0378.xml: OK"),
     Run(f"{SEGKIT} data verify --data ROOT", says="all in order"),
     Run(f"{SEGKIT} data verify", says="all in order"),
-    Run(f"{SEGKIT} data sample --out data/sample", leaves=("data/sample/base/cmp_s0032.png",), before="rm -r data/sample"),
+    Run(f"{SEGKIT} data sample --out data/facades/sample", leaves=("data/facades/sample/base/cmp_s0032.png",),
+        before="rm -r data/facades/sample"),
 ]
 
 CHECKS = "autograder/assignments/fcn/checks"
@@ -204,7 +206,7 @@ def run_all(runs: list[Run], place: Place) -> None:
 def course(tmp_path_factory) -> Iterator[Place]:
     place = copy_of_the_repository(tmp_path_factory.mktemp("course") / "kit")
     course_named_fcn(place)
-    shutil.copytree(place.folder / "data" / "sample", place.folder / "CMP_ROOT")
+    shutil.copytree(place.folder / "data" / "facades" / "sample", place.folder / "CMP_ROOT")
     yield place
     shutil.rmtree(place.folder.parent)
 
@@ -256,7 +258,7 @@ def laboratory(tmp_path_factory) -> Iterator[Place]:
 @pytest.mark.slow
 def test_commands_about_the_data_work_as_printed(laboratory):
     run_all(FACADES, laboratory)
-    drawn, committed = (folder / "data" / "sample" / "base" for folder in (laboratory.folder, REPOSITORY))
+    drawn, committed = (folder / "data" / "facades" / "sample" / "base" for folder in (laboratory.folder, REPOSITORY))
     assert all((drawn / path.name).read_bytes() == path.read_bytes() for path in committed.glob("*.xml"))
 
 

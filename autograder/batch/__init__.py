@@ -1,4 +1,4 @@
-"""Grade many submissions: judges side by side, each result on disk as soon as it is known, then the class pages."""
+"""Grade many submissions: judges in parallel, each result saved as soon as it is known, then the class pages."""
 
 from autograder.batch.grading import OutOfSpaceError, estimate_gate_seconds, grade_many
 from autograder.batch.memory import MemoryShortError

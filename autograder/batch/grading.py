@@ -1,4 +1,4 @@
-"""A whole class: what is left of it is graded, each result is on the disk as soon as it is known, then come the class pages."""
+"""Grade a whole class: what is not graded yet, saving each result as soon as it is known, and then the class pages."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +25,8 @@ from segkit.atomic import disk_is_full
 
 __all__ = ["OutOfSpaceError", "estimate_gate_seconds", "grade_many"]
 
-# padded pixels of a picture to seconds of one forward call with two threads; measured with FCN-8s on 48 real facades (94 s a gate,
-# 3.2e-6), and a little more: rather done too soon than too late
+# seconds per padded pixel of one forward call with two threads. Measured with FCN-8s on 48 real facades: 94 s a gate, 3.2e-6.
+# A little more is assumed, so that a gate rather ends before its estimate than after it
 SECONDS_PER_PIXEL = 3.5e-6
 
 
@@ -36,10 +36,11 @@ class OutOfSpaceError(OSError):
 
 def estimate_gate_seconds(run: Run) -> float:
     """Seconds that one gate takes on this machine's CPU, from the sizes of its pictures (measured: 2 cores)."""
-    if run.data is None:
+    data = run.data
+    if data is None:
         return 0.0
-    size = run.data.size or (lambda name: run.data.photo(name).shape[:2])
-    return SECONDS_PER_PIXEL * sum((height + 198) * (width + 198) for height, width in map(size, run.data.names))
+    size = data.size or (lambda name: data.photo(name).shape[:2])
+    return SECONDS_PER_PIXEL * float(sum((height + 198) * (width + 198) for height, width in map(size, data.names)))
 
 
 def grade_many(
@@ -49,7 +50,7 @@ def grade_many(
     """Grade submissions and write everything a class needs.
 
     Writes ``out/<name>/result.json`` and ``report.html`` for each, then ``summary.csv`` and ``index.html``. What
-    ``out/journal.jsonl`` knows and what still holds is not graded again.
+    ``out/journal.jsonl`` holds and is still valid is not graded again.
 
     Args:
         paths: Folders and zips.
@@ -64,10 +65,11 @@ def grade_many(
 
     Raises:
         FolderBusyError: Another run is grading into the folder.
-        MemoryShortError: The memory given does not do for one submission.
+        MemoryShortError: The given memory is not enough for one submission.
         OutOfSpaceError: The folder is full.
     """
-    paths, done = list(dict.fromkeys(paths)), []
+    paths = list(dict.fromkeys(paths))
+    done: list[Path] = []
     try:
         with hold_folder(settings.out) as killed:
             if killed:
@@ -141,7 +143,7 @@ class _Class:
             progress.close()
 
     def _restore(self, path: Path, result: dict[str, Any]) -> None:
-        """Write a result's files again if need be; where that cannot be done, the others are graded all the same."""
+        """Write the files of a result again if necessary; if that fails, the other submissions are graded nevertheless."""
         name = self.names[path]
         with going_on(self.say, f"{name}: its result could not be written: "):
             if restore(result, self.run.settings.out / name, self.run.rubric, lambda: self._read_answers_again(path)):
@@ -156,7 +158,7 @@ class _Class:
             keep_answers(self.run.settings.out / name, submission, self.run.wanted_checks)
 
     def _keep(self, path: Path, graded: Graded) -> None:
-        """Write a result into the journal: from now on no run repeats it."""
+        """Write a result into the journal, so that no later run grades it again."""
         name, key, result = self.names[path], {**self.key, **graded.key}, writable(graded.result)
         self.results[path], self.keys[path] = result, key
         with going_on(self.say, f"{name}: the journal could not take its result (", "): the next run grades it again."):
@@ -179,7 +181,7 @@ class _Class:
 
 
 def _checkpoints(path: Path, names: Sequence[str]) -> int:
-    """How many of the checkpoints a submission seems to have, without reading it: for the estimate alone."""
+    """How many checkpoints a submission seems to have, without reading it. Used only to estimate times."""
     try:
         if path.is_dir():
             files = [entry.name for folder in (path, *path.glob("**/checkpoints")) for entry in folder.iterdir()]

@@ -1,6 +1,6 @@
-"""What a folder of results has seen, one JSON object a line, on the disk before the run goes on.
+"""The history of a folder of results: one JSON object per line, written to the disk before the run continues.
 
-``{"do": "run", "regrade": ...}`` begins a run and ``{"do": "end"}`` ends one that came to its end. ``{"do": "graded"}`` holds a
+``{"do": "run", "regrade": ...}`` begins a run and ``{"do": "end"}`` ends a complete run. ``{"do": "graded"}`` holds a
 finished submission: its name, the key under which the result holds, and the result. The last line of a name counts.
 """
 
@@ -33,7 +33,7 @@ class History:
         latest: The last entry of each name.
         before: The entries as they were before an unfinished ``--regrade`` began; empty if there is none.
         again: Names that this unfinished regrade has graded.
-        regrading: Whether the last run was a regrade that did not come to its end.
+        regrading: Whether the last run was a regrade that was not completed.
     """
 
     latest: dict[str, Entry] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Journal:
     """The journal of a folder of results. Its writer holds the folder (``autograder.sandbox.locks.hold_folder``).
 
     Args:
-        path: The file; made if it is not there. A last line that a kill or a power loss tore is cut off.
+        path: The file; made if it is not there. A last line that is incomplete after a kill or a power loss is removed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,15 +67,15 @@ class Journal:
         content = path.read_bytes()
         if content and not content.endswith(b"\n"):
             os.ftruncate(self._file, content.rfind(b"\n") + 1)
-        with contextlib.suppress(OSError):  # some network file systems know no such thing
+        with contextlib.suppress(OSError):  # some network file systems do not support it
             folder = os.open(path.parent, os.O_RDONLY)
             try:
-                os.fsync(folder)  # the file's name too must outlive a power loss
+                os.fsync(folder)  # the file's name must survive a power loss as well
             finally:
                 os.close(folder)
 
     def history(self) -> History:
-        """Read it; a line that a damaged disk made unreadable is left out, and its submission is graded again."""
+        """Read it. Unreadable lines (a damaged disk) are ignored, and their submissions are graded again."""
         history = History()
         for record in self._records():
             try:

@@ -1,4 +1,4 @@
-"""Under which conditions a result holds, and what changed when it no longer does."""
+"""The conditions under which a result is valid, and what changed when it is no longer valid."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from autograder.judge.run import Run
 
 __all__ = ["changed", "run_key", "submission_key"]
 
-# field of a key -> what is said where it differs
+# field of a key -> the words for a change of it
 REASONS = {
     "submission": "submission changed", "elsewhere": "submission changed", "rubric": "rubric changed", "checks": "kit changed",
     "kit": "kit changed", "seed": "seed changed", "data": "data changed", "isolation": "isolation changed",
@@ -24,7 +24,7 @@ NO_CHECKS = ("corpus", "release")
 
 
 def run_key(run: Run) -> dict[str, str]:
-    """The part of a key that all submissions of a run share. Hashes and names only: it tells nothing of the secret."""
+    """The part of a key that all submissions of a run share. It holds only hashes and names, nothing of the secret."""
     settings, folder = run.settings, run.assignment.folder
     overrides = json.dumps(dict(settings.overrides), sort_keys=True, default=str)
     own = [path for path in folder.rglob("*.py") if path.relative_to(folder).parts[0] not in NO_CHECKS]
@@ -57,5 +57,5 @@ def _listing(folder: Path) -> str:
 
 
 def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two keys, in words; nothing if the older result still holds."""
+    """What differs between two keys, in words; empty if the older result is still valid."""
     return list(dict.fromkeys(words for field, words in REASONS.items() if old.get(field) != new.get(field)))

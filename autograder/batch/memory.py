@@ -13,7 +13,7 @@ RUN = 1.0
 JUDGE = 3.0
 # what a gate may take beyond that, with its worker at the limit of 3.5
 GATE = 1.5
-# kept free of what the machine has: a tenth, and at least this
+# of the machine's memory, a tenth stays free, and at least this
 MARGIN = 0.5
 
 
@@ -45,7 +45,7 @@ def plan_memory(jobs: int, budget: float | None, gates: bool) -> MemoryPlan:
         gates: Whether gates may have to be measured.
 
     Raises:
-        MemoryShortError: A budget was given, and it does not do for one submission.
+        MemoryShortError: A budget was given, and it is not enough for one submission.
     """
     total = available_gib() if budget is None else budget
     extra = GATE if gates else 0.0
@@ -104,7 +104,7 @@ def _left(folder: Path, limit: str, used: str, reclaimable: str) -> Iterator[flo
     if not top.isdigit() or not now.isdigit():
         return  # "max" in version 2; version 1 writes no limit as a huge number, which is never the least
     stat = dict(line.split() for line in _text(folder / "memory.stat").splitlines() if len(line.split()) == 2)
-    yield float(int(top) - int(now) + int(stat.get(reclaimable, 0)))  # pages of files go when memory is wanted
+    yield float(int(top) - int(now) + int(stat.get(reclaimable, 0)))  # the kernel drops cached pages of files when memory is needed
 
 
 def _text(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Judges side by side: processes of their own, none of which takes along the others' results when it dies."""
+"""Judges in parallel, each in its own process: if one dies, the results of the others are not lost."""
 
 import os
 import signal
@@ -45,16 +45,17 @@ class Graded:
 # ------------------------------------------------------------------------------------------------- in a judge process
 def _attach(settings: Settings, folder: Path, parent: int) -> None:
     global _RUN
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a judge must not write into a folder that another run may hold by then
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a judge must not write into a folder that meanwhile another run may hold
     if os.getppid() != parent:
         os._exit(1)
-    # what a killed judge leaves lies in the run's folder, which the next run removes
+    # temporary files of a killed judge are then in the run's folder, which the next run removes
     tempfile.tempdir = str(folder / "tmp")
     _RUN = Run.attach(settings, folder)
 
 
 def _judge(path: Path, name: str, marks: Path) -> Graded:
     """Grade one submission. What it is doing goes to a small file, for the progress bar."""
+    assert _RUN is not None, "_attach opened it"
     mark, began = marks / f"{os.getpid()}", time.time()
     out, found = _RUN.settings.out / name, Graded({})
 
@@ -80,7 +81,7 @@ def grade_side_by_side(
     run: Run, paths: Sequence[Path], names: Mapping[Path, str], jobs: int, progress: Progress,
     keep: Callable[[Path, Graded], None], say: Callable[[str], None],
 ) -> None:  # fmt: skip
-    """Grade submissions. One of which the judge dies, twice, could not be graded.
+    """Grade submissions. A submission whose judge dies twice is reported as not gradable.
 
     Args:
         run: The prepared run.
@@ -92,18 +93,18 @@ def grade_side_by_side(
         say: Where messages go.
 
     Raises:
-        OSError: There is no room for results; judges at work have come to their ends.
+        OSError: There is no disk space for results; the running judges have ended.
     """
     for name in ("marks", "tmp"):
         (run.folder / name).mkdir()
-    (run.folder / "tmp").chmod(0o711)  # a worker's user finds its own folder in it, and no other
+    (run.folder / "tmp").chmod(0o711)  # each worker's user can enter its own folder there, and cannot list the others
 
     def finish(path: Path, graded: Graded) -> None:
         keep(path, graded)
         progress.finished(graded.result, graded.gate_seconds)
 
     left = _round(run, paths, names, jobs, progress, finish, say)
-    while left:  # a judge died and took along those beside it: one after the other, the first left over is who it dies of
+    while left:  # a dead judge breaks the whole pool. Now grade one at a time: the first one left is the one whose judge dies
         left = _round(run, left, names, 1, progress, finish, say)
         if left:
             finish(left[0], _not_graded(run, names[left[0]], DIED, say))
@@ -128,7 +129,7 @@ def _round(
                     graded = future.result()
                 except BrokenProcessPool:
                     continue
-                except Exception as error:  # whatever it was: the rest of the class is graded
+                except Exception as error:  # whatever the error was, the rest of the class is graded
                     if disk_is_full(error):
                         raise
                     graded = _not_graded(run, names[path], f"{type(error).__name__}: {error}", say)
@@ -147,6 +148,6 @@ def _not_graded(run: Run, name: str, reason: str, say: Callable[[str], None]) ->
     reason = writable(reason)
     say(f"{name}: could not be graded: {reason}")
     result = unreadable_result(run, name, f"The grader failed, not the student: {reason}", "grader.fault")
-    with going_on(say, f"{name}: its result could not be written: "):  # the class pages have it all the same
+    with going_on(say, f"{name}: its result could not be written: "):  # the class pages show the result nevertheless
         write_result(result, run.settings.out / name, run.rubric)
     return Graded(result)

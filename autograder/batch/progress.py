@@ -1,4 +1,4 @@
-"""How far a run is, and how long it will take: a bar in a terminal, else a line for each submission."""
+"""The progress of a run and its remaining time: a bar in a terminal, otherwise one line per submission."""
 
 import heapq
 import json
@@ -50,7 +50,7 @@ class Estimate:
     _checkpoints: int = 0
 
     def finished(self, name: str, seconds: float, gate_seconds: float) -> None:
-        """Learn from a finished submission, of whose seconds some went to gates (none, where predictions were kept)."""
+        """Learn from a finished submission and the part of its time that gates took (0 if predictions were kept)."""
         self._checkpoints += self.left.pop(name, 0)
         self._seconds.append(max(0.0, seconds - gate_seconds))
         self._gate_seconds += gate_seconds
@@ -75,7 +75,7 @@ class Estimate:
         places += [0.0] * (max(1, self.jobs) - len(places))
         heapq.heapify(places)
         for name, seconds in needs.items():
-            if name not in marks:  # whichever judge is free first takes it
+            if name not in marks:  # the judge that is free first takes it
                 heapq.heapreplace(places, places[0] + seconds)
         measured = sum(mark["gate"] - mark["left"] for mark in marks.values())
         at_the_gate = (gate * sum(self.left.values()) - measured) / self.gates if 0 < self.gates < self.jobs else 0.0
@@ -114,7 +114,7 @@ class Progress:
         self.done, self.total = before, before + len(estimate.left)
         self.bar = tqdm(
             total=self.total, initial=before, desc="grading", file=sys.stdout, disable=None,
-            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",  # its own rate knows nothing of gates
+            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",  # tqdm's own rate does not consider gates
         )  # fmt: skip
 
     def finished(self, result: Mapping[str, Any], gate_seconds: float = 0.0) -> None:

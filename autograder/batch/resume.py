@@ -1,4 +1,4 @@
-"""What a run need not grade again, since the journal says so."""
+"""What a run need not grade again, according to the journal."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from autograder.judge.run import Run
 
 __all__ = ["Standing", "look"]
 
-# results that the next run tries to better
+# results that the next run tries to improve
 RETRIED = ("grader.fault", "grader.memory", "submission.unreadable", "submission.no_notebook", "submission.empty")
 COULD_NOT = "could not be graded before"
 
@@ -87,7 +87,7 @@ def look(
 
 
 def _reasons(run: Run, path: Path, name: str, entry: Entry, key: Mapping[str, str]) -> list[str]:
-    """Why a result no longer holds; nothing if it does."""
+    """Why a result is no longer valid; empty if it is."""
     reasons = changed({**entry.key, "submission": "", "elsewhere": ""}, {**key, "submission": "", "elsewhere": ""})
     if any(check["cause"] in RETRIED for check in entry.result["checks"]):
         reasons.append(COULD_NOT)
@@ -95,7 +95,7 @@ def _reasons(run: Run, path: Path, name: str, entry: Entry, key: Mapping[str, st
         return reasons
     try:
         submission = read_submission(path, name, run.rubric, run.settings.checkpoints)
-    except Exception:  # a judge will meet it too, and say it
+    except Exception:  # a judge will find the same error, and report it
         return ["submission changed"]
     try:
         return changed(entry.key, {**key, **submission_key(submission)})

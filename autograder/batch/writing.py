@@ -20,7 +20,7 @@ LEFTOVERS = ("*/.*.partial", "*/pictures/.*.partial", "*/.report.html.*", ".inde
 
 
 def write_result(result: dict[str, Any], folder: Path, rubric: Rubric) -> None:
-    """Write ``result.json`` (whole or not at all) and ``report.html``; of the texts what ``writable`` makes of them.
+    """Write ``result.json`` (whole or not at all) and ``report.html``; texts go through ``writable``.
 
     Raises:
         OSError: They could not be written; a full disk is a ``segkit.atomic.DiskFullError`` or has the code of one.
@@ -48,7 +48,7 @@ def writable(value: Any) -> Any:
 
 @contextmanager
 def going_on(say: Callable[[str], None], before: str, after: str = "") -> Iterator[None]:
-    """Say what goes wrong within, and go on: the rest of the class is graded. A full disk ends the run.
+    """Report an error within this context and continue with the class. A full disk ends the run.
 
     Args:
         say: Prints a line.

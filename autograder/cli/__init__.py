@@ -7,6 +7,7 @@ from segkit.cli import LazyGroup
 __all__ = ["main"]
 
 COMMANDS = {
+    "new": ("autograder.cli.new:new_command", "Write a working assignment to begin with."),
     "release": ("autograder.cli.release:release_command", "Build the student release, leak-checked."),
     "grade": ("autograder.cli.grade:grade_command", "Grade submissions: results, reports, class page."),
     "predict": ("autograder.cli.predict:predict_command", "Run student code only; `grade --predictions` scores elsewhere."),

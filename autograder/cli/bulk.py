@@ -19,6 +19,14 @@ def bulk_submissions(
 ) -> list[Path]:
     """Take a bulk download apart below ``out/.handins`` and write ``out/handins.csv``.
 
+    Args:
+        archive: The zip.
+        out: Folder of the results.
+        roster: CSV of the class, or None.
+        due: When the work was due, ISO 8601; empty for what the rubric says.
+        assignment: Name of the assignment, or its folder.
+        say: Receives one line per note.
+
     Returns:
         The submissions to grade; their base names are the students' names.
 
@@ -26,8 +34,9 @@ def bulk_submissions(
         click.UsageError: The export or the roster cannot be used.
     """
     try:
-        name = open_assignment(assignment).name
-        handins, notes = read_bulk(archive, out / ".handins", roster, due, name)
+        rubric = open_assignment(assignment).rubric
+        due = due or (rubric.due.isoformat() if rubric.due else "")
+        handins, notes = read_bulk(archive, out / ".handins", roster, due, rubric.assignment)
     except (BulkError, RosterError, RubricError) as error:
         raise click.UsageError(str(error)) from error
     listing = write_handins(handins, out / "handins.csv")

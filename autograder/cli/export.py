@@ -2,9 +2,14 @@
 
 import csv
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from autograder.export import Options
+    from autograder.export.entries import Entry
 
 __all__ = ["export_command"]
 
@@ -26,7 +31,10 @@ TARGETS = ("gradescope", "classroom50", "junit", "csv", "gradebook")
               help="Gradebook: nbgrader's database, an SQLite file.")
 @click.option("--wait", default=30.0, show_default=True, type=click.FloatRange(0.1, 3600), metavar="SECONDS",
               help="Gradebook: how long to wait while another program writes to it.")
-def export_command(graded, target, out, visibility, facts, roster, due, manual, db, wait) -> None:  # fmt: skip
+def export_command(
+    graded: Path, target: str, out: Path | None, visibility: str, facts: tuple[str, ...], roster: Path | None, due: str,
+    manual: Path | None, db: Path, wait: float,
+) -> None:  # fmt: skip
     """Write the results of GRADED (what `grade --out` wrote, or one folder in it) for another system.
 
     Points that nobody has given yet are open: never 0, and never taken off the maximum. Classroom 50 and CSV know totals only: there a
@@ -90,7 +98,7 @@ def _handed_in(graded: Path) -> dict[str, str]:
         return {}
 
 
-def _write(texts: list, out: Path) -> list[Path]:
+def _write(texts: list[tuple[PurePosixPath, str]], out: Path) -> list[Path]:
     """Write the texts below a folder, or the only one as the file that ``out`` names."""
     from autograder.report.rendering import write_page
 
@@ -101,7 +109,7 @@ def _write(texts: list, out: Path) -> list[Path]:
     return [write_page(out / path, text) for path, text in texts]
 
 
-def _write_gradebook(db: Path, out: Path | None, entries: list, options, wait: float) -> str:
+def _write_gradebook(db: Path, out: Path | None, entries: "list[Entry]", options: "Options", wait: float) -> str:
     """Write into nbgrader's database; returns what was done."""
     from importlib.util import find_spec
 
@@ -117,7 +125,7 @@ def _write_gradebook(db: Path, out: Path | None, entries: list, options, wait: f
         raise click.ClickException(str(error)) from error
 
 
-def _say_open(entries: list) -> None:
+def _say_open(entries: "list[Entry]") -> None:
     from autograder.export.entries import open_checks
 
     for status, words in (("needs_manual", "waits for points by hand"), ("could_not_grade", "could not be graded")):

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ __all__ = ["grade_command"]
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where results, reports and class pages go.")
 @click.option("--assignment", default="fcn", show_default=True, help="Name of the assignment, or its folder.")
 @click.option("--data", default=None, help="CMP_ROOT (holds base/), or 'sample' for the embedded sample.")
-@click.option("--gate-data", default=None, help="Your own labelled facades (a folder with base/), in place of the public test list.")
+@click.option("--gate-data", default=None, help="Your own labelled pictures (for fcn: with base/), in place of the public test list.")
 @click.option("--checkpoints", default=None, type=click.Path(path_type=Path), help="Where checkpoints lie that were only named.")
 @click.option("--predictions", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="What `predict` wrote: no student code is run here.")
@@ -36,10 +37,12 @@ __all__ = ["grade_command"]
 @click.option("--bulk", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Bulk download (zip) of Canvas, Moodle, Gradescope or nbgrader's exchange.")
 @click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for --bulk.")
-@click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.")
+@click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.  [default: as the rubric says]")
 def grade_command(
-    submissions, out, assignment, data, gate_data, checkpoints, predictions, jobs, memory, regrade, require_isolation, device, precision,
-    retrain, retrain_minutes, retrain_recipe, retrain_weights, only, bulk, roster, due,
+    submissions: Sequence[Path], out: Path, assignment: str, data: str | None, gate_data: str | None, checkpoints: Path | None,
+    predictions: Path | None, jobs: int, memory: float | None, regrade: bool, require_isolation: str | None, device: str, precision: str,
+    retrain: bool, retrain_minutes: float, retrain_recipe: str, retrain_weights: Path | None, only: tuple[str, ...], bulk: Path | None,
+    roster: Path | None, due: str,
 ) -> None:  # fmt: skip
     """Grade SUBMISSIONS (folders or zips), or those in a bulk download.
 

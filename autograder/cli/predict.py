@@ -21,7 +21,10 @@ __all__ = ["predict_command"]
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
 @click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]),
               help="Of gates on a GPU; bfloat16 only where it gives the same labels.")
-def predict_command(submissions, out, assignment, data, gate_data, checkpoints, require_isolation, device, precision) -> None:
+def predict_command(
+    submissions: tuple[Path, ...], out: Path, assignment: str, data: str | None, gate_data: str | None, checkpoints: Path | None,
+    require_isolation: str | None, device: str, precision: str,
+) -> None:  # fmt: skip
     """Run the code of SUBMISSIONS (folders or zips) in sealed workers and keep what it answers; no points are given.
 
     `python -m autograder grade SUBMISSIONS --predictions OUT` gives the points, on a machine that runs no student code. A second

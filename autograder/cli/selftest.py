@@ -4,9 +4,14 @@ import itertools
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from autograder.exam.outcome import Outcome
 
 __all__ = ["selftest_command"]
 
@@ -26,7 +31,10 @@ USUAL = ("mutants", "variants", "damaged", "real", "attacks", "year")
 @click.option("--every", default=1, show_default=True, type=click.IntRange(1), help="Of the generated mutants one of so many.")
 @click.option("--fresh", is_flag=True, help="With --all: sit everything again, whatever is known.")
 @click.option("--verbose", is_flag=True, help="Show the messages of every entry.")
-def selftest_command(assignment, everything, kinds, only, jobs, json_file, parity, no_seen, every, fresh, verbose) -> None:  # fmt: skip
+def selftest_command(
+    assignment: str, everything: bool, kinds: tuple[str, ...], only: tuple[str, ...], jobs: int, json_file: Path | None, parity: bool,
+    no_seen: bool, every: int, fresh: bool, verbose: bool,
+) -> None:  # fmt: skip
     """Grade the corpus of ASSIGNMENT: every entry must get exactly its expected result. Exit 1 on any surprise."""
     import segkit
     from autograder.course.assignment import open_assignment
@@ -70,13 +78,13 @@ def selftest_command(assignment, everything, kinds, only, jobs, json_file, parit
     sys.exit(1 if surprises else 0)
 
 
-def _tell(verbose: bool):
+def _tell(verbose: bool) -> "Callable[[Outcome], None]":
     """Show surprises as they come, and everything if that was asked for."""
     from tqdm import tqdm
 
     count = itertools.count(1)
 
-    def tell(outcome) -> None:
+    def tell(outcome: "Outcome") -> None:
         entry, number = outcome.entry, next(count)
         if number % 10 == 0 and not sys.stdout.isatty():
             click.echo(f"{number} entries")

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from autograder.course.rubric import Rubric, RubricError, read_rubric
 
-__all__ = ["ASSIGNMENTS", "Assignment", "open_assignment"]
+__all__ = ["ASSIGNMENTS", "Assignment", "assignment_of", "open_assignment"]
 
 ASSIGNMENTS = Path(__file__).resolve().parents[1] / "assignments"
 
@@ -23,7 +24,8 @@ class Assignment:
     ``open_data(source, rubric, own) -> GateData`` (what the gates are measured on; ``own``: the instructor's own pictures). With
     ``open_pictures(source, rubric, own)``, the same without labels, ``predict`` can run where labels must not be.
     For ``grade --retrain`` it defines ``write_training(folder, source, rubric) -> names`` (pictures and labels to train on, as
-    ``segkit.facades`` names them) and ``begin_training(student, handle)`` (how given weights get into a network).
+    the spec of the rubric's data set names them) and ``begin_training(student, handle)`` (how given weights get into a network).
+    ``numbers(rubric) -> dict`` gives what texts of notebooks may name beside the rubric's own numbers (``autograder.course.numbers``).
 
     Attributes:
         folder: The folder.
@@ -61,6 +63,12 @@ class Assignment:
         spec.loader.exec_module(module)
         return module
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Content of the students' ``assignment.json``: what the rubric says of every assignment, and what this one adds."""
+        own = self.hook("assignment_file")
+        return self.rubric.facts | (own(self.rubric) if own else {})
+
     def hook(self, name: str):
         """A function of ``prepare.py``, or None."""
         return getattr(self.prepare, name, None) if self.prepare else None
@@ -79,3 +87,21 @@ def open_assignment(name: str | Path, **overrides: object) -> Assignment:
     assignment = Assignment(folder.resolve(), overrides)
     assignment.rubric  # noqa: B018 - read now, so that a faulty rubric is reported before any work
     return assignment
+
+
+def assignment_of(notebooks: Path) -> Assignment | None:
+    """The assignment that a folder of source notebooks belongs to.
+
+    Args:
+        notebooks: ``ROOT/notebooks/NAME``.
+
+    Returns:
+        ``ROOT/autograder/assignments/NAME`` where it has a rubric, else the kit's assignment of that name; None if there is neither.
+
+    Raises:
+        RubricError: Its rubric cannot be used.
+    """
+    notebooks = notebooks.resolve()
+    own = notebooks.parents[1] / "autograder" / "assignments" if len(notebooks.parents) > 1 else ASSIGNMENTS
+    folders = [folder / notebooks.name for folder in (own, ASSIGNMENTS)]
+    return next((open_assignment(folder) for folder in folders if (folder / "rubric.toml").is_file()), None)

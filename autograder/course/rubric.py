@@ -1,5 +1,6 @@
 """The rubric of an assignment: check ids, points, parts, thresholds, names of causes. One TOML file says it all."""
 
+import datetime
 import math
 import tomllib
 from collections.abc import Mapping
@@ -70,8 +71,10 @@ class Rubric:
         notebooks: File names of the notebooks as handed out.
         checkpoints: Names of the checkpoints a submission may hold.
         causes: Stable cause code -> words for the class page; may use ``{dy}`` and the like from ``measured``.
+        dataset: Name of its data set in ``segkit.datasets``; empty for none.
         aliases: Specified layer name -> other names that are accepted.
         settings: Everything else (such as the padding).
+        due: When the work is due, with its offset from UTC; None where the rubric does not say.
     """
 
     assignment: str
@@ -83,6 +86,8 @@ class Rubric:
     causes: Mapping[str, str]
     aliases: Mapping[str, list[str]]
     settings: Mapping[str, Any]
+    due: datetime.datetime | None = None
+    dataset: str = ""
 
     @property
     def max_score(self) -> float:
@@ -99,6 +104,7 @@ class Rubric:
         limits = {check.id: _numbers(check.settings) for check in self.checks.values()}
         return {
             "assignment": self.assignment,
+            **({"dataset": self.dataset} if self.dataset else {}),
             "solution_cells": self.defines,
             "notebooks": list(self.notebooks),
             "checkpoints": list(self.checkpoints),
@@ -150,6 +156,16 @@ def _demand_known_needs(rubric: Rubric, where: Path) -> None:
             )
 
 
+def _due(value: Any, where: Path) -> datetime.datetime | None:
+    """The deadline; without an offset it would mean another moment on each machine."""
+    if value is None or (isinstance(value, datetime.datetime) and value.tzinfo is not None):
+        return value
+    raise RubricError(
+        f"{where}: due = {value} is no moment. Expected a date and time with an offset from UTC, without quotes, such as "
+        "due = 2026-03-14T23:59:00+01:00"
+    )
+
+
 def read_rubric(path: Path) -> Rubric:
     """Read and validate a rubric.
 
@@ -171,7 +187,8 @@ def read_rubric(path: Path) -> Rubric:
         rubric = Rubric(
             assignment=str(content.pop("assignment")), title=str(content.pop("title")), checks=checks, cells=cells,
             notebooks=tuple(content.pop("notebooks")), checkpoints=tuple(content.pop("checkpoints", ())),
-            causes=content.pop("causes", {}), aliases=content.pop("aliases", {}), settings=content,
+            causes=content.pop("causes", {}), aliases=content.pop("aliases", {}), due=_due(content.pop("due", None), path),
+            dataset=str(content.pop("dataset", "")), settings=content,
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise RubricError(f"{path} lacks or misuses the entry {error}. Compare with another assignment's rubric.") from error

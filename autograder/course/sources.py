@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autograder.course.rubric import RubricError, read_rubric
 from segkit.edition import edition_files
 
 __all__ = ["ReleaseError", "Sources", "find_sources", "repository", "rubric_facts"]
 
-# What of data/ goes to students: an allow-list, because real photographs and weights lie below data/ as well.
+# What of data/<data set>/ goes to students: an allow-list.
 DATA_FILES = ("README.md", "label_names.txt", "*.json", "*.sha256", "*.txt")
 DATA_FOLDERS = ("sample", "splits")
 DATA_SUFFIXES = frozenset({".jpg", ".png", ".xml", ".txt", ".json", ".md"})
@@ -36,6 +37,7 @@ class Sources:
         material: folder ``autograder/assignments/<name>`` (rubric, checks, templates of the release).
         package: the folder ``segkit/`` of the full kit.
         data: the folder ``data/``.
+        dataset: name of the assignment's data set, whose folder below ``data`` is released; empty for none.
     """
 
     assignment: str
@@ -44,6 +46,7 @@ class Sources:
     material: Path
     package: Path
     data: Path
+    dataset: str = ""
 
     def notebook_paths(self) -> list[Path]:
         """The source notebooks, in the order of their names."""
@@ -51,7 +54,8 @@ class Sources:
 
     def check_files(self) -> list[Path]:
         """The hidden checks of every assignment and what they are made of: none of it may be in any release."""
-        return sorted(self.material.parent.glob("*/**/*.py"))
+        general = self.material.parents[1] / "segmentation"
+        return sorted([*self.material.parent.glob("*/**/*.py"), *general.rglob("*.py")])
 
     def reference_files(self) -> list[Path]:
         """The reference implementations."""
@@ -66,10 +70,13 @@ class Sources:
         return sorted(path for path in (self.material / "release").glob("*") if path.is_file())
 
     def data_files(self) -> list[Path]:
-        """What students get of ``data/``."""
-        found = {path for pattern in DATA_FILES for path in self.data.glob(pattern)}
+        """What students get of ``data/``: the kit's own part of the assignment's data set."""
+        if not self.dataset:
+            return []
+        own = self.data / self.dataset
+        found = {path for pattern in DATA_FILES for path in own.glob(pattern)}
         for folder in DATA_FOLDERS:
-            found |= {path for path in (self.data / folder).rglob("*") if path.suffix in DATA_SUFFIXES}
+            found |= {path for path in (own / folder).rglob("*") if path.suffix in DATA_SUFFIXES}
         return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
     def requirements(self) -> list[str]:
@@ -97,7 +104,7 @@ def find_sources(assignment: str, root: Path) -> Sources:
         root: the repository.
 
     Raises:
-        ReleaseError: unknown assignment, or no notebooks.
+        ReleaseError: unknown assignment, no notebooks, or a rubric that cannot be used.
     """
     sources = Sources(
         assignment,
@@ -106,6 +113,7 @@ def find_sources(assignment: str, root: Path) -> Sources:
         material=root / "autograder" / "assignments" / assignment,
         package=root / "segkit",
         data=root / "data",
+        dataset=_dataset(root / "autograder" / "assignments" / assignment / "rubric.toml"),
     )
     if not sources.notebooks.is_dir():
         known = sorted(path.name for path in (root / "notebooks").glob("*") if path.is_dir())
@@ -118,6 +126,13 @@ def find_sources(assignment: str, root: Path) -> Sources:
     return sources
 
 
+def _dataset(rubric: Path) -> str:
+    try:
+        return read_rubric(rubric).dataset if rubric.is_file() else ""
+    except RubricError as error:
+        raise ReleaseError(str(error)) from None
+
+
 def rubric_facts(material: Path) -> tuple[dict[str, Any], dict[str, float] | None]:
     """What a release takes from the rubric: the content of ``assignment.json``, and points by check id.
 
@@ -128,14 +143,13 @@ def rubric_facts(material: Path) -> tuple[dict[str, Any], dict[str, float] | Non
         ReleaseError: the rubric cannot be used.
     """
     from autograder.course.assignment import open_assignment
-    from autograder.course.rubric import RubricError
 
     if not (material / "rubric.toml").is_file():
         return {}, None
     try:
-        assignment = open_assignment(material)
-        rubric = assignment.rubric
-        own = assignment.hook("assignment_file")
-        return rubric.facts | (own(rubric) if own else {}), rubric.facts["checks"]
+        facts = open_assignment(material).facts
+        return facts, facts["checks"]
     except RubricError as error:
         raise ReleaseError(str(error)) from None
+    except ValueError as error:  # the assignment's own function refuses a setting, such as too small a padding
+        raise ReleaseError(f"{material / 'rubric.toml'}: {error}") from None

@@ -23,7 +23,7 @@ from autograder.report import format_table
 __all__ = ["main", "run_demo"]
 
 ROOT = Path(__file__).resolve().parents[2]
-SECRET = "the demo's secret is no secret"  # fixed: everybody's demo asks the same questions
+SECRET = "the demo's secret is no secret"  # fixed, so that every demo asks the same questions
 
 
 def run_demo(out: Path, *, jobs: int = 2, fitted: Path | None = None, students: Sequence[Student] = STUDENTS) -> list[str]:
@@ -67,7 +67,7 @@ def _say(text: str) -> None:
 
 
 class _DemoGuard(Guard):
-    """Never refuses, for the demo must work in the middle of a change too; the release is stamped, and the demo says so.
+    """Never refuses, since the demo must also work in the middle of a change. The release is stamped, and the demo says so.
 
     The two tries of a release are made by step 4: the class holds a perfect and an untouched submission.
     """

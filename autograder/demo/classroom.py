@@ -11,6 +11,7 @@ from nbformat.notebooknode import NotebookNode
 
 from autograder.demo.fitting import Checkpoints
 from autograder.demo.students import STUDENTS, Edit, Student
+from autograder.release.notebooks import read_source
 from segkit.checkpoints import read_state_dict, save_checkpoint
 from segkit.submit import build_submission
 
@@ -25,16 +26,18 @@ class DemoError(Exception):
 
 
 def _grade_id(cell: NotebookNode) -> str | None:
-    return cell.metadata.get("nbgrader", {}).get("grade_id")
+    grade_id: str | None = cell.metadata.get("nbgrader", {}).get("grade_id")
+    return grade_id
 
 
 def solutions(notebooks: Path) -> dict[str, str]:
     """Solution code of the source notebooks by grade id, without the markers."""
     found = {}
     for path in sorted(notebooks.glob("*.ipynb")):
-        for cell in nbformat.read(path, as_version=4).cells:
-            if cell.cell_type == "code" and MARKER.search(cell.source):
-                found[_grade_id(cell)] = MARKER.sub("", cell.source + "\n").rstrip("\n")
+        for cell in read_source(path).cells:
+            grade_id = _grade_id(cell)
+            if grade_id is not None and cell.cell_type == "code" and MARKER.search(cell.source):
+                found[grade_id] = MARKER.sub("", cell.source + "\n").rstrip("\n")
     return found
 
 
@@ -69,7 +72,7 @@ def solve(notebook: NotebookNode, student: Student, answers: dict[str, str]) -> 
             for edit in student.edits:
                 if edit.cell == name:
                     cell.source = edited(cell.source, edit)
-        elif cell.cell_type == "markdown" and name is not None and name.startswith("question_") and student.done:
+        elif cell.cell_type == "markdown" and cell.metadata.get("nbgrader", {}).get("grade") and student.done:
             cell.source = ANSWER
 
 

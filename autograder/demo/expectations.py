@@ -14,7 +14,7 @@ def lost_checks(result: Mapping[str, Any]) -> frozenset[str]:
 
 
 def surprises(students: Sequence[Student], results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say in a line each what came out otherwise than expected.
+    """Return one line for each result that differs from what was expected.
 
     Args:
         students: Who, with what is expected.

@@ -4,11 +4,13 @@ The trunk keeps its random He weights: its features are computed once, for FCN-3
 upsampling layers are trained on them. The saved files are plain state dicts, such as a student hands in.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
+from segkit.reference.networks import VGGTrunk
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -70,7 +72,7 @@ class Head(nn.Module):
 
     def __init__(self, network: nn.Module, scale: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.scale, self.geometry = scale, CropGeometry(network.geometry.padding)
+        self.scale, self.geometry = scale, CropGeometry(cast("CropGeometry", network.geometry).padding)
         trained = [name for name, _ in network.named_children() if name.startswith(("score", "upscore", "transpose"))]
         self.layers = nn.ModuleDict({name: getattr(network, name) for name in trained})
 
@@ -88,7 +90,7 @@ class Head(nn.Module):
         return _cut(layers["upscore3"](fused), geometry.fcn8s, size)
 
 
-def _cut(x: Tensor, offset: int, size: tuple[int, int]) -> Tensor:
+def _cut(x: Tensor, offset: int, size: Sequence[int]) -> Tensor:
     return x[:, :, offset : offset + size[0], offset : offset + size[1]]
 
 
@@ -105,7 +107,7 @@ def folded(head: Head) -> dict[str, Tensor]:
     return state
 
 
-def compute_features(trunk: nn.Module, image: Tensor, label: Tensor) -> Picture:
+def compute_features(trunk: VGGTrunk, image: Tensor, label: Tensor) -> Picture:
     """Run the frozen trunk on a picture (3, H, W) with its label (H, W)."""
     maps: dict[str, Tensor] = {}
     hooks = [
@@ -186,7 +188,7 @@ def fit_checkpoints(folder: Path, show: bool = True) -> Checkpoints:
     save_checkpoint(files.fcn32s, trunk | folded(head), torch.float16)
 
     with torch.device("meta"):
-        skeleton = FCN8s()  # only its head is needed in earnest: the trunk is the one above
+        skeleton = FCN8s()  # only its head is trained: the trunk is the one above
     head = Head(_fresh_head(skeleton), head.scale)
     train(head, pictures, EPOCHS_8S, RATE_8S, epochs.update)
     save_checkpoint(files.fcn8s, trunk | folded(head), torch.float16)

@@ -1,4 +1,4 @@
-"""The demo's students: what each of them did, and which checks that must cost. The expectations are written down, not computed."""
+"""The demo's students: what each of them did, and which checks must fail. The expectations are written down, not computed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from autograder.course.assignment import assignment_of
+from autograder.course.numbers import fill, values_of
 from autograder.exam.entries import CorpusError, Entry
 
 __all__ = ["solved_notebooks", "solution_cell", "write_notebooks", "write_submission"]
@@ -14,10 +16,16 @@ MARKERS = ("### BEGIN SOLUTION", "### END SOLUTION")
 
 
 def solved_notebooks(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read the source notebooks as a perfect student would hand them in: by name, without the solution markers."""
-    notebooks = {}
+    """Read the source notebooks as a perfect student would hand them in: by name, with the rubric's numbers, without the markers.
+
+    Raises:
+        RubricError: If they do not fit the rubric.
+    """
+    notebooks, assignment = {}, assignment_of(folder)
+    values = values_of(assignment) if assignment else {}
     for path in sorted(folder.glob("*.ipynb")):
         content = json.loads(path.read_text(encoding="utf-8"))
+        content = fill(content, assignment.rubric, values, path.name) if assignment else content
         for cell in content["cells"]:
             lines = "".join(cell["source"]).split("\n")
             cell["source"] = "\n".join(line for line in lines if line.strip() not in MARKERS)

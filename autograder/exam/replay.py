@@ -15,16 +15,12 @@ import numpy as np
 from autograder.judge.checking import Grading
 from autograder.judge.student import Student
 from autograder.sandbox.client import RemoteSubject, WorkerSettings
+from autograder.sandbox.verbs import VERBS as QUESTIONS
 from segkit.subject import StudentError
 
 __all__ = ["ReplayedSubject", "Tape", "Taped"]
 
 Maps = dict[str, np.ndarray]
-
-QUESTIONS = frozenset({
-    "define", "call", "method", "build", "carrier", "describe", "trace", "shapes", "load", "sample", "change", "forward", "load_checkpoint",
-    "predict", "forget",
-})  # fmt: skip
 
 
 class Tape:

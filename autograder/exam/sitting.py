@@ -108,7 +108,7 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool,
     if tape is not None:
         _compare_ways(outcome, run, path, place, source, tape)
     if with_seen and entry.kind in SEEN_KINDS:
-        (path / "assignment.json").write_bytes((run.folder / "edition" / "assignment.json").read_bytes())
+        (path / "assignment.json").write_text(json.dumps(run.assignment.facts), encoding="utf-8")
         lost = [v["id"] for v in outcome.verdicts if v["points"] is not None and v["points"] < v["max_points"]]
         outcome.complaint = first_complaint(path, notebooks, run.rubric.defines, entry.cells, lost)
         outcome.seen = bool(outcome.complaint)

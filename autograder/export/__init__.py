@@ -4,8 +4,8 @@ A writer turns results into texts: ``writer(entries, options)`` yields ``(path b
 and reads none, so a new target is a function and a line.
 
 Points that nobody has given yet (``needs_manual``, ``could_not_grade``) are open: they are never exported as 0, and never taken off
-a maximum. Where a format can say so of each check (JUnit, Gradescope, nbgrader's gradebook), the open ones stand there without a
-number. Where it knows totals only (Classroom 50, CSV), a submission with an open check gets none. Checks that a person grades
+a maximum. Where a format can say so of each check (JUnit, Gradescope, nbgrader's gradebook), the open ones appear without a
+number. Where a format has only totals (Classroom 50, CSV), a submission with an open check gets none. Checks that a person grades
 count in totals with ``--manual`` alone, and then for everybody.
 """
 

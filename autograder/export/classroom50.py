@@ -14,7 +14,7 @@ from typing import Any
 
 from autograder.export.entries import Entry, ExportError, Options, counted_checks, shown, why_no_total
 
-__all__ = ["FACTS", "FACTOR", "classroom50_result", "environment_facts", "write_classroom50"]
+__all__ = ["FACTOR", "FACTS", "classroom50_result", "environment_facts", "write_classroom50"]
 
 FACTOR = 2
 

@@ -46,7 +46,7 @@ class Options:
         due: When the work was due, ISO 8601, or empty.
         handed_in: Submission name -> when it was handed in, ISO 8601.
         by_hand: Whether totals hold the points by hand; otherwise they are those of the automatic checks, for the whole class.
-        say: Where notices go (such as a result that cannot be exported); the other results are exported all the same.
+        say: Where notices go (such as a result that cannot be exported); the other results are exported nevertheless.
     """
 
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -66,7 +66,7 @@ def read_entries(graded: Path, say: Callable[[str], None]) -> list[Entry]:
 
     Args:
         graded: What ``grade --out`` wrote, or the folder of one submission in it.
-        say: Where it goes what is wrong with a result that cannot be used.
+        say: Receives a line for each result that cannot be used.
 
     Returns:
         The valid results, in the order of their folders.
@@ -100,7 +100,7 @@ def open_checks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def counted_checks(result: Mapping[str, Any], by_hand: bool) -> list[Mapping[str, Any]]:
-    """The checks that a total is about. They depend on the assignment alone, never on how a submission went: no maximum shrinks.
+    """The checks that count in a total. They depend on the assignment alone, so the maximum is the same for all submissions.
 
     Args:
         result: Content of a ``result.json``.
@@ -130,6 +130,6 @@ def open_words(check: Mapping[str, Any]) -> str:
 
 
 def shown(text: str) -> str:
-    """A message as other systems may show it: no terminal codes, no characters that XML or a browser chokes on, not endless."""
+    """A message that other systems can show: no terminal codes, no characters that XML or browsers refuse, limited length."""
     text = clean_text(text).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}\n[cut at {MAX_TEXT} characters]"

@@ -1,7 +1,7 @@
 """The points of a graded class into nbgrader's own gradebook, through nbgrader's API.
 
-One transaction in one process: it is begun as a writer, so that nbgrader, formgrader and a second export wait meanwhile, and it is
-committed once, at the end. What a person gave (manual scores, extra credit, comments, penalties for lateness, flags) is never
+It uses one transaction in one process. The transaction begins as a writer, so that nbgrader, formgrader and a second export
+wait, and is committed once, at the end. What a person gave (manual scores, extra credit, comments, penalties for lateness, flags) is never
 touched. A check without points (``needs_manual``, ``could_not_grade``) leaves its cell waiting for a person, not at 0.
 """
 
@@ -93,14 +93,14 @@ def _look(path: Path, wait: float) -> None:
 
 @contextlib.contextmanager
 def _writing(path: Path, wait: float) -> Iterator["Gradebook"]:
-    """A gradebook whose methods may commit as they like: it is all one transaction, which ends with the context."""
+    """A gradebook in one transaction that ends with the context, although its methods call commit."""
     from nbgrader.api import Gradebook
     from sqlalchemy import event
 
     with Gradebook(f"sqlite:///{path.resolve()}?timeout={wait:g}") as gradebook:
         gradebook.db.remove()
         gradebook.engine.dispose()
-        # the driver begins as a reader, and two readers that both want to write fail in the middle
+        # the driver would begin as a reader, and two readers that both want to write fail in the middle
         event.listen(gradebook.engine, "connect", lambda raw, record: setattr(raw, "isolation_level", None))
         event.listen(gradebook.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         with gradebook.engine.connect() as connection, connection.begin():
@@ -126,7 +126,7 @@ def _reason(path: Path, error: Exception, wait: float) -> str:
 
 def _submission(gradebook: "Gradebook", entry: Entry, options: Options, written: Written) -> None:
     """Write one result."""
-    from autograder.release.verify import check_id_of
+    from autograder.course.numbers import check_id_of
 
     result = entry.result
     checks = {check["id"]: check for check in result["checks"]}
@@ -155,7 +155,7 @@ def _assignment(gradebook: "Gradebook", name: str) -> "Assignment":
 
 def _fits(assignment: "Assignment", checks: dict[str, dict[str, Any]], whose: str) -> None:
     """Has the gradebook one cell for each check, worth as much?"""
-    from autograder.release.verify import check_id_of
+    from autograder.course.numbers import check_id_of
 
     cells = [cell for notebook in assignment.notebooks for cell in notebook.grade_cells]
     found = {check_id_of(cell.name, checks): cell for cell in cells}

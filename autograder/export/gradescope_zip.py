@@ -27,7 +27,7 @@ def build_gradescope_zip(out: Path, assignment: Assignment, secret: str, data: P
 
     Args:
         out: The zip to write.
-        assignment: What it grades; the other assignments of the kit stay at home.
+        assignment: What it grades; the other assignments of the kit are left out.
         secret: The course's secret, so that Gradescope measures with the same hidden inputs as the command line.
         data: Root of the pictures of the gates; only those of the test list are packed. Without it gates are left open.
         visibility: When students see results.
@@ -71,8 +71,9 @@ def _code(kit: Path, assignment: Assignment) -> Iterator[tuple[str, Path]]:
             other = ASSIGNMENTS in path.parents and path.parent != ASSIGNMENTS and assignment.folder not in path.parents
             if path.is_file() and not other and not LEFT_OUT & set(path.parts):
                 yield path.relative_to(kit).as_posix(), path
-    for pattern in DATA:
-        yield from ((path.relative_to(kit).as_posix(), path) for path in sorted((kit / "data").glob(pattern)) if path.is_file())
+    own = kit / "data" / assignment.rubric.dataset
+    for path in sorted(path for pattern in DATA for path in own.glob(pattern) if assignment.rubric.dataset and path.is_file()):
+        yield path.relative_to(kit).as_posix(), path
     if ASSIGNMENTS not in assignment.folder.parents:  # a course's own, outside of the kit
         for path in sorted(assignment.folder.rglob("*")):
             if path.is_file() and not LEFT_OUT & set(path.parts):
@@ -80,7 +81,7 @@ def _code(kit: Path, assignment: Assignment) -> Iterator[tuple[str, Path]]:
 
 
 def _gate_files(assignment: Assignment, data: Path | None) -> Iterator[tuple[str, Path]]:
-    """The files of the pictures that the gates are measured on: those that the gate data names, else those called like a picture."""
+    """The files of the pictures for the gates: those that the gate data names, otherwise those named like a picture."""
     open_data = assignment.hook("open_data")
     if data is None or open_data is None:
         return

@@ -25,10 +25,9 @@ def junit_xml(result: Mapping[str, Any]) -> str:
         "tests": len(checks),
     }
     suites = ElementTree.Element("testsuites", name=shown(result["assignment"]))
-    suite = ElementTree.SubElement(
-        suites, "testsuite", name=shown(result["submission"]), **{name: str(count) for name, count in counts.items()},
-        time=f"{result['seconds']:.3f}", timestamp=result["started"], hostname="segkit",
-    )  # fmt: skip
+    attributes = {"name": shown(result["submission"])} | {name: str(count) for name, count in counts.items()}
+    attributes |= {"time": f"{result['seconds']:.3f}", "timestamp": result["started"], "hostname": "segkit"}
+    suite = ElementTree.SubElement(suites, "testsuite", attributes)
     for check in checks:
         _case(suite, check, shown(result["assignment"]))
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"

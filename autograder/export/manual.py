@@ -19,7 +19,7 @@ def with_manual_points(entries: Sequence[Entry], path: Path) -> list[Entry]:
     Args:
         entries: The results.
         path: CSV (comma, semicolon or tab) with the column ``name`` and one for each such check, as ``summary.csv`` has them: a copy
-            of it whose empty cells were filled in will do. Other columns are not looked at; a cell that is still empty stays open.
+            of it with its empty cells filled in is enough. Other columns are ignored; a cell that is still empty stays open.
 
     Raises:
         ExportError: The table cannot be read, names somebody else, or gives impossible points; the text says where.
@@ -74,6 +74,6 @@ def _points(text: str, check: Mapping[str, Any], where: str) -> float:
         points = float(text.replace(",", "."))
     except ValueError:
         points = -1.0
-    if not 0 <= points <= check["max_points"] or points * 2 % 1:  # NaN is not either
+    if not 0 <= points <= check["max_points"] or points * 2 % 1:  # NaN fails this as well
         raise ExportError(f"{where}: expected points from 0 to {check['max_points']:g} in steps of 0.5, found {text[:40]!r}.")
     return points

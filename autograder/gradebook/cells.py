@@ -1,18 +1,21 @@
-"""Knows the cells of an assignment again in a student's notebook, and puts back what tools and accidents did to them.
+"""Recognise the cells of an assignment in a student's notebook, and repair what tools and accidents did to them.
 
-nbgrader goes by the metadata of cells. Students delete cells, copy them, change their type; editors strip the metadata. Here
-cells are known by grade id, else by cell id, by text, by what they define, and by their place.
+nbgrader finds cells by their metadata. Students delete cells, copy them, change their type; editors remove the metadata. Here
+a cell is recognised by its grade id, or else by cell id, by text, by what it defines, and by its position.
 """
 
 import ast
 import copy
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
 
+from autograder.course.assignment import Assignment
 from autograder.release.notebooks import read_source, student_version
 
 __all__ = ["grade_id_of", "is_answer", "is_test", "make_cell", "release_cells", "resolve_duplicates", "restore"]
@@ -20,9 +23,9 @@ __all__ = ["grade_id_of", "is_answer", "is_test", "make_cell", "release_cells", 
 VALID_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def release_cells(path: Path) -> NotebookNode:
-    """A source notebook as it was handed out, checksums included."""
-    return student_version(read_source(path), path.name)
+def release_cells(path: Path, assignment: Assignment | None = None) -> NotebookNode:
+    """A source notebook as it was handed out, checksums included; the numbers are those of the assignment, else of the folder's own."""
+    return student_version(read_source(path, assignment), path.name)
 
 
 def grade_id_of(cell: NotebookNode) -> str | None:
@@ -44,17 +47,17 @@ def is_answer(cell: NotebookNode) -> bool:
     return bool(own.get("grade")) and bool(own.get("solution"))
 
 
-def make_cell(kind: str, source: str, metadata: dict, cell_id: str | None = None) -> NotebookNode:
+def make_cell(kind: str, source: str, metadata: dict[str, Any], cell_id: str | None = None) -> NotebookNode:
     """A clean cell of a type, without outputs."""
     make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell, "raw": nbformat.v4.new_raw_cell}
-    cell = make[kind](source=source, metadata=copy.deepcopy(metadata))
+    cell: NotebookNode = make[kind](source=source, metadata=copy.deepcopy(metadata))
     if cell_id and VALID_ID.fullmatch(cell_id):
         cell["id"] = cell_id
     return cell
 
 
 def resolve_duplicates(notebook: NotebookNode, source: NotebookNode) -> list[str]:
-    """Leave every grade id to one cell: the last one that was worked on, else the last. The others stay as plain cells.
+    """Keep every grade id in one cell: the last one that was changed, otherwise the last. The others become plain cells.
 
     Args:
         notebook: the student's; changed in place.
@@ -82,7 +85,7 @@ def resolve_duplicates(notebook: NotebookNode, source: NotebookNode) -> list[str
 
 
 def restore(notebook: NotebookNode, source: NotebookNode, defines: Mapping[str, str] | None = None) -> list[str]:
-    """Put every cell of the release back: identity, type, points; for locked cells also the text.
+    """Restore every cell of the release: identity, type, points; for locked cells also the text.
 
     Args:
         notebook: the student's; changed in place. What the student wrote in solution cells and answers is kept.
@@ -93,12 +96,12 @@ def restore(notebook: NotebookNode, source: NotebookNode, defines: Mapping[str, 
         What was done, one line each.
     """
     notes = resolve_duplicates(notebook, source)
-    wanted = {grade_id_of(cell): cell for cell in source.cells if grade_id_of(cell)}
+    wanted = {grade_id: cell for cell in source.cells if (grade_id := grade_id_of(cell))}
     for cell in notebook.cells:
         if "nbgrader" in cell.metadata and grade_id_of(cell) not in wanted:
             notes.append(f"a cell with the unknown grade id {str(grade_id_of(cell))[:40]!r} is an ordinary cell now")
             del cell.metadata["nbgrader"]
-    have = {grade_id_of(cell): cell for cell in notebook.cells if grade_id_of(cell)}
+    have = {grade_id: cell for cell in notebook.cells if (grade_id := grade_id_of(cell))}
     for grade_id in [grade_id for grade_id in wanted if grade_id not in have]:
         found = _known_again(grade_id, (defines or {}).get(grade_id), source, notebook, have.values())
         if found is not None:
@@ -109,7 +112,8 @@ def restore(notebook: NotebookNode, source: NotebookNode, defines: Mapping[str, 
             notes += _repair(notebook, have, grade_id, original)
     for grade_id, original in wanted.items():
         if grade_id not in have:
-            have[grade_id] = _insert(notebook, have, list(wanted), original)
+            earlier = list(wanted)[: list(wanted).index(grade_id)]
+            have[grade_id] = _insert(notebook, have, earlier, original)
             notes.append(f"the cell {grade_id} was missing and was put back")
     return notes
 
@@ -117,9 +121,9 @@ def restore(notebook: NotebookNode, source: NotebookNode, defines: Mapping[str, 
 def _known_again(
     grade_id: str, defined: str | None, source: NotebookNode, notebook: NotebookNode, taken: Iterable[NotebookNode]
 ) -> NotebookNode | None:
-    """Find the cell that lost its metadata: by cell id, by text, by what it defines, by the cell before it."""
+    """Find a cell that lost its metadata: by cell id, by text, by what it defines, by the cell before it."""
     busy = {id(cell) for cell in taken}
-    free = [cell for cell in notebook.cells if id(cell) not in busy]
+    free: list[NotebookNode] = [cell for cell in notebook.cells if id(cell) not in busy]
     position, original = next((i, c) for i, c in enumerate(source.cells) if grade_id_of(c) == grade_id)
     own = original.metadata["nbgrader"]
     same_id = [cell for cell in free if original.get("id") and cell.get("id") == original["id"]]
@@ -135,9 +139,10 @@ def _known_again(
     if position == 0:
         return None
     before = source.cells[position - 1].source.strip()
-    for first, second in zip(notebook.cells, notebook.cells[1:], strict=False):
+    for first, second in pairwise(notebook.cells):
         if first.source.strip() == before and id(second) not in busy:
-            return second
+            following: NotebookNode = second
+            return following
     return None
 
 
@@ -149,7 +154,7 @@ def _defined(source: str) -> set[str]:
     return {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
 
 
-def _repair(notebook: NotebookNode, have: dict, grade_id: str, original: NotebookNode) -> list[str]:
+def _repair(notebook: NotebookNode, have: dict[str, Any], grade_id: str, original: NotebookNode) -> list[str]:
     """Give a found cell the type, metadata and (where locked) text of the release."""
     cell, notes = have[grade_id], []
     own = original.metadata["nbgrader"]
@@ -167,10 +172,10 @@ def _index(notebook: NotebookNode, cell: NotebookNode) -> int:
     return next(i for i, other in enumerate(notebook.cells) if other is cell)
 
 
-def _insert(notebook: NotebookNode, have: dict, order: list[str], original: NotebookNode) -> NotebookNode:
-    """Put a copy of a cell after the nearest earlier cell of the release that is there."""
-    earlier = [g for g in order[: order.index(grade_id_of(original))] if g in have]
-    place = _index(notebook, have[earlier[-1]]) + 1 if earlier else 0
+def _insert(notebook: NotebookNode, have: dict[str, NotebookNode], earlier: list[str], original: NotebookNode) -> NotebookNode:
+    """Put a copy of a cell after the last of the release's earlier cells that the notebook has."""
+    there = [grade_id for grade_id in earlier if grade_id in have]
+    place = _index(notebook, have[there[-1]]) + 1 if there else 0
     ids = {cell.get("id") for cell in notebook.cells}
     cell_id = original.get("id")
     cell = make_cell(original.cell_type, original.source, original.metadata, None if cell_id in ids else cell_id)

@@ -4,20 +4,29 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nbformat import NotebookNode
+
+    from autograder.course.rubric import Rubric
+    from autograder.handins.checkpoints import Checkpoint
 
 __all__ = ["collect_one", "release_versions"]
 
 
-def release_versions(paths: list[Path]) -> dict:
+def release_versions(paths: list[Path]) -> "dict[str, NotebookNode]":
     """File name -> notebook as it was handed out."""
     from autograder.gradebook.cells import release_cells
 
     return {path.name: release_cells(path) for path in paths}
 
 
-def collect_one(path: Path, name: str, target: Path, handed_out: dict, rubric, force: bool) -> bool:
+def collect_one(path: Path, name: str, target: Path, handed_out: "dict[str, NotebookNode]", rubric: "Rubric", force: bool) -> bool:
     """Collect one hand-in and say what was done; False if it could not be read."""
     from autograder.gradebook.copying import collect_folder
     from autograder.handins.submission import SubmissionError, read_submission
@@ -49,12 +58,12 @@ def collect_one(path: Path, name: str, target: Path, handed_out: dict, rubric, f
     return True
 
 
-def name_packed(checkpoints: dict, path: Path) -> None:
+def name_packed(checkpoints: "Mapping[str, Checkpoint]", path: Path) -> None:
     """Name checkpoints that are in the raw hand-in but cannot be unpacked: their gates wait for a person, as on the command line."""
     packed = {name: {"sha256": "unknown", "where": f"raw hand-in: {found.problem}"} for name, found in checkpoints.items() if found.packed}
     if not packed:
         return
-    named: dict = {}
+    named: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
         named = dict(json.loads(path.read_text(encoding="utf-8-sig")))
     path.write_text(json.dumps(named | packed, indent=2) + "\n", encoding="utf-8")

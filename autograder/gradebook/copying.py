@@ -1,8 +1,9 @@
-"""One raw hand-in becomes one clean folder ``submitted/<student>/<assignment>``."""
+"""Turn a raw hand-in into a clean folder ``submitted/<student>/<assignment>``."""
 
 import os
 import shutil
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def _is_book(path: Path) -> bool:
 
 def _own_files(folder: Path, read: set[str], weights: set[Path], notes: list[str]) -> list[Path]:
     """Regular files of the student, without links, tools' leftovers and what came with the release."""
-    found, total = [], 0
+    found: list[Path] = []
+    total = 0
     for place, folders, files in os.walk(folder):
         here = Path(place)
         links = [name for name in [*folders, *files] if (here / name).is_symlink()]
@@ -128,7 +130,7 @@ def _own_files(folder: Path, read: set[str], weights: set[Path], notes: list[str
 
 
 def _copy(path: Path, place: Path, link: bool = False) -> None:
-    """Copy a file; checkpoints as a hard link where the disk allows it, for a class has hundreds of gigabytes of them."""
+    """Copy a file; checkpoints as a hard link where the disk allows it, since a class has hundreds of gigabytes of them."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if link or has_checkpoint_name(path):
         try:
@@ -154,7 +156,7 @@ def _name_books(books: list[_Book], sources: dict[str, NotebookNode], read: set[
             notes.append(f"{claimed[0].relative} was known by its cells and is {name} now")
         for other in claimed[1:]:
             notes.append(f"{other.relative} has the cells of {name} too; {claimed[0].relative} counts")
-    for book in books:  # a name of the release must not be carried by another file
+    for book in books:  # no other file may have a name of the release
         if book.known_as is None and book.relative.as_posix() in sources:
             book.relative = book.relative.with_name(f"{book.path.stem}-other.ipynb")
 
@@ -178,16 +180,16 @@ def known_name(notebook: NotebookNode, file: str, sources: dict[str, NotebookNod
     return file if file in sources else (best if best is not None and shares[best] > 0 and ids else None)
 
 
-def _share(found: set, wanted: set) -> float:
+def _share(found: AbstractSet[str | None], wanted: AbstractSet[str | None]) -> float:
     return len(found & wanted) / len(wanted) if wanted else 0.0
 
 
 def _fill_in(books: list[_Book], target: Path, sources: dict[str, NotebookNode], notes: list[str]) -> None:
     """Write the notebooks that are not there, with their check cells and answers and without solution cells.
 
-    A stub of a solution cell would stand beside the student's own definition in another file.
+    A stub of a solution cell would compete with the student's own definition in another file.
     """
-    answers = {}
+    answers: dict[str | None, str] = {}
     for book in books:
         answers |= {grade_id_of(cell): cell.source for cell in book.notebook.cells if grade_id_of(cell)}
     there = {book.known_as for book in books}

@@ -14,8 +14,8 @@ from autograder.judge.run import Run, Settings
 __all__ = ["judge", "lend_run"]
 
 KEPT = Path("build", "nbgrader")  # predictions of gates, for a run that was cut off; below what git ignores
-_RUNS: dict[tuple, Run] = {}
-_RESULTS: dict[tuple, dict[str, Any]] = {}
+_RUNS: dict[tuple[Any, ...], Run] = {}
+_RESULTS: dict[tuple[Any, ...], dict[str, Any]] = {}
 _LENT: dict[str, tuple[Run, dict[str, Any]]] = {}
 
 
@@ -54,7 +54,7 @@ def lend_run(assignment: str, run: Run | None, **how: Any) -> None:
 
 def _settings() -> dict[str, Any]:
     """What the environment says of a run."""
-    found = {name: os.environ.get(f"SEGKIT_{name.upper()}") for name in ("data", "checkpoints", "isolation")}
+    found: dict[str, Any] = {name: os.environ.get(f"SEGKIT_{name.upper()}") for name in ("data", "checkpoints", "isolation")}
     found = {name: value for name, value in found.items() if value}
     if "checkpoints" in found:
         found["checkpoints"] = Path(found["checkpoints"])
@@ -62,7 +62,7 @@ def _settings() -> dict[str, Any]:
 
 
 def _run(assignment: str) -> Run:
-    """The run of an assignment, begun once per process and setting: it shares reference outputs and predictions."""
+    """The run of an assignment, made once per process and settings, so that reference outputs and predictions are shared."""
     settings = _settings()
     key = (assignment, os.environ.get("SEGKIT_COURSE_SECRET"), *sorted(settings.items()))
     if key not in _RUNS:
@@ -71,8 +71,8 @@ def _run(assignment: str) -> Run:
     return _RUNS[key]
 
 
-def _signature(folder: Path) -> tuple:
-    """Changes when any file of the submission changes, without reading half a gigabyte of weights five times."""
+def _signature(folder: Path) -> tuple[Any, ...]:
+    """A value that changes with any file of the submission; it does not read the weights, which have half a gigabyte."""
     found = []
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.is_symlink():

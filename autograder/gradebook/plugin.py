@@ -1,7 +1,8 @@
-"""nbgrader's autograde, judged: the scores come from ``autograder.judge.grade``, not from running the notebook in a kernel.
+"""nbgrader's autograde with this judge: the scores come from ``autograder.judge.grade``, not from running the notebook in a kernel.
 
-Four preprocessors, wired up in ``nbgrader_config.py``:
+Five preprocessors, wired up in ``nbgrader_config.py``:
 
+``FillNumbers``    first when an assignment is generated: points and texts as the rubric has them;
 ``RestoreCells``   first when sanitising: deleted, doubled, retyped, stripped cells are put right;
 ``PlainOutputs``   in the place of ClearOutput: pictures and text stay for whoever marks the answers, scripts do not;
 ``Judge``          in the place of Execute: grades the submission as ``python -m autograder grade`` does, writes each
@@ -23,10 +24,12 @@ from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor, SaveAutoGrades
 from traitlets import Unicode
 
+from autograder.course.assignment import Assignment, assignment_of, open_assignment
+from autograder.course.numbers import check_id_of, fill, values_of
+from autograder.course.rubric import RubricError
 from autograder.gradebook.judging import judge
-from autograder.release.verify import check_id_of
 
-__all__ = ["Judge", "PlainOutputs", "RestoreCells", "SaveScores"]
+__all__ = ["FillNumbers", "Judge", "PlainOutputs", "RestoreCells", "SaveScores"]
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 MAX_TEXT = 20_000
@@ -52,11 +55,26 @@ class _CoursePreprocessor(NbGraderPreprocessor):
         """``<root>/<step>/<student>/<assignment>``."""
         return Path(self.course().format_path(step, student, assignment))
 
+    def assignment(self, name: str) -> Assignment | None:
+        """The assignment that is worked on, or None where it has no rubric."""
+        return open_assignment(self.material) if self.material else assignment_of(self.folder(self.course().source_directory, ".", name))
 
-class RestoreCells(_CoursePreprocessor):
-    """Puts every cell of the release back before nbgrader looks at them; one doubled id would stop the whole class."""
+
+class FillNumbers(_CoursePreprocessor):
+    """Gives a source notebook the rubric's numbers, as ``python -m autograder release`` does."""
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        facts = resources["nbgrader"]
+        assignment = self.assignment(facts["assignment"])
+        if assignment is not None:
+            nb = fill(nb, assignment.rubric, values_of(assignment), f"{facts['notebook']}.ipynb")
+        return nb, resources
+
+
+class RestoreCells(_CoursePreprocessor):
+    """Restores every cell of the release before nbgrader reads them, since one duplicate id would stop the whole class."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         from autograder.gradebook.cells import restore
 
         facts = resources["nbgrader"]
@@ -65,23 +83,20 @@ class RestoreCells(_CoursePreprocessor):
             self.log.warning("No source notebook %s: its cells are left as they are", path)
             return nb, resources
         defines = _defines(self.material or facts["assignment"])
-        for note in restore(nb, _handed_out(path, path.stat().st_mtime_ns), defines):
+        for note in restore(nb, _handed_out(path, path.stat().st_mtime_ns, self.material), defines):
             self.log.warning("%s, %s: %s", facts["student"], path.name, note)
         return nb, resources
 
 
 @functools.lru_cache(maxsize=64)
-def _handed_out(path: Path, modified: int) -> NotebookNode:
+def _handed_out(path: Path, modified: int, material: str) -> NotebookNode:
     from autograder.gradebook.cells import release_cells
 
-    return release_cells(path)
+    return release_cells(path, open_assignment(material) if material else None)
 
 
 @functools.cache
 def _defines(assignment: str) -> dict[str, str]:
-    from autograder.course.assignment import open_assignment
-    from autograder.course.rubric import RubricError
-
     try:
         return open_assignment(assignment).rubric.defines
     except RubricError:
@@ -91,7 +106,7 @@ def _defines(assignment: str) -> dict[str, str]:
 class PlainOutputs(NbGraderPreprocessor):
     """Keeps text and pictures that the student's notebook shows; clears graded cells and everything that is active."""
 
-    def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
+    def preprocess_cell(self, cell: NotebookNode, resources: dict[str, Any], index: int) -> tuple[NotebookNode, dict[str, Any]]:
         from autograder.gradebook.repair import plain_output
 
         if cell.cell_type == "code":
@@ -104,7 +119,7 @@ class PlainOutputs(NbGraderPreprocessor):
 class Judge(_CoursePreprocessor):
     """Writes the judge's points into the graded cells; no code of the notebook is run here."""
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         facts = resources["nbgrader"]
         folder = self.folder(self.course().submitted_directory, facts["student"], facts["assignment"])
         result = judge(self.material or facts["assignment"], folder.resolve(), facts["student"], self.log.info)
@@ -116,12 +131,12 @@ class Judge(_CoursePreprocessor):
         return nb, resources
 
 
-def _check_of(grade_id: str, checks: dict[str, dict]) -> dict[str, Any] | None:
+def _check_of(grade_id: str, checks: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
     known = check_id_of(grade_id, dict.fromkeys(checks, 0.0))
     return checks[known] if known else None
 
 
-def _write_score(cell: NotebookNode, checks: dict[str, dict]) -> None:
+def _write_score(cell: NotebookNode, checks: dict[str, dict[str, Any]]) -> None:
     """Make the points the cell's first result (nbgrader reads that one), and the message text below it.
 
     A cell without a result would get full points from nbgrader; so every graded cell gets one, and what could not be graded
@@ -151,7 +166,7 @@ class SaveScores(_CoursePreprocessor, SaveAutoGrades):
     nbgrader saves cell by cell, and for a while a check that could not be graded would stand there with a 0.
     """
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         facts = resources["nbgrader"]
         self.notebook_id, self.assignment_id, self.student_id = facts["notebook"], facts["assignment"], facts["student"]
         with Gradebook(facts["db_url"]) as self.gradebook:
@@ -164,7 +179,7 @@ class SaveScores(_CoursePreprocessor, SaveAutoGrades):
         return nb, resources
 
     def _correct_all(self, nb: NotebookNode, result: dict[str, Any]) -> None:
-        """Correct what a cell's output cannot say, and save what the other notebooks of the submission earned."""
+        """Save what a cell's output cannot express, and the points of the submission's other notebooks."""
         checks = {check["id"]: check for check in result["checks"]}
         here = {c.metadata.nbgrader["grade_id"] for c in nb.cells if utils.is_grade(c) and not utils.is_solution(c)}
         for notebook in self.gradebook.find_submission(self.assignment_id, self.student_id).notebooks:
@@ -179,7 +194,7 @@ class SaveScores(_CoursePreprocessor, SaveAutoGrades):
 def _correct(grade: Any, check: dict[str, Any] | None, known_points: bool) -> None:
     """Let a grade wait for a person where the judge has no points; write points where nbgrader has not seen the notebook."""
     if check is None or check["points"] is None:
-        # an answer that was not handed in at all has its 0 from nbgrader already
+        # nbgrader has already given 0 for an answer that was not handed in
         if check is None or check["status"] == "could_not_grade":
             grade.auto_score, grade.needs_manual_grade = None, True
     elif known_points:

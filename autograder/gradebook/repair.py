@@ -1,4 +1,4 @@
-"""Makes a clean notebook of format 4 out of whatever a raw hand-in holds: BOM, UTF-16, CRLF, format 3, odd cells."""
+"""Make a clean notebook of format 4 from any notebook of a raw hand-in: BOM, UTF-16, CRLF, format 3, damaged cells."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from segkit.notebooks.reading import DocumentError, cell_text, notebook_content,
 __all__ = ["Unreadable", "plain_output", "repair"]
 
 
-WITH_OUTPUTS = 32 * 2**20  # bytes; of a larger notebook whoever marks the answers looks at the pictures in the raw file
+WITH_OUTPUTS = 32 * 2**20  # bytes; the pictures of a larger notebook can be seen in the raw file
 
 
 class Unreadable(Exception):
@@ -52,13 +52,14 @@ def repair(path: Path) -> tuple[NotebookNode, list[str]]:
     return notebook, notes
 
 
-def _cell(raw: dict) -> NotebookNode:
+def _cell(raw: dict[str, Any]) -> NotebookNode:
     kind = raw.get("cell_type")
     text = cell_text(raw.get("source", raw.get("input")))
     if kind == "heading":  # format 3
         level = raw.get("level")
         text, kind = "#" * (level if type(level) is int and 1 <= level <= 6 else 1) + " " + text, "markdown"
-    metadata = raw.get("metadata") if isinstance(raw.get("metadata"), dict) else {}
+    metadata = raw.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
     kept = {"nbgrader": _plain(metadata["nbgrader"])} if _plausible(metadata.get("nbgrader")) else {}
     cell_id = raw.get("id") or metadata.get("id")
     known = kind if kind in ("code", "markdown", "raw") else "raw"
@@ -73,8 +74,8 @@ def _plausible(own: Any) -> bool:
 
 
 def _plain(own: dict[str, Any]) -> dict[str, Any]:
-    """What nbgrader writes is text, numbers and yes or no; nothing else of it can be relied on to be written again."""
-    kept = {}
+    """Keep texts, numbers and booleans, as nbgrader writes them; other values may be impossible to write again."""
+    kept: dict[str, str | float] = {}
     for key, value in own.items():
         if isinstance(value, str) and len(value) < 1000:
             kept[cell_text(key)] = cell_text(value)
@@ -83,7 +84,7 @@ def _plain(own: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _list(value: Any) -> list:
+def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
@@ -92,7 +93,7 @@ def plain_output(raw: Any) -> NotebookNode | None:
     if not isinstance(raw, dict):
         return None
     try:
-        output = nbformat.from_dict(raw)
+        output: NotebookNode = nbformat.from_dict(raw)
         if "data" in output:
             output["data"] = {k: v for k, v in output["data"].items() if k in ("text/plain", "image/png", "image/jpeg")}
             output["metadata"] = {}
@@ -100,12 +101,12 @@ def plain_output(raw: Any) -> NotebookNode | None:
             output["execution_count"] = None
         nbformat.validate(output, ref="output", version=4)
         json.dumps(output, ensure_ascii=False).encode("utf-8")  # a lone surrogate could not be written
-    except Exception:  # whatever a stranger's JSON does to nbformat, an output is not worth a hand-in
+    except Exception:  # nbformat may raise anything on foreign JSON; one lost output must not stop the hand-in
         return None
     return output
 
 
-def _notebook_metadata(content: dict) -> dict:
+def _notebook_metadata(content: dict[str, Any]) -> dict[str, Any]:
     return {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},

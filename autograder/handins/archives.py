@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 from segkit.atomic import disk_is_full
 from segkit.checkpoint_files import is_torch_zip
@@ -36,15 +36,15 @@ MAX_UNPACKED = 4 * 2**30
 MAX_LISTED = 20
 CHUNK = 2**20
 
-# what zipfile and tarfile answer to damage, encryption and unknown compression
+# what zipfile and tarfile raise for damage, encryption and unknown compression
 UNPACKING_ERRORS = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, OSError, NotImplementedError, RuntimeError, EOFError, ValueError,
 )  # fmt: skip
 
-# a name that no file can have here: too long, or the name of a folder or below a file
+# errors for a name that no file can have here: too long, the name of a folder, or below a file
 IMPOSSIBLE_NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 
-PACKED: dict[str, Callable] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
+PACKED: dict[str, Callable[..., Any]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
 ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 DEFLATE64 = 9
 
@@ -135,7 +135,7 @@ def may_hold_work(path: Path) -> bool:
 
 
 def nature_of(path: Path) -> str:
-    """What a file that cannot be used is, for people: ``"a RAR archive"``; empty where that is not known."""
+    """The kind of a file that cannot be used, in words: ``"a RAR archive"``; empty if it is not known."""
     with contextlib.suppress(*UNPACKING_ERRORS):
         with path.open("rb") as file:
             head = file.read(32)
@@ -147,7 +147,7 @@ def nature_of(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path, budget: Budget, name: str) -> Unpacked:
-    """Unpack an archive below a folder; what would land elsewhere, is no plain file or cannot be unpacked is left out.
+    """Unpack an archive below a folder, without members that lie elsewhere, are no plain files, or cannot be unpacked.
 
     Args:
         archive: The file.
@@ -198,7 +198,7 @@ def _unpack_zip(archive: Path, folder: Path, budget: Budget, name: str, done: Un
 
 
 def _plain_name(name: str) -> str:
-    """A name as systems other than Windows write it: some of its tools put backslashes between folders, and the drive before them."""
+    """A name with forward slashes and without a drive: some tools on Windows write backslashes, and the drive in front."""
     return re.sub(r"^[A-Za-z]:/*", "", name.replace("\\", "/"))
 
 
@@ -220,7 +220,7 @@ OUTSIDE = "is a link or lies outside of the folder: left out"
 
 
 def _write(
-    source: BinaryIO, folder: Path, inside: str, time: float, name: str, done: Unpacked, spend: Callable[[int], None] | None = None
+    source: IO[bytes], folder: Path, inside: str, time: float, name: str, done: Unpacked, spend: Callable[[int], None] | None = None
 ) -> bool:
     """Write one file with its time: of two copies of a notebook the newest may count. False if it was left out."""
     try:
@@ -233,7 +233,7 @@ def _write(
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno not in IMPOSSIBLE_NAMES:
             raise
-        why = os.strerror(error.errno) if isinstance(error, OSError) else "a zero byte in it"
+        why = os.strerror(error.errno or 0) if isinstance(error, OSError) else "a zero byte in it"
         done.left_out[name] = f"has a name that no file can have ({why}): left out"
         return False
     with copy:
@@ -256,9 +256,9 @@ def zip_time(member: zipfile.ZipInfo) -> float:
 
 # ------------------------------------------------------------------------------------------------------------------ tar
 class _Modest:
-    """A file that answers no greedy question: tarfile reads a header of whatever size it claims at once."""
+    """A file that refuses to read very much at once: tarfile would read a header of any size that an archive claims."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.seek, self.tell = file.seek, file.tell
 
@@ -268,10 +268,10 @@ class _Modest:
         return self._file.read(size)
 
 
-def _unpack_tar(file: BinaryIO, folder: Path, budget: Budget, name: str, done: Unpacked) -> None:
-    with tarfile.open(fileobj=_Modest(file), mode="r:") as bundle:
+def _unpack_tar(file: IO[bytes], folder: Path, budget: Budget, name: str, done: Unpacked) -> None:
+    with tarfile.open(fileobj=_Modest(file), mode="r:") as bundle:  # type: ignore[call-overload] # the stub wants write, too
         written: dict[str, Path] = {}
-        while (member := bundle.next()) is not None:  # one after the other: a list of all of them may be without end
+        while (member := bundle.next()) is not None:  # one at a time: a list of all members could be endless
             budget.take(name, 1, 0)
             if member.isdir():
                 continue
@@ -309,7 +309,7 @@ def _unpack_packed(archive: Path, kind: str, folder: Path, budget: Budget, name:
 
 
 def copy_tree(folder: Path, target: Path, files: Iterable[Path], budget: Budget, name: str) -> None:
-    """Put files, relative to ``folder``, below ``target``: as hard links where the disk allows it, for some have hundreds of megabytes."""
+    """Put files, relative to ``folder``, below ``target``: as hard links where the disk allows it, some have hundreds of megabytes."""
     for path in files:
         budget.take(name, 1, (folder / path).stat().st_size)
         place = target / path

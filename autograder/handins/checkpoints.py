@@ -20,7 +20,7 @@ __all__ = ["Checkpoint", "file_sha256", "submitted_checkpoints"]
 MAX_CHECKPOINT = 1200 * 2**20
 LISTED = re.compile(r"checkpoints\b.*\.json(\.txt)?$", re.IGNORECASE)
 
-_HASHES: dict[tuple, str] = {}
+_HASHES: dict[tuple[Any, ...], str] = {}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Checkpoint:
         path: The file, or None if it was only named (``checkpoints.json``) and not found.
         sha256: Its hash.
         problem: Why there is no path.
-        packed: Whether it lies in the hand-in, packed in a way that cannot be unpacked here: nobody's zero.
+        packed: Whether it is in the hand-in, in an archive that cannot be unpacked here; such a check gets no zero.
     """
 
     path: Path | None
@@ -51,7 +51,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _named_checkpoints(folder: Path, names: Iterable[str], notes: list[str]) -> dict[str, dict[str, Any]]:
-    """What ``checkpoints.json`` says, whatever a browser made of its name and wherever it lies."""
+    """The content of ``checkpoints.json``, even if a browser changed its name, in whatever folder it is."""
     lists = [folder / path for path in own_lists(folder)]
     for path in lists:
         try:
@@ -79,7 +79,7 @@ def own_lists(folder: Path) -> list[Path]:
 
 def _by_hash(entry: dict[str, Any], root: Path | None) -> Checkpoint:
     """Find a named checkpoint below ``root`` by size and hash."""
-    wanted, where = (shown(entry.get(key), 200) if isinstance(entry.get(key), str) else "" for key in ("sha256", "where"))
+    wanted, where = (shown(text, 200) if isinstance(text := entry.get(key), str) else "" for key in ("sha256", "where"))
     wanted, size = wanted.lower(), entry.get("bytes") if type(entry.get("bytes")) in (int, float) else None
     if root is None:
         return Checkpoint(
@@ -96,7 +96,7 @@ def _by_hash(entry: dict[str, Any], root: Path | None) -> Checkpoint:
 
 
 def _in_its_place(where: str, candidates: list[Path], root: Path) -> str:
-    """What lies where a named checkpoint should: nothing, or another file."""
+    """What is at the place of a named checkpoint: nothing, or another file."""
     place = f"/{where.strip('/')}"
     found = [path for path in candidates if where.strip("/") and f"/{path.relative_to(root).as_posix()}".endswith(place)]
     if len(found) != 1:
@@ -116,7 +116,7 @@ def submitted_checkpoints(
         folder: Its files.
         rubric: Which checkpoints belong to the assignment.
         root: Where checkpoints lie that were only named, or None.
-        workbook: Its notebooks and scripts: where a file's name does not tell, the classes in them do.
+        workbook: Its notebooks and scripts; their classes decide where a file's name does not tell.
         left_out: Name in an archive -> why that file could not be unpacked.
         notes: Receives what is unusual.
     """
@@ -136,7 +136,7 @@ def submitted_checkpoints(
 
 
 def _linked(folder: Path, path: Path) -> Checkpoint | None:
-    """What stands for a file that lies outside of the hand-in, at the end of some link on the way to it."""
+    """The entry for a file outside of the hand-in, reached through a link."""
     links = [part for part in (path, *path.parents) if part.is_relative_to(folder) and part != folder and part.is_symlink()]
     if links:
         return _behind(folder, links[-1])

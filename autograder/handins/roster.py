@@ -1,9 +1,10 @@
-"""The class list: who is who, whatever a course system calls its columns and its students."""
+"""The class list, with the column names and name formats of all known course systems."""
 
 import csv
 import io
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ COLUMNS = {
     "email": ("email", "email_address", "mail", "e_mail"),
 }  # fmt: skip
 
-# letters that Unicode does not take apart into a plain letter and a mark
+# letters that Unicode does not decompose into a plain letter and a mark
 PLAIN = str.maketrans({"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i"})
 
 
@@ -61,7 +62,7 @@ class Roster:
         return next((student for student in self.students if student.name == name), None)
 
     def find(self, *ids: str, full_name: str = "") -> list[Student]:
-        """All students that an id fits, else all that the full name fits: one is an answer, more are a question."""
+        """All students with this id, or else all with this full name; more than one means that the name is ambiguous."""
         wanted = {text.strip().casefold() for text in ids if text.strip()}
         found = [student for student in self.students if student.ids & wanted]
         if not found and spelled(full_name):
@@ -76,7 +77,7 @@ def spelled(name: str) -> str:
 
 
 def folder_name(name: str) -> str:
-    """A name as it can stand for a folder on any system."""
+    """A name that is a valid folder name on any system."""
     return re.sub(r"[^\w.@+-]+", "_", name).strip("._")[:60] or "student"
 
 
@@ -101,7 +102,7 @@ def read_roster(path: Path) -> Roster:
     return Roster(tuple(students))
 
 
-def read_table(path: Path) -> csv.DictReader:
+def read_table(path: Path) -> csv.DictReader[str]:
     """Open a table with a header as course systems and spreadsheets write it: comma, semicolon or tab; UTF-8, else Windows-1252.
 
     Raises:
@@ -115,13 +116,13 @@ def read_table(path: Path) -> csv.DictReader:
     return csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
 
 
-def _places(header: list[str]) -> dict[str, list[str]]:
+def _places(header: Sequence[str]) -> dict[str, list[str]]:
     """Our word -> the columns that say it, best first."""
     plain = {re.sub(r"\W+", "_", column.strip().casefold()).strip("_"): column for column in header if column}
     return {word: [plain[alias] for alias in aliases if alias in plain] for word, aliases in COLUMNS.items()}
 
 
-def _student(row: dict, places: dict[str, list[str]]) -> Student | None:
+def _student(row: dict[str, str], places: dict[str, list[str]]) -> Student | None:
     def values(word: str) -> list[str]:
         return [text for column in places[word] if (text := str(row.get(column) or "").strip())]
 
@@ -132,13 +133,13 @@ def _student(row: dict, places: dict[str, list[str]]) -> Student | None:
         last, _, first = (part.strip() for part in (full.partition(",") if "," in full else _western(full)))
     local = email.partition("@")[0]
     name = next((text for text in [*ids, local, f"{first} {last}".strip()] if text), "")
-    # Canvas' gradebook has a line of its own that is no student
+    # Canvas adds a line with the points possible, which is no student
     if not name or full.casefold().startswith("points possible"):
         return None
     return Student(folder_name(name), frozenset(text.casefold() for text in [*ids, email, local] if text), first, last, email)
 
 
 def _western(full: str) -> tuple[str, str, str]:
-    """``Ada King Lovelace`` -> last name, nothing, first names; the order is only ever compared both ways."""
+    """``Ada King Lovelace`` -> last name, nothing, first names; names are compared in both orders anyway."""
     first, _, last = full.rpartition(" ")
     return last, "", first

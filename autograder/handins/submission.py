@@ -1,4 +1,4 @@
-"""Find and read a submission, however damaged. Nothing of it is executed here."""
+"""Find and read a submission, even a damaged one. None of its code is executed here."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ MAX_ARCHIVES = 20  # inside of a hand-in
 MAX_LEVELS = 2  # of archives in archives, the hand-in itself included
 MAX_NAMED = 10
 RESERVED = ("index.html", "summary.csv", "handins.csv", "journal.jsonl", "regrade.csv")
-QUIET = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)  # what systems leave behind
+QUIET = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)  # files that operating systems leave behind
 ENDING = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
 
 
@@ -59,7 +59,7 @@ class Submission:
     checkpoints: dict[str, Checkpoint]
     notes: list[str]
     sha256: str
-    _temporary: tempfile.TemporaryDirectory | None = field(default=None, repr=False)
+    _temporary: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
 
     def close(self) -> None:
         """Remove the temporary copy of a zip."""
@@ -80,7 +80,7 @@ def submission_names(paths: Iterable[Path], assignment: str) -> dict[Path, str]:
     names: dict[Path, str] = {}
     for path in paths:
         rivals = [other for other in paths if other != path and base[other] == base[path]]
-        # a rival beside it (alice and alice.zip) has the same parent, whose name would say nothing
+        # a rival in the same folder (alice and alice.zip) has the same parent, so the parent's name would not help
         collides = any(other.parent != path.parent for other in rivals)
         name = path.resolve().parent.name if base[path] == assignment or collides else base[path]
         name = UNPRINTABLE.sub("_", name).lstrip(".") or "submission"
@@ -103,8 +103,8 @@ def _root(folder: Path) -> Path:
 
 def _hash(folder: Path, checkpoints: dict[str, Checkpoint]) -> str:
     digest = hashlib.sha256()
-    for name in [*own_files(folder), *spare_files(folder)]:
-        digest.update(name.as_posix().encode("utf-8", "surrogateescape") + b"\0" + bytes.fromhex(file_sha256(folder / name)))
+    for path in [*own_files(folder), *spare_files(folder)]:
+        digest.update(path.as_posix().encode("utf-8", "surrogateescape") + b"\0" + bytes.fromhex(file_sha256(folder / path)))
     for name, checkpoint in sorted(checkpoints.items()):
         digest.update(f"{name}\0{checkpoint.sha256}".encode())
     return digest.hexdigest()
@@ -116,7 +116,7 @@ class _HandIn:
     def __init__(self, path: Path, rubric: Rubric, root: Path | None) -> None:
         self.path, self.rubric, self.checkpoints_root = path, rubric, root
         self.budget, self.levels = Budget(), MAX_LEVELS
-        self.temporary: tempfile.TemporaryDirectory | None = None
+        self.temporary: tempfile.TemporaryDirectory[str] | None = None
         self.unpacking: list[str] = []  # notes
         self.damaged: set[Path] = set()  # archives inside that cannot be unpacked
         self.left_out: dict[str, str] = {}  # name in an archive -> why it could not be unpacked
@@ -158,9 +158,10 @@ class _HandIn:
         self.left_out |= {member: why for member, why in done.left_out.items() if why != OUTSIDE}
 
     def read(self, name: str) -> Submission:
-        """Read it; archives inside of it are opened only as long as something of the assignment is missing."""
+        """Read it. Archives in it are opened only while something of the assignment is missing."""
         while True:
-            folder, notes = _root(self.folder), []
+            folder = _root(self.folder)
+            notes: list[str] = []
             workbook = open_folder(folder, self.rubric.defines, self.rubric.notebooks)
             checkpoints = submitted_checkpoints(folder, self.rubric, self.checkpoints_root, workbook, self.left_out, notes)
             here = [one for one in checkpoints.values() if one.path or one.sha256 or one.packed]  # a link may stand beside an archive
@@ -183,7 +184,8 @@ class _HandIn:
                 files = [path for path in _files(self.path) if _may_matter(self.path, path)]
                 copy_tree(self.path, folder, files, self.budget, self.path.name)
                 self.folder = folder
-            return any([self._open_archive(path) for path in archives])
+            opened = [self._open_archive(path) for path in archives]  # all of them, also after one was opened
+            return any(opened)
         except (ArchiveError, OSError) as error:
             self.unpacking.append(f"the archives in {self.path.name} were not opened: {shown(str(error))}")
             return False
@@ -205,7 +207,7 @@ class _HandIn:
         return True
 
     def _refuse_nothing(self, folder: Path, workbook: Workbook) -> None:
-        """A hand-in in which nothing of the assignment can be read is nobody's zero.
+        """Refuse a hand-in in which nothing of the assignment can be read, so that it gets no zero.
 
         Raises:
             SubmissionError: It is one.
@@ -222,7 +224,7 @@ class _HandIn:
             )
         unusable = [path for path in files if nature_of(folder / path) or kind_of(folder / path)]
         if workbook.documents and not unusable and not workbook.errors:
-            return  # readable all of it, and another work: each check says what it missed
+            return  # all of it is readable, but it is other work: each check reports what it misses
         named = [f"{shown_path(path)}{f' ({nature})' if (nature := nature_of(folder / path)) else ''}" for path in [*unusable, *files]]
         cause = "submission.unreadable" if workbook.errors else "submission.no_notebook"
         raise SubmissionError(self._no_notebook(list(dict.fromkeys(named)), [*workbook.errors, *self.unpacking]), cause)
@@ -247,7 +249,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _may_matter(folder: Path, path: Path) -> bool:
-    """Whether a file is worth a place in a temporary copy: a thousand pictures of the data are not."""
+    """Whether a file belongs in a temporary copy; the thousand pictures of the data do not."""
     inside = not SPARE.isdisjoint(path.parts[:-1])
     file = folder / path
     return not inside or is_script(file) or has_checkpoint_name(file) or is_notebook(file) or bool(kind_of(file)) or not file.suffix

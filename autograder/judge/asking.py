@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autograder.judge.student import Student
-from segkit.facades import IGNORE_INDEX
 from segkit.reference import confusion_matrix, scores
 from segkit.subject import StudentError
 from segkit.training.loading import read_ahead
 from segkit.training.measuring import batches_of_one_size
+from segkit.transforms import IGNORE_INDEX
 
 __all__ = ["AGREEMENT", "PLAIN", "Manner", "Picture", "ask_all"]
 

@@ -25,15 +25,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autograder.course.rubric import CheckRubric
+from autograder.course.rubric import CheckRubric, Rubric
 from autograder.course.seeds import Seeds
+from autograder.judge.context import Context
 from autograder.judge.student import Student
 from autograder.sandbox.capped import REPORT, capped, measured_values
 from autograder.sandbox.client import GraderFault
 from segkit.subject import StudentError
 
 __all__ = [
-    "CannotGrade", "CheckPlugin", "Grading", "NeedsPerson", "Verdict", "check", "inspect_checks", "own_modules", "own_pytest",
+    "CannotGrade", "CheckPlugin", "Fault", "Grading", "NeedsPerson", "Verdict", "check", "inspect_checks", "own_modules", "own_pytest",
     "places_of_checks", "run_checks",
 ]  # fmt: skip
 
@@ -85,6 +86,17 @@ class Verdict:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What a check lost, as ``Grading.lose`` took it down."""
+
+    part: str
+    share: float
+    cause: str
+    measured: dict[str, Any]
+    message: str
+
+
 @dataclass
 class Grading:
     """The fixture ``grading``: what a check loses, and where its random numbers come from.
@@ -92,18 +104,21 @@ class Grading:
     Attributes:
         check: The rubric's entry.
         seeds: Seeds of the course.
-        context: What the run offers to checks (``cache``, ``data``, ``rubric``, ...).
+        context: What the run offers to checks.
+        student: The fixture.
+        faults: What was lost so far.
+        notes: What the student is told besides.
     """
 
     check: CheckRubric
     seeds: Seeds
-    context: Any
+    context: Context
     student: Student
-    faults: list[tuple[str, float, str, dict, str]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
-    def rubric(self):
+    def rubric(self) -> Rubric:
         return self.context.rubric
 
     def lose(
@@ -120,7 +135,7 @@ class Grading:
         """
         if part not in self.check.parts:
             raise GraderFault(f"check {self.check.id}: the rubric has no part {part!r} (it has: {', '.join(self.check.parts)})")
-        self.faults.append((part, share, cause, measured_values(measured), capped(message)))
+        self.faults.append(Fault(part, share, cause, measured_values(measured), capped(message)))
 
     def note(self, text: str) -> None:
         """Tell the student something that costs nothing."""
@@ -137,21 +152,21 @@ class Grading:
     def verdict(self) -> Verdict:
         """Points by parts, rounded down to halves; any fault at all keeps a check from being earned."""
         full = self.check.points
-        message = capped("\n\n".join(filter(None, [*(fault[4] for fault in self.faults), *self.notes])), REPORT)
+        message = capped("\n\n".join(filter(None, [*(fault.message for fault in self.faults), *self.notes])), REPORT)
         if not self.faults:
             return Verdict(self.check.id, full, full, "earned", message=message)
         lost: dict[str, float] = {}
-        for part, share, *_ in self.faults:
-            lost[part] = min(1.0, lost.get(part, 0.0) + share)
-        points = self.check.earned(lost)
-        cause, measured = self.faults[0][2:4]
-        return Verdict(self.check.id, points, full, "partial" if points > 0 else "not_earned", cause, measured, message, lost=lost)
+        for fault in self.faults:
+            lost[fault.part] = min(1.0, lost.get(fault.part, 0.0) + fault.share)
+        points, first = self.check.earned(lost), self.faults[0]
+        status = "partial" if points > 0 else "not_earned"
+        return Verdict(self.check.id, points, full, status, first.cause, first.measured, message, lost=lost)
 
 
 class CheckPlugin:
     """The pytest plugin that offers the fixtures and collects the verdicts."""
 
-    def __init__(self, student: Student, context: Any, checks: Mapping[str, CheckRubric], progress: Callable | None) -> None:
+    def __init__(self, student: Student, context: Context, checks: Mapping[str, CheckRubric], progress: Callable | None) -> None:
         self.student, self.context, self.checks = student, context, checks
         self.verdicts: dict[str, Verdict] = {}
         self.gradings: dict[str, Grading] = {}
@@ -359,13 +374,13 @@ def _quiet_pytest(folder: Path) -> Iterator[io.StringIO]:
 
 
 def run_checks(
-    student: Student, context: Any, folder: Path, checks: Mapping[str, CheckRubric], progress: Callable | None = None
+    student: Student, context: Context, folder: Path, checks: Mapping[str, CheckRubric], progress: Callable | None = None
 ) -> list[Verdict]:
     """Run the checks of a folder in this process (the judge's).
 
     Args:
         student: The fixture.
-        context: What the run offers: ``seeds``, ``rubric``, ``empty_ini`` and whatever the checks use.
+        context: What the run offers.
         folder: Where the pytest files are.
         checks: Which checks, in which order; those a person grades become ``needs_manual``.
         progress: Called with the id of each check before it runs.

@@ -107,7 +107,7 @@ def checkpoint_of(grading: Grading, name: str) -> Any:
         StudentError: There is none, or it cannot be read.
         CannotGrade: It was only named, and its file is needed here.
     """
-    handover = getattr(grading.context, "handover", None)
+    handover = grading.context.handover
     file_needed = handover is None or handover.needs_checkpoints
     checkpoint = grading.context.submission_checkpoints.get(name)
     if checkpoint is None:
@@ -151,7 +151,7 @@ def predictions(
     def measure() -> dict[str, NDArray[np.uint8]]:
         return _measure(student, grading, class_name, checkpoint_name, checkpoint.sha256, exact, network)
 
-    if (handover := getattr(grading.context, "handover", None)) is not None:
+    if (handover := grading.context.handover) is not None:
         code = (f"the judge's {network.program.name}", network.digest) if network else (class_name, student.program(class_name).digest)
         return handover.gate(student, grading, code, checkpoint_name, checkpoint.sha256, measure, exact)
     return measure()

@@ -10,6 +10,7 @@ import segkit
 from autograder.handins.answers import forget_answers, keep_answers
 from autograder.handins.submission import Submission, SubmissionError, read_submission
 from autograder.judge.checking import Verdict, run_checks
+from autograder.judge.context import Context
 from autograder.judge.pictures import write_pictures
 from autograder.judge.predictions import BundleError, Recorder, Replay
 from autograder.judge.retraining import WEIGHTS
@@ -22,27 +23,6 @@ from segkit.atomic import DiskFullError
 __all__ = ["Context", "grade_path", "grade_submission", "unreadable_result"]
 
 MOST_NOTES, LONGEST_NOTE = 200, 4000
-
-
-class Context:
-    """What checks find under ``grading.context``: the run, and the submission's checkpoints."""
-
-    def __init__(
-        self, run: Run, submission: Submission, progress: Callable[[str], None] | None = None,
-        gate_progress: Callable[..., None] | None = None,
-    ) -> None:  # fmt: skip
-        self.run = run
-        self.rubric, self.seeds, self.cache = run.rubric, run.seeds, run.cache
-        self.data, self.data_problem, self.empty_ini = run.data, run.data_problem, run.empty_ini
-        self.weights_file = run.folder / "weights.bin"
-        self.submission_checkpoints = submission.checkpoints
-        self.device_name = "cpu"
-        self.predictions: dict[str, dict[str, Any]] = {}
-        self.picture_notes: dict[str, str] = {}
-        self.colours, self.legend = [], []
-        self.progress = progress or (lambda words: None)
-        self.gate_progress = gate_progress or (lambda *arguments: None)
-        self.handover: Recorder | Replay | None = None
 
 
 def _result(run: Run, name: str, verdicts: list[Verdict], **more: Any) -> dict[str, Any]:
@@ -96,13 +76,13 @@ def grade_submission(
         The result, of schema ``segkit-result/1``.
     """
     started, clock = _now(), time.monotonic()
-    context = Context(run, submission, progress, gate_progress)
+    told = {"progress": progress, "gate_progress": gate_progress}
+    context = Context(run, submission, handover=handover, **{name: tell for name, tell in told.items() if tell})
     files = {name: c.path for name, c in submission.checkpoints.items() if c.path is not None}
     if (retraining := run.settings.retraining) is not None:  # the checkpoints are out of reach of a network that is trained again
         files = {WEIGHTS: retraining.weights} if retraining.weights else {}
     gate = run.gate_settings()
     context.device_name = "cuda" if gate.gpu else "cpu"
-    context.handover = handover
     progress = handover.watch(progress) if handover else progress
     with (handover.open if handover else RemoteSubject)(run.worker_settings()) as subject:
         student = Student(submission.workbook, subject, tuple(submission.checkpoints), lambda: RemoteSubject(gate, files))

@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image
 
+from autograder.judge.context import Context
 from segkit.atomic import replacing
 
 __all__ = ["write_pictures"]
@@ -13,14 +14,12 @@ __all__ = ["write_pictures"]
 PER_CHECK = 3
 
 
-def write_pictures(folder: Path, context: Any) -> None:
+def write_pictures(folder: Path, context: Context) -> None:
     """Write ``pictures.json`` and ``pictures/``; nothing for the instructor's own pictures, which no student may see with labels.
 
     Args:
         folder: The submission's result folder.
-        context: ``context.predictions`` maps check id -> {picture name: label map}, ``context.picture_notes`` check id ->
-            note, ``context.colours`` the colours of the classes (rows of RGB; the last one is "not labelled") and
-            ``context.legend`` their names.
+        context: Holds predictions, notes, colours and the legend.
 
     Raises:
         DiskFullError: There was no room; no half file is left.

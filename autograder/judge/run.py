@@ -36,7 +36,7 @@ class Settings:
         assignment: Name or folder.
         out: Where results go.
         data: CMP_ROOT, ``"sample"``, or None for the default.
-        gate_data: The instructor's own labelled facades in place of the public test list, or None.
+        gate_data: The instructor's own labelled pictures in place of the public test list, or None.
         checkpoints: Where named checkpoints lie, or None.
         isolation: Weakest acceptable level, or None.
         secret: The course's secret; None takes it from the environment or its file.

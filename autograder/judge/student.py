@@ -1,24 +1,22 @@
 """The fixture ``student``: a student's definitions, found in the submission, run in the worker when a check asks for them."""
 
 import hashlib
+import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any
 
-from numpy.typing import NDArray
-
-from segkit.layers import Layer
+from autograder.sandbox.verbs import VERBS, Asks
 from segkit.notebooks import Definition, Program, Workbook
-from segkit.subject import StudentError, Subject, Values
-from segkit.tracing import Step
+from segkit.subject import StudentError, Subject
 
 __all__ = ["Student"]
 
 
-class Student:
-    """A student's work as checks see it: a Subject that finds its own definitions.
+class Student(Asks):
+    """A student's work as checks see it: it asks what ``autograder.sandbox.verbs`` has, and finds its own definitions.
 
     Args:
         workbook: The submission's notebooks and scripts.
@@ -130,55 +128,9 @@ class Student:
             yield other
 
     # ------------------------------------------------------------------------------------------------ the subject
-    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        self._need(name)
-        return self.subject.call(name, *args, **kwargs)
-
-    def method(self, handle: str, name: str, *args: Any) -> Any:
-        return self.subject.method(handle, name, *args)
-
-    def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
-        self._need(name)
-        return self.subject.build(name, *args, meta=meta, **kwargs)
-
-    def carrier(self, layers: Sequence[Layer], like: str = "") -> str:
-        if like:
-            self._need(like)
-            return self.subject.carrier(layers, like)
-        return self.subject.carrier(layers)
-
-    def describe(self, handle: str) -> list[Layer]:
-        return self.subject.describe(handle)
-
-    def trace(self, handle: str) -> list[Step]:
-        return self.subject.trace(handle)
-
-    def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
-        return self.subject.shapes(handle)
-
-    def load(self, handle: str, source: Mapping[str, Values], zero: Sequence[str] = ()) -> None:
-        self.subject.load(handle, source, zero)
-
-    def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]:
-        return self.subject.sample(handle, indices)
-
-    def change(self, handle: str, key: str, index: int, value: float) -> None:
-        self.subject.change(handle, key, index, value)
-
-    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray:
-        return self.subject.forward(handle, x, train, seed, skip)
-
-    def load_checkpoint(self, handle: str, file: str) -> None:
-        self.subject.load_checkpoint(handle, file)
-
-    def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
-        return self.subject.predict(handle, x, precision)
-
-    def retrain(self, handle: str, **how: Any) -> dict[str, Any]:
-        return self.subject.retrain(handle, **how)
-
-    def peak_bytes(self) -> int:
-        return self.subject.peak_bytes()
-
-    def forget(self, handle: str) -> None:
-        self.subject.forget(handle)
+    def put(self, do: str, given: inspect.BoundArguments) -> Any:
+        """Run the definition that a question needs, and pass the question on."""
+        needed = given.arguments.get(VERBS[do].needs)
+        if needed:
+            self._need(needed)
+        return getattr(self.subject, do)(*given.args, **given.kwargs)

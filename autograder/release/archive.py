@@ -6,7 +6,7 @@ from pathlib import Path
 __all__ = ["write_zip"]
 
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
-# what is compressed already gains nothing and costs minutes for checkpoints
+# these are compressed already: compressing checkpoints again gains nothing and takes minutes
 STORED = frozenset({".png", ".jpg", ".jpeg", ".safetensors", ".zip", ".gz"})
 
 
@@ -25,7 +25,7 @@ def write_zip(target: Path, folder: Path, top: str) -> None:
             name = path.relative_to(folder).as_posix()
             info = zipfile.ZipInfo(f"{top}/{name}" if top else name, FIXED_TIME)
             info.external_attr = 0o644 << 16
-            info.create_system = 3  # else Windows and Linux write different bytes
+            info.create_system = 3  # otherwise Windows and Linux write different bytes
             info.compress_type = zipfile.ZIP_STORED if path.suffix in STORED else zipfile.ZIP_DEFLATED
             with open(path, "rb") as source, bundle.open(info, "w", force_zip64=path.stat().st_size > 2**31) as sink:
                 while chunk := source.read(2**20):

@@ -12,10 +12,14 @@ from typing import Any, Protocol
 
 from nbformat.notebooknode import NotebookNode
 
+from autograder.course.assignment import assignment_of
+from autograder.course.numbers import values_of, write_template
+from autograder.course.rubric import RubricError
 from autograder.course.sources import ReleaseError, Sources
+from autograder.release.agreement import notebook_faults, template_faults
 from autograder.release.archive import write_zip
 from autograder.release.leaks import Finding, Release, check_leaks, collect_secrets
-from autograder.release.notebooks import NotebookFault, read_source, student_version, write_notebook
+from autograder.release.notebooks import NotebookFault, read_notebook, read_source, student_version, write_notebook
 from autograder.release.verify import verify_edition, verify_notebooks
 from segkit.edition import EditionError, write_edition
 
@@ -94,7 +98,7 @@ def build_release(
     try:
         with _workshop(out) as workshop:
             return _build(sources, out, workshop, facts, checks, say, guard)
-    except (NotebookFault, EditionError) as error:
+    except (NotebookFault, EditionError, RubricError) as error:
         raise ReleaseError(str(error)) from None
     except OSError as error:
         raise ReleaseError(_disk_text(out, error)) from error
@@ -119,6 +123,7 @@ def _build(
     folder = workshop / name
     folder.mkdir()
     originals = {path.name: read_source(path) for path in sources.notebook_paths()}
+    _demand_agreement(sources)
     _write_notebooks(folder, originals)
     _write_rest(folder, sources, facts, guard.stamp if guard else "")
     say(f"{len(originals)} notebooks without solutions, student edition of segkit, data sample, instructions")
@@ -145,6 +150,19 @@ def _build(
     _publish(folder, out / name, workshop / "older")
     os.replace(archive, out / archive.name)
     return Built(out / name, out / archive.name, count, len(release.secrets.lines))
+
+
+def _demand_agreement(sources: Sources) -> None:
+    """Refuse numbers that the rubric contradicts."""
+    assignment = assignment_of(sources.notebooks)
+    if assignment is None:
+        return
+    notebooks = {path.name: read_notebook(path) for path in sources.notebook_paths()}
+    faults = notebook_faults(notebooks, assignment.rubric, values_of(assignment))
+    for path in sources.templates():
+        faults += template_faults(path.name, path.read_text(encoding="utf-8"), assignment.rubric)
+    if faults:
+        raise ReleaseError("The notebooks and the rubric disagree; nothing was released.\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
 def _write_notebooks(folder: Path, originals: dict[str, NotebookNode]) -> None:
@@ -180,12 +198,17 @@ def _stamp_readme(path: Path, stamp: str) -> None:
 
 
 def _words(sources: Sources) -> dict[str, str]:
+    """What ``{{words}}`` of a template mean: facts of the release, and every number of the rubric by its name."""
     notebooks = [path.name for path in sources.notebook_paths()]
-    return {
+    assignment = assignment_of(sources.notebooks)
+    values = values_of(assignment) if assignment else {}
+    due = assignment.rubric.due if assignment else None
+    return {word: write_template(f"{{{word}}}", values, "rubric.toml") for word in values} | {
         "assignment": sources.assignment,
         "notebooks": "\n".join(f"- `{name}`" for name in notebooks),
         "first_notebook": notebooks[0],
         "python": sources.python_version(),
+        "due": f", by {due:%H:%M on %A, {due.day} %B %Y (%Z)}" if due else "",
         "dependencies": "\n".join(f'    "{line}",' for line in sources.requirements()),
     }
 

@@ -15,12 +15,16 @@ import nbformat
 from nbformat.notebooknode import NotebookNode
 from traitlets.config import Config
 
-__all__ = ["NotebookFault", "read_source", "student_config", "student_version"]
+from autograder.course.assignment import Assignment, assignment_of
+from autograder.course.numbers import fill, values_of
+from autograder.course.rubric import RubricError
+
+__all__ = ["NotebookFault", "read_notebook", "read_source", "student_config", "student_version"]
 
 # What may stay in the metadata of a notebook and of a cell: an allow-list, because editors add keys every year.
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python"}
-CELL_KEYS = frozenset({"nbgrader", "deletable", "editable", "tags", "segkit"})
+CELL_KEYS = frozenset({"nbgrader", "deletable", "editable", "tags"})
 NBGRADER_KEYS = frozenset(
     {"cell_type", "checksum", "grade", "grade_id", "locked", "points", "schema_version", "solution", "task"}
 )
@@ -38,7 +42,28 @@ def student_config() -> Config:
     return config
 
 
-def read_source(path: Path) -> NotebookNode:
+def read_source(path: Path, assignment: Assignment | None = None) -> NotebookNode:
+    """Read a source notebook with the numbers of the rubric.
+
+    Args:
+        path: the ``.ipynb`` file.
+        assignment: whose rubric; left out, the one that the notebook's folder belongs to. Without a rubric it stays as it lies there.
+
+    Returns:
+        The notebook in format 4.
+
+    Raises:
+        NotebookFault: it cannot be read, or does not fit the rubric.
+    """
+    notebook = read_notebook(path)
+    try:
+        assignment = assignment or assignment_of(path.parent)
+        return fill(notebook, assignment.rubric, values_of(assignment), path.name) if assignment else notebook
+    except RubricError as error:
+        raise NotebookFault(str(error)) from None
+
+
+def read_notebook(path: Path) -> NotebookNode:
     """Read a source notebook as it lies in the repository.
 
     Args:

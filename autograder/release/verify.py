@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 from nbformat.notebooknode import NotebookNode
 
+from autograder.course.numbers import check_id_of
+
 __all__ = ["verify_edition", "verify_notebooks"]
 
 IMPORT_SECONDS = 180
@@ -57,7 +59,7 @@ def verify_notebooks(sources: dict[str, NotebookNode], folder: Path, checks: dic
         Faults in plain words; empty means good.
     """
     faults: list[str] = []
-    graded: dict[str, float] = {}
+    graded: dict[str, tuple[str, float]] = {}
     for name, source in sources.items():
         path = folder / name
         if not path.is_file():
@@ -67,7 +69,7 @@ def verify_notebooks(sources: dict[str, NotebookNode], folder: Path, checks: dic
         faults += [f"{name}, {fault}" for fault in _parse_faults(notebook)]
         wanted, found = _grade_ids(source), _grade_ids(notebook)
         faults += [f"{name}: the cell {grade_id} got lost" for grade_id in wanted if grade_id not in found]
-        graded |= {grade_id: points for grade_id, points in found.items() if points is not None}
+        graded |= {grade_id: (name, points) for grade_id, points in found.items() if points is not None}
     return faults + _rubric_faults(graded, checks)
 
 
@@ -95,26 +97,20 @@ def _grade_ids(notebook: NotebookNode) -> dict[str, float | None]:
     return found
 
 
-def check_id_of(grade_id: str, checks: dict[str, float]) -> str | None:
-    """The check that a graded cell stands for: ``-`` for ``.``, perhaps with ``-check`` at the end."""
-    by_cell = {check.replace(".", "-"): check for check in checks}
-    return by_cell.get(grade_id) or by_cell.get(grade_id.removesuffix("-check"))
-
-
-def _rubric_faults(graded: dict[str, float], checks: dict[str, float] | None) -> list[str]:
+def _rubric_faults(graded: dict[str, tuple[str, float]], checks: dict[str, float] | None) -> list[str]:
     if checks is None:
         return []
     faults = []
     seen = {}
-    for grade_id, points in graded.items():
+    for grade_id, (name, points) in graded.items():
         check = check_id_of(grade_id, checks)
         if check is None:
-            faults.append(f"the graded cell {grade_id} belongs to no check of the rubric")
+            faults.append(f"{name}: the graded cell {grade_id} belongs to no check of the rubric; there is: {', '.join(checks)}")
         elif points != checks[check]:
-            faults.append(f"the cell {grade_id} is worth {points:g} points, the check {check} {checks[check]:g}")
+            faults.append(f"{name}: the cell {grade_id} is worth {points:g} points, the check {check} {checks[check]:g}")
         seen[check] = grade_id
-    faults += [f"the check {check} of the rubric has no graded cell" for check in checks if check not in seen]
-    return faults
+    absent = [check for check in checks if check not in seen]
+    return faults + [f"the check {c} of the rubric has no graded cell; make one with the grade id {c.replace('.', '-')}" for c in absent]
 
 
 def verify_edition(folder: Path, repositories: list[Path]) -> list[str]:
@@ -129,7 +125,7 @@ def verify_edition(folder: Path, repositories: list[Path]) -> list[str]:
     """
     if not (folder / "segkit").is_dir():
         return []
-    folder, repositories = folder.resolve(), [path.resolve() for path in repositories]  # the process stands in another folder
+    folder, repositories = folder.resolve(), [path.resolve() for path in repositories]  # the process runs in another folder
     environment = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if key in os.environ}
     environment |= {"MPLBACKEND": "Agg", "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", ""), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-I", "-B", "-c", PROBE, str(folder), *map(str, repositories)]

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 __all__ = ["read_answers"]
 
 
-def read_answers(folder: Path) -> dict[str, dict]:
+def read_answers(folder: Path) -> dict[str, dict[str, Any]]:
     """The answers in ``folder/answers.json``; nothing where there is no such file or it cannot be read.
 
     Returns:

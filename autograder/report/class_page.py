@@ -28,7 +28,7 @@ MOST_CHECKS = 3
 
 
 def write_class_page(
-    results: Sequence[dict],
+    results: Sequence[dict[str, Any]],
     out: Path,
     *,
     titles: Mapping[str, str] | None = None,
@@ -77,7 +77,7 @@ def write_class_page(
     return write_page(Path(out) / "index.html", page)
 
 
-def _row(result: dict, ids: Sequence[str], titles: Mapping, checks: Mapping) -> dict:
+def _row(result: dict[str, Any], ids: Sequence[str], titles: Mapping[str, Any], checks: Mapping[str, Any]) -> dict[str, Any]:
     """One line of the table; a check that this submission lacks has the view None."""
     views = {check["id"]: check_view(check, titles, checks) for check in result["checks"]}
     return {
@@ -96,7 +96,7 @@ def _families(ids: Sequence[str]) -> list[tuple[str, int]]:
     return [(family, len(list(group))) for family, group in groupby(pairs)]
 
 
-def _cause(group: CauseGroup, count: int) -> dict:
+def _cause(group: CauseGroup, count: int) -> dict[str, Any]:
     """A cause as a bar: its words, the names behind it, and the checks it cost most often."""
     counted = group.checks.most_common()
     words = [f"{name} ({many})" if many > 1 and len(counted) > 1 else name for name, many in counted]
@@ -106,7 +106,7 @@ def _cause(group: CauseGroup, count: int) -> dict:
             "percent": round(100 * len(group.names) / max(count, 1), 2)}
 
 
-def _plot(results: Sequence[dict]) -> dict:
+def _plot(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The histogram as rectangles and ticks in the units of the plot."""
     scores = [result["score"] for result in results]
     found = histogram(scores, max((share(result)["auto"] for result in results), default=0.0))

@@ -21,7 +21,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def clean_text(text: str) -> str:
-    """Take out terminal colour codes; show other control characters and broken Unicode as U+FFFD."""
+    """Remove terminal colour codes; show other control characters and broken Unicode as U+FFFD."""
     text = _ANSI.sub("", text.replace("\r\n", "\n"))
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
@@ -36,10 +36,10 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
-def first_fault(result: dict) -> str:
+def first_fault(result: dict[str, Any]) -> str:
     """``"<check id>: <first line of its message>"`` of the first check in rubric order that went wrong; else empty.
 
-    Checks graded by hand are passed over. A check that could not be graded is a fault to look at as well.
+    Checks graded by hand are skipped. A check that could not be graded counts as a fault, too.
     """
     for check in result["checks"]:
         if check["status"] not in ("earned", "needs_manual"):
@@ -69,7 +69,7 @@ def cause_label(cause: str | None, measured: Mapping[str, Any] | None, titles: M
         return f"{cause}: {shift}" if shift else cause
     try:
         return _Tolerant().vformat(title, (), {"shift": shift or "moved", **values})
-    except ValueError:  # a brace too many in the rubric must not cost a class its page
+    except ValueError:  # one wrong brace in the rubric must not prevent the page of a class
         return title
 
 
@@ -99,7 +99,8 @@ class _Tolerant(string.Formatter):
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:
         try:
-            return super().get_field(field_name, args, kwargs)
+            found: tuple[Any, str] = super().get_field(field_name, args, kwargs)
+            return found
         except (KeyError, IndexError, AttributeError, TypeError):
             return "?", field_name
 
@@ -107,6 +108,7 @@ class _Tolerant(string.Formatter):
         if value is None:
             return "?"
         try:
-            return super().format_field(value, format_spec)
+            text: str = super().format_field(value, format_spec)
+            return text
         except (ValueError, TypeError):
             return str(value)

@@ -17,10 +17,10 @@ KINDS = ("image", "label", "prediction")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
-def read_pictures(folder: Path) -> list[dict]:
+def read_pictures(folder: Path) -> list[dict[str, Any]]:
     """The list in ``folder/pictures.json``; empty where there is none or it cannot be read.
 
-    A page without pictures is still a page: a fault here must not cost a student the report.
+    An error here must not prevent the report: a page without pictures is still useful.
     """
     try:
         entries = json.loads((Path(folder) / "pictures.json").read_text(encoding="utf-8"))
@@ -29,7 +29,7 @@ def read_pictures(folder: Path) -> list[dict]:
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
-def galleries(pictures: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, dict]:
+def galleries(pictures: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, dict[str, Any]]:
     """Group pictures by check and read them in.
 
     Args:
@@ -42,7 +42,7 @@ def galleries(pictures: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, 
         check id -> ``{"rows": [{"name", "note", "cells": [{"kind", "uri"}]}], "legend": [{"name", "color"}]}``;
         ``uri`` is None for a picture that is missing or broken.
     """
-    found: dict[str, dict] = {}
+    found: dict[str, dict[str, Any]] = {}
     for entry in pictures:
         gallery = found.setdefault(str(entry.get("check", "")), {"rows": [], "legend": []})
         gallery["legend"] = gallery["legend"] or _legend(entry.get("legend"))
@@ -91,7 +91,7 @@ def _encode(picture: Image.Image, longest_side: int) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
-def _legend(entries: Any) -> list[dict]:
+def _legend(entries: Any) -> list[dict[str, Any]]:
     """Only real colours reach the style attribute of the page."""
     legend = []
     for entry in entries if isinstance(entries, list | tuple) else []:

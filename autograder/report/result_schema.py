@@ -19,7 +19,7 @@ class ResultSchemaError(ValueError):
     """A result that breaks its schema; the text lists each fault with its place, what was expected and found."""
 
 
-def validate(result: dict) -> None:
+def validate(result: dict[str, Any]) -> None:
     """Check one result against the schema, and what a schema cannot say: finite numbers, and sums that agree.
 
     Args:
@@ -72,7 +72,7 @@ def _not_finite(value: Any, place: str) -> Iterator[str]:
             yield from _not_finite(inner, f"{place}[{index}]")
 
 
-def _sum_faults(result: dict) -> Iterator[str]:
+def _sum_faults(result: dict[str, Any]) -> Iterator[str]:
     checks = result["checks"]
     ids = [check["id"] for check in checks]
     for twice in sorted({name for name in ids if ids.count(name) > 1}):
@@ -89,7 +89,7 @@ def _sum_faults(result: dict) -> Iterator[str]:
             yield f"{key}: expected {expected:g}, the sum over the checks, found {result[key]:g}"
 
 
-def _points_fault(check: dict) -> Iterator[str]:
+def _points_fault(check: dict[str, Any]) -> Iterator[str]:
     points, top, status = check["points"], check["max_points"], check["status"]
     wanted = {
         "earned": (f"all {top:g} points", lambda: points == top),

@@ -5,6 +5,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from autograder.report.labels import STATUS_WORDS, cause_label, first_line
 
@@ -35,7 +36,7 @@ class CauseGroup:
     label: str
     cause: str | None
     names: list[str] = field(default_factory=list)
-    checks: Counter = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -68,7 +69,7 @@ def middle(scores: Sequence[float]) -> float:
     return statistics.median(scores) if scores else 0.0
 
 
-def cause_groups(results: Sequence[dict], titles: Mapping[str, str]) -> list[CauseGroup]:
+def cause_groups(results: Sequence[dict[str, Any]], titles: Mapping[str, str]) -> list[CauseGroup]:
     """Count causes over a class, most frequent first.
 
     Checks belong together when their cause and the words for it are equal, so a title decides by its fields how
@@ -78,41 +79,41 @@ def cause_groups(results: Sequence[dict], titles: Mapping[str, str]) -> list[Cau
         results: contents of the ``result.json`` files.
         titles: cause -> words.
     """
-    groups: dict[tuple, CauseGroup] = {}
+    groups: dict[tuple[Any, ...], CauseGroup] = {}
     for name, check in _checks_with(results, ("partial", "not_earned")):
         label = cause_label(check["cause"], check["measured"], titles)
-        # Without a cause, unlike checks have nothing in common: they stay apart.
+        # Without a cause, different checks have nothing in common and stay separate.
         key = (check["cause"], label) if label else (None, check["id"])
         _count(groups, key, CauseGroup(label or "no single cause found", check["cause"]), name, check)
     return _by_frequency(groups)
 
 
-def stuck_groups(results: Sequence[dict]) -> list[CauseGroup]:
-    """What could not be graded, by the first line of its message: no fault of the students, most frequent first."""
-    groups: dict[tuple, CauseGroup] = {}
+def stuck_groups(results: Sequence[dict[str, Any]]) -> list[CauseGroup]:
+    """What could not be graded, grouped by the first line of the message, most frequent first; not the students' fault."""
+    groups: dict[tuple[Any, ...], CauseGroup] = {}
     for name, check in _checks_with(results, ("could_not_grade",)):
         text = first_line(check["message"]) or STATUS_WORDS["could_not_grade"]
         _count(groups, (text,), CauseGroup(text, check["cause"]), name, check)
     return _by_frequency(groups)
 
 
-def _checks_with(results: Sequence[dict], statuses: Sequence[str]) -> Iterator[tuple[str, dict]]:
+def _checks_with(results: Sequence[dict[str, Any]], statuses: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     for result in results:
         yield from ((result["submission"], check) for check in result["checks"] if check["status"] in statuses)
 
 
-def _count(groups: dict[tuple, CauseGroup], key: tuple, new: CauseGroup, name: str, check: dict) -> None:
+def _count(groups: dict[tuple[Any, ...], CauseGroup], key: tuple[Any, ...], new: CauseGroup, name: str, check: dict[str, Any]) -> None:
     group = groups.setdefault(key, new)
     group.checks[check["id"]] += 1
     if name not in group.names:
         group.names.append(name)
 
 
-def _by_frequency(groups: dict[tuple, CauseGroup]) -> list[CauseGroup]:
+def _by_frequency(groups: dict[tuple[Any, ...], CauseGroup]) -> list[CauseGroup]:
     return sorted(groups.values(), key=lambda group: (-len(group.names), group.label))
 
 
-def note_groups(results: Sequence[dict]) -> list[NoteGroup]:
+def note_groups(results: Sequence[dict[str, Any]]) -> list[NoteGroup]:
     """Equal notes together; those about shared work first, then by how many have them."""
     groups: dict[str, NoteGroup] = {}
     for result in results:
@@ -122,7 +123,7 @@ def note_groups(results: Sequence[dict]) -> list[NoteGroup]:
     return sorted(groups.values(), key=lambda group: (not group.shared, -len(group.names), group.text))
 
 
-def identical(results: Sequence[dict]) -> list[list[str]]:
+def identical(results: Sequence[dict[str, Any]]) -> list[list[str]]:
     """Names of submissions that are equal byte for byte, group by group."""
     by_hash: dict[str, list[str]] = {}
     for result in results:

@@ -18,12 +18,12 @@ ISOLATION_WORDS = {
 
 
 def write_student_page(
-    result: dict,
+    result: dict[str, Any],
     folder: Path,
     *,
     titles: Mapping[str, str] | None = None,
     checks: Mapping[str, Mapping[str, Any]] | None = None,
-    pictures: Sequence[dict] = (),
+    pictures: Sequence[dict[str, Any]] = (),
     answers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
     """Write ``folder/report.html``, a page that stands alone: pictures inside, nothing loaded, no script.
@@ -55,7 +55,7 @@ def write_student_page(
     return write_page(Path(folder) / "report.html", page)
 
 
-def check_view(check: dict, titles: Mapping[str, str], checks: Mapping[str, Mapping[str, Any]]) -> dict:
+def check_view(check: dict[str, Any], titles: Mapping[str, str], checks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """One check as the page shows it: the result's keys, a title, its cause in words, first line and rest apart."""
     head, _, rest = check["message"].strip("\r\n").partition("\n")
     return {
@@ -67,10 +67,10 @@ def check_view(check: dict, titles: Mapping[str, str], checks: Mapping[str, Mapp
     }
 
 
-def share(result: dict) -> dict[str, float]:
+def share(result: dict[str, Any]) -> dict[str, float]:
     """Where the points went: earned, lost, stuck (not gradable), manual (open), and ``auto``, the automatic part."""
     checks = result["checks"]
-    tops = {status: 0.0 for status in ("needs_manual", "could_not_grade")}
+    tops = dict.fromkeys(("needs_manual", "could_not_grade"), 0.0)
     for check in checks:
         if check["status"] in tops:
             tops[check["status"]] += check["max_points"]
@@ -87,15 +87,15 @@ def share(result: dict) -> dict[str, float]:
     }
 
 
-def _by_message(views: Sequence[dict]) -> list[list[dict]]:
-    """Checks that fell with the same words together: an empty cell is told once, not eight times."""
-    groups: dict[tuple, list[dict]] = {}
+def _by_message(views: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Group the checks that failed with the same message, so that an empty cell is reported once, not eight times."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for view in views:
         words = (view["message"], view["label"]) if view["message"] else (view["id"],)
         groups.setdefault(words, []).append(view)
     return list(groups.values())
 
 
-def _titled(name: str, gallery: dict, views: Sequence[dict]) -> dict:
+def _titled(name: str, gallery: dict[str, Any], views: Sequence[dict[str, Any]]) -> dict[str, Any]:
     view = next((view for view in views if view["id"] == name), None)
     return {"id": name, "title": view["title"] if view else name, "check": view, **gallery}

@@ -6,6 +6,7 @@ import shutil
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from autograder.report.labels import clean_text, first_fault, points_text
 from autograder.report.rendering import write_page
@@ -15,7 +16,7 @@ __all__ = ["check_order", "csv_line", "format_table", "text_table", "write_summa
 _HEAD = ["name", "score", "max_score", "needs_manual", "first_fault"]
 
 
-def write_summary(results: Sequence[dict], out: Path, *, check_ids: Iterable[str] = ()) -> Path:
+def write_summary(results: Sequence[dict[str, Any]], out: Path, *, check_ids: Iterable[str] = ()) -> Path:
     """Write ``out/summary.csv``: one row per submission, one column per check in the order of the rubric.
 
     A check without points (graded by hand, or not gradable) is an empty cell, never 0.
@@ -38,12 +39,12 @@ def write_summary(results: Sequence[dict], out: Path, *, check_ids: Iterable[str
     return write_page(Path(out) / "summary.csv", "".join(lines))
 
 
-def check_order(results: Sequence[dict], first: Iterable[str] = ()) -> list[str]:
+def check_order(results: Sequence[dict[str, Any]], first: Iterable[str] = ()) -> list[str]:
     """Ids of all checks that occur, in the order of the rubric (the order that each result keeps)."""
     return list(dict.fromkeys([*first, *(check["id"] for result in results for check in result["checks"])]))
 
 
-def format_table(results: Sequence[dict], width: int | None = None) -> str:
+def format_table(results: Sequence[dict[str, Any]], width: int | None = None) -> str:
     """A table for the terminal: name, points, the first thing that went wrong.
 
     Args:
@@ -69,13 +70,13 @@ def format_table(results: Sequence[dict], width: int | None = None) -> str:
     return "\n".join([*lines, *_footnotes(results)])
 
 
-def _score(result: dict) -> str:
+def _score(result: dict[str, Any]) -> str:
     """``58.5 of 64``: out of the points that this run could give."""
     given = sum(check["max_points"] for check in result["checks"] if check["points"] is not None)
     return f"{result['score']:g} of {given:g}"
 
 
-def _footnotes(results: Sequence[dict]) -> list[str]:
+def _footnotes(results: Sequence[dict[str, Any]]) -> list[str]:
     notes = []
     manual = max(result["needs_manual"] for result in results)
     if manual:

@@ -1,4 +1,4 @@
-"""What a check passes to a student's code, made ready for the pipe; what cannot cross it is the check's fault, told at once."""
+"""Prepare what a check passes to a student's code for the pipe; a value that cannot be sent is an error of the check, raised at once."""
 
 import math
 from typing import Any

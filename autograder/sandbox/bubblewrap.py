@@ -1,4 +1,4 @@
-"""The strongest wall: bubblewrap gives a worker namespaces of its own and a view of nothing but what its room names."""
+"""The strongest wall: bubblewrap gives a worker its own namespaces and shows it only what its room names."""
 
 import functools
 import os
@@ -23,7 +23,7 @@ STYLES = ("root", "user")
 
 
 def styles() -> tuple[str, ...]:
-    """Styles worth trying for whoever runs the judge, best first. A root that can lend no users would give away its rights."""
+    """Styles to try for the user who runs the judge, best first. Root that cannot lend users would give workers its own rights."""
     return STYLES if can_lend_users() else STYLES[1:]
 
 
@@ -38,8 +38,8 @@ def knows(program: str, *options: str) -> bool:
     return all(option in words for option in options)
 
 
-# what a worker's door needs to hand it to another user, and what a zygote needs beyond that to give it namespaces of its own;
-# both need the right to give up rights for good
+# DOOR_RIGHTS: what a worker's door needs to hand it to another user. ZYGOTE_RIGHTS: what a zygote needs in addition to give a
+# worker its own namespaces. Both need the right to give up rights for good.
 DOOR_RIGHTS = ("CAP_SETUID", "CAP_SETGID", "CAP_DAC_READ_SEARCH", "CAP_SYS_RESOURCE", "CAP_SETPCAP")
 ZYGOTE_RIGHTS = ("CAP_SYS_ADMIN", "CAP_SETPCAP")
 
@@ -84,12 +84,12 @@ def _namespaces(program: str, style: str, rights: tuple[str, ...]) -> list[str]:
 
 
 def _devices() -> list[str]:
-    """A folder of devices. /dev/full reads as zeros too, but cannot be made into shared memory, which no limit would hold."""
+    """A folder of devices. /dev/full also reads as zeros, but cannot be mapped as shared memory, which no limit covers."""
     return ["--dev", "/dev", "--dev-bind", "/dev/full", "/dev/zero"]
 
 
 def _shared_memory(program: str) -> list[str]:
-    """What the processes of a worker may share; nothing where bubblewrap cannot bound it, or is setuid, and then refuses to."""
+    """Shared memory for a worker's processes; none where bubblewrap cannot limit its size, or is setuid and therefore refuses to."""
     if not knows(program, "--perms", "--size") or _setuid(program):
         return []
     return ["--perms", "1777", "--size", str(SHARED_MEMORY), "--tmpfs", "/dev/shm"]
@@ -97,7 +97,7 @@ def _shared_memory(program: str) -> list[str]:
 
 def _setuid(program: str) -> bool:
     """Whether a program runs with other rights than those of whoever starts it."""
-    return os.geteuid() != 0 and os.path.exists(program) and bool(os.stat(program).st_mode & stat.S_ISUID)
+    return os.geteuid() != 0 and os.path.exists(program) and bool(Path(program).stat().st_mode & stat.S_ISUID)
 
 
 def _view(room: Room) -> list[str]:
@@ -105,7 +105,7 @@ def _view(room: Room) -> list[str]:
     command = []
     for path in visible(room):
         if path.is_symlink() and path.parent == Path("/"):
-            command += ["--symlink", os.readlink(path), str(path)]
+            command += ["--symlink", str(path.readlink()), str(path)]
         elif not str(path).startswith("/proc/"):
             command += ["--ro-bind", str(path), str(path)]
     if room.gpu:

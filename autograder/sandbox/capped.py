@@ -1,4 +1,4 @@
-"""What a student wrote is cut to a size where it enters a result: nothing behind this is longer than it says, or not printable."""
+"""Text from students is cut to a maximum length before it enters a result, and characters that cannot be printed are escaped."""
 
 import math
 import re
@@ -17,7 +17,7 @@ REPORT = 10_000
 MESSAGE = 2000
 """Characters of one message of a check."""
 
-LINE, TOLD = 300, 1200  # of what a student's code says when it fails: one line, and all of it
+LINE, TOLD = 300, 1200  # characters of one line of a student's error text, and of all of it
 MOST, WORD = 40, 200  # entries and characters among measured values
 
 # control characters but for tab and line end, and marks that turn the direction of writing around
@@ -26,16 +26,16 @@ _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{5,}|\d*\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+
 
 
 def capped(text: str, most: int = MESSAGE) -> str:
-    """A text of at most so many characters, and a few more where some had to be written as ``\\x1b``."""
+    """A text of at most ``most`` characters; escapes such as ``\\x1b`` can make it a little longer."""
     text = shown(text, most)
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def told(text: str) -> str:
-    """What a student's code says when it fails: short lines, few of them, and no number to more than four digits.
+    """The error text of a student's code: few and short lines, and numbers with at most four digits.
 
-    A network knows the hidden weights and pictures; what it computes from them must not be read off its error and written into
-    the next hand-in. Whole numbers of up to five digits stay: shapes and lines.
+    A network sees the hidden weights and pictures. Nobody may read values computed from them in an error text and copy them
+    into the next hand-in. Whole numbers of up to five digits stay, since shapes and line numbers need them.
     """
     lines = [line if len(line) <= LINE else f"{line[: LINE - 3]}..." for line in text[: 8 * TOLD].split("\n")]
     text = "\n".join(lines)
@@ -44,7 +44,7 @@ def told(text: str) -> str:
     return capped(_NUMBER.sub(_rounded, text), TOLD + 100)
 
 
-def _rounded(found: re.Match) -> str:
+def _rounded(found: re.Match[str]) -> str:
     number = found[0]
     if number[:2].lower() == "0x":
         return "0x..."  # an address
@@ -55,7 +55,7 @@ def _rounded(found: re.Match) -> str:
 
 
 def measured_values(found: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Measured values as plain, finite and small data: what is no number is a word, and long lists are cut."""
+    """Measured values as plain, finite and small data: other values become texts, and long lists are cut."""
     return {capped(str(key), WORD): _plain(value) for key, value in list((found or {}).items())[:MOST]}
 
 

@@ -1,5 +1,6 @@
 """The judge's side of the pipe: a Subject that lives in a worker."""
 
+import inspect
 import json
 import os
 import select
@@ -13,30 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from numpy.typing import NDArray
-
-from autograder.sandbox import received
-from autograder.sandbox.arguments import plain
 from autograder.sandbox.capped import told
 from autograder.sandbox.forking import Zygote
 from autograder.sandbox.isolation import IsolationError, Limits, Room, end_process, launch
 from autograder.sandbox.leftovers import scratch_folder
+from autograder.sandbox.verbs import VERBS, Asks, packed
 from autograder.sandbox.wire import WireError, encode_message, read_message
-from segkit.layers import Layer
 from segkit.notebooks import Program
-from segkit.subject import CAUSE, StudentError, Values
-from segkit.tracing import Step
+from segkit.subject import CAUSE, StudentError
 
 __all__ = ["GraderFault", "RemoteSubject", "WorkerSettings", "make_zygote"]
 
 HERE = Path(__file__).resolve().parent
 SETTINGS_FILE = ".settings.json"
 TRAINING_MEGABYTES = 16_000
-TRACE_SECONDS = 20.0  # a run without values takes some hundredths of a second
 ROOM = 256 * 2**20  # bytes free on the disk, of which a worker may fill less
 MAX_REPLY = 2**28  # bytes of arrays; twice as much while they are unpacked
-HANDLE = 40  # characters of the name of an object in a worker
-TRAINING_GRACE = 120.0  # seconds for what comes after the last step
 
 
 class GraderFault(Exception):
@@ -93,8 +86,8 @@ def make_zygote(settings: WorkerSettings, nest: Path) -> Zygote:
     return Zygote(settings.isolation, settings.readable(), HERE / "worker.py", (str(settings.edition),), nest)
 
 
-class RemoteSubject:
-    """A student's work in a worker process, with the methods of ``segkit.subject.Subject``.
+class RemoteSubject(Asks):
+    """A student's work in a worker process, with a method for each of ``autograder.sandbox.verbs``.
 
     A worker that dies, hangs or talks nonsense costs the student the check it happened in; the next question gets a fresh
     worker, in which the definitions are run again.
@@ -316,68 +309,22 @@ class RemoteSubject:
     def define(self, program: Program) -> None:
         """Run a definition, now and in every later worker."""
         self._programs.pop(program.name, None)
-        self._ask("define", program=program.to_json())
+        super().define(program)
         self._programs[program.name] = program
-
-    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        return received.value(self._ask("call", name=name, **_passed(f"call({name!r})", args, kwargs)), f"{name}()")
-
-    def method(self, handle: str, name: str, *args: Any) -> Any:
-        passed = _passed(f"method({name!r})", args, {})["args"]
-        return received.value(self._ask("method", handle=handle, name=name, args=passed), f"{name}()")
-
-    def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
-        passed = _passed(f"build({name!r})", args, kwargs)
-        return received.text(self._ask("build", name=name, meta=meta, **passed), f"{name}: its handle", HANDLE)
-
-    def carrier(self, layers: Sequence[Layer], like: str = "") -> str:
-        passed = [layer.to_json() for layer in layers]
-        return received.text(self._ask("carrier", layers=passed, like=like), "a network's handle", HANDLE)
-
-    def describe(self, handle: str) -> list[Layer]:
-        return received.layers(self._ask("describe", handle=handle), "the list of layers")
-
-    def trace(self, handle: str) -> list[Step]:
-        return received.steps(self._ask("trace", handle=handle, seconds=TRACE_SECONDS), "the order of the layers")
-
-    def shapes(self, handle: str) -> dict[str, tuple[int, ...]]:
-        return received.shapes(self._ask("shapes", handle=handle), "the list of parameters")
-
-    def load(self, handle: str, source: Mapping[str, Values], zero: Sequence[str] = ()) -> None:
-        index = self.settings.weight_index  # stays here: what lies where in the file is no worker's business
-        source = {key: index[values] if isinstance(values, str) else values for key, values in source.items()}
-        self._ask("load", handle=handle, source=_sendable(source, "load, source"), zero=_sendable(list(zero), "load, zero"))
-
-    def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]:
-        found = self._ask("sample", handle=handle, indices=_sendable(dict(indices), "sample, indices"))
-        return received.samples(found, "the parameters' values", indices)
-
-    def change(self, handle: str, key: str, index: int, value: float) -> None:
-        self._ask("change", handle=handle, key=key, index=_sendable(index, "change, index"), value=_sendable(value, "change, value"))
-
-    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray:
-        x, seed = _sendable(x, "forward, x"), _sendable(seed, "forward, seed")
-        return received.tensor(self._ask("forward", handle=handle, x=x, train=train, seed=seed, skip=list(skip)), "forward")
-
-    def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]:
-        found = self._ask("load_checkpoint", handle=handle, file=file, extra=extra, seconds=180)
-        return received.names(found, "the checkpoint's further tensors", 1000)
-
-    def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
-        found = self._ask("predict", handle=handle, x=_sendable(x, "predict, x"), precision=precision, seconds=180)
-        return received.label_map(found, "a prediction", x.ndim - 1)
-
-    def retrain(self, handle: str, *, seconds: float, **how: Any) -> dict[str, Any]:
-        """Train a network, at most for so many seconds (see ``autograder.sandbox.retraining``)."""
-        found = self._ask("retrain", handle=handle, time=seconds, seconds=seconds + TRAINING_GRACE, **how)
-        return received.training(found, "the training")
-
-    def peak_bytes(self) -> int:
-        return received.whole(self._ask("peak_bytes"), "the memory used", 0, 2**50)
 
     def forget(self, handle: str) -> None:
         if self._process is not None:
-            self._ask("forget", handle=handle)
+            super().forget(handle)
+
+    def put(self, do: str, given: inspect.BoundArguments) -> Any:
+        """Send a question, and look at its answer."""
+        given.apply_defaults()
+        asked, verb = dict(given.arguments), VERBS[do]
+        try:
+            arguments = packed(do, asked, self.settings.weight_index)
+        except TypeError as error:
+            raise GraderFault(f"The check's own argument: {error}") from None
+        return verb.receive(self._ask(do, verb.seconds(asked) if verb.seconds else None, **arguments), asked)
 
 
 class _TimedReader:
@@ -397,18 +344,3 @@ class _TimedReader:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
-
-
-def _sendable(value: Any, where: str) -> Any:
-    try:
-        return plain(value, where)
-    except TypeError as error:
-        raise GraderFault(f"The check's own argument: {error}") from None
-
-
-def _passed(where: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call, ready to be sent; a faulty one is named by its place or its name."""
-    return {
-        "args": [_sendable(value, f"{where}, argument {number}") for number, value in enumerate(args, start=1)],
-        "kwargs": {name: _sendable(value, f"{where}, argument {name}") for name, value in kwargs.items()},
-    }

@@ -12,16 +12,19 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import kernel  # noqa: E402
-import landlock  # noqa: E402
-import seccomp  # noqa: E402
+if TYPE_CHECKING:
+    from autograder.sandbox import kernel, landlock, seccomp
+else:
+    import kernel
+    import landlock
+    import seccomp
 
 MEGABYTE = 2**20
-GLANCE = 0.1  # seconds between two looks at what the worker uses; in that time a thread takes some 150 MiB
+GLANCE = 0.1  # seconds between two measurements of what the worker uses; in that time one thread can allocate about 150 MiB
 CANNOT_ENTER = 97
 
 
@@ -44,13 +47,14 @@ def set_limits(spec: dict[str, Any]) -> None:
 
 
 def go_first() -> None:
-    """Have the kernel end this process and all it starts before the judge, where memory runs out. Outside of the walls: within
-    them nothing can be written to /proc, so that no worker takes it back.
+    """Make the kernel end this process and its children, and not the judge, when memory runs out.
+
+    Call it outside of the walls: inside them /proc cannot be written to, so that no worker can undo this.
 
     Raises:
         OSError: If the kernel refuses it.
     """
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # else /proc/self belongs to root
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # otherwise /proc/self belongs to root
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
@@ -110,7 +114,7 @@ def parents() -> Iterator[tuple[int, int]]:
 
 
 def descendants(number: int | None = None) -> list[int]:
-    """All processes below one (this one). It is a subreaper: those whose parents ended are below it as well."""
+    """All descendants of a process (default: this one). This process is a subreaper: it inherits processes whose parents ended."""
     found, left = [], children(number or os.getpid())
     while left:
         number = left.pop()
@@ -120,22 +124,22 @@ def descendants(number: int | None = None) -> list[int]:
 
 
 def memory(numbers: list[int]) -> int:
-    """Resident memory of processes but for that of files, in MiB: private pages, and those of shared memory.
+    """Resident memory of processes without mapped files, in MiB: private pages, and pages of shared memory.
 
-    What a fork has from its parent counts for both, as long as it is private: the first look at a forked worker finds what
-    its zygote imported. Pages of shared memory count for a process from when it touches them.
+    Private pages that a fork shares with its parent count for both: the first measurement of a forked worker includes what
+    its zygote imported. A page of shared memory counts for a process once the process has touched it.
     """
     return sum(map(_memory, numbers)) // MEGABYTE
 
 
 def _memory(number: int) -> int:
-    """Resident memory of a process but for that of files, in bytes; 0 for one that ended."""
+    """Resident memory of a process without mapped files, in bytes; 0 for a process that has ended."""
     try:
         with open(f"/proc/{number}/status", encoding="utf-8", errors="replace") as file:
             found = [int(line.split()[1]) for line in file if line.startswith(("RssAnon:", "RssShmem:"))]
         if found:
             return sum(found) * 1024
-        with open(f"/proc/{number}/statm", encoding="ascii") as file:  # a kernel that does not tell them apart
+        with open(f"/proc/{number}/statm", encoding="ascii") as file:  # for kernels that do not list the two kinds separately
             resident, shared = map(int, file.read().split()[1:3])
             return (resident - shared) * os.sysconf("SC_PAGESIZE")
     except (OSError, ValueError):
@@ -143,7 +147,7 @@ def _memory(number: int) -> int:
 
 
 def disk(folder: str, enough: int) -> int:
-    """Space that a folder takes, in MiB; counting ends at ``enough``. Every file counts for a block at least."""
+    """Disk space of a folder, in MiB; counting stops above ``enough``. Every file counts as at least one block."""
     total, left = 0, [folder]
     while left and total <= enough * MEGABYTE:
         try:
@@ -208,7 +212,7 @@ def reap(child: int) -> int | None:
 
 
 def end_all() -> None:
-    """Kill everything below this process until nothing is left. No pause between rounds: a chain of forks must lose the race."""
+    """Kill all descendants of this process until none is left. Rounds follow without a pause, to catch processes that keep forking."""
     while True:
         for number in descendants():
             try:
@@ -233,7 +237,7 @@ def watch(spec: dict[str, Any], child: int) -> int:
         if code is not None:
             return code
         if time.monotonic() - last_look < GLANCE:
-            continue  # a stream of dying children must neither cost time nor keep the looks away
+            continue  # many children may end one after another: do not measure at each end, but do measure every GLANCE seconds
         last_look = time.monotonic()
         if too_much(spec, descendants()):
             return 128 + signal.SIGKILL
@@ -242,11 +246,11 @@ def watch(spec: dict[str, Any], child: int) -> int:
 def guard(spec: dict[str, Any], command: list[str]) -> NoReturn:
     """Start a command, wait for it, and leave nothing of it behind."""
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # nobody of the same user reads or writes this process's memory
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # no process of the same user may read or write this process's memory
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != spec["judge"]:
-        os._exit(CANNOT_ENTER)  # the judge ended before its end could be noticed
+        os._exit(CANNOT_ENTER)  # the judge ended before this process asked to be told of it
     me = os.getpid()
     child = os.fork()
     if child == 0:
@@ -261,7 +265,7 @@ def guard(spec: dict[str, Any], command: list[str]) -> NoReturn:
             os.execv(command[0], command)
         except BaseException as error:
             fail(error)
-    os.closerange(3, 1 << 16)  # the pipe belongs to the worker alone: its end must be seen by the judge
+    os.closerange(3, 1 << 16)  # only the worker may hold the pipe: the judge must see when the worker closes it
     code = watch(spec, child)
     end_all()
     os._exit(code)

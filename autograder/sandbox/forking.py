@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autograder.sandbox.isolation import IsolationError, Room, end_process, forked_order, launch_zygote, mark_running
+from autograder.sandbox.isolation import GuardedProcess, IsolationError, Room, end_process, forked_order, launch_zygote, mark_running
 
 __all__ = ["ForkedProcess", "Zygote"]
 
@@ -49,7 +49,7 @@ class ForkedProcess:
             if not select.select([self.control], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired("worker", timeout or 0)
             words = self._read()
-            self.returncode = int(words) if words.isdigit() else 128 + 9  # a guard that says nothing was killed
+            self.returncode = int(words) if words.isdigit() else 128 + 9  # a guard that sent nothing was killed
             self.control.close()
         return self.returncode
 
@@ -70,7 +70,7 @@ class ForkedProcess:
 
 
 class Zygote:
-    """Forks workers. Started when the first one is wanted; started anew if it died.
+    """Forks workers. The process starts with the first worker, and starts again if it died.
 
     Args:
         level: One of ``autograder.sandbox.isolation.LEVELS``.
@@ -84,7 +84,7 @@ class Zygote:
         self.level, self.readable = level, tuple(readable)
         self._preparation = json.dumps({"script": str(script), "arguments": list(arguments)})
         self.nest = Path(os.path.realpath(nest))
-        self._process: subprocess.Popen | None = None
+        self._process: GuardedProcess | None = None
         self._link: socket.socket | None = None
         self.trouble = ""
 
@@ -102,7 +102,7 @@ class Zygote:
 
     def _start(self) -> None:
         self.close()
-        self.nest.chmod(0o711)  # each worker's user finds its own folder in it, and no other
+        self.nest.chmod(0o711)  # each worker's user can enter its own folder there, and cannot list the others
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, tempfile.TemporaryFile() as log:
             room = Room(self.nest, self.readable)
@@ -162,6 +162,8 @@ class Zygote:
             OSError: If the zygote is gone.
         """
         room = dataclasses.replace(room, readable=tuple(dict.fromkeys([*self.readable, *room.readable])))
+        if self._link is None:
+            raise OSError("the process to fork workers from was closed")
         with mark_running() as running:
             order, user = forked_order(self.level, room, command, descriptors)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

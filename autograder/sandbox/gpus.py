@@ -1,4 +1,4 @@
-"""The GPU as the judge sees it: its name, its memory, and who may use it. Asked of the driver; torch would take hold of it."""
+"""The GPU as the judge sees it: its name, its memory, and who may use it. The driver answers; torch would allocate memory on it."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ __all__ = ["Memory", "gpu_name", "lock_file", "memory", "memory_left_behind", "v
 
 DEVICES = Path("/dev")
 NAMED = re.compile(r"\d{1,3}|GPU-[0-9A-Fa-f-]{1,64}|MIG-(GPU-)?[0-9A-Fa-f-]{1,64}(/\d{1,3}/\d{1,3})?", re.ASCII)  # of CUDA_VISIBLE_DEVICES
-SLACK = 64 * 2**20  # bytes that may come and go on a GPU without anybody's doing
+SLACK = 64 * 2**20  # bytes by which a GPU's used memory may vary by itself
 PATIENCE = 10.0  # seconds in which the driver takes back the memory of a process that ended
 
 

@@ -1,4 +1,4 @@
-"""The walls around a worker, behind one interface. The best that this machine has is used, and written in every result.
+"""The walls around a worker, behind one interface. The strongest level of this machine is used, and every result names it.
 
 Levels, from strong to weak:
 
@@ -8,7 +8,7 @@ Levels, from strong to weak:
 judge that runs as root hands the worker to an unused user, without any right: that user must be able to read Python by itself.
 
 At every level: an empty environment, no inherited descriptors, limits, no way to gain rights, and a guard process
-(``door.py``) that ends the whole tree of processes. Where not even ``process`` can hold a worker off the judge, grading is
+(``door.py``) that ends the whole tree of processes. Where not even ``process`` can protect the judge from a worker, grading is
 refused: there a student's ``kill(-1)`` would end the judge.
 """
 
@@ -26,7 +26,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from autograder.sandbox import users
 from autograder.sandbox.bubblewrap import DOOR, bubblewrap, bubblewrap_for_zygote, styles
@@ -40,8 +40,28 @@ __all__ = [
 
 LEVELS = ("bubblewrap", "landlock", "process")
 PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
-ZERO = "/dev/zero"  # who may write to it makes shared memory of it, which no limit holds
+ZERO = "/dev/zero"  # a process that may write to it can map it as shared memory, which no limit covers
 SIGNAL_SCOPES = 6  # version of Landlock that keeps signals inside
+
+
+class Worker(Protocol):
+    """A started process, as ``end_process`` needs it; ``user`` was lent for it, or is None."""
+
+    user: int | None
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+AnyWorker = TypeVar("AnyWorker", bound=Worker)
+
+
+class GuardedProcess(subprocess.Popen[bytes]):
+    """A guard with the command that it guards; ``user`` was lent for it (``end_process`` takes it back), or is None."""
+
+    user: int | None = None
 
 
 # --------------------------------------------------------------------------------------------------------------- choosing
@@ -135,16 +155,16 @@ def _enter_spec(level: str, room: Room, user: int | None) -> dict[str, Any]:
     limits = room.limits
     outside = level != "bubblewrap"
     needed = {
-        "bubblewrap": user is not None,  # such a worker keeps a right with which it could open the machine's files by number
+        "bubblewrap": user is not None,  # such a worker keeps a right that would let it open the machine's files by handle
         "landlock": True,
-        "process": user is None,  # without the filter, only another user holds a plain process off the judge
+        "process": user is None,  # without the filter, only another user id protects the judge from a plain process
     }
     contained = user is not None or (level == "landlock" and _landlock_version() >= SIGNAL_SCOPES)
     running = 0 if user is not None else users.running().get(os.geteuid(), 0)
     return {
         "memory_megabytes": limits.memory_megabytes, "file_megabytes": limits.file_megabytes,
         "open_files": limits.open_files, "cpu_seconds": limits.cpu_seconds,
-        # the kernel counts all processes of the user, also those that are none of the worker's
+        # the kernel counts all processes of the user, not only the worker's
         "process_limit": limits.processes + running,
         "user": user, "capability": users.reading_right(level, room) if user is not None else None, "guard": None,
         "landlock": level == "landlock",
@@ -164,7 +184,7 @@ def _proc_files() -> list[str]:
 
 def _start(
     level: str, style: str | None, room: Room, command: Sequence[str], descriptors: Sequence[int], errors: int
-) -> subprocess.Popen:
+) -> GuardedProcess:
     """Start a command behind one kind of wall."""
     room = _real(room)
     user = users.lend() if style != "user" and users.can_lend_users() else None
@@ -180,7 +200,7 @@ def _start(
     except BaseException:
         users.take_back(user)
         raise
-    process.user = user  # ``end_process`` takes it back
+    process.user = user
     return process
 
 
@@ -197,9 +217,9 @@ def _guard_spec(room: Room) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _open(guard: dict[str, Any], inside: Sequence[str], room: Room, descriptors: Sequence[int], errors: int) -> subprocess.Popen:
-    """Start a guard before a command."""
-    return subprocess.Popen(
+def _open(guard: dict[str, Any], inside: Sequence[str], room: Room, descriptors: Sequence[int], errors: int) -> GuardedProcess:
+    """Start a guard with the command that it guards."""
+    return GuardedProcess(
         [sys.executable, "-I", "-S", str(DOOR / "door.py"), "guard", json.dumps(guard), *inside], stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=errors, pass_fds=tuple(descriptors), env=environment(room), cwd=room.scratch,
         start_new_session=True, close_fds=True,
@@ -210,7 +230,7 @@ def _open(guard: dict[str, Any], inside: Sequence[str], room: Room, descriptors:
 UNBOUNDED = Limits(memory_megabytes=0, disk_megabytes=2**20, processes=2**16)
 
 
-def launch_zygote(level: str, room: Room, preparation: str, descriptor: int, errors: int) -> subprocess.Popen:
+def launch_zygote(level: str, room: Room, preparation: str, descriptor: int, errors: int) -> GuardedProcess:
     """Start a process that forks workers behind a wall (see ``zygote.py``). It runs no student's code: each worker that it
     forks has a guard and limits of its own. End it with ``end_process``.
 
@@ -229,9 +249,7 @@ def launch_zygote(level: str, room: Room, preparation: str, descriptor: int, err
         inside = bubblewrap_for_zygote(shutil.which("bwrap") or "bwrap", room, _style()[0] or "user")
     else:
         inside = [sys.executable, "-s", str(DOOR / "zygote.py")]
-    process = _open(_guard_spec(room) | {"goes_first": False}, [*inside, str(descriptor), preparation], room, (descriptor,), errors)
-    process.user = None
-    return process
+    return _open(_guard_spec(room) | {"goes_first": False}, [*inside, str(descriptor), preparation], room, (descriptor,), errors)
 
 
 def forked_order(level: str, room: Room, command: Sequence[str], descriptors: Sequence[int]) -> tuple[dict[str, Any], int | None]:
@@ -260,7 +278,7 @@ def forked_order(level: str, room: Room, command: Sequence[str], descriptors: Se
     return order, user
 
 
-def launch(level: str, room: Room, command: Sequence[str], descriptors: Sequence[int], errors: int) -> subprocess.Popen:
+def launch(level: str, room: Room, command: Sequence[str], descriptors: Sequence[int], errors: int) -> GuardedProcess:
     """Start a command behind a wall. End it with ``end_process``, also when it ended by itself.
 
     Args:
@@ -281,7 +299,7 @@ def launch(level: str, room: Room, command: Sequence[str], descriptors: Sequence
         return running(_start(level, style, room, command, descriptors, errors))
 
 
-def end_process(process: Any) -> None:
+def end_process(process: Worker) -> None:
     """End a worker with all it started, and wait until all of that is gone.
 
     Args:
@@ -297,26 +315,26 @@ def end_process(process: Any) -> None:
             else:
                 process.kill()
             process.wait(timeout=10)
-    users.take_back(getattr(process, "user", None))
+    users.take_back(process.user)
     _open_memory(process)
 
 
 # --------------------------------------------------------------------------------------------------- the judge's own memory
 _lock = threading.Lock()
-_running: set[Any] = set()
+_running: set[Worker] = set()
 _was_dumpable = 1
 
 
 @contextlib.contextmanager
-def mark_running() -> Iterator[Callable[[Any], Any]]:
-    """Close the judge's memory before a worker lives; ``end_process`` opens it after the last one.
+def mark_running() -> Iterator[Callable[[AnyWorker], AnyWorker]]:
+    """Close the judge's memory before a worker starts; ``end_process`` opens it again after the last one.
 
     Yields:
         A function to which the started worker is given; it returns the worker.
     """
     _close_memory()
 
-    def running(process: Any) -> Any:
+    def running(process: AnyWorker) -> AnyWorker:
         with _lock:
             _running.add(process)
         return process
@@ -324,12 +342,12 @@ def mark_running() -> Iterator[Callable[[Any], Any]]:
     try:
         yield running
     except BaseException:
-        _open_memory(None)
+        _open_memory()
         raise
 
 
 def _close_memory() -> None:
-    """While workers run, nobody of the same user may open ``/proc/JUDGE/mem`` or attach a debugger to the judge."""
+    """While workers run, no process of the same user may open ``/proc/JUDGE/mem`` or attach a debugger to the judge."""
     global _was_dumpable
     with _lock:
         if not _running:
@@ -338,9 +356,10 @@ def _close_memory() -> None:
             libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _open_memory(process: Any) -> None:
+def _open_memory(process: Worker | None = None) -> None:
     """Forget a worker; after the last one the judge's memory is as before."""
     with _lock:
-        _running.discard(process)
+        if process is not None:
+            _running.discard(process)
         if not _running and _was_dumpable == 1:
             ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)

@@ -1,8 +1,8 @@
-"""Construct large networks without drawing a hundred million random numbers that nobody looks at. For workers.
+"""Construct large networks without drawing a hundred million random numbers that nothing reads. For workers.
 
-The weights of a student's network are replaced by the judge's before it runs; what is looked at right after construction is the
-beginning of each tensor. So where a large tensor is filled with random numbers, only its beginning is drawn; the rest is zero
-and takes no memory until it is written to.
+The judge replaces the weights of a student's network before it runs; right after construction it looks only at the beginning
+of each tensor. So when a large tensor is filled with random numbers, only its beginning is drawn; the rest is zero and takes
+no memory until something writes to it.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ __all__ = ["lazy_weights"]
 LARGE = 2**20  # elements
 DRAWN = 2**14
 
-with torch.device("meta"):  # torch notes at the first use which functions make tensors: it must see its own
+with torch.device("meta"):  # torch registers at the first use which functions make tensors: it must see the original torch.empty
     torch.empty(0)
 
 
 @contextlib.contextmanager
 def lazy_weights() -> Iterator[None]:
-    """While it is active, large float32 tensors on the CPU are made and randomly filled at the cost of small ones."""
+    """Within this context, large float32 tensors on the CPU are made, and filled with random numbers, as fast as small ones."""
     empty, usual = torch.empty, {name: getattr(torch.Tensor, name) for name in ("normal_", "uniform_")}
     torch.empty = _lazy_empty(empty)
     for name, fill in usual.items():
@@ -34,7 +34,7 @@ def lazy_weights() -> Iterator[None]:
     finally:
         torch.empty = empty
         for name in usual:
-            delattr(torch.Tensor, name)  # the method that it inherits is seen again
+            delattr(torch.Tensor, name)  # the inherited method is visible again
 
 
 def _lazy_fill(fill: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -56,7 +56,7 @@ def _lazy_empty(empty: Callable[..., torch.Tensor]) -> Callable[..., torch.Tenso
         usual = all(type(n) is int and n >= 0 for n in shape) and torch.get_default_dtype() == torch.float32
         if not (here and usual and math.prod(shape) > LARGE):
             return empty(*args, **kwargs)
-        # NumPy asks the system for memory that is zero already, and that is only there once it is touched
+        # NumPy takes zeroed memory from the system, which becomes real memory only when it is touched
         return torch.from_numpy(np.zeros(shape, np.float32))
 
     return lazy

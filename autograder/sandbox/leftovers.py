@@ -1,7 +1,7 @@
-"""Temporary folders that tell whose they are, so that those of a killed process can be removed by the next one.
+"""Temporary folders with their owner in the name, so that a later process can remove those of a killed process.
 
-The name of such a folder holds the process that made it: its id, when it was started, and the space in which that id counts
-(a container has its own). A folder is removed only if its owner is surely dead and it belongs to this user.
+The name holds the id of the process that made the folder, its start time, and the PID namespace of that id (a container has
+its own). A folder is removed only if its owner is certainly dead and the folder belongs to this user.
 """
 
 import os
@@ -19,7 +19,7 @@ MARK = re.compile(r"segkit-[a-z-]+-(?P<process>\d+)\.(?P<start>\d+)\.(?P<space>\
 
 
 def _started(process: int) -> int | None:
-    """When a process was started, in clock ticks since boot; None if there is no such process, or only its corpse."""
+    """When a process was started, in clock ticks since boot; None if there is no such process, or it is a zombie."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -29,8 +29,8 @@ def _started(process: int) -> int | None:
 
 def _space() -> int:
     try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:  # no Linux: such folders are never taken for leftovers
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # not Linux: such folders are never removed as leftovers
         return 0
 
 
@@ -44,7 +44,7 @@ def owned_prefix(prefix: str) -> str:
 
 
 def scratch_folder(prefix: str) -> Path:
-    """Make a temporary folder that is removed by a later ``remove_leftovers`` if this process dies before it does so itself."""
+    """Make a temporary folder. If this process dies without removing it, a later ``remove_leftovers`` removes it."""
     return Path(tempfile.mkdtemp(prefix=owned_prefix(prefix)))
 
 

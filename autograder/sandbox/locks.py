@@ -1,4 +1,4 @@
-"""Locks between processes. The kernel takes a lock from its holder when that ends, however it ended: none outlives a kill."""
+"""Locks between processes. The kernel releases a lock when its holder ends, in whatever way: no lock outlives a killed process."""
 
 import contextlib
 import datetime
@@ -36,13 +36,13 @@ def try_lock(path: Path, wait: bool = False) -> int | None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if os.fstat(handle).st_ino == os.stat(path).st_ino:
+            if os.fstat(handle).st_ino == path.stat().st_ino:
                 return handle
         except BlockingIOError:
             os.close(handle)
             return None
         except FileNotFoundError:
-            pass  # the last holder removed it while we waited: what we hold is no longer the lock
+            pass  # the last holder removed the file while we waited: our descriptor is no longer the lock
         except BaseException:
             os.close(handle)
             raise
@@ -50,8 +50,7 @@ def try_lock(path: Path, wait: bool = False) -> int | None:
 
 
 def _release(path: Path, handle: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    path.unlink(missing_ok=True)
     os.close(handle)
 
 
@@ -59,6 +58,7 @@ def _release(path: Path, handle: int) -> None:
 def file_lock(path: Path) -> Iterator[None]:
     """Hold a lock, after its holder if there is one; the file is gone afterwards."""
     handle = try_lock(path, wait=True)
+    assert handle is not None, "try_lock waits until it has the lock"
     try:
         yield
     finally:
@@ -67,7 +67,7 @@ def file_lock(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_of(paths: Sequence[Path]) -> Iterator[None]:
-    """Hold the first of some locks that comes free; with no paths nothing is held. The files stay."""
+    """Hold the first of several locks that becomes free; without paths no lock is held. The files stay."""
     handle = None
     while paths and handle is None:
         handle = next((found for path in paths if (found := try_lock(path)) is not None), None)
@@ -85,7 +85,7 @@ def hold_folder(folder: Path) -> Iterator[str]:
     """Keep other runs from writing into a folder of results. Within one process it may be held twice.
 
     Yields:
-        Who held it before and ended without a word (killed, power loss), or nothing.
+        Who held it before and could not release it (killed, power loss), or an empty text.
 
     Raises:
         FolderBusyError: Another run holds it; the text says who, where and since when.

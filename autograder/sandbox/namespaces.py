@@ -1,4 +1,4 @@
-"""Namespaces of a forked worker, within the room that bubblewrap made for its zygote. Runs inside: standard library only."""
+"""Namespaces of a forked worker, inside the room that bubblewrap made for its zygote. Runs in that room: standard library only."""
 
 import ctypes
 import os
@@ -36,7 +36,7 @@ def own_processes() -> None:
 
 
 def own_files(nest: str, scratch: str) -> None:
-    """Put one scratch folder in the place of the folder that holds all of them, and show no processes but one's own.
+    """Mount one scratch folder over the folder that holds all of them, and show only this namespace's processes.
 
     Args:
         nest: Folder of the scratch folders; afterwards it is the one scratch folder.

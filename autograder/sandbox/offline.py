@@ -1,9 +1,9 @@
-"""Weights that student code would download, where there is no network: the network is made, its weights stay undrawn. For workers."""
+"""Replacements for weights that student code would download: workers have no network, so the weights are not loaded. For workers."""
 
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -13,14 +13,14 @@ from torch import nn
 __all__ = ["undrawn_downloads"]
 
 
-class Undrawn(dict):
-    """A state dict in place of one that was to be fetched or read; loading it leaves a network as it is.
+class Undrawn(dict[str, torch.Tensor]):
+    """A state dict in place of one that would be downloaded or read; loading it leaves a network unchanged.
 
-    Its tensors have shapes and a spread, and hardly any memory: all rows are one.
+    Its tensors have the right shapes and a random spread, and take hardly any memory: all rows share one.
 
     Args:
-        source: Address or path that was asked for.
-        shapes: Key -> what has its shape and dtype.
+        source: The requested address or path.
+        shapes: Key -> a tensor with the shape and dtype of that key.
     """
 
     def __init__(self, source: Any, shapes: Mapping[str, torch.Tensor]) -> None:
@@ -29,21 +29,21 @@ class Undrawn(dict):
 
     def _missing(self, what: str) -> FileNotFoundError:
         text = f"{self.source} is not there where work is graded, and with it {what}"
-        return FileNotFoundError(text.replace(os.path.join(os.getcwd(), ""), ""))
+        return FileNotFoundError(text.replace(f"{Path.cwd()}{os.sep}", ""))
 
     def __missing__(self, key: Any) -> Any:
         raise self._missing(repr(key))
 
-    def __getattr__(self, name: str) -> Any:  # of a whole network that was saved
+    def __getattr__(self, name: str) -> Any:  # for student code that expects a whole saved network
         if name.startswith("_"):
             raise AttributeError(name)
         raise self._missing(f"its {name}")
 
 
 def _one_row(key: str, like: torch.Tensor) -> torch.Tensor:
-    """A tensor whose rows share their memory, as drawn as torchvision draws a network's first weights: zeros cannot learn."""
+    """A tensor whose rows share their memory, random like torchvision's initial weights: a network of zeros cannot learn."""
     if like.dim() < 2:
-        usual = 1 if key.endswith((".weight", ".running_var")) else 0  # of a normalisation
+        usual = 1 if key.endswith((".weight", ".running_var")) else 0  # of a normalisation layer
         return torch.full((), usual, dtype=like.dtype, device="cpu").expand(like.shape)
     row = torch.empty((1, *like.shape[1:]), dtype=like.dtype, device="cpu")
     spread = (2 / (like.shape[0] * like[0, 0].numel())) ** 0.5 if like.dim() == 4 else 0.01
@@ -62,9 +62,10 @@ def _undrawn(source: Any, *args: Any, **kwargs: Any) -> Undrawn:
 
 def _from_hub(repository: Any, model: str, *args: Any, **kwargs: Any) -> nn.Module:
     try:
-        return torchvision.models.get_model(model, weights=None)
+        network: nn.Module = torchvision.models.get_model(model, weights=None)
     except ValueError:
         raise RuntimeError(f"torch.hub.load of {model}: there is no network where work is graded") from None
+    return network
 
 
 def _loads(usual: Any) -> Any:
@@ -87,7 +88,7 @@ def _opens(usual: Any) -> Any:
 
 @contextlib.contextmanager
 def undrawn_downloads() -> Iterator[None]:
-    """While it is active, what fetches weights, or reads a file of weights that was not handed in, gives undrawn ones."""
+    """Within this context, downloads of weights, and reads of weight files that were not handed in, return an ``Undrawn``."""
     from torch.utils import model_zoo
     from torchvision.models import _api
 

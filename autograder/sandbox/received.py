@@ -5,7 +5,7 @@ fault (``answer.malformed``), with what was expected and what was found; an exce
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from segkit.notebooks.reading import shown
 from segkit.subject import StudentError
 from segkit.tracing import MAX_STEPS, Step
 
-__all__ = ["label_map", "layers", "malformed", "names", "samples", "shapes", "steps", "tensor", "text", "training", "value", "whole"]
+__all__ = [
+    "label_map", "layers", "malformed", "maps", "names", "samples", "shapes", "steps", "tensor", "text", "training", "value", "whole",
+]  # fmt: skip
 
 CAUSE = "answer.malformed"
 MAX_ELEMENTS = 2**26  # of an array, as in the worker
@@ -120,6 +122,13 @@ def tensor(found: Any, what: str) -> NDArray:
     if found.size > MAX_OUTPUT:
         raise StudentError(f"{what}: expected an output of the image's size, but got {found.shape}.", "shape.size")
     return _array(found, what)
+
+
+def maps(found: Any, what: str, asked: Sequence[str]) -> dict[str, NDArray]:
+    """What a network that gives maps by name returned, just those that were asked for."""
+    if not isinstance(found, dict) or set(found) != set(asked):
+        raise malformed(what, f"the maps {', '.join(asked)}", found)
+    return {name: tensor(found[name], f"{what}, {name}") for name in asked}
 
 
 def label_map(found: Any, what: str, axes: int) -> NDArray[np.uint8]:

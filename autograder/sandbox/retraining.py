@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from segkit.facades import FacadeDataset
+from segkit.datasets import PairDataset, dataset
 from segkit.training import RECIPES, fit
 
 __all__ = ["retrain"]
 
-AGAIN = 5.0  # seconds after which a student's code that swallowed the end of the time is told once more
+AGAIN = 5.0  # seconds between further signals, for student code that caught and ignored the first one
 
 
 class _TimeIsUp(BaseException):
-    """Not an Exception: most code lets it through."""
+    """Not an Exception, so that most code does not catch it."""
 
 
 def read_label(path: Path) -> torch.Tensor:
@@ -30,7 +30,7 @@ def read_label(path: Path) -> torch.Tensor:
 
 
 def confusion_matrix(pred: torch.Tensor, gt: torch.Tensor, n_class: int) -> torch.Tensor:
-    """Counts, rows are the truth; on whatever device."""
+    """Confusion counts, (n_class, n_class), rows are the truth; on the device of the inputs."""
     keep = (gt >= 0) & (gt < n_class)
     cells = torch.where(keep, gt.long() * n_class + pred, n_class * n_class)
     return torch.bincount(cells.flatten(), minlength=n_class * n_class + 1)[:-1].view(n_class, n_class)
@@ -49,7 +49,8 @@ class _Best:
     """The best epoch so far, kept in memory."""
 
     def __init__(self) -> None:
-        self.epochs, self.epoch, self.mean_iou, self.weights = 0, 0, float("nan"), None
+        self.epochs, self.epoch, self.mean_iou = 0, 0, float("nan")
+        self.weights: dict[str, torch.Tensor] | None = None
 
     def __call__(self, done: Any) -> None:
         self.epochs = done.epoch
@@ -63,9 +64,9 @@ def retrain(
     model: torch.nn.Module, root: Path, train: Sequence[str], held_out: Sequence[str], recipe: str, epochs: int, seconds: float,
     device: str, out: Path,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train a network for so long; afterwards it has the weights of its best epoch by the held-out pictures.
+    """Train a network within a time limit; afterwards it has the weights of its best epoch, judged by the held-out pictures.
 
-    Where no epoch came to its end it keeps the weights that it had by then, and ``best_epoch`` is 0.
+    If no epoch was completed, it keeps its current weights, and ``best_epoch`` is 0.
 
     Args:
         model: The network.
@@ -84,7 +85,7 @@ def retrain(
     Raises:
         TrainingError: It cannot be trained: not finite, no memory, outputs of another size.
     """
-    learn, choose = (FacadeDataset(root, names=names, read_label=read_label) for names in (train, held_out))
+    learn, choose = (PairDataset(dataset(), root, names=names, read_label=read_label) for names in (train, held_out))
     best, in_time, started = _Best(), True, time.monotonic()
     config = replace(RECIPES[recipe], epochs=epochs)
 

@@ -1,6 +1,6 @@
-"""A seccomp filter for workers, written as classic BPF: no network, no signals to others, none of the kernel's odd corners.
+"""A seccomp filter for workers, written as classic BPF: no network, no signals to others, none of the kernel's rarely used calls.
 
-Runs inside the wall's door: standard library only. Everything that is not named here stays allowed, since Python, torch and
+Runs inside the wall's door: standard library only. Calls that are not named here stay allowed, since Python, torch and
 CUDA need most of the kernel.
 """
 
@@ -9,8 +9,12 @@ import errno
 import os
 import struct
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import kernel
+if TYPE_CHECKING:
+    from autograder.sandbox import kernel
+else:
+    import kernel
 
 __all__ = ["Filter", "install", "program"]
 
@@ -55,7 +59,7 @@ ATTRIBUTES = (
     "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat", "file_setattr", "utime",
     "utimes", "futimesat", "utimensat",
 )  # fmt: skip
-# files without a place: what lies in them and is not mapped counts for no process
+# files in memory without a path: their contents count for no process while they are not mapped
 UNPLACED = ("memfd_create", "memfd_secret")
 MAP_SHARED, MAP_ANONYMOUS = 0x01, 0x20
 NAMESPACES = 0x7E020000  # every CLONE_NEW* flag of clone(2)
@@ -71,7 +75,7 @@ Instruction = tuple[int, int, int, int]
 
 
 def _return(number: int | None) -> Instruction:
-    """Let a call pass (None), or answer it with an error number; 0 says "done" without doing it."""
+    """Allow a call (None), or answer it with an error number; 0 reports success without doing anything."""
     return (RETURN, 0, 0, ALLOW if number is None else ERROR | number)
 
 

@@ -1,5 +1,5 @@
-"""A judge that runs as root hands each worker to a user that nobody else has: the kernel counts no processes of root, and
-holds back none of its signals.
+"""A judge that runs as root gives each worker an unused user id: for root the kernel neither counts processes nor blocks
+signals.
 """
 
 import functools
@@ -12,7 +12,7 @@ from autograder.sandbox.view import IsolationError, Room, open_to_all, python_fo
 
 __all__ = ["can_lend_users", "hand_over", "lend", "reading_right", "rights", "running", "take_back"]
 
-# unused by convention: systemd lends these to services, and looks first whether one is free, as we do
+# unused by convention: systemd lends these ids to services, and first checks that one is free, as we do
 UNUSED_USERS = range(61184, 65520)
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID = 0, 1, 2, 5, 6, 7
 
@@ -20,11 +20,11 @@ CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETU
 def running() -> dict[int, int]:
     """How many processes and threads each user runs."""
     counts: dict[int, int] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
             try:
-                # not the folder's owner: that is root wherever a process closed its memory
-                status = dict(line.split(":", 1) for line in Path(f"/proc/{name}/status").read_text("utf-8", "replace").splitlines())
+                # not the folder's owner: it is root for every process that closed its memory
+                status = dict(line.split(":", 1) for line in (process / "status").read_text("utf-8", "replace").splitlines())
                 owner = int(status["Uid"].split()[0])
                 counts[owner] = counts.get(owner, 0) + int(status["Threads"])
             except (OSError, KeyError, ValueError):
@@ -37,8 +37,8 @@ _lock = threading.Lock()
 
 
 def lend() -> int:
-    """Choose a user id that nobody has and nobody runs under. Judges side by side begin to look at different places."""
-    import pwd  # not on Windows, where this module is only imported
+    """Choose a user id without an account and without processes. Parallel judges start their search at different numbers."""
+    import pwd  # does not exist on Windows, where this module is imported but not used
 
     known = {entry.pw_uid for entry in pwd.getpwall()} | set(running())
     begin = (os.getpid() * 37 + len(_taken)) % len(UNUSED_USERS)
@@ -77,7 +77,7 @@ def reading_right(level: str, room: Room) -> int | None:
     closed += [str(path) for path in [*python_folders(), *room.readable] if not open_to_all(path)]
     if not closed:
         return None
-    # both read every file, the course's secret as well: to be had only where Landlock bounds what "every" is
+    # both rights allow reading every file, the course's secret as well: given only where Landlock restricts the files
     for right in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if level == "landlock" else ():
         if rights() >> right & 1:
             return right
@@ -103,4 +103,4 @@ def hand_over(folder: Path, user: int) -> None:
     os.chown(folder, user, user)
     for above, folders, files in os.walk(folder):
         for name in [*folders, *files]:
-            os.chown(os.path.join(above, name), user, user, follow_symlinks=False)
+            os.chown(Path(above, name), user, user, follow_symlinks=False)

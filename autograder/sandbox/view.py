@@ -70,13 +70,13 @@ def environment(room: Room) -> dict[str, str]:
         "HOME": str(room.scratch), "TMPDIR": str(room.scratch), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "PYTHONHASHSEED": "0", "MPLBACKEND": "Agg",
         "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "SEGKIT_WORKER": "1",
-        # every picture has a size of its own, and each new size is kept with 60 MB of scratch memory: keep few
+        # each picture size is cached with 60 MB of scratch memory, and every picture has another size: keep few
         "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
     }  # fmt: skip
 
 
 def driver_folders() -> list[str]:
-    """Folders of the system that LD_LIBRARY_PATH names: on some hosted machines CUDA's driver is found in no other way."""
+    """Folders of the system that LD_LIBRARY_PATH names: some hosted machines find CUDA's driver only there."""
     named = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     return [path for path in named if path.startswith("/usr/") and os.path.realpath(path).startswith("/usr/") and os.path.isdir(path)]
 
@@ -88,14 +88,14 @@ def python_folders() -> list[Path]:
 
 
 def hidden() -> list[Path]:
-    """What no worker sees although it may lie within a visible folder: the grader, and the full kit with its reference."""
+    """What no worker sees, even inside a visible folder: the grader, and the full kit with its reference."""
     if PACKAGES.name in ("site-packages", "dist-packages"):
         return [PACKAGES / "segkit", PACKAGES / "autograder"]
     return [PACKAGES]
 
 
 def without(path: Path, holes: Iterable[Path]) -> list[Path]:
-    """Cut holes into a folder: the folder itself if there are none in it, else its entries around them."""
+    """A folder without its hidden parts: the folder itself if it contains none, otherwise its entries without them."""
     holes = list(holes)
     if path in holes:
         return []
@@ -115,7 +115,7 @@ def visible(room: Room) -> list[Path]:
 def devices(room: Room) -> list[Path]:
     """Device files that a worker may use."""
     names = [Path("/dev") / name for name in ("null", "zero", "full", "random", "urandom")]
-    gpu = [*sorted(Path("/dev").glob("nvidia*")), *Path("/dev").glob("dxg")]  # the latter: Linux within Windows
+    gpu = [*sorted(Path("/dev").glob("nvidia*")), *Path("/dev").glob("dxg")]  # dxg: WSL, Linux on Windows
     return names + (gpu if room.gpu else [])
 
 

@@ -1,10 +1,10 @@
 """Messages between judge and worker: length-prefixed JSON and the raw bytes of arrays. No pickle, sizes capped.
 
-This file is copied beside the worker, so it imports nothing of the autograder.
+This file is copied next to the worker, so it imports nothing from the autograder.
 
 A message is ``b"SGK1"``, the length of the JSON text and the total length of the arrays (two unsigned 64-bit integers), the
-JSON text, then the arrays one after the other. In the JSON an array stands as ``{"$array": [dtype, shape]}``, bytes as
-``{"$bytes": length}``; their data follow in the order in which they are met.
+JSON text, then the arrays one after the other. The JSON writes an array as ``{"$array": [dtype, shape]}`` and bytes as
+``{"$bytes": length}``; their data follow in the same order.
 """
 
 import json

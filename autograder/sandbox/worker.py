@@ -6,6 +6,7 @@ settings. It imports the student edition of segkit, torch, and its neighbours.
 
 import contextlib
 import importlib.util
+import inspect
 import json
 import os
 import sys
@@ -93,11 +94,12 @@ def make_subject(settings: dict[str, Any]):
 
 
 def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[..., Any]]:
-    """The questions the judge may ask, by name."""
+    """The questions the judge may ask, by name: those of ``Subject``, and what the worker answers in another way."""
     import torch
 
     from segkit.layers import Layer
     from segkit.notebooks import Program, at_home
+    from segkit.subject import Subject
 
     work = Path(settings["scratch"]) / "work"
 
@@ -115,7 +117,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         finally:
             torch.set_num_threads(settings["threads"])
 
-    def retrain(handle: str, time: float, **how: Any) -> Any:
+    def retrain(handle: str, time: float, how: dict[str, Any]) -> Any:
         load_neighbours("retraining")
         from retraining import retrain
 
@@ -126,26 +128,26 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
             return retrain(subject.model(handle), Path(settings["training"]), seconds=time, device=subject.device,
                            out=Path(settings["scratch"]) / "retrained", **how)  # fmt: skip
 
-    return {
+    named = {name: by_name(getattr(subject, name)) for name in vars(Subject) if not name.startswith("_")}
+    return named | {
         "define": define,
-        "call": lambda name, args, kwargs: subject.call(name, *args, **kwargs),
-        "method": lambda handle, name, args: subject.method(handle, name, *args),
-        "build": lambda name, args, kwargs, meta: subject.build(name, *args, meta=meta, **kwargs),
         "carrier": lambda layers, like: subject.carrier([Layer.from_json(layer) for layer in layers], like),
         "describe": lambda handle: [layer.to_json() for layer in subject.describe(handle)],
-        "trace": lambda handle: [list(step) for step in subject.trace(handle)],
-        "shapes": lambda handle: {key: list(shape) for key, shape in subject.shapes(handle).items()},
-        "load": lambda handle, source, zero: subject.load(handle, source, zero),
-        "sample": lambda handle, indices: subject.sample(handle, indices),
-        "change": lambda handle, key, index, value: subject.change(handle, key, index, value),
-        "forward": lambda handle, x, train, seed, skip: subject.forward(handle, x, train, seed, skip),
-        "load_checkpoint": lambda handle, file, extra: subject.load_checkpoint(handle, file, extra),
         "predict": predict,
         "retrain": retrain,
-        "peak_bytes": lambda: subject.peak_bytes(),
-        "forget": lambda handle: subject.forget(handle),
         "hello": lambda: {"device": subject.device},
     }
+
+
+def by_name(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that takes all of its arguments by their names, ``args`` and ``kwargs`` too."""
+    signature = inspect.signature(method)
+
+    def ask(**given: Any) -> Any:
+        bound = inspect.BoundArguments(signature, given)
+        return method(*bound.args, **bound.kwargs)
+
+    return ask
 
 
 def serve(requests: Any, replies: Any, answer: dict[str, Callable[..., Any]]) -> None:

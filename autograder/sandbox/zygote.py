@@ -1,4 +1,4 @@
-"""A process that has imported what workers need, and forks one whenever the judge asks: importing costs seconds, a fork none.
+"""A process that has imported what workers need, and forks a worker whenever the judge asks: an import takes seconds, a fork does not.
 
 It runs no student's code and knows no secret. Each worker is forked behind the same walls as one that starts anew: the
 zygote's room is the worker's room, and within it the worker gets processes, network, files and a user of its own. Runs inside
@@ -19,23 +19,26 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import door  # noqa: E402
-import kernel  # noqa: E402
-import namespaces  # noqa: E402
+if TYPE_CHECKING:
+    from autograder.sandbox import door, kernel, namespaces
+else:
+    import door
+    import kernel
+    import namespaces
 
 ORDER_SIZE = 2**18
-SAFE = 64  # descriptors of commands lie below
+SAFE = 64  # the descriptors of commands have smaller numbers
 
 
 def main() -> None:
     link, preparation = socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2])
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     prepare(**preparation)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended guards go by themselves
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes guards that have ended
     threads = len(os.listdir("/proc/self/task"))
     link.send(json.dumps({"ready": threads == 1, "trouble": "" if threads == 1 else f"{threads} threads"}).encode())
     while True:
@@ -51,11 +54,12 @@ def main() -> None:
 def prepare(script: str, arguments: Sequence[str]) -> None:
     """Import what workers need: call ``prepare(*arguments)`` of a script."""
     specification = importlib.util.spec_from_file_location("preparation", script)
+    assert specification is not None and specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     module.prepare(*arguments)
     gc.collect()
-    gc.freeze()  # the collector of a worker need not touch, and so copy, what all of them share
+    gc.freeze()  # a worker's garbage collector then does not touch, and so does not copy, the pages that all workers share
 
 
 def run_guarded(link: socket.socket, order: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
@@ -86,7 +90,7 @@ def guard(order: dict[str, Any], control: int, pipes: Sequence[int]) -> int:
     if child == 0:
         os.close(control)
         try:
-            door.go_first()  # before the worker's own /proc, which is closed
+            door.go_first()  # before the worker gets its own /proc, which is read-only
             if separate:
                 namespaces.own_files(order["nest"], order["scratch"])
                 become_first(order, pipes)
@@ -94,11 +98,11 @@ def guard(order: dict[str, Any], control: int, pipes: Sequence[int]) -> int:
         except BaseException as error:
             door.fail(error)
     for pipe in pipes:
-        os.close(pipe)  # the pipe belongs to the worker alone: its end must be seen by the judge
+        os.close(pipe)  # only the worker may hold the pipe: the judge must see when the worker closes it
     code = watch(spec, child, control, separate)
     if separate:
         try:
-            os.kill(child, signal.SIGKILL)  # the kernel ends all that has a number in its namespace
+            os.kill(child, signal.SIGKILL)  # the kernel then ends every process of its namespace
             os.waitpid(child, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
@@ -133,7 +137,7 @@ def watch(spec: dict[str, Any], child: int, control: int, separate: bool) -> int
 def become_first(order: dict[str, Any], pipes: Sequence[int]) -> NoReturn:
     """As the first process of a namespace: start the worker, collect whoever ends, and end with the worker.
 
-    It sees the worker's files, so it must not be one whom the worker could use: closed memory, no way to be debugged.
+    It sees the worker's files. The worker must not be able to control it: its memory is closed, and no debugger can attach.
     """
     me = os.getpid()
     worker = os.fork()
@@ -156,11 +160,11 @@ def become_worker(order: dict[str, Any], pipes: Sequence[int], parent: int) -> N
     place(pipes, order["descriptors"])
     os.chdir(inside)
     os.environ.update(HOME=inside, TMPDIR=inside)
-    tempfile.tempdir = None  # whoever asked before was told of a folder that is not this worker's
+    tempfile.tempdir = None  # it may hold a folder that was chosen before the fork and is not this worker's
     if order["namespaces"] and order["enter"]["user"] is None:
         kernel.renounce()
     door.confine(order["enter"] | {"guard": parent})
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # as after an exec: else a process may not read its own /proc/self
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # as after an exec: otherwise a process may not read its own /proc/self
     code = 0
     try:
         sys.argv = list(command)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.checks.report import Report
-from segkit.facades import IGNORE_INDEX
+from segkit.transforms import IGNORE_INDEX
 
 __all__ = ["check_first_loss", "check_overfit"]
 

@@ -12,16 +12,16 @@ __all__ = ["LazyGroup", "main"]
 
 # command -> (module:object, one line for the overview); the overview is shown without importing torch
 COMMANDS = {
-    "data": ("segkit.cli.data:data", "Fetch, verify or draw the facade pictures."),
+    "data": ("segkit.cli.data:data", "Fetch, verify or draw the pictures of a data set."),
     "train": ("segkit.cli.train:train", "Train a network: your own, or the kit's where the full kit is installed."),
-    "pretrain": ("segkit.cli.pretrain:pretrain", "Train the VGG-16 trunk on the training facades, without ImageNet."),
+    "pretrain": ("segkit.cli.pretrain:pretrain", "Train the VGG-16 trunk on the training pictures, without ImageNet."),
     "evaluate": ("segkit.cli.evaluate:evaluate", "Score a checkpoint: per-class IoU, accuracy, pictures."),
     "submit": ("segkit.cli.submit:submit", "Build your hand-in, check it as the grader will read it, print a receipt."),
 }
 
 
 class LazyGroup(click.Group):
-    """A click group that knows its commands by name, imports a command's module only when it is used, and guards its end.
+    """A click group that imports a command's module only when the command is used, and runs it within ``guarded``.
 
     Args:
         table: Command -> ("module:object", one line for the overview).
@@ -34,7 +34,7 @@ class LazyGroup(click.Group):
     def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
         """Parse the command line and run the command; a program's entry, whatever the console and the machine."""
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **kwargs)
+            return super().main(*args, **{**kwargs, "standalone_mode": False})
         with guarded():
             return super().main(*args, **kwargs)
 
@@ -45,7 +45,8 @@ class LazyGroup(click.Group):
         if name not in self.table:
             return None
         module, attribute = self.table[name][0].split(":")
-        return getattr(importlib.import_module(module), attribute)
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

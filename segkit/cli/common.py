@@ -1,25 +1,48 @@
-"""What the commands that run networks share: options, whose class a name means, errors as one message, figures."""
+"""What the commands that run networks share: options, the class of a model's name, error messages, figures."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["figures", "n_class", "network_class", "options", "pictures", "readable_errors"]
+if TYPE_CHECKING:
+    from segkit.datasets import DatasetSpec, PairDataset
 
-SPLITS = click.Choice(["course", "base", "sample"])
+__all__ = ["figures", "network_class", "one_of", "options", "pictures", "readable_errors"]
+
+
+def one_of(choices: Iterable[str], value: str, context: click.Context, parameter: click.Parameter) -> str:
+    """The value, if it is one of those; the choices depend on the data set, which is known after the command line is read."""
+    return click.Choice(list(choices)).convert(value, parameter, context)
+
+
+def _dataset(context: click.Context, parameter: click.Parameter, value: str | None) -> "DatasetSpec":
+    from segkit.datasets import DATASETS, dataset
+
+    return dataset(value and one_of(DATASETS, value, context, parameter))
+
+
+def _split(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    return one_of(context.params["spec"].splits, value, context, parameter)
+
 
 OPTIONS = {
     "model": click.option(
         "--model", "name", required=True, metavar="NAME",
         help="fcn32s, fcn16s or fcn8s; or a class in a notebook: 2_fcn32s.ipynb:FCN32s",
     ),
-    "split": click.option("--split", type=SPLITS, required=True, help="Which fixed lists of pictures."),
+    "dataset": click.option(
+        "--dataset", "spec", metavar="NAME", callback=_dataset, is_eager=True,
+        help="Data set.  [default: that of assignment.json, else facades]",
+    ),
+    "split": click.option(
+        "--split", required=True, metavar="NAME", callback=_split, help="Which fixed lists of pictures: course, base, sample, ..."
+    ),
     "out": click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for everything written."),
     "data": click.option(
-        "--data", metavar="CMP_ROOT", help="Folder that holds base/.  [default: data/cmp_facade; the sample needs none]"
+        "--data", metavar="ROOT", help="Folder of the pictures.  [default: data/cmp_facade for facades; the sample needs none]"
     ),
     "notebooks": click.option(
         "--notebooks", type=click.Path(path_type=Path), default=".", metavar="FOLDER",
@@ -29,10 +52,10 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def options(*names: str) -> Callable:
+def options(*names: str) -> Callable[..., Any]:
     """Several of the shared options, shown by ``--help`` in this order."""
 
-    def add(command: Callable) -> Callable:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for name in reversed(names):
             command = OPTIONS[name](command)
         return command
@@ -42,11 +65,11 @@ def options(*names: str) -> Callable:
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Faults that a person can repair end in one message; a wrong name is bad usage, the rest a failure."""
+    """Turn errors that a person can repair into one message and a non-zero exit code."""
     from segkit.atomic import DiskFullError
     from segkit.checkpoints import CheckpointError
+    from segkit.datasets import DataError
     from segkit.evaluation import EvaluationError
-    from segkit.facades import DataError
     from segkit.models import ModelError
     from segkit.training import TrainingError
     from segkit.training.memory import means_out_of_memory, reason
@@ -55,7 +78,7 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except (CheckpointError, DataError, DiskFullError, EvaluationError, ModelError, TrainingError, VGGError) as error:
-        text = error.strerror if isinstance(error, DiskFullError) else str(error)
+        text = str(error.strerror) if isinstance(error, DiskFullError) else str(error)
         raise click.ClickException(text) from error
     except (RuntimeError, MemoryError) as error:
         if not means_out_of_memory(error):
@@ -72,20 +95,14 @@ def network_class(name: str, notebooks: Path) -> type:
     return model_class(name, notebooks)
 
 
-def n_class() -> int:
-    from segkit.facades import N_CLASS
+def pictures(spec: "DatasetSpec", data: str | None, split: str, part: str, read_label: Callable) -> "PairDataset":
+    from segkit.datasets import PairDataset
 
-    return N_CLASS
-
-
-def pictures(data: str | None, split: str, part: str, read_label: Callable) -> Any:
-    from segkit.facades import FacadeDataset, find_root
-
-    root = find_root("sample" if split == "sample" and data is None else data)
-    return FacadeDataset(root, split, part, read_label=read_label)
+    root = spec.find_root("sample" if split == "sample" and data is None else data)
+    return PairDataset(spec, root, split, part, read_label=read_label)
 
 
-def figures(model: Any, pictures: Any, result: Any, out: Path, most: int = 4) -> None:
+def figures(model: Any, pictures: "PairDataset", result: Any, out: Path, most: int = 4) -> None:
     from segkit import plots
     from segkit.evaluation import predict
 
@@ -93,5 +110,5 @@ def figures(model: Any, pictures: Any, result: Any, out: Path, most: int = 4) ->
     images, labels = zip(*(pictures[index] for index in chosen), strict=True)
     predictions = [predict(model, image) for image in images]
     titles = [pictures.names[index] for index in chosen]
-    plots.gallery(images, labels, predictions, titles=titles).savefig(out / "gallery.png", dpi=110)
-    plots.confusion(result.hist).savefig(out / "confusion.png", dpi=110)
+    plots.gallery(images, labels, predictions, titles, pictures.spec).savefig(out / "gallery.png", dpi=110)
+    plots.confusion(result.hist, list(result.iou)).savefig(out / "confusion.png", dpi=110)

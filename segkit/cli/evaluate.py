@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from segkit.cli.common import figures, n_class, network_class, options, pictures, readable_errors
+from segkit.cli.common import figures, network_class, options, pictures, readable_errors
 from segkit.malloc import keep_memory
 
 if TYPE_CHECKING:
+    from segkit.datasets import DatasetSpec
     from segkit.evaluation import Evaluation
 
 __all__ = ["evaluate"]
@@ -27,7 +28,7 @@ SCORES = {
 @click.command()
 @options("model")
 @click.option("--checkpoint", type=click.Path(path_type=Path), required=True, help="*.safetensors or *.pth")
-@options("split", "out", "data")
+@options("dataset", "split", "out", "data")
 @click.option("--part", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True,
@@ -38,8 +39,8 @@ SCORES = {
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json in place of the table.")
 @options("notebooks", "quiet")
 def evaluate(
-    name: str, checkpoint: Path, split: str, out: Path, data: str | None, part: str, device: str, precision: str, bootstrap: int,
-    seed: int, worst: int, as_json: bool, notebooks: Path, quiet: bool,
+    name: str, checkpoint: Path, spec: "DatasetSpec", split: str, out: Path, data: str | None, part: str, device: str, precision: str,
+    bootstrap: int, seed: int, worst: int, as_json: bool, notebooks: Path, quiet: bool,
 ) -> None:  # fmt: skip
     """Score a checkpoint on a fixed list of pictures.
 
@@ -55,8 +56,8 @@ def evaluate(
 
         network = network_class(name, notebooks)
         functions = solution_functions(notebooks)
-        dataset = pictures(data, split, part, functions.read_label)
-        model = load_checkpoint(network(n_class()), checkpoint).to(best_device() if device == "auto" else _there(device))
+        dataset = pictures(spec, data, split, part, functions.read_label)
+        model = load_checkpoint(network(spec.n_class), checkpoint).to(best_device() if device == "auto" else _there(device))
         where, started = next(model.parameters()).device, time.monotonic()
         try:
             result = scores_of(
@@ -84,13 +85,13 @@ def _there(device: str) -> str:
     """The device, if this computer has it."""
     import torch
 
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    there: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if device in there and not there[device]():
         raise click.BadParameter(f"there is no {device} device here. Leave the option out to take what there is.", param_hint="--device")
     return device
 
 
-def _write_metrics(path: Path, content: dict) -> None:
+def _write_metrics(path: Path, content: dict[str, Any]) -> None:
     from segkit.atomic import replacing
 
     with replacing(path) as partial:
@@ -120,18 +121,18 @@ def _interval(both: tuple[float, float] | None) -> str:
 class _Ranked(NamedTuple):
     """The scores of one picture."""
 
-    index: int
+    number: int
     name: str
     pixel_accuracy: float
     mean_iou: float
 
 
-def _ranked(result: "Evaluation", names: Any, scores: Callable) -> list[_Ranked]:
+def _ranked(result: "Evaluation", names: Any, scores: Callable[..., Any]) -> list[_Ranked]:
     """The pictures, worst first by the mean IoU of the classes that occur in them; unlabelled ones last."""
     from segkit.evaluation import image_scores
 
     found = zip(names, image_scores(result, scores), strict=True)
-    rows = [_Ranked(index, name, accuracy, mean_iou) for index, (name, (accuracy, mean_iou)) in enumerate(found)]
+    rows = [_Ranked(number, name, accuracy, mean_iou) for number, (name, (accuracy, mean_iou)) in enumerate(found)]
     return sorted(rows, key=lambda row: (math.isnan(row.mean_iou), row.mean_iou))
 
 
@@ -152,10 +153,11 @@ def _draw_failures(model: Any, dataset: Any, result: "Evaluation", worst: list[_
 
     if not worst:
         return
-    images, labels = zip(*(dataset[row.index] for row in worst), strict=True)
+    assert result.by_image is not None, "evaluate counts by image"
+    images, labels = zip(*(dataset[row.number] for row in worst), strict=True)
     predictions = [predict(model, image) for image in images]
-    titles = [_title(row, result.by_image[row.index], list(result.iou)) for row in worst]
-    plots.gallery(images, labels, predictions, titles=titles).savefig(path, dpi=110)
+    titles = [_title(row, result.by_image[row.number], list(result.iou)) for row in worst]
+    plots.gallery(images, labels, predictions, titles, dataset.spec).savefig(path, dpi=110)
 
 
 def _title(row: _Ranked, hist: Any, classes: list[str]) -> str:

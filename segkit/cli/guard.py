@@ -1,4 +1,4 @@
-"""One guard at the entry of every command: whatever the console can show, wherever the program ends, there is no traceback."""
+"""One guard around every command: a user never sees a traceback, with any console and any kind of error."""
 
 import errno
 import os
@@ -10,17 +10,17 @@ from contextlib import contextmanager, suppress
 
 __all__ = ["guarded"]
 
-GONE = {errno.EPIPE, errno.EINVAL}  # what writing to a pipe gives whose reader has ended; the second on Windows
+GONE = {errno.EPIPE, errno.EINVAL}  # errors of writing to a pipe whose reader has ended; the second on Windows
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Run a command. Faults that it does not foresee end in one message and exit code 1.
+    """Run a command. Unexpected errors end in one message and exit code 1.
 
-    ``SEGKIT_DEBUG=1`` shows tracebacks; without it, that of a fault of segkit's own goes to a file, whose place is told.
+    ``SEGKIT_DEBUG=1`` shows tracebacks; otherwise the traceback of an error in segkit goes to a file, which the message names.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a code page such as cp1252 has no sign for most names and bars
+        if hasattr(stream, "reconfigure"):  # a code page such as cp1252 lacks many letters of names and bars
             stream.reconfigure(errors="replace")
     try:
         yield
@@ -42,7 +42,7 @@ def _reader_is_gone(error: Exception) -> bool:
 
 
 def _flush() -> None:
-    """Write what is left, so that a reader who has gone is met here, and not at the end of the interpreter."""
+    """Write what is left, so that a closed pipe is noticed here, and not when the interpreter ends."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -85,7 +85,7 @@ def _of_system(error: BaseException) -> str:
 
 
 def _of_code(error: Exception) -> str:
-    """An error in a student's cells at their line; any other one is ours, and its traceback is kept for us."""
+    """The message for an error in a student's cells, with its line; any other error is segkit's, and its traceback is kept in a file."""
     from segkit.notebooks.running import student_traceback
 
     frames = student_traceback(error)

@@ -1,19 +1,22 @@
-"""``python -m segkit pretrain``: a VGG-16 trunk from the training facades alone."""
+"""``python -m segkit pretrain``: a VGG-16 trunk from the training pictures alone."""
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from segkit.cli.common import n_class, options, pictures, readable_errors
+from segkit.cli.common import options, pictures, readable_errors
 from segkit.malloc import keep_memory
+
+if TYPE_CHECKING:
+    from segkit.datasets import DatasetSpec
 
 __all__ = ["pretrain"]
 
 
 @click.command()
-@options("split", "out", "data")
+@options("dataset", "split", "out", "data")
 @click.option("--epochs", type=click.IntRange(1), help="[default: 30]")
 @click.option("--patches", type=click.IntRange(1), help="Patches per picture and epoch.  [default: 8]")
 @click.option("--side", type=click.IntRange(32), help="Side of a patch in pixels.  [default: 224]")
@@ -26,13 +29,14 @@ __all__ = ["pretrain"]
 @click.option("--overwrite", is_flag=True, help="Start again although --out holds a run.")
 @options("notebooks", "quiet")
 def pretrain(
-    split: str, out: Path, data: str | None, resume: bool, overwrite: bool, notebooks: Path, quiet: bool, **settings: Any
-) -> None:
-    """Train the VGG-16 trunk on the training facades, for machines that cannot have ImageNet's weights.
+    spec: "DatasetSpec", split: str, out: Path, data: str | None, resume: bool, overwrite: bool, notebooks: Path, quiet: bool,
+    **settings: Any,
+) -> None:  # fmt: skip
+    """Train the VGG-16 trunk on the training pictures, for machines that cannot have ImageNet's weights.
 
     The network learns to say which share of a random patch, and of each of its cells, belongs to which class. Writes
-    vgg16_facades-CHECKSUM.pth, in the layout of torchvision's VGG-16, and pretraining.json. Pictures of val and test are
-    never read.
+    vgg16_facades-CHECKSUM.pth (named after the data set), in the layout of torchvision's VGG-16, and pretraining.json.
+    Pictures of val and test are never read.
 
     \b
     Then:
@@ -47,9 +51,9 @@ def pretrain(
 
         changes = {key: value for key, value in settings.items() if value is not None}
         config = dataclasses.replace(pretraining.PretrainConfig(), **changes)
-        train_set = pictures(data, split, "train", solution_functions(notebooks).read_label)
+        train_set = pictures(spec, data, split, "train", solution_functions(notebooks).read_label)
         path = pretraining.pretrain(
-            train_set, n_class=n_class(), config=config, out=out, resume=resume, overwrite=overwrite, progress=not quiet
+            train_set, n_class=spec.n_class, config=config, out=out, resume=resume, overwrite=overwrite, progress=not quiet
         )
     click.echo(f"written: {path} ({path.stat().st_size / 2**20:.0f} MiB) and {path.with_name('pretraining.json')}")
     click.echo(f"use it:  python -m segkit train --model fcn8s --recipe fast --split {split} --weights {path} --out ...")

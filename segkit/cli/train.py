@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segkit.cli.common import figures, n_class, network_class, options, pictures, readable_errors
+from segkit.cli.common import figures, network_class, options, pictures, readable_errors
 from segkit.malloc import keep_memory
 
 if TYPE_CHECKING:
+    from segkit.datasets import DatasetSpec
     from segkit.history import History
     from segkit.training import TrainConfig
 
@@ -20,7 +21,7 @@ __all__ = ["train"]
 @click.command()
 @options("model")
 @click.option("--recipe", type=click.Choice(["course", "fast"]), default="course", show_default=True)
-@options("split", "out", "data")
+@options("dataset", "split", "out", "data")
 @click.option("--epochs", type=click.IntRange(1), help="[default: 5 for course from scratch, else 25]")
 @click.option("--pretrained", "--weights", "weights", metavar="FILE|imagenet",
               help="Copy VGG-16 first: a file of its weights (pretrain writes one), or 'imagenet'.")
@@ -63,6 +64,7 @@ def train(name: str, out: Path, staged: bool, **given: Any) -> None:
             job.run(stage, out / stage, start)
             start = out / stage / "best.safetensors"
         best = job.run(name, out, start).best
+        assert best is not None, "fit records at least one epoch"
     click.echo(f"best epoch {best.epoch}: mean IoU {best.mean_iou:.4f}, pixel accuracy {best.pixel_accuracy:.4f}")
     click.echo(f"written to {out}: best.safetensors, history.json, curves.png, stages.png, gallery.png, confusion.png")
 
@@ -90,6 +92,7 @@ class _Job:
     """What was asked for on the command line."""
 
     recipe: str
+    spec: "DatasetSpec"
     split: str
     out: Path
     data: str | None
@@ -112,7 +115,7 @@ class _Job:
         from segkit.training.recipes import RECIPES, configured
 
         short = self.recipe == "course" and not self.weights and not self.start_from
-        changes = {
+        changes: dict[str, Any] = {
             "epochs": self.epochs or (5 if short else 25), "seed": self.seed, "batch_size": self.batch_size,
             "stop_after": self.patience, "deterministic": self.deterministic or None,
         }  # fmt: skip
@@ -133,14 +136,15 @@ class _Job:
         from segkit.models import solution_functions
         from segkit.training import fit
         from segkit.training.live import LivePictures, spread
+        from segkit.training.run import Metrics
 
         network, functions, config = network_class(name, self.notebooks), solution_functions(self.notebooks), self.config()
-        train_set, val_set = (pictures(self.data, self.split, part, functions.read_label) for part in ("train", "val"))
+        train_set, val_set = (pictures(self.spec, self.data, self.split, part, functions.read_label) for part in ("train", "val"))
         torch.manual_seed(self.seed)
-        model = network(n_class())
+        model = network(self.spec.n_class)
         if not (self.resume and (out / "resume.pt").exists()):
             self._begin(model, start)
-        metrics = {"confusion_matrix": functions.confusion_matrix, "scores": functions.scores}
+        metrics: Metrics = {"confusion_matrix": functions.confusion_matrix, "scores": functions.scores}
         live = LivePictures(out, val_set, spread(len(val_set), self.masks))
         history = fit(
             model, train_set, val_set, config=config, out=out, resume=self.resume, overwrite=self.overwrite,
@@ -151,7 +155,7 @@ class _Job:
         return history
 
     def _begin(self, model: Any, start: Path | None) -> None:
-        """Weights of another network first, if asked for."""
+        """Load the weights of another network first, if the command line says so."""
         if start is not None:
             from segkit.training.staging import start_from
 

@@ -16,7 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 SPARE = frozenset({"data", "checkpoints", "runs", "runs_quick", "build", "dist"})
-"""Folders that came with the release, or hold what was made: searched only for what is nowhere else."""
+"""Folders from the release, and folders with produced files: searched only for what is nowhere else."""
 
 FOREIGN = SPARE | {"segkit", "autograder", "published", "site-packages", "instructions", "node_modules"}
 """Folders that are not the student's own work; those that are not in ``SPARE`` are never entered."""
@@ -51,7 +51,7 @@ def spare_files(folder: str | Path) -> list[Path]:
 
 
 def _walk(folder: Path, with_spare: bool) -> Iterator[tuple[Path, bool]]:
-    """Notebooks and scripts, and whether they lie in a folder that is searched only in need."""
+    """Notebooks and scripts, and whether they lie in a folder that is searched only if necessary."""
     seen = 0
     for place, folders, files in os.walk(folder):
         here = Path(place)
@@ -99,7 +99,7 @@ def has_notebook_name(path: PurePath) -> bool:
 
 
 def is_notebook(path: Path) -> bool:
-    """Whether a file is named as a notebook is, or begins or ends as one does; it may be damaged all the same."""
+    """Whether a file has a notebook's name, or begins or ends like a notebook; it may still be damaged."""
     if has_notebook_name(path):
         return True
     try:

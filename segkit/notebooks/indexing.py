@@ -1,7 +1,8 @@
-"""What the statements of a student's files do to which names: bind, change, call on, or have filled by a function."""
+"""What the statements of a student's files do to names: bind them, change their objects, call their methods, or have a function fill them."""
 
 import ast
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 
 from segkit.notebooks.names import (
@@ -39,8 +40,8 @@ class Index:
         statements = (s for d in documents for cell in d.cells for s in cell.parsed[0])
         self._functions = {s.name: s for s in statements if isinstance(s, ast.FunctionDef)}
         self._known: dict[str, Filled] = {}
-        self._asked: list[str] = []  # functions whose text is being looked at, each called by the one before
-        self.bindings = [_places(d, lambda statement, d=d: self._bound(d, statement)) for d in documents]
+        self._asked: list[str] = []  # functions that are being analysed, each called by the previous one
+        self.bindings = [_places(d, partial(self._bound, d)) for d in documents]
         self.changes = [_places(d, changed_names) for d in documents]
         self.calls = [_places(d, called_names) for d in documents]
         self.fillings = [_places(d, self._filled) for d in documents]
@@ -68,7 +69,7 @@ class Index:
         return None
 
     def _bound(self, document: Document, statement: ast.stmt) -> list[str]:
-        """Names that a statement binds, those that it takes over from other files of the student included."""
+        """Names that a statement binds, including those that it imports from other files of the student."""
         names = bound_names(statement)
         run = run_file(statement)
         others = [self.file(document, run) if run else None, *(self.module(document, m) for m in star_modules(statement))]

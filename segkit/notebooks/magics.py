@@ -34,7 +34,9 @@ def written_file(source: str) -> tuple[str, str, bool] | None:
     A path outside of the notebook's folder (``/content/models.py``) is taken for a file in it.
     """
     match = SHOWN.match(source.lstrip("\n"))
-    words = _words(match[1]) if match else []
+    if match is None:
+        return None
+    words = _words(match[1])
     names = [word for word in words if not word.startswith("-")]
     if not names:
         return None

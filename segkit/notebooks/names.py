@@ -14,7 +14,7 @@ LOOPS = (ast.For, ast.AsyncFor, ast.While)
 COMPOUND = (*LOOPS, ast.If, ast.Try, ast.With)
 WORK = re.compile(r"(?i)(^|_)(train|fit|backward|step|zero_grad|savefig|plot|imshow|show|evaluate|summary)(_|$)")
 ARCHITECTURE = re.compile(r"vgg|resnet|alexnet|densenet|mobilenet|inception|googlenet|squeezenet|fcn|deeplab|efficientnet|get_model")
-# what libraries call that which fills or reorders its argument: np.put, random.shuffle, nn.init.zeros_
+# names of library functions that fill or reorder their argument: np.put, random.shuffle, nn.init.zeros_
 FILLS = re.compile(r"put|put_along_axis|place|putmask|copyto|fill_diagonal|shuffle|insort(_left|_right)?|heap\w+|[a-z]\w*_")
 PATHS = {("path", "sys"), ("chdir", "os"), ("addsitedir", "site")}
 
@@ -36,16 +36,16 @@ def _target_names(target: ast.expr) -> list[str]:
 
 
 def trains(statement: ast.stmt) -> bool:
-    """Whether something in a statement is called like a step of training, a display or a run of it all: such a loop is not run."""
+    """Whether a statement calls something named like a training step, a display or a whole run: such a loop is not run."""
     calls = [node.func for node in ast.walk(statement) if isinstance(node, ast.Call)]
     return any(WORK.search(getattr(called, "attr", getattr(called, "id", ""))) for called in calls)
 
 
 def _steps(statement: ast.stmt) -> list[ast.stmt]:
-    """A statement and those nested in its blocks, in order. Loops that train are passed over, they are not run."""
+    """A statement and those nested in its blocks, in order. Loops that train are skipped, since they are not run."""
     steps: list[ast.stmt] = []
     pending = [(statement, False)]
-    while pending:  # no recursion: a chain of a thousand elif is nested a thousand deep
+    while pending:  # without recursion: a chain of a thousand elif is nested a thousand levels deep
         step, looked_at = pending.pop()
         loop = isinstance(step, LOOPS)
         if loop and not looked_at and trains(step):
@@ -152,7 +152,7 @@ class Filled:
 
 
 def filled_in(function: ast.FunctionDef, known: Callable[[ast.Call], Filled | None]) -> Filled:
-    """Find what a function fills, by its text. One that trains fills nothing: it is not run.
+    """Find what a function fills, by its text. A function that trains fills nothing, since it is not run.
 
     Args:
         function: The function.
@@ -163,7 +163,9 @@ def filled_in(function: ast.FunctionDef, known: Callable[[ast.Call], Filled | No
     taken = function.args
     places = [argument.arg for argument in (*taken.posonlyargs, *taken.args)]
     own = {*places, *(argument.arg for argument in taken.kwonlyargs)}
-    changed, local, kept = set(), set(), set()
+    changed: set[str] = set()
+    local: set[str] = set()
+    kept: set[str] = set()
     for statement in function.body:
         changed.update(changed_names(statement), called_names(statement))
         for call in filling_calls(statement):

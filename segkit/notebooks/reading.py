@@ -109,7 +109,7 @@ class Document:
 
 
 def shown(text: str, most: int = 300) -> str:
-    """What can be written to any file and terminal of a stranger's text: no lone surrogates, at most so many characters."""
+    """A foreign text that any file and terminal can take: no lone surrogates, at most so many characters."""
     text = text if len(text) <= most else text[: most - 3] + "..."
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -231,7 +231,7 @@ def cell_text(source: Any) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if SURROGATE.search(text) else text
 
 
-def raw_cells(content: Any, name: str) -> list[dict]:
+def raw_cells(content: Any, name: str) -> list[dict[str, Any]]:
     """Return the cells of a notebook of format 3 or 4, as they stand in its JSON; what is no cell becomes an empty one.
 
     Raises:
@@ -250,7 +250,7 @@ def raw_cells(content: Any, name: str) -> list[dict]:
     return [cell if isinstance(cell, dict) else {} for cell in cells]
 
 
-def _grade_id(cell: dict) -> str | None:
+def _grade_id(cell: dict[str, Any]) -> str | None:
     metadata = cell.get("metadata")
     nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
     grade_id = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None
@@ -272,7 +272,9 @@ def _without_outputs(content: bytes | mmap.mmap) -> bytes:
     """JSON of a notebook with null in the place of outputs, attachments and widgets, which may be nearly all of it."""
     kept, place, count = [], 0, 0
     while True:
-        end = KEPT.match(content, place).end()
+        whole = KEPT.match(content, place)
+        assert whole is not None, "it matches nothing as well"
+        end = whole.end()
         kept.append(content[place:end])
         begun = BEGUN.match(content, end) if len(kept) < 2 * MAX_DROPPED else None
         if begun is None:
@@ -315,7 +317,7 @@ def notebook_content(path: Path, name: str, with_outputs: int = WITH_OUTPUTS) ->
     try:
         return json.loads(text), notes
     except (ValueError, RecursionError) as error:
-        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":  # what a longer, older state of the file left behind
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":  # the rest of an older, longer state of the file
             return json.JSONDecoder().raw_decode(text.lstrip())[0], [*notes, f"{name}: goes on behind its end; that was passed over"]
         raise DocumentError(f"{name}: {_why_no_notebook(text, name, error)}") from error
 
@@ -348,7 +350,7 @@ def _too_large(name: str, size: int, most: int, of: str = "") -> DocumentError:
 
 
 def _why_no_notebook(text: str, name: str, error: Exception) -> str:
-    """What a file is that should have been the JSON of a notebook, and the way out."""
+    """Say what kind of file was given instead of a notebook's JSON, and what to do."""
     conflict = CONFLICT.search(text)
     if conflict:
         line = text.count("\n", 0, conflict.start()) + 1

@@ -118,8 +118,8 @@ def at_home(root: str | Path, program: Program, fresh: bool = False) -> Iterator
     home = root / program.folder if (root / program.folder).is_dir() else root
     if fresh:
         _forget_scripts(root, program)
-    theirs = [path for path in sys.path if Path(path).is_relative_to(root)]  # of definitions before: this one's folder comes first
-    # all of it last: a torch.py of the student shadows nothing; a notebook that asks whether its root is there finds, as at home, it is not
+    theirs = [path for path in sys.path if Path(path).is_relative_to(root)]  # entries of earlier definitions; this one's folder comes first
+    # the whole work comes last, so that a student's torch.py hides nothing; `root in sys.path` is False, as for the student
     above = [os.path.join(root, "")] if root != home else []
     sys.path[:] = [path for path in sys.path if path not in theirs] + list(dict.fromkeys((str(home), *above, *theirs)))
     os.chdir(home)
@@ -129,7 +129,7 @@ def at_home(root: str | Path, program: Program, fresh: bool = False) -> Iterator
     finally:
         with contextlib.suppress(OSError):
             here = Path.cwd()
-            # what the program appended is meant from here, also when it is imported from later
+            # paths that the program appended are relative to this folder, also for later imports
             sys.path[:] = [str(here / path) if path and not os.path.isabs(path) and (here / path).is_dir() else path for path in sys.path]
         os.chdir(before)
         sys.argv = arguments
@@ -147,10 +147,10 @@ def _forget_scripts(root: Path, program: Program) -> None:
 
 
 def _single(statement: ast.stmt) -> list[ast.stmt]:
-    """An import of several things as one import each: one that is not installed does not cost the others."""
+    """Split an import of several names, so that a missing one does not prevent the others."""
     if not isinstance(statement, (ast.Import, ast.ImportFrom)) or len(statement.names) < 2:
         return [statement]
-    parts = []
+    parts: list[ast.stmt] = []
     for alias in statement.names:
         part = ast.Import([alias]) if isinstance(statement, ast.Import) else ast.ImportFrom(statement.module, [alias], statement.level)
         parts.append(ast.copy_location(part, statement))
@@ -165,10 +165,10 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
         namespace: Where to run it; a new one named like a notebook's where it is left out.
 
     Raises:
-        Unrunnable: If the definition itself fails, or the name is not defined afterwards. A failing helper is passed over:
-            if the definition needs it, its failure is what will be told.
+        Unrunnable: If the definition itself fails, or the name is not defined afterwards. A failing helper is ignored here:
+            if the definition needs it, the error of the definition tells.
     """
-    space = namespace if namespace is not None else {"__name__": "__main__", "__builtins__": __builtins__}
+    space: dict[str, Any] = namespace if namespace is not None else {"__name__": "__main__", "__builtins__": __builtins__}
     space.setdefault("get_ipython", _Shell)
     failed: dict[str, str] = space.setdefault(FAILED, {})
     labels, last, flags = {chunk.label for chunk in program.chunks}, "", 0

@@ -1,16 +1,18 @@
 """Find a definition in a student's notebooks and scripts, and cut out just what it needs.
 
 A definition is run with the imports, functions, classes and assignments that it uses, directly or through others, and with the
-statements that change one of these. Everything else (training, checks, displays) is left alone, so reading a definition costs
-nothing and does nothing.
+statements that change one of these. Everything else (training, checks, displays) is not run, so reading a definition takes no
+time and has no side effects.
 """
 
+from typing import Any
 import ast
 import builtins
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 
 from segkit.notebooks.indexing import Index, Position
@@ -19,7 +21,7 @@ from segkit.notebooks.reading import Cell, Document, python_source
 
 __all__ = ["Chunk", "Definition", "Program", "Workbook"]
 
-# what notebooks conventionally import; used when the import cell itself was lost
+# the usual imports of notebooks; used when the import cell itself was lost
 CONVENTIONS = {
     "torch": "import torch", "nn": "from torch import nn", "F": "import torch.nn.functional as F",
     "np": "import numpy as np", "numpy": "import numpy", "torchvision": "import torchvision",
@@ -71,12 +73,13 @@ class Program:
         parts += [self.folder] if self.modules else []
         return hashlib.sha256("\n\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Return plain data, as it crosses the pipe between judge and worker."""
-        return json.loads(json.dumps(asdict(self)))
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
     @classmethod
-    def from_json(cls, content: dict) -> "Program":
+    def from_json(cls, content: dict[str, Any]) -> "Program":
         """Return the program that ``to_json`` wrote."""
         chunks = tuple(Chunk(c["label"], c["source"], tuple(c["statements"])) for c in content["chunks"])
         return cls(content["name"], content["where"], chunks, dict(content["modules"]), tuple(content["notes"]),
@@ -121,7 +124,7 @@ class Definition:
 
 
 class Workbook:
-    """All of one student's notebooks and scripts, ready to be asked for definitions.
+    """All notebooks and scripts of one student, in which definitions can be found.
 
     Args:
         documents: Notebooks and scripts, in any order.
@@ -169,7 +172,7 @@ class Workbook:
     def _in_order(self, documents: list[Document]) -> list[Document]:
         order = {grade_id: index for index, grade_id in enumerate(self.cells)}
 
-        def key(document: Document) -> tuple:
+        def key(document: Document) -> tuple[Any, ...]:
             known = [order[grade_id] for grade_id in document.grade_ids if grade_id in order]
             return (document.name.endswith(".py"), min(known, default=len(order)), document.name)
 
@@ -223,11 +226,12 @@ class Workbook:
             if finished:
                 self._note_choice(name, finished)
                 return finished[-1]
-        return (graded or everywhere or [None])[-1]
+        unfinished = graded or everywhere
+        return unfinished[-1] if unfinished else None
 
     def _of_one_class(self, methods: list[Definition]) -> list[Definition]:
-        """Of methods of several classes those of the class that the assignment names first: they do not overwrite each other."""
-        order = {name: index for index, name in enumerate(self.cells.values())}
+        """Among methods of several classes, those of the class that the assignment names first, since they do not overwrite each other."""
+        order: dict[str | None, int] = {name: index for index, name in enumerate(self.cells.values())}
         first = min((order.get(d.owner, len(order)) for d in methods if not d.unfinished), default=None)
         return [d for d in methods if order.get(d.owner, len(order)) == first]
 
@@ -285,8 +289,8 @@ class _Slicer:
         self.extra: list[Chunk] = []
         self.renamed: list[Chunk] = []
         self.notes: list[str] = []
-        self.done: set[tuple] = set()
-        self.pending: list[tuple[int, Position]] = []  # chosen, but what they need is not; a chain may be of any length
+        self.done: set[tuple[Any, ...]] = set()
+        self.pending: list[tuple[int, Position]] = []  # chosen statements whose needs are still to be chosen; a list, since a chain may have any length
         document = workbook.documents.index(definition.document)
         self.target = (document, (definition.document.cells.index(definition.cell), definition.index))
 
@@ -317,31 +321,33 @@ class _Slicer:
         while self.pending:
             self._choose_needs(*self.pending.pop())
 
-    def _all_of(self, document: int, wanted) -> None:
+    def _all_of(self, document: int, wanted: Callable[[ast.stmt], bool]) -> None:
         for number, cell in enumerate(self.workbook.documents[document].cells):
             for index, statement in enumerate(cell.parsed[0]):
                 if wanted(statement):
                     self._choose(document, (number, index))
 
     def _choose_stars(self) -> None:
-        """``from torch.nn import *`` may bind, or hide, any name: it always comes along."""
+        """Choose every ``from torch.nn import *``: it may bind, or hide, any name."""
         for document in list(self.chosen):
-            own = self.workbook.documents[document]
-            self._all_of(document, lambda s, own=own: any(self.index.module(own, module) is None for module in star_modules(s)))
+            self._all_of(document, partial(self._binds_all, self.workbook.documents[document]))
         self._follow()
 
     def _choose_paths(self) -> None:
-        """What says where imports look comes along where scripts are imported, also ``import setpath`` that is had for what it does."""
+        """Choose what changes the import path if scripts are imported, also an ``import setpath`` that is there for its effect."""
         for document in list(self.chosen):
             self._all_of(document, sets_path)
-            own = self.workbook.documents[document]
-            self._all_of(document, lambda s, own=own: isinstance(s, ast.Import) and any(
-                self.index.module(own, alias.name) is not None for alias in s.names
-            ))  # fmt: skip
+            self._all_of(document, partial(self._imports_script, self.workbook.documents[document]))
         self._follow()
 
+    def _binds_all(self, own: Document, statement: ast.stmt) -> bool:
+        return any(self.index.module(own, module) is None for module in star_modules(statement))
+
+    def _imports_script(self, own: Document, statement: ast.stmt) -> bool:
+        return isinstance(statement, ast.Import) and any(self.index.module(own, alias.name) is not None for alias in statement.names)
+
     def _note_downloads(self, modules: dict[str, str]) -> None:
-        """Say of each call that would fetch or read weights that nothing was fetched."""
+        """Note for each call that would fetch or read weights that nothing was fetched."""
         places = [(self.workbook.documents[d].cells[p[0]].label, self.index.statement(d, p)) for d in sorted(self.chosen)
                   for p in sorted(self.chosen[d])]  # fmt: skip
         places += [(cell.label, s) for d in self.workbook.documents if d.name in modules for cell in d.cells for s in cell.parsed[0]]
@@ -354,7 +360,7 @@ class _Slicer:
                 self.notes += [note] if note not in self.notes and len(self.notes) < 20 else []
 
     def _choose_future(self) -> None:
-        """``from __future__ import annotations`` holds for everything below it, though nobody uses its name."""
+        """Choose ``from __future__ import annotations``: it affects everything below it, although its name is not used."""
         for document, chosen in self.chosen.items():
             for number, cell in enumerate(self.workbook.documents[document].cells):
                 for index, statement in enumerate(cell.parsed[0]):
@@ -437,7 +443,7 @@ class _Slicer:
         order = [*range(document - 1, -1, -1), *range(document + 1, len(self.index.bindings))]
         for other in order:
             if self.workbook.documents[other].name.endswith(".py"):
-                continue  # a script's names are had by importing it
+                continue  # names of a script are available only through an import
             if self._include(other, name):
                 return True
         return False
@@ -467,7 +473,7 @@ class _Slicer:
 
 def _imported(statement: ast.stmt) -> set[str]:
     """First parts of the modules that a statement imports, also deep inside; empty for a relative one."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(statement):
         if isinstance(node, ast.Import):
             found.update(alias.name.partition(".")[0] for alias in node.names)

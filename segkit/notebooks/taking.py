@@ -36,7 +36,7 @@ def open_folder(
     """Read all notebooks and scripts of a folder that are the student's own; ``take``, ``submit`` and the grader all choose here.
 
     Args:
-        folder: Where the work is. Hidden folders and those that came with the release are passed over.
+        folder: Where the work is. Hidden folders and those that came with the release are skipped.
         cells: Grade id -> name of the solution cells; from ``assignment.json``, as ``originals`` are, where it is left out.
         originals: File names of the notebooks as they were handed out; of two copies that name counts.
 
@@ -55,7 +55,7 @@ def open_folder(
 
 
 def _read(folder: Path, names: list[Path], cells: dict[str, str]) -> tuple[list[Document], list[str]]:
-    """Read files; also what could not be read. What only looked like a notebook, and was not named like one, is passed over."""
+    """Read files; also what could not be read. Files that are not named like a notebook, and turn out to be none, are skipped."""
     documents, errors, spent, size = [], [], 0, 0
     for path in sorted(names, key=is_script):  # notebooks first
         if spent > MAX_WORDS_OF_ALL or size > MAX_BYTES_OF_ALL:
@@ -92,10 +92,10 @@ def _is_done(book: Workbook, name: str) -> bool:
 
 
 def _needed(documents: list[Document], errors: list[str], book: Workbook, originals: tuple[str, ...]) -> list[Document]:
-    """Of the files in folders of the release's names and in archives: those that define what is nowhere else, and scripts beside them."""
+    """From folders with the release's names and from archives: the files that define what no other file does, and scripts beside them."""
     other = Workbook(documents, book.cells, errors, originals)
-    wanted = [name for name in book.cells.values() if not _is_done(book, name) and other.find(name) is not None]
-    found = [(name, other.find(name)) for name in wanted]
+    wanted = [name for name in book.cells.values() if not _is_done(book, name)]
+    found = [(name, definition) for name in wanted if (definition := other.find(name)) is not None]
     books = {id(definition.document) for name, definition in found if book.find(name) is None or not definition.unfinished}
     places = {document.name.rpartition("/")[0] for document in documents if id(document) in books}
     kept = [d for d in documents if id(d) in books or (d.name.endswith(".py") and d.name.rpartition("/")[0] in places)]

@@ -1,7 +1,7 @@
 """Pictures for notebooks and reports. Each function returns a matplotlib figure and shows nothing by itself."""
 
-from segkit.plots.facades import gallery, legend, overlay
 from segkit.plots.geometry import alignment, crop_geometry
+from segkit.plots.maps import gallery, legend, overlay
 from segkit.plots.network import network
 from segkit.plots.scores import confusion, curves
 from segkit.plots.stages import label_maps, stages

@@ -160,7 +160,7 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], tex
 
 @styled
 def alignment(found: Any) -> Figure:
-    """A ramp that went through a network: what it shows at each pixel, and how far that is from home.
+    """A ramp after a network: its value at each pixel, and how far that is from the right place.
 
     Args:
         found: :class:`segkit.checks.Alignment`, with ``ramp`` (2, H, W), ``outputs`` and ``gains`` by path and

@@ -4,8 +4,9 @@ Nothing is assumed about the class. Hooks note each layer's output while the net
 without memory or arithmetic); the graph that autograd builds tells where a layer's input came from.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ from segkit.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PINK, Picture, ba
 
 __all__ = ["network", "trace"]
 
-KINDS = {
+KINDS: dict[str, tuple[str, type[nn.Module] | tuple[type[nn.Module], ...]]] = {
     "convolution": (BLUE, nn.Conv2d),
     "pooling": (ORANGE, (nn.MaxPool2d, nn.AvgPool2d)),
     "1 x 1 convolution": (GREEN, ()),
@@ -62,10 +63,9 @@ def trace(model: nn.Module, size: tuple[int, int]) -> list[Step]:
             hooks.append(module.register_forward_hook(_note(name, kind, steps, made)))
     try:
         output = _run(model, size)
-        output = output.grad_fn and output
-        if output is None:
+        if output.grad_fn is None:
             raise ValueError(f"{type(model).__name__}: the output does not depend on any layer.")
-        steps.append(Step("output", "output", tuple(output.shape[1:]), _sources(output, made)))
+        steps.append(Step("output", "output", _shape(output), _sources(output, made)))
     finally:
         for hook in hooks:
             hook.remove()
@@ -78,10 +78,14 @@ def _kind(module: nn.Module) -> str | None:
     return next((kind for kind, (_, types) in KINDS.items() if isinstance(module, types)), None)
 
 
-def _note(name: str, kind: str, steps: list[Step], made: dict[object, str]):  # noqa: ANN202
+def _shape(output: Tensor) -> tuple[int, int, int]:
+    return cast("tuple[int, int, int]", tuple(output.shape[1:]))
+
+
+def _note(name: str, kind: str, steps: list[Step], made: dict[object, str]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def hook(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        steps.append(Step(name, kind, tuple(output.shape[1:]), _sources(inputs[0], made)))
-        made[output.grad_fn] = name  # held here, the node keeps its identity until the end
+        steps.append(Step(name, kind, _shape(output), _sources(inputs[0], made)))
+        made[output.grad_fn] = name  # a reference, so that no other node gets its id before the end
 
     return hook
 
@@ -95,10 +99,11 @@ def _run(model: nn.Module, size: tuple[int, int]) -> Tensor:
         with torch.enable_grad():
             try:
                 meta = {k: v.detach().to("meta").requires_grad_(v.is_floating_point()) for k, v in state.items()}
-                return functional_call(model, meta, (torch.zeros(1, 3, *size, device="meta"),))
+                output: Tensor = functional_call(model, meta, (torch.zeros(1, 3, *size, device="meta"),))
             except (RuntimeError, NotImplementedError, ValueError, TypeError):
                 device = next(iter(state.values())).device
-                return model(torch.zeros(1, 3, *size, device=device))
+                output = model(torch.zeros(1, 3, *size, device=device))
+            return output
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -240,7 +245,7 @@ def _draw_skip(axes: Axes, bars: dict[str, _Bar], step: Step, at: float, index: 
     top = 1.5 + 0.28 * index + 0.055 * (at - x)
     colour = _colour(step.kind)
     axes.plot([x, x], [start.height / 2 + 0.36, top - 0.25], color=colour, linewidth=1.6)
-    bend = {"arrowstyle": "-", "color": colour, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
+    bend: dict[str, Any] = {"arrowstyle": "-", "color": colour, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
     axes.add_patch(FancyArrowPatch((x, top - 0.25), (x + 0.25, top), connectionstyle="angle3,angleA=90,angleB=0", **bend))
     axes.plot([x + 0.25, at - 0.25], [top, top], color=colour, linewidth=1.6)
     axes.add_patch(FancyArrowPatch((at - 0.25, top), (at, top - 0.25), connectionstyle="angle3,angleA=0,angleB=90", **bend))
@@ -274,5 +279,5 @@ def _draw_legend(axes: Axes, length: float, y: float) -> None:
     x = length - 0.2
     for kind in reversed(KINDS):
         text = axes.text(x, y, kind, ha="right", va="center", fontsize=8.5, color=_colour(kind), fontweight="bold")
-        box = text.get_window_extent(axes.figure.canvas.get_renderer())
+        box = text.get_window_extent()
         x -= box.width / axes.get_window_extent().width * (axes.get_xlim()[1] - axes.get_xlim()[0]) + 0.25

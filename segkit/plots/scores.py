@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,26 +10,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from segkit.facades import CLASSES
+from segkit.datasets import dataset
 from segkit.history import EpochRecord, History
 from segkit.plots.style import BLUE, GREEN, GREY, INK, ORANGE, RED, Picture, styled
 
 __all__ = ["confusion", "curves"]
 
 
-def _names(class_names: Sequence[str] | None, n_class: int) -> list[str]:
-    if class_names is not None:
-        return list(class_names)
-    return list(CLASSES) if n_class == len(CLASSES) else [f"class {index}" for index in range(n_class)]
-
-
 @styled
-def curves(history: History | dict, class_names: Sequence[str] | None = None) -> Figure:
+def curves(history: History | dict[str, Any], class_names: Sequence[str] | None = None) -> Figure:
     """Losses, scores, and the IoU of each class in the best epoch.
 
     Args:
         history: of :func:`segkit.training.fit`, or the content of ``history.json``.
-        class_names: for the bars; the facades' own for 12 classes by default.
+        class_names: for the bars; those of the assignment's data set by default.
 
     Returns:
         A figure of three panels; the best epoch by validation mean IoU is marked.
@@ -46,15 +41,15 @@ def curves(history: History | dict, class_names: Sequence[str] | None = None) ->
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         axes.set_xlim(-0.02 * max(len(records), 2), max(records[-1].epoch, 1) * 1.02)
         axes.grid(axis="y")
-    _class_panel(classes, best, _names(class_names, len(best.iou)))
+    _class_panel(classes, best, class_names or dataset().names_for(len(best.iou)))
     return figure
 
 
 def _loss_panel(axes: Axes, records: list[EpochRecord]) -> None:
-    trained = [record for record in records if record.train_loss is not None]
+    trained = [(record.epoch, record.train_loss) for record in records if record.train_loss is not None]
     mark = "o" if len(records) < 12 else None
-    style = {"marker": mark, "markersize": 4}
-    axes.plot([r.epoch for r in trained], [r.train_loss for r in trained], color=BLUE, label="training", **style)
+    style: dict[str, Any] = {"marker": mark, "markersize": 4}
+    axes.plot([epoch for epoch, _ in trained], [loss for _, loss in trained], color=BLUE, label="training", **style)
     axes.plot([r.epoch for r in records], [r.val_loss for r in records], color=ORANGE, label="validation", **style)
     n_class = len(records[0].iou)
     axes.axhline(math.log(n_class), color=GREY, linewidth=1)
@@ -70,7 +65,7 @@ def _loss_panel(axes: Axes, records: list[EpochRecord]) -> None:
 
 def _score_panel(axes: Axes, records: list[EpochRecord], best: EpochRecord) -> None:
     epochs = [record.epoch for record in records]
-    mark = {"marker": "o" if len(records) < 12 else None, "markersize": 4}
+    mark: dict[str, Any] = {"marker": "o" if len(records) < 12 else None, "markersize": 4}
     axes.plot(epochs, [r.pixel_accuracy for r in records], color=GREEN, label="pixel accuracy", **mark)
     axes.plot(epochs, [r.mean_iou for r in records], color=RED, label="mean IoU", **mark)
     axes.plot([best.epoch], [best.mean_iou], "o", markersize=9, mfc="white", mec=RED, mew=2)
@@ -84,11 +79,11 @@ def _score_panel(axes: Axes, records: list[EpochRecord], best: EpochRecord) -> N
     axes.legend(loc="upper left", fontsize=8.5, ncols=2, columnspacing=1)
 
 
-def _class_panel(axes: Axes, best: EpochRecord, names: list[str]) -> None:
+def _class_panel(axes: Axes, best: EpochRecord, names: Sequence[str]) -> None:
     values = np.nan_to_num(np.array(best.iou, dtype=float))
     places = np.arange(len(values))
     axes.barh(places, values, color=BLUE, height=0.72)
-    for place, value in zip(places, best.iou, strict=True):
+    for place, value in enumerate(best.iou):
         text = "absent" if math.isnan(value) else f"{value:.2f}"
         axes.text((0 if math.isnan(value) else value) + 0.015, place, text, va="center", fontsize=7.5, color=INK)
     axes.axvline(best.mean_iou, color=RED, linewidth=1.5)
@@ -104,7 +99,7 @@ def confusion(hist: np.ndarray | Tensor, class_names: Sequence[str] | None = Non
 
     Args:
         hist: counts (n, n), rows are the ground truth.
-        class_names: the facades' own for 12 classes by default.
+        class_names: those of the assignment's data set by default.
 
     Returns:
         A heat map; the diagonal holds the share of each class that was found, in percent.
@@ -113,7 +108,7 @@ def confusion(hist: np.ndarray | Tensor, class_names: Sequence[str] | None = Non
     if hist.ndim != 2 or hist.shape[0] != hist.shape[1]:
         raise ValueError(f"Expected counts (n, n), but got {hist.shape}.")
     n = len(hist)
-    names = _names(class_names, n)
+    names = class_names or dataset().names_for(n)
     pixels = hist.sum(1)
     shares = 100 * hist / np.maximum(pixels, 1)[:, None]
     side = max(3.6, 0.52 * n)

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from segkit.plots.facades import MapLike, _grid, _names_below
+from segkit.datasets import DatasetSpec
+from segkit.plots.maps import MapLike, _grid, _names_below
 from segkit.plots.style import label_picture, photograph, styled
 
 __all__ = ["label_maps", "stages"]
@@ -16,6 +17,7 @@ def stages(
     labels: Sequence[MapLike],
     predictions: Mapping[int, Sequence[MapLike]],
     titles: Sequence[str] | None = None,
+    spec: DatasetSpec | None = None,
 ) -> Figure:
     """Rows of photograph, label, and the prediction after each of some epochs, side by side.
 
@@ -24,6 +26,7 @@ def stages(
         labels: label maps (H, W), 255 for unknown.
         predictions: epoch -> label maps (H, W), one per image.
         titles: one line of text per row, or None.
+        spec: the data set; None: that of the assignment.
 
     Returns:
         A figure with the classes that occur named below.
@@ -31,24 +34,25 @@ def stages(
     Raises:
         ValueError: as many labels or predictions as images were expected.
     """
-    columns = {"photograph": [photograph(image) for image in images], "label": [label_picture(item) for item in labels]}
+    columns = {"photograph": [photograph(image) for image in images], "label": [label_picture(item, spec) for item in labels]}
     for epoch in sorted(predictions):
-        columns[f"epoch {epoch}"] = [label_picture(item) for item in predictions[epoch]]
+        columns[f"epoch {epoch}"] = [label_picture(item, spec) for item in predictions[epoch]]
     lengths = {title: len(pictures) for title, pictures in columns.items()}
     if len(set(lengths.values())) != 1 or not images:
         raise ValueError(f"Expected as many labels and predictions as images, but got {lengths}.")
     figure = _grid(columns, titles)
-    _names_below(figure, [item for maps in (labels, *predictions.values()) for item in maps])
+    _names_below(figure, [item for maps in (labels, *predictions.values()) for item in maps], spec)
     return figure
 
 
 @styled
-def label_maps(columns: Mapping[str, Sequence[MapLike]], titles: Sequence[str] | None = None) -> Figure:
+def label_maps(columns: Mapping[str, Sequence[MapLike]], titles: Sequence[str] | None = None, spec: DatasetSpec | None = None) -> Figure:
     """Rows of label maps of one picture each, without the photograph.
 
     Args:
         columns: title -> label maps (H, W), 255 for unknown, one per row.
         titles: one line of text per row, or None.
+        spec: the data set; None: that of the assignment.
 
     Returns:
         A figure with the classes that occur named below.
@@ -59,7 +63,7 @@ def label_maps(columns: Mapping[str, Sequence[MapLike]], titles: Sequence[str] |
     lengths = {title: len(maps) for title, maps in columns.items()}
     if len(set(lengths.values())) != 1 or not all(lengths.values()):
         raise ValueError(f"Expected equally many label maps in each column, but got {lengths}.")
-    drawn = {title: [label_picture(item) for item in maps] for title, maps in columns.items()}
+    drawn = {title: [label_picture(item, spec) for item in maps] for title, maps in columns.items()}
     figure = _grid(drawn, titles)
-    _names_below(figure, [item for maps in columns.values() for item in maps])
+    _names_below(figure, [item for maps in columns.values() for item in maps], spec)
     return figure

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from segkit.facades import IGNORE_INDEX, IMAGENET_MEAN, IMAGENET_STD, N_CLASS, PALETTE
-from segkit.transforms import denormalize
+from segkit.datasets import DatasetSpec, dataset
+from segkit.transforms import IMAGENET_MEAN, IMAGENET_STD, denormalize
 
 __all__ = [
     "BLUE",
@@ -64,10 +64,10 @@ P = ParamSpec("P")
 class Picture(Figure):
     """A figure that shows itself as the last line of a cell, whatever backend is set.
 
-    It does not go through pyplot: nothing stays open behind the scenes, and nothing is shown twice.
+    It does not use pyplot, so no figure stays open, and none is shown twice.
     """
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         FigureCanvasAgg(self)
 
@@ -84,7 +84,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @functools.wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type] # the stub spells out the names of all settings
             return draw(*args, **kwargs)
 
     return wrapper
@@ -116,11 +116,12 @@ def photograph(image: Tensor | np.ndarray) -> np.ndarray:
     return np.asarray(image)
 
 
-def label_picture(label: Tensor | np.ndarray) -> np.ndarray:
-    """A label map in the colours of the database.
+def label_picture(label: Tensor | np.ndarray, spec: DatasetSpec | None = None) -> np.ndarray:
+    """A label map in the colours of its data set.
 
     Args:
-        label: integers (H, W): 0..11, anything else is drawn as unknown (black).
+        label: integers (H, W): training labels, anything else is drawn as unknown.
+        spec: the data set; None: that of the assignment.
 
     Returns:
         uint8 array (H, W, 3).
@@ -128,11 +129,12 @@ def label_picture(label: Tensor | np.ndarray) -> np.ndarray:
     label = np.asarray(label.detach().cpu() if isinstance(label, Tensor) else label).astype(np.int64)
     if label.ndim != 2:
         raise ValueError(f"Expected a label map (H, W), but got {label.shape}.")
-    known = (label >= 0) & (label < N_CLASS) & (label != IGNORE_INDEX)
-    return PALETTE[np.where(known, label + 1, 0)]
+    spec = spec or dataset()
+    return spec.palette[np.where((label >= 0) & (label < spec.n_class), label + 1, 0)]
 
 
-def colour_of(index: int) -> tuple[float, float, float]:
-    """Palette colour of a training label as matplotlib wants it; unknown for anything out of range."""
-    row = index + 1 if 0 <= index < N_CLASS else 0
-    return tuple(float(value) / 255 for value in PALETTE[row])
+def colour_of(index: int, spec: DatasetSpec) -> tuple[float, float, float]:
+    """Colour of a training label as matplotlib wants it; unknown for anything out of range."""
+    row = index + 1 if 0 <= index < spec.n_class else 0
+    red, green, blue = (value / 255 for value in spec.colours[row])
+    return red, green, blue

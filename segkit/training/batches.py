@@ -1,7 +1,7 @@
 """The batches of one training epoch, in an order that follows from the seed and the epoch alone.
 
-Batch k of epoch e is the same whoever asks for it and whenever: its random draws are seeded with (seed, epoch, k). A run
-that was killed can therefore go on in the middle of an epoch as if nothing had happened, and threads can work ahead.
+Batch k of epoch e is always the same: its random draws are seeded with (seed, epoch, k). So a killed run can continue in the
+middle of an epoch with the same batches, and threads can prepare batches ahead.
 """
 
 import hashlib
@@ -14,24 +14,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segkit.facades import IGNORE_INDEX
 from segkit.inference import image_name
 from segkit.training.recipes import TrainConfig
 from segkit.training.resuming import TrainingError
-from segkit.training.sources import Pairs
-from segkit.transforms import PairTransform, RandomCrop, RandomHorizontalFlip, RandomScaleCrop
+from segkit.training.sources import Items, Pairs
+from segkit.transforms import IGNORE_INDEX, PairTransform, RandomCrop, RandomHorizontalFlip, RandomScaleCrop
 
 __all__ = ["Augmentation", "Batch", "EpochBatches", "collate", "fingerprint"]
 
 POOL = 16
-"""Batches out of which images of one size are gathered. More would pad less, and repeat the same company every epoch."""
+"""Images of similar size are collected from this many batches. More would pad less, but put the same images together in every epoch."""
 
 
 class Batch(NamedTuple):
     """A batch on the CPU; images smaller than the largest are padded right and below.
 
     Attributes:
-        images: (B, 3, H, W), uint8 as decoded, or float as normalised. What is padded holds nothing of value.
+        images: (B, 3, H, W), uint8 as decoded, or float as normalised. Padded values are undefined.
         labels: (B, H, W), integers, 255 where padded.
         names: of the images.
         sizes: (H, W) of each image before it was padded.
@@ -72,11 +71,11 @@ class Augmentation:
         return chosen + ([RandomHorizontalFlip(generator=generator)] if self.flip else [])
 
     def size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Size that an image has afterwards, as far as it is certain; for sorting."""
+        """Size of an image after the changes, as far as it is known; for sorting."""
         return size if self.crop is None else (min(size[0], self.crop), min(size[1], self.crop))
 
 
-class EpochBatches(Dataset):
+class EpochBatches(Dataset[Batch]):
     """The batches of one epoch as a list.
 
     Args:
@@ -97,7 +96,7 @@ class EpochBatches(Dataset):
         seed: int,
         epoch: int,
         batch_size: int,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
+        augmentation: Augmentation = Augmentation(),
         pad_to: int = 1,
         n_class: int = IGNORE_INDEX,
         pin: bool = False,
@@ -121,7 +120,7 @@ class EpochBatches(Dataset):
         seed = _seed(self.seed, self.epoch, k)
         if self.pairs.parallel:
             return self._build(k, torch.Generator().manual_seed(seed))
-        with torch.random.fork_rng(devices=[]):  # dropout goes on undisturbed by the draws made here
+        with torch.random.fork_rng(devices=[]):  # so that the draws made here do not change dropout
             torch.default_generator.manual_seed(seed)
             return self._build(k, None)
 
@@ -163,7 +162,7 @@ def collate(loaded: Sequence[tuple[Tensor, Tensor]], names: list[str], pad_to: i
     height, width = (-(-max(side) // pad_to) * pad_to for side in zip(*sizes, strict=True))
     first, first_label = loaded[0]
     if first.dtype == torch.uint8:
-        # colours last in memory: so decoded pictures are copied line by line, and so a GPU likes them best
+        # colours last in memory: decoded pictures are then copied line by line, and a GPU is fastest with this layout
         images = torch.empty((len(loaded), height, width, 3), dtype=first.dtype, pin_memory=pin).permute(0, 3, 1, 2)
     else:
         images = torch.empty((len(loaded), 3, height, width), dtype=first.dtype, pin_memory=pin)
@@ -185,7 +184,7 @@ def _place(target: np.ndarray, source: np.ndarray, fill: int) -> None:
 
 
 def _demand_labels(label: Tensor, n_class: int, name: str) -> None:
-    """Before the loss sees them: on a GPU a label out of range kills the whole process."""
+    """Check labels before the loss gets them: on a GPU a label out of range kills the whole process."""
     values = label.numpy()
     wrong = (values < 0) | ((values >= n_class) & (values != IGNORE_INDEX))
     if wrong.any():
@@ -201,7 +200,7 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence([abs(number) for number in numbers]).generate_state(1)[0])
 
 
-def fingerprint(dataset: Sequence) -> str:
+def fingerprint(dataset: Items[object]) -> str:
     """Number of images and a hash of their names: tells whether two runs saw the same list."""
     names = "\n".join(image_name(dataset, index) for index in range(len(dataset)))
     return f"{len(dataset)} images, list {hashlib.sha256(names.encode()).hexdigest()[:8]}"

@@ -1,7 +1,8 @@
-"""One step of gradient descent: optimizer, learning rate over time, precision, and what protects the weights."""
+"""One step of gradient descent: optimizer, schedule, precision, and protection of the weights."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,19 +13,21 @@ from segkit.training.recipes import TrainConfig
 __all__ = ["Descent", "Diverged"]
 
 NO_CLIPPING = 1e38
-"""Norm to clip to where nothing is to be clipped. Not infinity: times infinity / infinity the gradient would be NaN."""
+"""Norm to clip to where nothing is to be clipped. Not infinity: infinity / infinity would make the gradient NaN."""
 
 
 class Diverged(ArithmeticError):
-    """The loss of a batch, or its gradient, is no number.
+    """The loss of a batch, or its gradient, is NaN or infinite.
 
     Attributes:
-        batch: its number in the epoch.
-        names: of its images.
-        taken: whether its step was taken all the same: the gradient of an infinite loss may be finite.
+        batch: number of the batch in the epoch.
+        names: names of its images.
+        taken: whether its step was taken nevertheless: the gradient of an infinite loss may be finite.
     """
 
-    batch, names, taken = 0, (), False
+    batch: int = 0
+    names: Sequence[str] = ()
+    taken: bool = False
 
     def at(self, batch: int, names: Sequence[str], taken: bool = False) -> "Diverged":
         """The same error, with the batch that it happened in."""
@@ -35,8 +38,8 @@ class Diverged(ArithmeticError):
 class Descent:
     """Optimizer and schedule of one run.
 
-    With ``read_every`` above 1 nobody looks at a loss before its gradient is applied. The fused optimizers then look for
-    themselves, on the device: a gradient that is not finite leaves the weights as they were.
+    With ``read_every`` above 1 the program reads a loss only after its gradient was applied. The fused optimizers then check
+    on the device: they skip the step if the gradient is not finite.
 
     Args:
         model: the network, where it will train.
@@ -51,16 +54,18 @@ class Descent:
         fused = not self.immediate and precision.device_type in ("cuda", "cpu")
         self.optimizer = _optimizer(model, config, fused)
         self.scheduler = _scheduler(self.optimizer, config, steps)
-        guarded = {} if precision.needs_scaling else {"init_scale": 1.0, "growth_interval": 2**30}
-        self.scaler = torch.amp.GradScaler(precision.device_type, enabled=fused, **guarded)
-        self.in_backward = False  # else the optimizer itself is at work
+        if precision.needs_scaling:
+            self.scaler = torch.amp.GradScaler(precision.device_type, enabled=fused)
+        else:  # scale 1, for good: only to skip steps whose gradient is not finite
+            self.scaler = torch.amp.GradScaler(precision.device_type, init_scale=1.0, growth_interval=2**30, enabled=fused)
+        self.in_backward = False  # False while the optimizer itself is working
         self.stepped = False  # whether it ever came to the end of a step
         self._weights = [value for value in model.parameters() if value.requires_grad]
 
     @property
     def learning_rate(self) -> float:
         """The rate of the layers that have no factor of their own."""
-        return self.optimizer.param_groups[0]["lr"]
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def step(self, pieces: Iterable[Callable[[], Tensor]]) -> tuple[Tensor, Tensor]:
         """Learn from one batch, given in pieces whose losses add up to its loss.
@@ -86,6 +91,7 @@ class Descent:
             self.scaler.scale(loss).backward()
             total = loss.detach() if total is None else total + loss.detach()
         self.in_backward = False
+        assert total is not None, "a batch has at least one piece"
         norm = self._clip()
         if self.immediate and not math.isfinite(length := norm.item()):
             raise Diverged(f"{total.item():.3f}, with a gradient of norm {length},")
@@ -100,20 +106,20 @@ class Descent:
 
     def _clip(self) -> Tensor:
         self.scaler.unscale_(self.optimizer)
-        if self.immediate and not self.config.clip:  # nothing to change: it is looked at before it is applied
+        if self.immediate and not self.config.clip:  # nothing to change: ``step`` reads the norm before it applies the gradient
             return nn.utils.get_total_norm([value.grad for value in self._weights if value.grad is not None])
         return nn.utils.clip_grad_norm_(self._weights, self.config.clip or NO_CLIPPING)
 
     def _begin_momentum(self) -> None:
-        """Let momentum begin at zero: fused SGD begins with memory as it lies, and leaves it so where it skips the step."""
+        """Set momentum to zero before the first step: fused SGD does not initialise its buffer, and leaves it so when it skips the step."""
         for group in self.optimizer.param_groups:
             for value in group["params"] if group.get("momentum") else ():
                 if value.grad is not None and self.optimizer.state[value].get("momentum_buffer") is None:
                     self.optimizer.state[value]["momentum_buffer"] = torch.zeros_like(value)
 
     def end_epoch(self, train_loss: float) -> None:
-        """Tell a schedule that goes by the loss."""
-        if self.config.schedule == "plateau":
+        """Give the loss of the epoch to a schedule that depends on it."""
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.scheduler.step(train_loss)
 
     def hopeless(self) -> bool:
@@ -121,7 +127,7 @@ class Descent:
         return self.precision.needs_scaling and self.scaler.get_scale() < 2.0**-10
 
     def forget_first_step(self) -> None:
-        """Drop moments that a first step began: one that broke off for want of memory leaves the half of a pair."""
+        """Drop the moments that a first step began: a step that ran out of memory may leave one of the two."""
         if not self.stepped:
             self.optimizer.state.clear()
 
@@ -130,7 +136,7 @@ class Descent:
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """What a resumed run needs."""
         return {
             "optimizer": self.optimizer.state_dict(),
@@ -139,8 +145,8 @@ class Descent:
             "scaled_for": self.precision.name,
         }
 
-    def restore(self, state: dict) -> None:
-        """Put back what :meth:`state` gave, be it on another device or with another ``read_every``."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state` gave, also on another device or with another ``read_every``."""
         _load(self.optimizer, state["optimizer"])
         self.stepped = bool(self.optimizer.state)
         self.scheduler.load_state_dict(state["scheduler"])
@@ -149,7 +155,7 @@ class Descent:
             self.scaler.load_state_dict(state["scaler"])
 
 
-def _load(optimizer: torch.optim.Optimizer, state: dict) -> None:
+def _load(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load moments and rates; how this run computes, and how its weights lie in memory, stays."""
     own = ({name: group.get(name) for name in ("fused", "foreach")} for group in optimizer.param_groups)
     groups = [group | how for group, how in zip(state["param_groups"], own, strict=True)]
@@ -195,6 +201,7 @@ def _scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, steps: int
 
     def factor(step: int) -> float:
         warm = min(1.0, (step + 1) / warmup) if warmup else 1.0
-        return warm * (1 - min(step, steps) / steps) ** 0.9
+        left: float = (1 - min(step, steps) / steps) ** 0.9
+        return warm * left
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from segkit import plots
 from segkit.atomic import replacing
 from segkit.inference import image_name, predict
 from segkit.training.run import EpochDone
+from segkit.training.sources import Items
 
 __all__ = ["LivePictures", "save_figure", "spread"]
 
@@ -26,26 +28,27 @@ class LivePictures:
         chosen: which of them to predict; none draws curves alone.
     """
 
-    def __init__(self, out: Path, dataset: Sequence, chosen: Sequence[int]) -> None:
-        self.out, self.chosen = Path(out), list(chosen)
+    def __init__(self, out: Path, dataset: Items[tuple[Tensor, Tensor]], chosen: Sequence[int]) -> None:
+        self.out, self.chosen, self.spec = Path(out), list(chosen), getattr(dataset, "spec", None)
         pairs = [dataset[index] for index in self.chosen]
         self.images, self.labels = [image for image, _ in pairs], [label for _, label in pairs]
         self.names = [image_name(dataset, index) for index in self.chosen]
         self.masks = self._read()
 
     def __call__(self, done: EpochDone) -> None:
-        save_figure(plots.curves(done.history), self.out / "curves.png")
-        if done.epoch == 0:  # a run begins: what lies here is of another one
+        names = self.spec and self.spec.names_for(len(done.history.epochs[-1].iou))
+        save_figure(plots.curves(done.history, names), self.out / "curves.png")
+        if done.epoch == 0:  # a run begins: masks that are here belong to another run
             self.masks = {}
         if self.chosen and (done.last or done.epoch in (1, (done.epochs + 1) // 2)):
             self.masks[done.epoch] = [predict(done.model, image).numpy().astype(np.uint8) for image in self.images]
             self._write()
-            save_figure(plots.stages(self.images, self.labels, self.masks, self.names), self.out / "stages.png")
+            save_figure(plots.stages(self.images, self.labels, self.masks, self.names, self.spec), self.out / "stages.png")
 
     def _write(self) -> None:
         arrays = {f"{epoch}/{name}": mask for epoch, masks in self.masks.items() for name, mask in zip(self.names, masks, strict=True)}
         with replacing(self.out / "stages.npz") as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type] # the stub takes the arrays for its switch as well
 
     def _read(self) -> dict[int, list[np.ndarray]]:
         """Masks of an interrupted run; none if they are of other images or cannot be read."""
@@ -58,7 +61,7 @@ class LivePictures:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a picture in one step: who has it open never sees half of it."""
+    """Write a picture in one step, so that no reader sees a half-written file."""
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=110)
 

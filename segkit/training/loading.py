@@ -1,26 +1,27 @@
 """Batches made ready while the network works on the ones before."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from segkit.facades import IMAGENET_MEAN, IMAGENET_STD
 from segkit.training.batches import Batch
+from segkit.training.sources import Items
+from segkit.transforms import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["normalised", "read_ahead", "send"]
 
 T = TypeVar("T")
 
 
-def read_ahead(items: Sequence[T], start: int, threads: int) -> Iterator[T]:
+def read_ahead(items: Items[T], start: int, threads: int) -> Generator[T, None, None]:
     """Iterate over ``items`` from number ``start`` on, in order, while threads fetch the next ones.
 
-    Threads and not processes: decoding and copying pictures leave Python's lock alone, decoded images are shared, and
-    functions from notebooks need not be sent anywhere.
+    Threads, not processes: decoding and copying pictures release Python's global lock, decoded images are shared, and
+    functions from notebooks need not be pickled.
 
     Args:
         items: anything with a length and ``items[k]``; with threads, that must be safe to call from several at once.
@@ -48,14 +49,14 @@ def read_ahead(items: Sequence[T], start: int, threads: int) -> Iterator[T]:
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:
-    """Copy to the device; to a CUDA GPU without waiting, for what comes after is done in order there."""
+    """Copy to the device; to a CUDA GPU without waiting, since it runs all operations in order."""
     return values.to(device, non_blocking=device.type == "cuda")
 
 
 def normalised(batch: Batch, device: torch.device) -> Tensor:
     """Images of a batch on the device, as the network takes them.
 
-    Decoded bytes are sent as they are, a quarter of the size of floats, and normalised over there. Padding becomes zero,
+    Decoded bytes are sent as they are, a quarter of the size of floats, and normalised on the device. Padding becomes zero,
     which is the mean colour of ImageNet and what convolutions pad with.
 
     Returns:
@@ -65,7 +66,7 @@ def normalised(batch: Batch, device: torch.device) -> Tensor:
     if images.dtype != torch.uint8:
         return images
     mean, std = (_channels(values, device) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    images = images.float().div_(255).sub_(mean).div_(std)  # as FacadeDataset does, to the bit
+    images = images.float().div_(255).sub_(mean).div_(std)  # as PairDataset does, to the bit
     for image, (height, width) in zip(images, batch.sizes, strict=True):
         image[:, height:] = 0
         image[:, :, width:] = 0
@@ -74,9 +75,9 @@ def normalised(batch: Batch, device: torch.device) -> Tensor:
 
 def _channels(values: Sequence[float], device: torch.device) -> Tensor:
     key = (tuple(values), str(device))
-    if key not in _CONSTANTS:  # a copy to a GPU makes the program wait for it: once is enough
+    if key not in _CONSTANTS:  # a copy to a GPU makes the program wait: do it once
         _CONSTANTS[key] = torch.tensor(values, device=device).view(-1, 1, 1)
     return _CONSTANTS[key]
 
 
-_CONSTANTS: dict[tuple, Tensor] = {}
+_CONSTANTS: dict[tuple[tuple[float, ...], str], Tensor] = {}

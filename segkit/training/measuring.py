@@ -1,11 +1,11 @@
-"""Running a network over pictures of full size and counting its pixels: as exact as a plain loop, and sooner.
+"""Run a network over full-size pictures and count its pixels: as exact as a plain loop, and faster.
 
-Where a GPU computes, nothing waits for it: pictures are decoded ahead by threads and sent as bytes, counts stay over there
-(or label maps come back as bytes, and a thread counts), and what is read back comes at the end. On a CPU the network sees
-exactly what a plain loop would show it, so the counts are equal to the integer.
+On a GPU the program never waits for it: threads decode pictures ahead and send them as bytes, counts stay on the GPU (or
+label maps come back as bytes, and a thread counts), and results are read back once, at the end. On a CPU the network gets
+exactly what a plain loop would give it, so the counts are equal to the integer.
 
-Only pictures of equal size share a batch. Padding would be felt: the 100 zeros around a picture are what the paper has, and
-the biases turn them into features that fc6, which sees 404 pixels, mixes into the scores far inside (a test shows it).
+Only pictures of equal size share a batch. Padding would change the scores: the paper adds 100 zeros around a picture, and the
+biases turn them into features that fc6, which sees 404 pixels, mixes into scores far inside (a test shows it).
 """
 
 import contextlib
@@ -13,26 +13,26 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.facades import IGNORE_INDEX
 from segkit.inference import Counts, Evaluation, EvaluationError, check_logits, evaluating, move, plain_counts, scored
 from segkit.precision import Precision, best_device, choose_precision
 from segkit.progress import bar
 from segkit.training.batches import Batch, collate
 from segkit.training.loading import normalised, read_ahead, send
 from segkit.training.memory import MemoryPlan, means_out_of_memory
-from segkit.training.sources import DecodedPairs, Pairs, PlainPairs
+from segkit.training.sources import DecodedPairs, Items, Pairs, PlainPairs
 from segkit.training.steps import segmentation_loss
+from segkit.transforms import IGNORE_INDEX
 
 __all__ = ["PIXELS_AT_ONCE", "batches_of_one_size", "evaluate", "measure", "near_ties", "read_pairs", "tie_tolerance"]
 
 WAITING = 8
-"""Label maps that may wait for the counting thread; more would fill the memory where the counting is slow."""
+"""Label maps that may wait for the counting thread; more would fill the memory when counting is slow."""
 
 
 PIXELS_AT_ONCE = 2**22
@@ -41,10 +41,10 @@ PIXELS_AT_ONCE = 2**22
 
 def evaluate(
     model: nn.Module,
-    dataset: Sequence,
+    dataset: Items[tuple[Tensor, Tensor]],
     *,
-    confusion_matrix: Callable,
-    scores: Callable,
+    confusion_matrix: Callable[..., Any],
+    scores: Callable[..., Any],
     device: torch.device | str | None = None,
     progress: bool = True,
     class_names: Sequence[str] | None = None,
@@ -71,7 +71,7 @@ def evaluate(
             summed, as an array or a tensor accordingly.
         device: where to compute; None takes the GPU if there is one.
         progress: show a bar on stdout.
-        class_names: names for ``Evaluation.iou``; the facades' own for 12 classes by default.
+        class_names: names for ``Evaluation.iou``; by default those of ``dataset.spec``, or of the assignment's data set.
         bootstrap: number of resamplings of the images for the interval, 0 for none.
         seed: of the resampling.
         autocast: the same as ``precision="bfloat16"``.
@@ -96,11 +96,13 @@ def evaluate(
         confusion_matrix=confusion_matrix, threads=(8 if gpu else 1) if threads is None else threads,
         most_pixels=PIXELS_AT_ONCE if gpu else 0, ties=ties, progress=progress,
     )  # fmt: skip
+    if class_names is None and (spec := getattr(dataset, "spec", None)) is not None:
+        class_names = spec.names_for(counts.hists.shape[1])
     return scored(counts, scores, class_names, bootstrap, seed)
 
 
-def read_pairs(dataset: Sequence) -> Pairs:
-    """The images of a dataset as decoded bytes where it can give them and draws nothing by itself, else as its items."""
+def read_pairs(dataset: Items[tuple[Tensor, Tensor]]) -> Pairs:
+    """The images of a dataset: decoded bytes where it offers them and has no transform of its own, otherwise its items."""
     decodes = callable(getattr(dataset, "decode", None)) and callable(getattr(dataset, "size", None))
     if decodes and getattr(dataset, "transform", None) is None:
         return DecodedPairs(dataset, "off")  # each picture is needed once: nothing is kept
@@ -122,8 +124,8 @@ def batches_of_one_size(sizes: Sequence[tuple[int, int]] | None, count: int, mos
     if sizes is None or most_pixels == 0:
         return [[index] for index in range(count)]
     groups: dict[tuple[int, int], list[int]] = {}
-    for index, size in enumerate(sizes):
-        groups.setdefault(tuple(size), []).append(index)
+    for index, (height, width) in enumerate(sizes):
+        groups.setdefault((height, width), []).append(index)
     plan = []
     for (height, width), group in sorted(groups.items(), key=lambda item: -item[0][0] * item[0][1]):
         together = max(1, most_pixels // (height * width))
@@ -137,7 +139,7 @@ def measure(
     *,
     device: torch.device,
     precision: Precision,
-    confusion_matrix: Callable,
+    confusion_matrix: Callable[..., Any],
     threads: int = 0,
     most_pixels: int = 0,
     ties: bool = False,
@@ -248,7 +250,7 @@ class _Seeing:
                 raise EvaluationError(_no_memory(batch, first, self.device, reason))
 
     def _see(self, batch: Batch) -> _Seen:
-        """All that takes memory on the device. Changes nothing here: what does not fit is tried again."""
+        """Everything that takes memory on the device. It changes no state here, since a piece that does not fit is tried again."""
         logits = self._logits(batch)
         with torch.autocast(self.device.type, enabled=False):  # which would round counts that are products
             n_class = logits.shape[1]
@@ -259,7 +261,7 @@ class _Seeing:
             ties = None
             if self.tolerance is not None:
                 ties = (near_ties(logits, self.tolerance) & (labels != IGNORE_INDEX)).sum()
-            # the first of equal ones, as argmax has it, which takes four times as long on a CPU
+            # like argmax, the first of equal logits; argmax takes four times as long on a CPU
             begun = self.counter.begin(logits.max(1).indices, labels, n_class)
         return _Seen(losses, ties, begun, n_class)
 
@@ -273,26 +275,26 @@ class _Seeing:
         images = normalised(batch, self.device)
         if not torch.is_autocast_enabled(self.device.type):
             images = images.contiguous()  # a plain loop's layout: another one is added up in another order
-        logits = self.model(images)
+        logits: Tensor = self.model(images)
         check_logits(logits, batch.labels[0], batch.names[0], len(batch.names))
         return logits.float()
 
 
 class _Counter:
-    """Counts label maps, where they are or in a thread, so that the network need not wait.
+    """Counts label maps, on their device or in a thread, so that the network need not wait.
 
     Args:
         confusion_matrix: see :func:`measure`.
         device: where label maps come from.
     """
 
-    def __init__(self, confusion_matrix: Callable, device: torch.device) -> None:
+    def __init__(self, confusion_matrix: Callable[..., Any], device: torch.device) -> None:
         self.function = confusion_matrix
         # on a CPU a thread counts beside the network, and torch would wake all cores for it
         self.on_device = getattr(confusion_matrix, "on_device", None) if device.type != "cpu" else None
         self.as_tensor = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="segkit-count")
-        self._waiting: deque[tuple[int, str, int, Future]] = deque()
+        self._waiting: deque[tuple[int, str, int, Future[Any]]] = deque()
         self._there: list[tuple[int, str, Tensor]] = []
         self._counts: dict[int, np.ndarray] = {}
 
@@ -310,14 +312,14 @@ class _Counter:
 
     def add(self, begun: list[Tensor] | Callable[[], Tensor], batch: Batch, indices: list[int], n_class: int) -> None:
         """Count the images of a batch of which ``begun`` came from :meth:`begin`."""
-        if self.on_device is not None:
+        if isinstance(begun, list):
             self._there += zip(indices, batch.names, begun, strict=True)
             return
         for place, (index, name) in enumerate(zip(indices, batch.names, strict=True)):
             task = self._thread.submit(_count, self.function, begun, batch.labels, place, n_class)
             self._waiting.append((index, name, n_class, task))
         while self._waiting and (self._waiting[0][3].done() or len(self._waiting) > WAITING):
-            self._take()  # a function that returns nonsense is noticed now, not after the last image
+            self._take()  # a function with a wrong result is noticed now, not after the last image
 
     def _take(self) -> None:
         index, name, n_class, task = self._waiting.popleft()
@@ -348,9 +350,9 @@ def _piece(batch: Batch, part: slice) -> Batch:
     return Batch(batch.images[part], batch.labels[part], batch.names[part], batch.sizes[part], batch.labelled)
 
 
-def _count(function: Callable, arrived: Callable[[], Tensor], labels: Tensor, place: int, n_class: int) -> object:
-    # copies: a function may write into them, which tensors made in inference mode refuse, and labels are not ours alone.
-    # NumPy makes them in this thread; torch would wake all cores
+def _count(function: Callable[..., Any], arrived: Callable[[], Tensor], labels: Tensor, place: int, n_class: int) -> object:
+    # copies: the function may write into them, but tensors made in inference mode refuse that, and others use the labels too.
+    # NumPy copies in this thread; torch would wake all cores
     pred, gt = (torch.from_numpy(maps[place].numpy().astype(np.int64)) for maps in (arrived(), labels))
     return function(pred, gt, n_class)
 
@@ -374,9 +376,9 @@ def _send(predicted: Tensor, n_class: int) -> Callable[[], Tensor]:
 
 @contextlib.contextmanager
 def _laid_out(model: nn.Module, precision: Precision) -> Iterator[None]:
-    """Colours of a pixel side by side where a GPU computes in 16 bits: its matrix units take them so. Values stay."""
+    """Weights with the channels of a pixel side by side, for a GPU that computes in 16 bits: its matrix units need that layout."""
     last, plain = torch.channels_last, torch.contiguous_format
-    # a kernel of 1 x 1 lies both ways
+    # a kernel of 1 x 1 is contiguous in both layouts
     there = all(value.is_contiguous(memory_format=last) for value in model.parameters() if value.ndim == 4)
     if there or not precision.half or precision.device_type != "cuda":
         yield
@@ -392,11 +394,11 @@ def _laid_out(model: nn.Module, precision: Precision) -> Iterator[None]:
 
 
 def tie_tolerance(precision: Precision) -> float:
-    """How much of the largest logit rounding may move another: some times the unit of the products' format."""
+    """By how much of the largest logit rounding may change a logit: a few units of the products' number format."""
     if precision.half:
         return 2**-6 if precision.name == "bfloat16" else 2**-9
-    # knows of both ways to set it; cudnn.allow_tf32 fails after the newer one was used
-    tf32 = precision.device_type == "cuda" and torch.backends.cudnn.conv.fp32_precision == "tf32"
+    # this setting knows of both ways to choose TF32; cudnn.allow_tf32 fails after the newer way was used
+    tf32 = precision.device_type == "cuda" and torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined] # made at run time
     return 2**-9 if tf32 else 2**-14
 
 
@@ -420,7 +422,7 @@ def near_ties(logits: Tensor, tolerance: float) -> Tensor:
 
 
 def _demand_labels(label: Tensor, n_class: int, name: str) -> None:
-    """Before the loss sees them: on a GPU a label out of range kills the whole process."""
+    """Check labels before the loss gets them: on a GPU a label out of range kills the whole process."""
     values = label.numpy()
     wrong = (values < 0) | ((values >= n_class) & (values != IGNORE_INDEX))
     if wrong.any():

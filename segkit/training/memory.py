@@ -1,4 +1,4 @@
-"""What to do when a batch does not fit into memory: the same batch in smaller pieces, else advice."""
+"""What to do when a batch does not fit into memory: compute it in smaller pieces, or else give advice."""
 
 import gc
 
@@ -19,8 +19,8 @@ SIGNS = (
     "unable to find an engine to execute this computation",  # cuDNN tried all of them, and none got its memory
     "find a valid cuDNN algorithm",
 )
-"""What torch says where it has no error of its own for it. The last two may also mean a GPU that torch does not know:
-then nothing fits, and the text, which is shown, tells."""
+"""Parts of torch's messages for lack of memory without an error class. The last two may also mean a GPU that torch does not
+support: then no batch fits, and the user sees the message."""
 
 
 def means_out_of_memory(error: BaseException) -> bool:
@@ -49,9 +49,9 @@ def let_go(error: BaseException) -> None:
 
 
 class MemoryPlan:
-    """How many images go through the network at once; learned from what did not fit.
+    """How many images go through the network at once; it shrinks after each batch that did not fit.
 
-    Gradients of the pieces add up to that of the batch, so the recipe stays what it is; only the time differs.
+    The gradients of the pieces add up to that of the batch, so the result stays the same; only the time differs.
     """
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ def advice(batch: Batch, device: torch.device, half: bool) -> str:
 
 
 def no_room(device: torch.device, error: BaseException, what: str = "") -> str:
-    """What to say where memory ran out, but not in a step: no smaller batch would help."""
+    """The message when memory ran out outside of a step, where a smaller batch would not help."""
     return f"Out of memory on {device.type}{what and f' with {what}'} ({reason(error)}). What helps: {_elsewhere(device)}."
 
 

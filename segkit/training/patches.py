@@ -1,6 +1,7 @@
-"""Patches of facades, and the task of telling which share of each, and of its cells, belongs to which class."""
+"""Patches of photographs, and the task of telling which share of each, and of its cells, belongs to which class."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,10 +27,10 @@ class Repeated:
 class Answering(nn.Module):
     """A VGG that answers for a whole patch, and for the cells of its last three pooled maps.
 
-    A score layer on each of the maps lets the convolutions below learn from their own cells, a hundred answers to a patch
-    in place of one: deep supervision (Lee et al., "Deeply-Supervised Nets", AISTATS 2015). Without, a VGG without batch
-    normalisation takes thousands of steps to leave the answer that suits every patch. The maps are those that an FCN-8s
-    scores; its own score layers begin at zero, so these here are thrown away.
+    A score layer on each of the maps lets the convolutions below learn from their own cells, with a hundred answers per patch
+    instead of one: deep supervision (Lee et al., "Deeply-Supervised Nets", AISTATS 2015). Otherwise a VGG without batch
+    normalisation gives the same answer for every patch during the first thousands of steps. The maps are those that an
+    FCN-8s scores; its own score layers begin at zero, so the layers here are thrown away.
 
     Args:
         vgg: with ``features``, ``avgpool`` and ``classifier``, as torchvision's; used as it is.
@@ -42,27 +43,33 @@ class Answering(nn.Module):
     def __init__(self, vgg: nn.Module, n_class: int) -> None:
         super().__init__()
         self.vgg, self.n_class = vgg, n_class
-        channels, widths = 0, []
-        for layer in vgg.features:
+        channels = 0
+        widths: list[int] = []
+        for layer in _layers(vgg):
             channels = getattr(layer, "out_channels", channels)
             if isinstance(layer, nn.MaxPool2d):
                 widths.append(channels)
         self.strides = tuple(2 ** (number + 1) for number in range(len(widths)))[-3:]
-        self.scores = nn.ModuleList(nn.Conv2d(width, n_class, 1) for width in widths[-3:])
-        for score in self.scores:
-            nn.init.zeros_(score.weight)
-            nn.init.zeros_(score.bias)
+        scores = [nn.Conv2d(width, n_class, 1) for width in widths[-3:]]
+        for value in (value for score in scores for value in score.parameters()):
+            nn.init.zeros_(value)
+        self.scores = nn.ModuleList(scores)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map patches (B, 3, side, side) to logits (B, n_class, cells), in the order of :func:`cell_shares`."""
         pooled = []
-        for layer in self.vgg.features:
+        for layer in _layers(self.vgg):
             x = layer(x)
             if isinstance(layer, nn.MaxPool2d):
                 pooled.append(x)
         answers = [score(of).flatten(2) for score, of in zip(self.scores, pooled[-3:], strict=True)]
-        whole = self.vgg.classifier(self.vgg.avgpool(x).flatten(1))[:, : self.n_class, None]
+        pool, classifier = self.vgg.get_submodule("avgpool"), self.vgg.get_submodule("classifier")
+        whole = classifier(pool(x).flatten(1))[:, : self.n_class, None]
         return torch.cat([*answers, whole], 2)
+
+
+def _layers(vgg: nn.Module) -> list[nn.Module]:
+    return list(cast("Iterable[nn.Module]", vgg.features))
 
 
 def cell_shares(labels: Tensor, n_class: int, strides: Sequence[int]) -> list[Tensor]:

@@ -1,24 +1,24 @@
-"""Training VGG-16 on the facades themselves, where ImageNet's weights cannot be had.
+"""Train VGG-16 on the photographs themselves, for machines that cannot get ImageNet's weights.
 
-The task needs nothing but label maps that are there anyway: say which share of a random patch, and of each of its cells,
-belongs to which class. What is learned (the 13 convolutions and two hidden layers) has the layout of torchvision's file, so
-that everything which copies VGG-16 into an FCN works with it. Only training images are read; a tenth of them is held out to
-watch.
+The task needs only the label maps: predict which share of a random patch, and of each of its cells, belongs to which class.
+The learned layers (13 convolutions and two hidden layers) have the layout of torchvision's file, so that all code which
+copies VGG-16 into an FCN works with it. Only training images are read; a tenth of them is held out to watch the progress.
 """
 
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from segkit.atomic import replacing
+from segkit.datasets import DataError, dataset
 from segkit.download import hash_file
-from segkit.facades import DataError
 from segkit.precision import best_device, choose_precision
 from segkit.progress import bar, say
 from segkit.training.batches import Augmentation, EpochBatches, fingerprint
@@ -36,7 +36,7 @@ from segkit.training.resuming import (
     restore,
     save_resume,
 )
-from segkit.training.sources import open_pairs
+from segkit.training.sources import Items, open_pairs
 from segkit.training.steps import Stepper
 
 __all__ = ["PretrainConfig", "fresh_vgg16", "pretrain"]
@@ -90,13 +90,15 @@ def fresh_vgg16() -> nn.Module:
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     nn.init.zeros_(model.classifier[6].weight)
-    return model
+    network: nn.Module = model
+    return network
 
 
 def pretrain(
-    train_set: Sequence,
+    train_set: Items[tuple[Tensor, Tensor]],
     *,
     n_class: int,
     config: PretrainConfig,
@@ -108,10 +110,10 @@ def pretrain(
     resume_every: float = EPOCH_SAVED_AFTER,
     network: Callable[[], nn.Module] = fresh_vgg16,
 ) -> Path:
-    """Train VGG-16 to tell the shares of the classes in patches of the training facades, and in the patches' cells.
+    """Train VGG-16 to tell the shares of the classes in patches of the training pictures, and in the patches' cells.
 
     Args:
-        train_set: the training facades, and nothing else.
+        train_set: the training pictures, and nothing else.
         n_class: number of classes.
         config: see :class:`PretrainConfig`.
         out: folder for the weights, ``pretraining.json`` (settings, list of images, accuracies, sha256), and, until it is
@@ -125,7 +127,8 @@ def pretrain(
         network: makes the network: ``features``, ``avgpool``, ``classifier``, as :func:`fresh_vgg16`.
 
     Returns:
-        Path of the weights: ``vgg16_facades-`` and the first 8 digits of the file's sha256, as ``load_vgg16`` wants it.
+        Path of the weights: ``vgg16_facades-`` (or another data set's name) and the first 8 digits of the file's sha256, as
+        ``load_vgg16`` wants it.
 
     Raises:
         TrainingError: fewer than two images; the loss is no number; ``out`` holds another run.
@@ -143,7 +146,7 @@ def pretrain(
 class _Pretraining:
     def __init__(
         self,
-        train_set: Sequence,
+        train_set: Items[tuple[Tensor, Tensor]],
         n_class: int,
         config: PretrainConfig,
         out: Path,
@@ -177,10 +180,11 @@ class _Pretraining:
         self.descent = Descent(self.model, recipe, precision, steps)
         task = SharesTask(n_class, self.model.strides)
         self.stepper = Stepper(self.model, self.descent, pairs, n_class, self.device, self._say, task.loss, task.mass)
-        self.epoch, self.records = 1, []
+        self.epoch = 1
+        self.records: list[dict[str, object]] = []
         self.resume_every, self.saved, self.kept = resume_every, time.monotonic(), 0  # kept: the last epoch in resume.pt
 
-    def description(self) -> dict:
+    def description(self) -> dict[str, Any]:
         """What must agree on resuming; the names are those of a training run."""
         return dataclasses.asdict(self.config) | {
             "schedule": "poly",
@@ -218,7 +222,7 @@ class _Pretraining:
         )  # fmt: skip
 
     def train_epoch(self) -> None:
-        """All patches of an epoch, and a look at those that were held out."""
+        """Train on all patches of an epoch, and score the held-out patches."""
         begun, losses, patches = time.monotonic(), 0.0, 0
         batches = self._batches(self.patches, self.epoch)
         self.model.train()
@@ -270,7 +274,8 @@ class _Pretraining:
         """Held-out patches and their cells, by size: the share whose largest class was named, and what one answer would get."""
         self.model.eval()
         sizes = [*(f"{stride} px" for stride in self.model.strides), "patches"]
-        found, wanted = [[] for _ in sizes], [[] for _ in sizes]
+        found: list[list[Tensor]] = [[] for _ in sizes]
+        wanted: list[list[Tensor]] = [[] for _ in sizes]
         batches = self._batches(self.watched, 0)  # the same patches after every epoch
         for batch in read_ahead(batches, 0, self.config.workers if self.watched.parallel else 0):
             with self.descent.precision.autocast():
@@ -284,16 +289,17 @@ class _Pretraining:
 
     def finish(self) -> Path:
         """Write the weights under the name that carries their checksum, and the record."""
-        unnamed = self.resume_file.with_name("vgg16_facades.pth")
+        spec = getattr(self.train_set, "spec", None) or dataset()
+        unnamed = self.resume_file.with_name(f"vgg16_{spec.name}.pth")
         state = {name: value.detach().cpu().contiguous() for name, value in self.model.vgg.state_dict().items()}
         with replacing(unnamed) as partial, open(partial, "wb") as file:
             torch.save(state, file)
         digest = hash_file(unnamed)
-        path = unnamed.rename(unnamed.with_name(f"vgg16_facades-{digest[:8]}.pth"))
+        path = unnamed.rename(unnamed.with_stem(f"{unnamed.stem}-{digest[:8]}"))
         record = {
             "schema": "segkit-pretraining/1", "file": path.name, "sha256": digest, "bytes": path.stat().st_size,
             "config": self.description(), "device": self.device.type, "computed_in": self.descent.precision.name,
-            "task": "shares of the classes in random patches of the training facades and in their cells", "epochs": self.records,
+            "task": f"shares of the classes in random patches of the training {spec.pictures} and in their cells", "epochs": self.records,
         }  # fmt: skip
         with replacing(self.record_file) as partial:
             partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from segkit.precision import PRECISIONS
 
@@ -126,7 +127,7 @@ def configured(config: TrainConfig, changes: dict[str, str]) -> TrainConfig:
         ValueError: unknown name, or a text that is no value for it; the text says which there are.
     """
     known = {item.name: item.type for item in dataclasses.fields(config) if item.name != "recipe"}
-    values = {}
+    values: dict[str, Any] = {}
     for name, text in changes.items():
         if name not in known:
             raise ValueError(f"Unknown setting {name!r}. Expected one of: {', '.join(known)}.")
@@ -142,15 +143,15 @@ def _named(kind: object) -> str:
 
 
 def _parse(text: str, kind: object) -> object:
-    kind = _named(kind)
-    if "None" in kind and text.lower() == "none":
+    named = _named(kind)
+    if "None" in named and text.lower() == "none":
         return None
-    if "tuple" in kind:
+    if "tuple" in named:
         low, high = (float(part) for part in text.split(","))
         return (low, high)
-    if "bool" in kind:
+    if "bool" in named:
         if text.lower() not in SWITCHES:
             raise ValueError
         return SWITCHES[text.lower()]
-    return (int if "int" in kind else float if "float" in kind else str)(text)
+    return (int if "int" in named else float if "float" in named else str)(text)
 

@@ -14,8 +14,8 @@ __all__ = ["repeatable"]
 def repeatable(on: bool) -> Iterator[None]:
     """Choose algorithms that give the same bits in every run, as far as the block goes.
 
-    torch warns about max pooling, whose gradient adds with atomics: the windows of a VGG do not overlap, so that every sum
-    has one term, and the warning is not shown. cuBLAS reads its setting when it is first used in a process.
+    torch warns about max pooling, whose gradient uses atomic additions. The windows of a VGG do not overlap, so every sum has
+    one term, and the warning is hidden. cuBLAS reads its setting when a process first uses it.
 
     Args:
         on: False changes nothing.
@@ -30,7 +30,7 @@ def repeatable(on: bool) -> Iterator[None]:
     )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False  # it takes what is fastest today
+    torch.backends.cudnn.benchmark = False  # it would choose the algorithm that happens to be fastest
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*max_pool2d.*deterministic.*")

@@ -1,10 +1,11 @@
-"""The file from which a killed training run goes on: writing it, reading it, refusing a foreign one."""
+"""The file from which a killed training run continues: write it, read it, refuse that of another run."""
 
 import os
 import pickle
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,21 +27,21 @@ __all__ = [
 SCHEMA = "segkit-resume/1"
 
 FREE = {"device", "computed_in", "workers", "cache", "read_every", "stop_after"}
-"""Settings in which a resumed run may differ: they say where it computes and when it ends, not what."""
+"""Settings that may change when a run is resumed: they decide where it computes and when it ends, not the result."""
 
 
 EPOCH_SAVED_AFTER = 30.0
-"""Seconds since the last saving after which the end of an epoch is saved: what a kill may cost where saving is quick."""
+"""The end of an epoch is saved if the last saving is at least this many seconds old: a kill then costs little."""
 
 SAVINGS_APART = 20
-"""So many times as old as it took must the last saving be, too, if ``resume_every`` is no sooner: 5 % of the time at most."""
+"""The last saving must also be this many times as old as it took, unless ``resume_every`` is sooner: at most 5 % of the time."""
 
 
 class TrainingError(RuntimeError):
     """A training run cannot start or go on; the text says why and what to do."""
 
 
-def capture(model: nn.Module, device: torch.device) -> dict:
+def capture(model: nn.Module, device: torch.device) -> dict[str, Any]:
     """Weights and the random generators of where it trains; what else decides how the run goes on is added by the caller."""
     return {
         "schema": SCHEMA,
@@ -51,8 +52,8 @@ def capture(model: nn.Module, device: torch.device) -> dict:
     }
 
 
-def restore(state: dict, model: nn.Module, device: torch.device) -> None:
-    """Put everything back that :func:`capture` took; generators of devices that are not here are left out."""
+def restore(state: dict[str, Any], model: nn.Module, device: torch.device) -> None:
+    """Restore what :func:`capture` took; generators of devices that this machine lacks are left out."""
     model.load_state_dict(state["model"])
     torch.set_rng_state(state["rng"])
     if state["rng_cuda"] is not None and torch.cuda.is_available():
@@ -65,24 +66,25 @@ def _gpu(device: torch.device) -> torch.device:
     return device if device.type == "cuda" else torch.device("cuda")  # else the one that torch takes by itself
 
 
-def save_resume(path: Path, state: dict, just_before: Callable[[], None] | None = None) -> None:
-    """Write the file in one step: a kill while it is written leaves the one before.
+def save_resume(path: Path, state: dict[str, Any], just_before: Callable[[], None] | None = None) -> None:
+    """Write the file in one step: a kill during the writing leaves the previous file.
 
     Args:
         path: of the file.
         state: its content.
-        just_before: writes what belongs to the file, when that was written whole: a full disk leaves both as they were.
+        just_before: called when the new file is complete but not yet in place, to write what belongs with it; a full disk
+            leaves both as they were.
     """
     with replacing(path) as partial:
         with open(partial, "wb") as file:
             torch.save(state, file)
             file.flush()
-            os.fsync(file.fileno())  # takes seconds, which must not lie between the two
+            os.fsync(file.fileno())  # takes seconds, which must not pass between the two files
         if just_before is not None:
             just_before()
 
 
-def read_resume(path: Path) -> dict:
+def read_resume(path: Path) -> dict[str, Any]:
     """Read the file.
 
     Raises:
@@ -101,7 +103,7 @@ def read_resume(path: Path) -> dict:
     return state
 
 
-def demand_same_run(path: Path, state: dict, description: dict, model: nn.Module) -> None:
+def demand_same_run(path: Path, state: dict[str, Any], description: dict[str, Any], model: nn.Module) -> None:
     """Refuse to go on with a run of other settings, network or images; nothing is overwritten.
 
     More epochs are allowed where the schedule does not depend on their number.

@@ -6,16 +6,17 @@ mean IoU, by value), ``history.json``, and ``resume.pt`` (all that is needed to 
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from segkit.checkpoints import load_checkpoint, save_checkpoint
-from segkit.facades import DataError
+from segkit.datasets import DataError
 from segkit.history import EpochRecord, History
 from segkit.inference import Evaluation, EvaluationError
 from segkit.precision import best_device, choose_precision
@@ -37,7 +38,7 @@ from segkit.training.resuming import (
     restore,
     save_resume,
 )
-from segkit.training.sources import open_pairs
+from segkit.training.sources import Items, open_pairs
 from segkit.training.steps import Stepper
 from segkit.training.telling import diverged, duration, epoch_line, taken
 from segkit.training.validation import validate
@@ -46,6 +47,13 @@ __all__ = ["EpochDone", "fit"]
 
 ESTIMATE_AFTER = 20
 """Steps after which the remaining time is told: the first ones also set up the GPU and read images."""
+
+
+class Metrics(TypedDict):
+    """The functions that score a network, see :func:`segkit.evaluation.evaluate`."""
+
+    confusion_matrix: Callable[..., Any]
+    scores: Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -69,13 +77,13 @@ class EpochDone:
 
 def fit(
     model: nn.Module,
-    train_set: Sequence,
-    val_set: Sequence,
+    train_set: Items[tuple[Tensor, Tensor]],
+    val_set: Items[tuple[Tensor, Tensor]],
     *,
     config: TrainConfig,
     out: str | Path,
-    confusion_matrix: Callable,
-    scores: Callable,
+    confusion_matrix: Callable[..., Any],
+    scores: Callable[..., Any],
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -111,8 +119,8 @@ def fit(
         DiskFullError: no space for a file; the files written before are whole.
     """
     with repeatable(config.deterministic):
-        run = _Run(model, train_set, val_set, config, Path(out), device, progress, resume_every)
-        run.metrics = {"confusion_matrix": confusion_matrix, "scores": scores}
+        metrics: Metrics = {"confusion_matrix": confusion_matrix, "scores": scores}
+        run = _Run(model, train_set, val_set, config, Path(out), metrics, device, progress, resume_every)
         run.after_epoch = after_epoch
         try:
             with _memory_named(run.device):
@@ -131,8 +139,8 @@ def fit(
 
 
 @contextmanager
-def _memory_named(device: torch.device, what: str = "", undo: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Where no smaller batch would help, want of memory is told with advice."""
+def _memory_named(device: torch.device, what: str = "", undo: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Where no smaller batch would help, turn lack of memory into an error with advice."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -149,10 +157,11 @@ class _Run:
     def __init__(
         self,
         model: nn.Module,
-        train_set: Sequence,
-        val_set: Sequence,
+        train_set: Items[tuple[Tensor, Tensor]],
+        val_set: Items[tuple[Tensor, Tensor]],
         config: TrainConfig,
         out: Path,
+        metrics: Metrics,
         device: torch.device | str | None,
         progress: bool,
         resume_every: float,
@@ -161,7 +170,7 @@ class _Run:
             raise TrainingError(f"Expected images, but got {len(train_set)} to train and {len(val_set)} to validate.")
         self.device = torch.device(device) if device is not None else best_device()
         self.model, self.train_set, self.val_set = model, train_set, val_set
-        self.config, self.progress, self.resume_every = config, progress, resume_every
+        self.config, self.metrics, self.progress, self.resume_every = config, metrics, progress, resume_every
         self.best_file, self.resume_file = out / "best.safetensors", out / "resume.pt"
         self.history_file = out / "history.json"
         try:
@@ -172,7 +181,7 @@ class _Run:
         with _memory_named(self.device, "the weights of the network", undo=lambda: model.to(home)):
             model.to(self.device)
             if self.precision.half:
-                model.to(memory_format=torch.channels_last)  # tensor cores take the colours of a pixel together
+                model.to(memory_format=torch.channels_last)  # tensor cores need the channels of a pixel side by side
         steps = config.epochs * -(-len(train_set) // config.batch_size)
         self.descent = Descent(model, config, self.precision, steps)
         self.train_pairs = open_pairs(train_set, config.cache)
@@ -183,12 +192,11 @@ class _Run:
         self.saved, self.saving, self.epoch_saved = time.monotonic(), 0.0, 1  # when, how long it took, in which epoch
         self.best_state: dict[str, Tensor] | None = None  # of the best epoch, until it is written
         self.steps_here, self.begun_here = 0, time.monotonic()  # since this program began, for the remaining time
-        self.metrics: dict[str, Callable] = {}
         self.after_epoch: Callable[[EpochDone], None] | None = None
         self.stepper: Stepper | None = None
 
-    def description(self) -> dict:
-        """Settings, network and data as plain values: stands in the history, and must agree on resuming."""
+    def description(self) -> dict[str, Any]:
+        """Settings, network and data as plain values, for the history; they must agree when a run is resumed."""
         return asdict(self.config) | {
             "model": type(self.model).__name__,
             "parameters": sum(value.numel() for value in self.model.parameters()),
@@ -200,14 +208,14 @@ class _Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or the last ones brought nothing."""
+        """Whether all epochs are done, or the last ones brought no improvement."""
         done, wait = self.epoch - 1, self.config.stop_after
         return done >= self.config.epochs or bool(wait and done - self.history.best_epoch >= wait and done > 0)
 
     # -- beginning ---------------------------------------------------------------------------------
 
     def start(self, overwrite: bool) -> None:
-        """Seed, and score the untrained network: what training brings is only seen against that."""
+        """Seed, and score the untrained network: its scores show what training adds."""
         there = [file for file in (self.best_file, self.resume_file) if file.exists()]
         if there and not overwrite:
             raise TrainingError(taken(self.best_file, self.resume_file))
@@ -232,7 +240,7 @@ class _Run:
         self._say(f"resuming in epoch {self.epoch}, after {self.batch} batches")
 
     def _ready(self) -> None:
-        """Now the number of classes is known: the untrained network was scored."""
+        """Make the stepper: the scores of the untrained network tell the number of classes."""
         self.n_class = len(self.history.epochs[0].iou)
         self.stepper = Stepper(self.model, self.descent, self.train_pairs, self.n_class, self.device, self._say)
 
@@ -276,6 +284,7 @@ class _Run:
     def _learn(self, batch: Batch) -> None:
         try:
             with self._finite():
+                assert self.stepper is not None, "_ready made it"
                 self.stepper.step(batch, self.batch)
         except MemoryError as error:
             raise self._stopped(str(error)) from error
@@ -285,7 +294,8 @@ class _Run:
             self._read_losses()
 
     def _read_losses(self) -> None:
-        """Add up the losses since the last look, in the order of the batches: here the program waits for the GPU."""
+        """Add up the losses since the last reading, in the order of the batches. The program waits for the GPU here."""
+        assert self.stepper is not None, "_ready made it"
         with self._finite():
             for loss, images in self.stepper.read():
                 self.loss_sum += loss * images
@@ -337,7 +347,7 @@ class _Run:
     def _tell_remaining(self, batches: int) -> None:
         if self.steps_here != ESTIMATE_AFTER:
             return
-        self._read_losses()  # else the GPU is still at work on what was timed
+        self._read_losses()  # without this, the GPU may still be computing the timed steps
         per_step = (time.monotonic() - self.begun_here) / self.steps_here
         scoring = self.history.epochs[0].seconds
         epochs = self.config.epochs - self.epoch
@@ -345,9 +355,9 @@ class _Run:
         self._say(f"{per_step:.2f} s per batch of {self.config.batch_size}: about {duration(rest)} left")
 
     def finish_epoch(self) -> None:
-        """Score, keep the best, write everything down, go to the next epoch."""
+        """Score the epoch, keep the best weights, save, and go to the next epoch."""
         train_loss = self.loss_sum / self.images if self.images else math.nan
-        scores = self._scores_or_stopped()  # changes nothing yet: a resumed run comes back to this line
+        scores = self._scores_or_stopped()  # changes no state yet: a resumed run starts again at this line
         self.descent.end_epoch(train_loss)
         self._record(train_loss, *scores)
         if self.history.best_epoch == self.epoch:
@@ -369,7 +379,7 @@ class _Run:
         except (DataError, EvaluationError, MemoryError, RuntimeError) as error:
             memory = means_out_of_memory(error)
             if isinstance(error, RuntimeError) and not memory and not isinstance(error, TrainingError):
-                raise  # a fault of the network's own, with the traceback that shows it
+                raise  # an error in the network's code: its traceback shows where
             if memory:
                 let_go(error)
             raise self._stopped(str(error) or type(error).__name__, "its scores") from error
@@ -435,9 +445,9 @@ class _Run:
         self.saving, self.epoch_saved = self.saved - begun, self.epoch
 
     def end(self) -> None:
-        """Give the memory back: a stage may follow, and a traceback may hold this run."""
+        """Free the memory, since another stage may follow and a traceback may keep this object alive."""
         self.descent.let_go()
-        self.stepper = None  # has a method of ours: a circle
+        self.stepper = None  # it holds a method of this object: a reference cycle
         with suppress(RuntimeError):  # a GPU that failed fails here again
             torch.cuda.empty_cache()
 

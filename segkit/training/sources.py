@@ -1,25 +1,35 @@
 """Where the images of a run come from: decoded once and kept, or asked of the dataset every time.
 
-Kept are the decoded bytes, as the files hold them: they take a fifth of the room of normalised floats, and of the time to
-send them to a GPU. Reading is safe from several threads at once, so nothing has to be sent to other processes, and a
-``read_label`` that was defined in a notebook works whatever way this machine starts processes.
+The cache holds decoded bytes, as in the files: they take a fifth of the memory of normalised floats, and a fifth of the time
+to send them to a GPU. Several threads may read at once, so nothing is sent to other processes, and a ``read_label`` that was
+defined in a notebook works on every operating system.
 """
 
 import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.facades import IGNORE_INDEX
 from segkit.inference import image_name
 from segkit.training.resuming import TrainingError
+from segkit.transforms import IGNORE_INDEX
 
-__all__ = ["DecodedPairs", "Pairs", "PlainPairs", "free_memory", "label_shares", "open_pairs"]
+__all__ = ["DecodedPairs", "Items", "Pairs", "PlainPairs", "free_memory", "label_shares", "open_pairs"]
+
+
+Item = TypeVar("Item", covariant=True)
+
+
+class Items(Protocol[Item]):
+    """What has a length and items by number: a list, a dataset."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Item: ...
 
 
 class Pairs(Protocol):
@@ -31,9 +41,12 @@ class Pairs(Protocol):
         parallel: whether ``load`` may be called from several threads, and draws no random numbers.
     """
 
-    names: Sequence[str]
-    sizes: list[tuple[int, int]] | None
-    parallel: bool
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def sizes(self) -> list[tuple[int, int]] | None: ...
+    @property
+    def parallel(self) -> bool: ...
 
     def load(self, index: int) -> tuple[Tensor, Tensor]:
         """Image (3, H, W), uint8 as decoded or float as normalised, and label (H, W) of any integer type."""
@@ -50,7 +63,7 @@ class PlainPairs:
 
     parallel, sizes = False, None
 
-    def __init__(self, dataset: Sequence) -> None:
+    def __init__(self, dataset: Items[tuple[Tensor, Tensor]]) -> None:
         self.dataset = dataset
         self.names = [image_name(dataset, index) for index in range(len(dataset))]
 
@@ -59,10 +72,10 @@ class PlainPairs:
 
 
 class DecodedPairs:
-    """Facades as decoded bytes, kept after the first reading.
+    """Pairs as decoded bytes, kept after the first reading.
 
     Args:
-        dataset: with ``decode(index)`` and ``size(index)``, as :class:`segkit.facades.FacadeDataset` has them.
+        dataset: with ``decode(index)`` and ``size(index)``, as :class:`segkit.datasets.PairDataset` has them.
         cache: ``memory``; ``disk`` for a temporary file, which vanishes with the program; ``auto`` for the first of the
             two that has room; ``off``.
 
@@ -93,18 +106,19 @@ class DecodedPairs:
             raise TrainingError(f"{self.names[index]} changed its size while it was read. Start again.")
         kept = self._view(index)
         kept[0][:], kept[1][:] = pixels, label
-        self._kept[index] = True  # last: another thread must not see half of it
+        self._kept[index] = True  # set last: another thread must not see a half-written picture
         return kept
 
     def _view(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        assert self._store is not None, "only what is kept is viewed"
         (height, width), begin = self.sizes[index], self._begin[index]
         part = self._store[begin : self._begin[index + 1]]
         border = 3 * height * width
         return part[:border].reshape(height, width, 3), part[border:].reshape(height, width)
 
 
-def open_pairs(dataset: Sequence, cache: str) -> Pairs:
-    """Decoded pairs where the dataset can give them and draws nothing by itself, else plain ones.
+def open_pairs(dataset: Items[tuple[Tensor, Tensor]], cache: str) -> Pairs:
+    """Decoded pairs where the dataset offers them and has no transform of its own, otherwise plain ones.
 
     Args:
         dataset: items ``(image, label)``.
@@ -123,7 +137,8 @@ def label_shares(pairs: Pairs, n_class: int) -> np.ndarray:
         label = pairs.load(index)[1].numpy()
         counts += np.bincount(label.ravel().astype(np.uint8), minlength=256)
     counts[IGNORE_INDEX] = 0
-    return counts[:n_class] / max(counts[:n_class].sum(), 1)
+    shares: np.ndarray = counts[:n_class] / max(counts[:n_class].sum(), 1)
+    return shares
 
 
 # -- room -------------------------------------------------------------------------------------------
@@ -146,9 +161,9 @@ def _room(size: int, cache: str) -> tuple[str, np.ndarray | None]:
 
 
 def _on_disk(size: int) -> np.ndarray:
-    with tempfile.TemporaryFile(prefix="segkit-decoded-") as file:  # has no name: nothing is left after a kill
+    with tempfile.TemporaryFile(prefix="segkit-decoded-") as file:  # the file has no name: nothing stays behind after a kill
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)  # a full disk would end the program when the map is written
+            os.posix_fallocate(file.fileno(), 0, size)  # without this, a full disk would kill the program when the map is written
         return np.memmap(file, dtype=np.uint8, mode="w+", shape=(size,))  # keeps the file open by itself
 
 

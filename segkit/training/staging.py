@@ -1,4 +1,4 @@
-"""Beginning with what another network has learned: stages from coarse to fine (Long et al., CVPR 2015, section 4.2)."""
+"""Start from the weights of another network: stages from coarse to fine (Long et al., CVPR 2015, section 4.2)."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from segkit.checkpoints import CheckpointError, read_state_dict
 __all__ = ["STAGES", "start_from"]
 
 STAGES = ("fcn32s", "fcn16s", "fcn8s")
-"""From coarse to fine: each begins with the layers of the one before, its new score layer answering zero."""
+"""From coarse to fine: each begins with the layers of the previous one; its new score layer begins at zero."""
 
 
 @torch.no_grad()

@@ -2,27 +2,28 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.facades import IGNORE_INDEX
 from segkit.training.batches import Batch
 from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import normalised, send
 from segkit.training.memory import MemoryPlan, advice, described, let_go, means_out_of_memory, reason
 from segkit.training.sources import Pairs, label_shares
+from segkit.transforms import IGNORE_INDEX
 
 __all__ = ["Stepper", "label_mass", "median_weights", "segmentation_loss"]
 
 HEAVIEST = 10.0
-"""Largest weight of a class: a class of a thousandth of the pixels would else shout down all others."""
+"""Largest weight of a class: without it, a class with a thousandth of the pixels would outweigh all others."""
 
 
 class Stepper:
-    """Learns from batches; keeps their losses on the device until somebody asks.
+    """Learns from batches; keeps their losses on the device until ``read`` is called.
 
     Args:
         model: the network.
@@ -66,7 +67,7 @@ class Stepper:
             MemoryError: not even one image fits; the text says what helps.
         """
         if batch.labelled == 0:
-            return  # the mean over no pixel is NaN, through no fault of the network
+            return  # the mean over no pixel would be NaN
         while True:
             try:
                 loss, norm = self.descent.step(self._pieces(batch))
@@ -77,7 +78,7 @@ class Stepper:
                 if not means_out_of_memory(error):
                     raise
                 self._make_room(batch, error)
-        self.unread.append((number, batch.names, loss, norm))  # not the batch: any view of its images keeps them all
+        self.unread.append((number, batch.names, loss, norm))  # not the batch: any view of its images would keep all of them in memory
 
     def _pieces(self, batch: Batch) -> Iterator[Callable[[], Tensor]]:
         at_once = self.memory.images_at_once(batch)
@@ -102,7 +103,7 @@ class Stepper:
         tried = described(batch, self.memory.images_at_once(batch))
         said, in_state = reason(error), not self.descent.in_backward
         self.descent.optimizer.zero_grad(set_to_none=True)
-        let_go(error)  # before anything else: a run that ends here is saved first, which takes memory too
+        let_go(error)  # first of all: a run that ends here is saved, which needs memory too
         if in_state:
             self.descent.forget_first_step()
         if in_state or not self.memory.shrink(batch):
@@ -150,7 +151,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = No
     """
     if total is None and not (torch.are_deterministic_algorithms_enabled() and logits.device.type == "cuda"):
         return F.cross_entropy(logits, labels, weight, ignore_index=IGNORE_INDEX)
-    # pixel by pixel: on a GPU the built-in sum adds in another order every time
+    # sum the losses of the pixels here: on a GPU the built-in sum adds in another order every time
     losses = F.cross_entropy(logits, labels, weight, ignore_index=IGNORE_INDEX, reduction="none")
     return losses.sum() / (label_mass(labels, weight) if total is None else total)
 
@@ -161,7 +162,7 @@ def label_mass(labels: Tensor, weight: Tensor | None) -> Tensor:
     return counted.sum() if weight is None else (weight[torch.where(counted, labels, 0)] * counted).sum()
 
 
-def median_weights(shares: object) -> Tensor:
+def median_weights(shares: "np.ndarray | Tensor | Sequence[float]") -> Tensor:
     """Median frequency balancing (Eigen & Fergus, ICCV 2015, section 6.3.2).
 
     Args:
@@ -170,7 +171,7 @@ def median_weights(shares: object) -> Tensor:
     Returns:
         FloatTensor (n_class,): median share / share, at most 10; 1 for a class that does not occur.
     """
-    shares = torch.as_tensor(shares, dtype=torch.float64)
-    present = shares > 0
-    median = shares[present].median() if present.any() else 1.0
-    return torch.where(present, median / shares.clamp(min=1e-12), 1.0).clamp(max=HEAVIEST).float()
+    values = torch.as_tensor(shares, dtype=torch.float64)
+    present = values > 0
+    median = values[present].median() if present.any() else 1.0
+    return torch.where(present, median / values.clamp(min=1e-12), 1.0).clamp(max=HEAVIEST).float()

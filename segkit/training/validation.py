@@ -1,6 +1,7 @@
 """Scores on the validation images without making a GPU wait."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,8 +20,8 @@ def validate(
     *,
     device: torch.device,
     precision: Precision,
-    confusion_matrix: Callable,
-    scores: Callable,
+    confusion_matrix: Callable[..., Any],
+    scores: Callable[..., Any],
     workers: int = 0,
     progress: bool = True,
 ) -> Evaluation:

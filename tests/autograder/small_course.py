@@ -106,16 +106,17 @@ def write_course(root: Path, books: dict[str, nbformat.NotebookNode] | None = No
     (material / "release").mkdir()
     (material / "release" / "START_HERE.md").write_text("# {{assignment}}\n\n{{notebooks}}\n")
     (material / "rubric.toml").write_text(RUBRIC)
-    (root / "data" / "splits").mkdir(parents=True)
-    (root / "data" / "README.md").write_text("Data.\n")
-    (root / "data" / "splits" / "train.txt").write_text("one\n")
+    for name in ("tiles", "others"):
+        (root / "data" / name / "splits").mkdir(parents=True)
+        (root / "data" / name / "README.md").write_text("Data.\n")
+        (root / "data" / name / "splits" / "train.txt").write_text("one\n")
     (root / "data" / "cmp_facade" / "base").mkdir(parents=True)
     (root / "data" / "cmp_facade" / "base" / "cmp_b0001.jpg").write_bytes(b"a real photograph")
     (root / "pyproject.toml").write_text(
         '[project]\nname = "tiny"\nrequires-python = ">=3.11"\ndependencies = ["numpy>=1.26"]\n'
     )
     package = Path(segkit.__file__).parent
-    return Sources("tiny", root, folder, material, package, root / "data")
+    return Sources("tiny", root, folder, material, package, root / "data", "tiles")
 
 
 def edit_notebook(path: Path, change) -> None:

@@ -12,11 +12,11 @@ import pytest
 import torch
 from tiny import cell, notebook
 
-from autograder.assignments.fcn import dropout, offsets
-from autograder.assignments.fcn.probe import HEIGHTS, WIDTHS
-from autograder.assignments.fcn.shadow import MAX_WEIGHTS, Pieces, Shadow
+from autograder.assignments.fcn.networks import HEIGHTS, NETWORKS, WIDTHS
 from autograder.judge.run import Settings
 from autograder.sandbox.client import MAX_REPLY, RemoteSubject, WorkerSettings
+from autograder.segmentation import dropout, offsets
+from autograder.segmentation.shadow import MAX_WEIGHTS, Shadow
 from segkit.layers import expected_layers
 from segkit.notebooks.reading import MAX_SOURCE, MAX_WORDS, MAX_WORDS_OF_ALL
 from segkit.subject import StudentError
@@ -114,7 +114,7 @@ def network(name: str, **changed: dict) -> Shadow:
     settings = {layer.path: dict(layer.settings) for layer in expected_layers(name, 5)}
     for layer, values in changed.items():
         settings[layer] |= values
-    return Shadow(name, settings, None)
+    return Shadow(NETWORKS[name], settings, None)
 
 
 @pytest.mark.parametrize(("layer", "values"), [
@@ -154,12 +154,12 @@ def test_offsets_are_searched_in_a_neighbourhood(monkeypatch):
 
 def test_scores_of_many_cells_are_not_taken_apart():
     score, found = torch.zeros(2, 1, 200, 200), torch.zeros(2, 1, 50, 50)
-    assert offsets._fits_cell_by_cell(found, network("fcn32s"), Pieces(score).score, ("transpose_conv",), (0, 0)) is False
+    assert offsets._fits_cell_by_cell(found, network("fcn32s"), score, ("transpose_conv",), (0, 0)) is False
 
 
 def test_dropout_is_not_read_off_millions_of_values():
     silent, many = np.zeros(5, np.int64), np.arange(5 * 10**5, dtype=np.float32).reshape(1, 5, 100, 1000)
-    assert dropout.read_dropout(many, silent).cause == "dropout.missing"
+    assert dropout.read_dropout(many, silent, ("fc6", "fc7")).cause == "dropout.missing"
     assert dropout._scale([np.arange(1.0, 10**5)], silent[:1], np.array([1.0]), 2.0) is None
 
 

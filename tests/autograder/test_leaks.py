@@ -129,7 +129,7 @@ def test_hidden_checks_are_found_as_file_and_as_line(folder, release, course):
 
 def test_reference_is_found_as_folder_file_and_line(folder, release, course):
     (folder / "segkit" / "reference").mkdir()
-    source = course.package / "reference" / "metrics.py"
+    source = course.package / "reference" / "fcn" / "metrics.py"
     shutil.copy(source, folder / "segkit" / "reference" / "metrics.py")
     found = findings(folder, release)
     assert "segkit/reference: a folder that has no place in a release: reference" in found
@@ -137,7 +137,7 @@ def test_reference_is_found_as_folder_file_and_line(folder, release, course):
 
 
 def test_reference_line_under_another_name_is_found(folder, release, course):
-    text = (course.package / "reference" / "networks.py").read_text()
+    text = (course.package / "reference" / "fcn" / "networks.py").read_text()
     target = folder / "segkit" / "facades.py"
     target.write_text(target.read_text() + "\n" + text)
     assert sum("a line of a reference (networks.py" in t for t in findings(folder, release)) > 10
@@ -189,10 +189,10 @@ def test_author_of_a_picture_is_found(folder, course, release):
 
     note = PngInfo()
     note.add_text("Author", "Ada")
-    (folder / "data" / "sample").mkdir()
-    Image.new("P", (2, 2)).save(folder / "data" / "sample" / "a.png", pnginfo=note)
-    allowed = Release(release.secrets, release.expected | {"data/sample/a.png"})
-    assert findings(folder, allowed) == ["data/sample/a.png: metadata inside a picture: Author = Ada"]
+    (folder / "data" / "tiles" / "sample").mkdir()
+    Image.new("P", (2, 2)).save(folder / "data" / "tiles" / "sample" / "a.png", pnginfo=note)
+    allowed = Release(release.secrets, release.expected | {"data/tiles/sample/a.png"})
+    assert findings(folder, allowed) == ["data/tiles/sample/a.png: metadata inside a picture: Author = Ada"]
 
 
 def test_link_is_found(folder, release):

@@ -46,6 +46,7 @@ QUESTIONS = {
     "shapes": lambda subject: subject.shapes("@object1"),
     "sample": lambda subject: subject.sample("@object1", {"w": np.arange(3)}),
     "forward": lambda subject: subject.forward("@object1", np.zeros((1, 3, 4, 5), np.float32)),
+    "maps": lambda subject: subject.maps("@object1", np.zeros((1, 3, 4, 5), np.float32), ["x1", "x2"]),
     "predict": lambda subject: subject.predict("@object1", np.zeros((3, 4, 5), np.float32)),
     "load_checkpoint": lambda subject: subject.load_checkpoint("@object1", "net", extra=True),
     "retrain": lambda subject: subject.retrain("@object1", seconds=1.0), "peak_bytes": lambda subject: subject.peak_bytes(),
@@ -77,6 +78,7 @@ def test_nonsense_is_the_students_fault_or_plain_data(question, name):
     ("call", "a huge number"), ("call", "a long list"), ("call", "a long text"), ("call", "deep"), ("call", "ragged"), ("call", "a map"),
     ("call", "bytes"), ("call", "wide rows of text"), ("build", "a number"), ("build", "a long text"), ("describe", "pairs"),
     ("trace", "pairs"), ("shapes", "a map"), ("sample", "whole numbers"), ("sample", "too many values"), ("sample", "of another"),
+    ("maps", "a map"), ("maps", "of another"), ("maps", "a vector"),
     ("predict", "a vector"), ("predict", "a 0-d array"), ("load_checkpoint", "pairs"), ("retrain", "a map"), ("peak_bytes", "truth"),
 ])  # fmt: skip
 def test_an_answer_of_another_form_is_named(question, name):

@@ -21,6 +21,7 @@ from autograder.course.rubric import RubricError
 from autograder.judge.grade import grade_path
 from autograder.judge.retraining import Retraining, retrained_in_words
 from autograder.sandbox import retraining
+from segkit.facades import FacadeDataset
 
 
 def graded(tmp_path, name, net=NET, checkpoint=None, minutes=1.0, **more):
@@ -148,7 +149,7 @@ def held_out_iou(model, pictures):
     """Mean IoU on the held-out pictures by scikit-learn."""
     folder, listed = pictures
     truth, guess = [], []
-    for image, label in retraining.FacadeDataset(folder, names=listed["held_out"], read_label=retraining.read_label):
+    for image, label in FacadeDataset(folder, names=listed["held_out"], read_label=retraining.read_label):
         with torch.no_grad():
             guess.append(model.eval()(image[None]).argmax(1).flatten())
         truth.append(label.flatten())

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from autograder.course.assignment import open_assignment
+from autograder.course.numbers import check_id_of
 from autograder.exam.building import solved_notebooks, write_submission
 from autograder.exam.course import QUERY
 from autograder.exam.entries import Entry, read_corpus
 from autograder.exam.pytest_plugin import points_in_junit
 from autograder.exam.sitting import SECRET
-from autograder.release.verify import check_id_of
 
 REPO = Path(__file__).resolve().parents[2]
 SOURCE = REPO / "notebooks" / "fcn"

@@ -81,6 +81,20 @@ class Net(nn.Module):
         self.conv = nn.Conv2d(3, n_class, 1)
     def forward(self, x):
         return self.conv(x)
+
+class Trunk(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+    def forward(self, x):
+        return {"x1": self.conv(x), "x2": x[:, :, ::2], "x3": x}
+
+class Over(nn.Module):
+    def __init__(self, trunk, n_class=2):
+        super().__init__()
+        self.trunk, self.last = trunk, nn.Conv2d(2, n_class, 1)
+    def forward(self, x):
+        return self.last(self.trunk(x)["x1"])
 '''
 NAMES = [line.split()[1].partition("(")[0] for line in CODE.splitlines() if line.startswith(("def ", "class "))]
 REPO = Path(__file__).resolve().parents[2]
@@ -123,6 +137,20 @@ def failure(student: Student, name: str, *arguments) -> StudentError:
 
 
 # ------------------------------------------------------------------------------------------- what leaves the worker alive
+def test_a_network_is_handed_to_the_constructor_of_another_and_gives_maps_by_name(student):
+    trunk = student.build("Trunk")
+    over = student.build("Over", trunk, n_class=4)
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 6)).astype(np.float32)
+    maps = student.maps(trunk, x, ("x1", "x2"))
+    assert list(maps) == ["x1", "x2"] and np.array_equal(maps["x2"], x[:, :, ::2])
+    student.forget(trunk)
+    assert [layer.path for layer in student.describe(over)] == ["trunk.conv", "last"] and student.forward(over, x).shape == (2, 4, 4, 6)
+    with pytest.raises(StudentError, match="expected a dictionary with x4"):
+        student.maps(student.build("Trunk"), x, ["x4"])
+    with pytest.raises(StudentError, match=r"Over\(Trunk, n_class='a'\)"):
+        student.build("Over", student.build("Trunk"), n_class="a")
+
+
 def test_values_go_there_and_come_back(student):
     assert student.call("double", np.arange(3)).tolist() == [0, 2, 4]
 

@@ -23,7 +23,7 @@ def make_course(folder: Path) -> Path:
     ignore = shutil.ignore_patterns("reference", "__pycache__")
     shutil.copytree(REPO / "segkit", home / "segkit", ignore=ignore)
     for part in ("splits", "sample"):
-        shutil.copytree(REPO / "data" / part, home / "data" / part)
+        shutil.copytree(REPO / "data" / "facades" / part, home / "data" / "facades" / part)
     for name in (*NAMES, "assignment.json"):
         shutil.copy(FCN / name, home)
     return home

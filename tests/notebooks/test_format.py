@@ -15,16 +15,6 @@ SOLUTIONS = {
     "4_fcn8s.ipynb": {"fcn8s": "FCN8s"},
     "5_questions.ipynb": {},
 }
-# points of the automatic checks and of the questions, as the specification has them
-POINTS = {
-    "1_data.ipynb": {"read_label-check": 4, "confusion_matrix-check": 4, "scores-check": 4},
-    "2_fcn32s.ipynb": {"fcn32s-layers": 6, "fcn32s-shapes": 4, "fcn32s-crop": 4, "fcn32s-forward": 4},
-    "3_pretraining.ipynb": {"pretraining-copy": 6, "pretraining-miou": 6},
-    "4_fcn8s.ipynb": {
-        "fcn8s-layers": 6, "fcn8s-shapes": 4, "fcn8s-crop": 6, "fcn8s-forward": 6, "fcn8s-miou": 6,
-    },
-    "5_questions.ipynb": {"question_1": 15, "question_2": 15},
-}  # fmt: skip
 KINDS = {  # (grade, solution, locked, task)
     (False, True, False, False): "answer",
     (True, False, True, False): "test",
@@ -73,13 +63,6 @@ def test_nbgrader_metadata_is_exact(name, notebooks):
         if kind == "read-only":
             assert meta["grade_id"].startswith(("show-", "check-"))
     assert len(set(ids)) == len(ids)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_points_are_those_of_the_specification(name, notebooks):
-    cells = graded(notebooks[name])
-    assert {meta["grade_id"]: meta["points"] for _, meta, kind in cells if "points" in meta} == POINTS[name]
-    assert sum(sum(points.values()) for points in POINTS.values()) == 100
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segkit import download, verify
+from segkit.datasets.facades import archives, verifying
 from segkit.facades import PALETTE
 
 NAMES = {"base": ("cmp_b0001", "cmp_b0002", "cmp_b0003"), "extended": ("cmp_x0001", "cmp_x0002")}
@@ -59,6 +59,6 @@ def zipped(files: dict[str, bytes], part: str) -> bytes:
 def shrink_database(monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]) -> None:
     """Lets the kit believe that the database has just these files."""
     manifest = {p: hashlib.sha256(c).hexdigest() for p, c in files.items() if p.startswith("base/")}
-    for module in (download, verify):
+    for module in (archives, verifying):
         monkeypatch.setattr(module, "part_names", NAMES.__getitem__)
         monkeypatch.setattr(module, "read_manifest", lambda: manifest)

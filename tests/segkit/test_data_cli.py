@@ -42,7 +42,7 @@ def test_verify_of_nowhere_is_answered_without_a_traceback(tmp_path: Path) -> No
 
 
 def test_student_edition_says_why_verify_is_missing(monkeypatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "segkit.verify", None)
+    monkeypatch.setitem(__import__("sys").modules, "segkit.datasets.facades.verifying", None)
     result = run("verify", "--data", "sample")
     assert result.exit_code == 1 and "student edition" in result.output
 

@@ -12,7 +12,9 @@ import facade_files
 import pytest
 
 from segkit import download
-from segkit.download import DownloadError, check_part, download_file, fetch, unpack
+from segkit.datasets.facades import archives
+from segkit.datasets.facades.archives import check_part, fetch, unpack
+from segkit.download import DownloadError, download_file
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -79,7 +81,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 @pytest.fixture
 def site(server: Server, files: dict[str, bytes]) -> Server:
-    server.files = {name: facade_files.zipped(files, part) for part, name in download.ARCHIVES.items()}
+    server.files = {name: facade_files.zipped(files, part) for part, name in archives.ARCHIVES.items()}
     return server
 
 
@@ -259,7 +261,7 @@ def test_members_cannot_leave_the_folder(files: dict, tmp_path: Path) -> None:
 
 
 def test_a_bomb_is_not_unpacked(files: dict, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(download, "LARGEST_MEMBER", 100)
+    monkeypatch.setattr(archives, "LARGEST_MEMBER", 100)
     (tmp_path / "a.zip").write_bytes(facade_files.zipped(files, "base"))
     with pytest.raises(DownloadError, match="would have"):
         unpack(tmp_path / "a.zip", tmp_path / "root", "base", progress=False)
@@ -284,7 +286,7 @@ def test_full_disk_during_unpacking_leaves_nothing(files: dict, tmp_path: Path, 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     (tmp_path / "a.zip").write_bytes(facade_files.zipped(files, "base"))
-    monkeypatch.setattr(download.shutil, "copyfileobj", full)
+    monkeypatch.setattr(archives.shutil, "copyfileobj", full)
     with pytest.raises(DownloadError, match="No space left on device. Nothing was left behind"):
         unpack(tmp_path / "a.zip", tmp_path / "root", "base", progress=False)
     assert below(tmp_path / "root") == []
@@ -325,11 +327,11 @@ def test_extended_part_is_counted_and_looked_into(files: dict, tmp_path: Path, c
 
 
 def test_manifest_lists_the_base_part() -> None:
-    manifest = download.read_manifest()
+    manifest = archives.read_manifest()
     assert len(manifest) == 1134
     assert list(manifest)[:3] == ["base/cmp_b0001.jpg", "base/cmp_b0001.png", "base/cmp_b0001.xml"]
     assert all(len(digest) == 64 for digest in manifest.values())
-    assert len(download.part_names("base")) == 378 and len(download.part_names("extended")) == 228
+    assert len(archives.part_names("base")) == 378 and len(archives.part_names("extended")) == 228
 
 
 def test_manifest_fits_the_real_files(cmp_root: Path) -> None:

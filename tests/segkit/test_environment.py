@@ -37,7 +37,7 @@ def make_zip(path: Path) -> Path:
             if "reference" not in file.parts:
                 bundle.write(file, f"fcn/segkit/{file.relative_to(REPO / 'segkit')}")
         for folder in ("splits", "sample"):
-            for file in sorted((REPO / "data" / folder).rglob("*")):
+            for file in sorted((REPO / "data" / "facades" / folder).rglob("*")):
                 bundle.write(file, f"fcn/data/{file.relative_to(REPO / 'data')}")
         for file in sorted((REPO / "notebooks" / "fcn").glob("*.*")):
             bundle.write(file, f"fcn/{file.name}")

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from segkit import facades
+from segkit.datasets import spec
+from segkit.datasets.facades import SPEC
 from segkit.facades import CLASSES, PALETTE, DataError, FacadeDataset, find_root, split_names
 
 
@@ -55,7 +56,7 @@ def test_classes_agree_with_the_real_label_names(cmp_root: Path) -> None:
 
 
 def test_own_label_names_agree_with_the_code() -> None:
-    text = (facades.data_folder() / "label_names.txt").read_text()
+    text = (SPEC.folder / "label_names.txt").read_text()
     rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
     assert [row[2] for row in rows] == ["unknown", *CLASSES]
     assert [int(row[1]) for row in rows] == [255, *range(12)]
@@ -178,7 +179,7 @@ def test_root_is_the_explicit_folder_before_the_environment(root: Path, tmp_path
 
 def test_without_data_the_error_names_three_ways(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("SEGKIT_DATA", raising=False)
-    monkeypatch.setattr(facades, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(spec, "data_folder", lambda: tmp_path)
     with pytest.raises(DataError) as caught:
         find_root()
     for way in ("python -m segkit data fetch", "SEGKIT_DATA=/path", "SEGKIT_DATA=sample"):

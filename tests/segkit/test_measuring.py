@@ -17,7 +17,7 @@ from segkit.evaluation import EvaluationError, evaluate
 from segkit.facades import DataError, FacadeDataset
 from segkit.precision import Precision
 from segkit.reference import confusion_matrix, read_label, scores
-from segkit.reference.metrics import _product_counts, confusion_matrix_on_device
+from segkit.reference.fcn.metrics import _product_counts, confusion_matrix_on_device
 from segkit.training import measuring, validation
 from segkit.training.batches import collate
 from segkit.training.measuring import (

@@ -8,10 +8,10 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 
 from segkit import pictures
+from segkit.datasets.facades.verifying import survey
 from segkit.environment import split_of
 from segkit.facades import PALETTE, DataError, FacadeDataset, find_root, image_path, label_path
 from segkit.transforms import to_tensor
-from segkit.verify import survey
 
 LITTER = ("._cmp_b0001.jpg", "._cmp_b0001.png", ".DS_Store", "Thumbs.db", "desktop.ini")
 

@@ -9,11 +9,10 @@ from click.testing import CliRunner
 from course_items import facades, run_and_kill
 from torch import nn
 
-import segkit.facades
 import segkit.training.pretraining
 import segkit.vgg
 from segkit.cli import main
-from segkit.facades import DataError
+from segkit.datasets import DataError, DatasetSpec
 from segkit.training import TrainingError
 from segkit.training.patches import Answering, SharesTask, cell_shares
 from segkit.training.pretraining import PretrainConfig, fresh_vgg16, pretrain
@@ -132,11 +131,11 @@ def test_the_command_never_touches_val_or_test(tmp_path, monkeypatch):
     """Lists of val and test raise, and so do their files: they are not there."""
     facades(tmp_path, 6)
 
-    def names(split, part):
+    def names(spec, split, part):
         assert part == "train", f"part {part!r} was asked for"
         return tuple(f"cmp_b{index:04d}" for index in range(1, 7))
 
-    monkeypatch.setattr(segkit.facades, "split_names", names)
+    monkeypatch.setattr(DatasetSpec, "split_names", names)
     monkeypatch.setattr(pretrain, "__kwdefaults__", pretrain.__kwdefaults__ | {"network": Narrow})
     arguments = ["--split", "base", "--data", tmp_path, "--out", tmp_path / "out", "--epochs", 1, "--side", 32, "--patches", 2,
                  "--precision", "bfloat16"]  # fmt: skip

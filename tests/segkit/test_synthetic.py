@@ -130,7 +130,7 @@ def test_committed_sample_is_what_the_code_draws(tmp_path: Path) -> None:
     names = make_sample(tmp_path, count=5)
     assert names[-1] == "cmp_s0005"
     for name in names:
-        drawn, kept = (folder / "base" / f"{name}.png" for folder in (tmp_path, data_folder() / "sample"))
+        drawn, kept = (folder / "base" / f"{name}.png" for folder in (tmp_path, data_folder() / "facades" / "sample"))
         assert np.array_equal(np.array(Image.open(drawn)), np.array(Image.open(kept)))
         jpgs = [np.array(Image.open(path.with_suffix(".jpg"))).astype(int) for path in (drawn, kept)]
         assert np.abs(jpgs[0] - jpgs[1]).mean() < 4

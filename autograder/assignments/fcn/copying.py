@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autograder.assignments.fcn.probe import SPARE
 from autograder.judge.checking import Grading
 from autograder.judge.student import Student
 from autograder.sandbox.client import GraderFault
+from autograder.segmentation.probe import SPARE
 from segkit.layers import compare_layers, expected_layers
 from segkit.subject import StudentError, WeightFile
 

@@ -1,14 +1,11 @@
-"""What usually lies behind an error that Python and torch word in their own terms, and what to do about it."""
+"""Hints of this assignment: what usually lies behind an error that Python and torch word in their own terms."""
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-from segkit.subject import StudentError
+from autograder.segmentation import hints as hints_of_errors
+from autograder.segmentation.hints import Hints
 
 __all__ = ["COPY_HINTS", "NETWORK_HINTS", "explained"]
-
-Hints = tuple[tuple[str, str], ...]
 
 SIGNATURES = {
     "read_label": "def read_label(path)",
@@ -40,23 +37,6 @@ COPY_HINTS: Hints = (
 )  # fmt: skip
 
 
-@contextmanager
-def explained(what: str, hints: Hints = ()) -> Iterator[None]:
-    """Add to a student's error what usually causes it, where nothing was said of that yet.
-
-    Args:
-        what: The function or class that was asked for, as messages name it.
-        hints: Pattern in the error's text -> a sentence for the student; the first that fits is added.
-    """
-    try:
-        yield
-    except StudentError as error:
-        text = str(error)
-        if error.cause == "code.timeout":
-            text = (f"{what}: {text}\nRun it in the notebook on the example there: it must come to its end within a few seconds. Look for "
-                    "a loop whose condition never changes, and for loops over single pixels.")  # fmt: skip
-        elif error.cause == "code.signature" and what in SIGNATURES:
-            text += f"\nThe signature must be `{SIGNATURES[what]}`, as the cell had it."
-        elif "Likely cause" not in text:
-            text += next((f"\n{hint}" for pattern, hint in hints if re.search(pattern, text)), "")
-        raise StudentError(text, error.cause) from None
+def explained(what: str, hints: Hints = ()) -> AbstractContextManager[None]:
+    """Add to a student's error what usually causes it (see ``autograder.segmentation.hints``)."""
+    return hints_of_errors.explained(what, hints, SIGNATURES.get(what, ""))

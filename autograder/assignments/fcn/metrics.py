@@ -107,7 +107,7 @@ def _judge_ignored(student: Student, grading: Grading, rng, shape, transposed: b
                 f"before counting.\n{error}")  # fmt: skip
         grading.lose("ignored", cause="hist.ignored", message=text)
         return
-    if not np.array_equal(found, expected) and not any(fault[2] == "hist.values" for fault in grading.faults):
+    if not np.array_equal(found, expected) and not any(fault.cause == "hist.values" for fault in grading.faults):
         extra = int(np.nan_to_num(found.sum() - expected.sum()))
         text = f"confusion_matrix with ignored pixels: {_differing(found, expected)}."
         if extra > 0:
@@ -127,7 +127,7 @@ def _follows_n_class(student: Student, rng, transposed: bool) -> bool:
 
 def _judge_dtypes(student: Student, grading: Grading, rng, transposed: bool) -> None:
     """Narrow integers overflow in n * gt + pred: int8 from 12 classes on, uint8 from 17; one class is the smallest case."""
-    if any(fault[2] == "hist.values" for fault in grading.faults):
+    if any(fault.cause == "hist.values" for fault in grading.faults):
         grading.lose("dtypes", cause="hist.values", message="")
         return
     for dtype, n_class in ((np.int8, 12), (np.uint8, 21), (np.int32, 64), (np.int16, 1), (np.int64, 64)):
@@ -278,9 +278,9 @@ def _judge_absent(student: Student, grading: Grading, hist: NDArray, wrong_iou: 
         grading.lose("absent", cause="iou.absent", message=text)
     rest = found_iou[others]
     own = float(np.nanmean(rest)) if np.isfinite(rest).any() else float("nan")
-    if not _close(found_mean, own) and not any(fault[0] == "mean" for fault in grading.faults):
+    if not _close(found_mean, own) and not any(fault.part == "mean" for fault in grading.faults):
         cause = "iou.absent_mean"
-        if grading.faults and grading.faults[-1][0] == "absent":
+        if grading.faults and grading.faults[-1].part == "absent":
             return  # the same mistake, seen from its other side
         why = mean_mistake(found_mean, hist, found_iou)[1] or "Use nanmean."
         text = (f"scores: the mean must leave out absent classes: expected {own:.4f} from your own IoUs, got {found_mean:.4f}."

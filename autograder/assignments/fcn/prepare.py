@@ -8,21 +8,23 @@ import numpy as np
 import torch
 from PIL import Image
 
-from autograder.assignments.fcn.probe import probe_weights
+from autograder.assignments.fcn.networks import NETWORKS
 from autograder.course.rubric import Rubric
 from autograder.course.seeds import Seeds
 from autograder.judge.retraining import WEIGHTS
 from autograder.judge.run import GateData
 from autograder.judge.student import Student
-from segkit.facades import CLASSES, IMAGENET_MEAN, IMAGENET_STD, PALETTE, demand_one_size, find_root, image_path, label_path, split_names
+from autograder.segmentation import probe
+from segkit.datasets import demand_one_size
+from segkit.datasets.facades import SPEC
 from segkit.pictures import LABELS, PHOTOGRAPHS, names_in, open_photograph, photograph_size
 from segkit.reference import read_label
+from segkit.transforms import IMAGENET_MEAN, IMAGENET_STD
 from segkit.upsampling import crop_offsets
 
-__all__ = ["COLOURS", "LEGEND", "assignment_file", "begin_training", "open_data", "open_pictures", "write_training", "write_weights"]
-
-COLOURS = [tuple(int(v) for v in PALETTE[index + 1]) for index in range(len(CLASSES))] + [(128, 128, 128)]
-LEGEND = [{"name": name, "color": list(colour)} for name, colour in zip(CLASSES, COLOURS, strict=False)]
+__all__ = [
+    "SPEC", "assignment_file", "begin_training", "numbers", "open_data", "open_pictures", "write_training", "write_weights",
+]  # fmt: skip
 
 
 def assignment_file(rubric: Rubric) -> dict:
@@ -31,30 +33,28 @@ def assignment_file(rubric: Rubric) -> dict:
     return rubric.facts | {"padding": padding, "crops": crop_offsets(padding)}
 
 
+def numbers(rubric: Rubric) -> dict:
+    """What texts of the notebooks may name beside the rubric's own numbers: the crops that follow from the padding, the classes."""
+    return {"crops": crop_offsets(rubric.settings["padding"]), "n_class": SPEC.n_class}
+
+
 def write_weights(path: Path, seeds: Seeds, rubric: Rubric) -> dict[str, tuple[int, list[int]]]:
     """Write the hidden weights to one flat file of float32, and return its index."""
-    index, first = {}, 0
-    with path.open("wb") as file:
-        for name, tensor in probe_weights(seeds, rubric):
-            file.write(tensor.contiguous().numpy().tobytes())
-            index[name] = (first, list(tensor.shape))
-            first += tensor.numel()
-    path.chmod(0o444)
-    return index
+    return probe.write_weights(path, probe.probe_weights(seeds, NETWORKS.values(), rubric.settings["probe_classes"]))
 
 
 def _list(source: str | None, own: bool, labels: bool) -> tuple[Path, str, tuple[str, ...]]:
     """Root, split and names of the pictures a gate is measured on."""
-    root = find_root(source)
+    root = SPEC.find_root(source)
     if own:
         names = tuple(names_in(root / "base", LABELS if labels else PHOTOGRAPHS))
         return root, "own", names
     if source == "sample":
-        return root, "sample", split_names("sample", "test")
-    if source is None and not image_path(root, "cmp_b0001").is_file():
+        return root, "sample", SPEC.split_names("sample", "test")
+    if source is None and not SPEC.image_path(root, "cmp_b0001").is_file():
         raise LookupError("no facades were found; give --data CMP_ROOT, or --data sample for the embedded sample")
     split = "course" if (root / "extended").is_dir() else "base"
-    return root, split, split_names(split, "test")
+    return root, split, SPEC.split_names(split, "test")
 
 
 def open_data(source: str | None, rubric: Rubric, own: bool) -> GateData:
@@ -74,13 +74,13 @@ def open_pictures(source: str | None, rubric: Rubric, own: bool) -> GateData:
 def write_training(folder: Path, source: str | None, rubric: Rubric) -> list[str]:
     """Write the training list of the gate's split: photographs, and labels as numbers 0..11 with 255 for unknown."""
     root, split, _ = _list(source, False, labels=True)
-    names = split_names(split, "train")
+    names = SPEC.split_names(split, "train")
     for name in names:
-        photo, label = image_path(folder, name), label_path(folder, name)
+        photo, label = SPEC.image_path(folder, name), SPEC.label_path(folder, name)
         photo.parent.mkdir(parents=True, exist_ok=True)
-        demand_one_size(image_path(root, name), label_path(root, name))
-        shutil.copyfile(image_path(root, name), photo)
-        Image.fromarray(read_label(label_path(root, name)).numpy().astype(np.uint8)).save(label)
+        demand_one_size(SPEC.image_path(root, name), SPEC.label_path(root, name))
+        shutil.copyfile(SPEC.image_path(root, name), photo)
+        Image.fromarray(read_label(SPEC.label_path(root, name)).numpy().astype(np.uint8)).save(label)
     return list(names)
 
 
@@ -98,7 +98,7 @@ def begin_training(student: Student, handle: str) -> None:
 
 def _open(source: str | None, own: bool, labels: bool) -> GateData:
     root, split, names = _list(source, own, labels)
-    files = {name: [image_path(root, name), *([label_path(root, name)] if labels else [])] for name in names}
+    files = {name: [SPEC.image_path(root, name), *([SPEC.label_path(root, name)] if labels else [])] for name in names}
     missing = [name for name, paths in files.items() if not all(path.is_file() for path in paths)]
     if missing or not names:
         raise LookupError(
@@ -112,19 +112,19 @@ def _open(source: str | None, own: bool, labels: bool) -> GateData:
         digest.update(name.encode() + b"".join(path.read_bytes() for path in paths))
 
     def photo(name: str) -> np.ndarray:
-        return open_photograph(image_path(root, name))  # (H, W, 3)
+        return open_photograph(SPEC.image_path(root, name))  # (H, W, 3)
 
     def image(name: str) -> np.ndarray:
         scaled = (photo(name).astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
         return np.ascontiguousarray(scaled.transpose(2, 0, 1).astype(np.float32))  # (3, H, W)
 
     def label(name: str) -> np.ndarray | None:
-        return read_label(label_path(root, name)).numpy() if labels else None  # (H, W)
+        return read_label(SPEC.label_path(root, name)).numpy() if labels else None  # (H, W)
 
     def size(name: str) -> tuple[int, int]:
-        return photograph_size(image_path(root, name))
+        return photograph_size(SPEC.image_path(root, name))
 
-    source_name = {"sample": "embedded sample", "own": "the instructor's own facades"}.get(split, "CMP Facade Database")
+    source_name = {"sample": "embedded sample", "own": "the instructor's own facades"}.get(split, SPEC.title)
     return GateData(source_name, split, names, photo, image, label, digest.hexdigest(), size, sum(map(tuple, files.values()), ()))
 
 

@@ -1,7 +1,7 @@
 """Bulk downloads of course systems (Canvas, Moodle, Gradescope, nbgrader's exchange): one export in, one hand-in per student out.
 
-``systems`` holds what is particular to a system, in one table; ``unpacking`` decides what is safe; ``handins`` finds out whose is
-what and what counts. Nothing of a hand-in is executed.
+``systems`` describes the systems in one table; ``unpacking`` decides what is safe; ``handins`` finds the student of each file
+and the submission that counts. Nothing of a hand-in is executed.
 """
 
 from autograder.handins.bulk.handins import HandIn, read_bulk, write_handins

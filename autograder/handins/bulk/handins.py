@@ -1,4 +1,4 @@
-"""Whose is what in a bulk download, and what counts: the newest submission of each student."""
+"""Assign the files of a bulk download to students, and choose what counts: the newest submission of each."""
 
 import csv
 import datetime
@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from autograder.handins.bulk.systems import SYSTEMS, Facts, System, moment
 from autograder.handins.bulk.unpacking import BROKEN_ZIP, BulkError, check_room, is_archive, label, safe_members, write_files
@@ -49,7 +50,7 @@ class _Attempt:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def age(self) -> tuple:
+    def age(self) -> tuple[Any, ...]:
         """Sorts by time, then by the system's own numbers, then by the times of the files."""
         first = datetime.datetime.min.replace(tzinfo=datetime.UTC)
         return (self.submitted or first, max(n for _, _, n in self.members), max(m.date_time for m, _, _ in self.members))
@@ -58,11 +59,11 @@ class _Attempt:
 def read_bulk(
     archive: Path, folder: Path, roster: Path | None = None, due: str = "", assignment: str = "fcn"
 ) -> tuple[list[HandIn], list[str]]:
-    """Take a bulk download apart.
+    """Split a bulk download into one hand-in per student.
 
     Args:
         archive: The zip as the course system gave it.
-        folder: Where hand-ins go, ``folder/NAME`` or ``folder/NAME.zip``; what is there under these names is replaced.
+        folder: Where hand-ins go, ``folder/NAME`` or ``folder/NAME.zip``; existing files of these names are replaced.
         roster: CSV of the class, or None.
         due: When the work was due, ISO 8601 (UTC without an offset), or empty.
         assignment: Its name, for exports that hold several.
@@ -152,7 +153,7 @@ def _attempts(
 
 
 def _facts(bundle: zipfile.ZipFile, members: list[zipfile.ZipInfo], system: System) -> dict[str, Facts]:
-    """What the system's own metadata says; a student's file of that name lies deeper."""
+    """The system's own metadata; a student's file of the same name would be in a deeper folder."""
     if system.reader is None:
         return {}
     for member in members:
@@ -210,7 +211,7 @@ def _by_student(attempts: list[_Attempt]) -> list[tuple[str, list[_Attempt]]]:
 def _hand_in(
     bundle: zipfile.ZipFile, name: str, group: list[_Attempt], folder: Path, due: datetime.datetime | None
 ) -> HandIn:
-    """Write what counts of a student, and list the rest."""
+    """Write the submission that counts, and list the others."""
     newest, older = group[0], group[1:]
     notes = list(newest.notes)
     if older:

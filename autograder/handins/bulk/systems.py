@@ -1,4 +1,4 @@
-"""How course systems name what they hand out: one table."""
+"""How course systems name the files of their exports: one table."""
 
 import datetime
 import re
@@ -95,7 +95,7 @@ def moment(text: str) -> datetime.datetime | None:
     return found.replace(tzinfo=found.tzinfo or datetime.UTC).astimezone(datetime.UTC)
 
 
-# The most telling first: a file in a Moodle folder may be named like one of Canvas'.
+# The most specific first: a file in a Moodle folder may be named like one of Canvas'.
 SYSTEMS = (
     # inbound/alice+fcn+2026-03-14 22:10:05.123456 UTC+cmFuZG9t/1_data.ipynb
     System("nbgrader's exchange", re.compile(

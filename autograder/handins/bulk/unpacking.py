@@ -1,4 +1,4 @@
-"""What of a zip may be unpacked, and copying it: nothing outside of the folder, no links, no bombs, no full disk."""
+"""Decide which members of a zip may be unpacked, and copy them: nothing outside of the folder, no links, no zip bombs, no full disk."""
 
 import errno
 import os
@@ -16,11 +16,11 @@ from segkit.notebooks.reading import shown
 __all__ = ["BROKEN_ZIP", "BulkError", "check_room", "copy_member", "is_archive", "label", "safe_members", "write_files"]
 
 MAX_MEMBERS = 200_000
-MAX_RATIO, ALWAYS_FINE = 100, 2**30  # unpacked : packed; up to 1 GiB nobody is hurt
+MAX_RATIO, ALWAYS_FINE = 100, 2**30  # unpacked : packed; up to 1 GiB any ratio is harmless
 MAX_LISTED = 10
 LEFT_BEHIND = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$)")
 BROKEN_ZIP = UNPACKING_ERRORS
-IMPOSSIBLE = IMPOSSIBLE_NAMES | {errno.EILSEQ, errno.EINVAL}  # the last two: characters that the file system does not take
+IMPOSSIBLE = IMPOSSIBLE_NAMES | {errno.EILSEQ, errno.EINVAL}  # the last two: characters that the file system refuses
 
 
 class BulkError(Exception):
@@ -60,7 +60,7 @@ def safe_members(bundle: zipfile.ZipFile, archive: Path) -> tuple[list[zipfile.Z
 
 
 def _elsewhere(member: zipfile.ZipInfo) -> str:
-    """Why nothing of the zip can be trusted."""
+    """Why the zip as a whole cannot be trusted."""
     name = member.orig_filename  # filename is what zipfile made of it: cut at a zero byte
     if "\0" in name or name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
         return "has an absolute or broken name"
@@ -132,7 +132,7 @@ def is_archive(name: str) -> bool:
 def write_files(
     bundle: zipfile.ZipFile, files: Mapping[str, zipfile.ZipInfo], target: Path, unusable: Iterable[str] = ()
 ) -> tuple[Path, list[str]]:
-    """Write a hand-in. An archive alone stays one, of whatever kind: whoever reads submissions knows it by its content.
+    """Write a hand-in. A single archive stays an archive, of whatever kind: reading a submission recognises it by its content.
 
     Args:
         bundle: The export.
@@ -156,7 +156,7 @@ def write_files(
         if problem := _unpack(archive, target, name, left_out):
             notes.append(f"{name} was left out: {problem}")
         archive.unlink()
-    target.mkdir(exist_ok=True)  # empty where all was left out: the student is graded, and told
+    target.mkdir(exist_ok=True)  # empty if all files were left out: the student is graded, and gets the note
     for name, member in loose.items():
         if problem := copy_member(bundle, member, target, name):
             left_out.append(f"{label(member)} {problem}")

@@ -1,7 +1,7 @@
-"""What must not stand in a release: collected from the sources, so that nobody has to keep a list by hand.
+"""The lines that a release must not contain, collected from the sources, so that nobody maintains a list by hand.
 
-A line counts when it has 25 characters or more and stands nowhere in what students are given anyway. Shorter lines
-("return x") prove nothing.
+A line counts if it has 25 characters or more and is in no file that students get anyway. Shorter lines ("return x")
+prove nothing.
 """
 
 import ast
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from nbformat.notebooknode import NotebookNode
 
-__all__ = ["MIN_LINE", "Secret", "Secrets", "collect_secrets", "squeeze", "split_solution"]
+__all__ = ["MIN_LINE", "Secret", "Secrets", "collect_secrets", "split_solution", "squeeze"]
 
-MIN_LINE = 25  # characters of a stripped line; below that lines coincide by chance
+MIN_LINE = 25  # characters of a stripped line; shorter lines may be equal by chance
 BEGIN = re.compile(r"BEGIN (SOLUTION|MARK SCHEME|HIDDEN TESTS)")
 END = re.compile(r"END (SOLUTION|MARK SCHEME|HIDDEN TESTS)")
 SPACES = re.compile(r"\s+")
@@ -22,7 +22,7 @@ SPACES = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class Secret:
-    """One line that must not leave the house.
+    """One line that must not be released.
 
     Attributes:
         text: the line, stripped.
@@ -47,7 +47,7 @@ class Secrets:
 
 
 def squeeze(text: str) -> str:
-    """Text without any white space: a solution that was wrapped or indented anew is still the solution."""
+    """Text without any white space: a solution with other line breaks or indentation is still the solution."""
     return SPACES.sub("", text)
 
 

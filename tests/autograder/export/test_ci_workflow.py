@@ -149,7 +149,7 @@ def test_the_two_jobs_grade_a_submission_as_they_stand(jobs, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     shutil.move(gpu / "handed", trusted / "handed")
     assert sorted(path.name for path in (trusted / "handed" / "ada").iterdir()) == ["answers.gz", "predictions.json"]
-    done = runner(trusted, jobs, "score", "ada", CMP_ROOT=str(ROOT / "data" / "sample"), **secret)
+    done = runner(trusted, jobs, "score", "ada", CMP_ROOT=str(ROOT / "data" / "facades" / "sample"), **secret)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((trusted / "graded" / "ada" / "result.json").read_text())
     lost = {check["id"] for check in result["checks"] if check["status"] != "earned"}

@@ -44,7 +44,7 @@ def test_scripts_are_valid_bash_and_name_no_index(tmp_path):
 def test_it_holds_what_a_judge_needs_and_the_secret_for_its_owner_only(tmp_path):
     with build(tmp_path) as bundle:
         names = set(bundle.namelist())
-        assert {"kit/autograder/__main__.py", "kit/segkit/reference/networks.py", "kit/autograder/assignments/fcn/rubric.toml",
+        assert {"kit/autograder/__main__.py", "kit/segkit/reference/fcn/networks.py", "kit/autograder/assignments/fcn/rubric.toml",
                 "kit/autograder/report/templates/student.html.j2", "kit/autograder/report/result.schema.json"} <= names
         assert not any("__pycache__" in name or "/corpus/" in name or name.startswith("kit/notebooks") for name in names)
         assert bundle.read("kit/.segkit-secret").decode().strip() == SECRET
@@ -60,7 +60,7 @@ def test_the_same_kit_gives_the_same_bytes(tmp_path):
 
 
 def test_of_the_data_only_the_test_list_is_packed(tmp_path):
-    root = open_assignment("fcn").folder.parents[2] / "data" / "sample"
+    root = open_assignment("fcn").folder.parents[2] / "data" / "facades" / "sample"
 
     class Sample:
         rubric = open_assignment("fcn").rubric

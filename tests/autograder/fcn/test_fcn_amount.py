@@ -1,18 +1,16 @@
 """What is the cheapest output that earns a crop or the values? Constants, zeros, one number, a broadcast, a part: none of them."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from autograder.assignments.fcn.amount import LEAST, different_values, enough, of_the_pictures_size
-from autograder.assignments.fcn.offsets import expected_offsets, measure
-from autograder.assignments.fcn.shadow import Pieces, Shadow
+from autograder.assignments.fcn.networks import NETWORKS as SPECS
+from autograder.segmentation.amount import LEAST, different_values, enough, of_the_pictures_size
+from autograder.segmentation.offsets import measure
+from autograder.segmentation.shadow import Pieces, Shadow
 from segkit.layers import expected_layers
-from segkit.upsampling import bilinear_weight, crop_offsets
+from segkit.upsampling import bilinear_weight
 
-CROPS = crop_offsets(100)
 IMAGES = (2, 3, 79, 33)
 SIZES = {"score": (3, 2), "pool4": (18, 15), "pool3": (35, 29)}
 
@@ -31,8 +29,8 @@ def probe(network: str, n_class: int = 5, seed: int = 0) -> tuple[Shadow, Pieces
             maps[name][:, [channel for channel in range(3) if channel != shown]] = 0
     else:
         maps = {"score": maps["score"]}
-    shadow, pieces = Shadow(network, {layer.path: layer.settings for layer in layers}, weights), Pieces(**maps)
-    return shadow, pieces, shadow.compose(pieces, expected_offsets(network, CROPS), IMAGES[2:])
+    shadow, pieces = Shadow(SPECS[network], {layer.path: layer.settings for layer in layers}, weights), Pieces(**maps)
+    return shadow, pieces, shadow.compose(pieces, SPECS[network].offsets({}), IMAGES[2:])
 
 
 NETWORKS = pytest.mark.parametrize("network", ["fcn32s", "fcn8s"])
@@ -60,7 +58,7 @@ CHEAP = {
 @pytest.mark.parametrize("kind", CHEAP)
 def test_a_cheap_output_confirms_no_crop_and_no_value(network, kind):
     shadow, pieces, right = probe(network)
-    found = measure(CHEAP[kind](right).numpy(), shadow, pieces, CROPS, IMAGES)
+    found = measure(CHEAP[kind](right).numpy(), shadow, pieces, shadow.spec.offsets({}), IMAGES)
     assert not found.offsets and not found.exact, found
 
 
@@ -68,21 +66,21 @@ def test_a_cheap_output_confirms_no_crop_and_no_value(network, kind):
 def test_the_right_output_confirms_all_and_so_does_one_with_a_short_edge(network):
     shadow, pieces, right = probe(network)
     for output in (right, right[:, :, :-3], right[:, :, :, :-3]):
-        found = measure(output.numpy(), shadow, pieces, CROPS, IMAGES)
-        assert found.offsets == expected_offsets(network, CROPS) and found.exact and found.view == "logits"
+        found = measure(output.numpy(), shadow, pieces, shadow.spec.offsets({}), IMAGES)
+        assert found.offsets == SPECS[network].offsets({}) and found.exact and found.view == "logits"
 
 
 def test_a_network_of_one_class_has_no_softmax_and_no_argmax_to_agree_with():
     shadow, pieces, _ = probe("fcn32s", n_class=1)
     for output in (torch.ones(2, 1, *IMAGES[2:]), torch.zeros(2, *IMAGES[2:], dtype=torch.long)):
-        assert not measure(output.numpy(), shadow, pieces, CROPS, IMAGES).offsets
+        assert not measure(output.numpy(), shadow, pieces, shadow.spec.offsets({}), IMAGES).offsets
 
 
 def test_layers_that_leave_a_constant_confirm_nothing():
     shadow, pieces, right = probe("fcn32s")
-    flat = replace(pieces, score=torch.zeros_like(pieces.score))
+    flat = {"score": torch.zeros_like(pieces["score"])}
     for output in (torch.zeros_like(right), torch.softmax(torch.zeros_like(right), 1), torch.full_like(right, 0.5)):
-        found = measure(output.numpy(), shadow, flat, CROPS, IMAGES)
+        found = measure(output.numpy(), shadow, flat, shadow.spec.offsets({}), IMAGES)
         assert not found.offsets and not found.exact
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from course_code import judged
 
-from autograder.assignments.fcn.judging import _judge_trunk, judge_initial_weights, judge_shapes
-from autograder.assignments.fcn.network import Built, Evidence
+from autograder.assignments.fcn.networks import FCN32S
+from autograder.segmentation.judging import _judge_trunk, judge_initial_weights, judge_shapes
+from autograder.segmentation.network import Built, Evidence
 from segkit.layers import LayerMatch
 from segkit.subject import StudentError
 
@@ -65,7 +66,7 @@ def lost_by(output: np.ndarray) -> str:
     """The cause that costs a network with this output the whole of its shapes; empty where it keeps something."""
     images = np.zeros((2, 3, HEIGHT, WIDTH), np.float32)
     network = SimpleNamespace(
-        grading=SimpleNamespace(lose=lambda *_, **__: None, faults=[1]), network="fcn32s", class_name="FCN32s", probe_classes=CLASSES,
+        grading=SimpleNamespace(lose=lambda *_, **__: None, faults=[1]), spec=FCN32S, probe_classes=CLASSES,
         built=lambda: Built("net", n_class=CLASSES), usual_classes=lambda: 12, evidence=lambda: Evidence(images, output),
     )  # fmt: skip
     try:
@@ -119,8 +120,9 @@ def initial_weights(paths: dict[str, str], value: float) -> list[float]:
         sample=lambda handle, wanted: {k: np.full(shapes[k] if i is None else len(i), value, np.float32) for k, i in wanted.items()},
     )
     network = SimpleNamespace(
-        grading=grading, student=student, network="fcn32s", probe_classes=CLASSES, built=lambda: Built("net"),
+        grading=grading, student=student, spec=FCN32S, probe_classes=CLASSES, built=lambda: Built("net"),
         match=lambda: (LayerMatch(paths, [], []), CLASSES), layers=lambda: layers,
+        table=lambda n_class: expected_layers("fcn32s", n_class),
     )  # fmt: skip
     judge_initial_weights(network)
     return lost

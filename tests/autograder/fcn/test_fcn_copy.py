@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from autograder.assignments.fcn import copying
-from autograder.assignments.fcn.amount import LEAST
-from autograder.assignments.fcn.probe import SPARE
 from autograder.course.seeds import Seeds
 from autograder.judge.checking import Grading
 from autograder.sandbox.client import GraderFault
+from autograder.segmentation.amount import LEAST
+from autograder.segmentation.probe import SPARE
 from segkit.layers import expected_layers
 
 KEYS = [f"{name}.{kind}" for name in copying.SOURCES for kind in ("weight", "bias")]

@@ -4,25 +4,28 @@ import numpy as np
 import pytest
 import torch
 
-from autograder.assignments.fcn.amount import LEAST
-from autograder.assignments.fcn.dropout import read_dropout
-from autograder.assignments.fcn.probe import DROP_BITS, SILENT_BITS, drop_silence, probe_weights
+from autograder.assignments.fcn.networks import FCN32S, NETWORKS
 from autograder.course.seeds import Seeds
+from autograder.segmentation.amount import LEAST
+from autograder.segmentation.dropout import Dropout, read_dropout
+from autograder.segmentation.probe import DROP_BITS, SILENT_BITS, drop_silence, probe_weights
 
 SEEDS, CELLS = Seeds("a fixed secret"), 6
 
 
+def read(output: np.ndarray, silent: np.ndarray) -> Dropout:
+    return read_dropout(output, silent, FCN32S.graph.head)
+
+
 @pytest.fixture(scope="module")
 def score() -> np.ndarray:
-    class Rubric:
-        settings = {"probe_classes": 5}
-
-    return next(values for name, values in probe_weights(SEEDS, Rubric()) if name == "drop/fcn32s/score.weight")[:, :, 0, 0].numpy()
+    weights = probe_weights(SEEDS, NETWORKS.values(), 5)
+    return next(values for name, values in weights if name == "drop/fcn32s/score.weight")[:, :, 0, 0].numpy()
 
 
 def trained(score: np.ndarray, p6: float, p7: float, draw: int, alike: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Output of a network in train mode (1, 5, CELLS, 1), and the silent bits; ``alike``: dropout2d, the same in every cell."""
-    silent, biases = drop_silence(SEEDS, 5, "code", str(draw))
+    silent, biases = drop_silence(SEEDS, FCN32S, 5, "code", str(draw))
     rng, shape = np.random.default_rng(draw), (4096, 1 if alike else CELLS)
     x = np.repeat(biases["drop/fc6.bias"][:, None], CELLS, 1) * (rng.random(shape) >= p6) / (1 - p6)
     x = np.where(np.arange(4096)[:, None] < 2048, x, 0) + biases["drop/fc7.bias"][:, None]
@@ -32,7 +35,7 @@ def trained(score: np.ndarray, p6: float, p7: float, draw: int, alike: bool = Tr
 
 @pytest.mark.parametrize("alike", [True, False], ids=["dropout2d", "dropout"])
 def test_honest_dropout_is_read_as_it_is(score, alike):
-    found = [read_dropout(*trained(score, 0.5, 0.5, draw, alike)) for draw in range(200)]
+    found = [read(*trained(score, 0.5, 0.5, draw, alike)) for draw in range(200)]
     assert sum(bool(one.problem) for one in found) <= 4, [one.problem for one in found if one.problem]
 
 
@@ -41,7 +44,7 @@ def test_honest_dropout_is_read_as_it_is(score, alike):
     (0.5, 0.2, "dropout.p", "p = 0.2 after fc7"), (0.2, 0.5, "dropout.p", "p = 0.2 after fc6"),
 ])  # fmt: skip
 def test_other_dropout_is_named(score, p6, p7, cause, words):
-    found = [read_dropout(*trained(score, p6, p7, draw)) for draw in range(20)]
+    found = [read(*trained(score, p6, p7, draw)) for draw in range(20)]
     assert sum(one.cause == cause and words in one.problem for one in found) >= 18, [one.problem for one in found]
 
 
@@ -56,18 +59,18 @@ def made_up(kind: str, draw: int) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["random", "always the same", "one pattern", "all"])
 def test_made_up_bits_earn_nothing_in_two_calls(kind):
     for draw in range(100):
-        calls = [read_dropout(made_up(kind, 2 * draw + call), drop_silence(SEEDS, 5, "code", f"{draw} {call}")[0]) for call in (0, 1)]
+        calls = [read(made_up(kind, 2 * draw + call), drop_silence(SEEDS, FCN32S, 5, "code", f"{draw} {call}")[0]) for call in (0, 1)]
         assert all(call.problem for call in calls), calls
 
 
 def test_silent_channels_differ_with_class_call_and_submission():
-    first, _ = drop_silence(SEEDS, 5, "code", "1")
+    first, _ = drop_silence(SEEDS, FCN32S, 5, "code", "1")
     assert len(set(first.tolist())) == 5 and all(int(number).bit_count() == SILENT_BITS for number in first)
-    assert all((drop_silence(SEEDS, 5, *names)[0] != first).any() for names in (("code", "2"), ("other", "1")))
+    assert all((drop_silence(SEEDS, FCN32S, 5, *names)[0] != first).any() for names in (("code", "2"), ("other", "1")))
     assert 5 * SILENT_BITS >= LEAST["dropout"]
 
 
 def test_a_silent_channel_is_read_by_one_class_and_gives_nothing_there(score):
-    silent, biases = drop_silence(SEEDS, 5, "code", "1")
+    silent, biases = drop_silence(SEEDS, FCN32S, 5, "code", "1")
     x = np.where(np.arange(4096) < 2048, biases["drop/fc6.bias"], biases["drop/fc7.bias"])
     assert (score @ x).astype(int).tolist() == [2**DROP_BITS - 1 - int(bits) for bits in silent]

@@ -5,15 +5,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from autograder.assignments.fcn.factors import measure_factors
-from autograder.assignments.fcn.offsets import measure
-from autograder.assignments.fcn.shadow import Pieces, Shadow
+from autograder.assignments.fcn.networks import FCN8S
+from autograder.segmentation.factors import measure_factors
+from autograder.segmentation.offsets import measure
+from autograder.segmentation.shadow import Pieces, Shadow
 from segkit.layers import expected_layers
-from segkit.upsampling import bilinear_weight, crop_offsets
+from segkit.upsampling import bilinear_weight
 
 SETTINGS = {layer.path: layer.settings for layer in expected_layers("fcn8s", 5)}
 BIAS = {name: torch.linspace(0.1, 0.3, 5) for name in ("score", "score_pool_4", "score_pool_3")}
-CROPS = crop_offsets(100)
 IMAGES = (2, 3, 79, 33)
 FIRST = {"output": (31, 31), "pool4": (5, 5), "pool3": (9, 9)}
 
@@ -33,7 +33,7 @@ def maps():
 def shadow():
     weights = {f"fcn8s/upscore{k}.weight": bilinear_weight(5, size) for k, size in ((1, 4), (2, 4), (3, 16))}
     bias = {f"fcn8s/{name}.bias": masked(name) for name in BIAS}
-    return Shadow("fcn8s", SETTINGS, {**weights, **bias})
+    return Shadow(FCN8S, SETTINGS, {**weights, **bias})
 
 
 def masked(name: str) -> torch.Tensor:
@@ -62,7 +62,7 @@ def scored(linear: dict, factors: dict, before: bool) -> dict:
 @pytest.mark.parametrize("factors", [{"pool4": 0.01}, {"pool3": 0.0001}, {"pool4": 0.01, "pool3": 0.0001}, {"score": 2.0}])
 def test_factors_are_measured_before_and_behind_the_score_layers(maps, shadow, factors, before):
     pieces = Pieces(**scored(maps, {}, before))
-    found = measure(output(scored(maps, factors, before)).numpy(), shadow, pieces, CROPS, IMAGES)
+    found = measure(output(scored(maps, factors, before)).numpy(), shadow, pieces, FIRST, IMAGES)
     assert found.offsets == FIRST and found.view == "logits" and not found.exact
     wanted = {"score": 1.0, "pool4": 1.0, "pool3": 1.0, **factors}
     assert found.factors == pytest.approx(wanted, rel=5e-3)
@@ -70,7 +70,7 @@ def test_factors_are_measured_before_and_behind_the_score_layers(maps, shadow, f
 
 def test_a_wrong_crop_shows_beside_a_factor(maps, shadow):
     pieces = Pieces(**scored(maps, {}, True))
-    found = measure(output(scored(maps, {"pool4": 0.01}, True), (6, 5)).numpy(), shadow, pieces, CROPS, IMAGES)
+    found = measure(output(scored(maps, {"pool4": 0.01}, True), (6, 5)).numpy(), shadow, pieces, FIRST, IMAGES)
     assert found.offsets == {**FIRST, "pool4": (6, 5)} and found.factors["pool4"] == pytest.approx(0.01, rel=5e-3)
 
 

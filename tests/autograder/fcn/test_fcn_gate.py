@@ -7,12 +7,13 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix as sk_confusion_matrix
 
-from autograder.assignments.fcn import gate
-from autograder.assignments.fcn.gate import _count, judge
-from autograder.assignments.fcn.gate_network import GateNetwork
+from autograder.assignments.fcn.networks import FACADES, FCN32S, NETWORKS
 from autograder.assignments.fcn.prepare import open_data
 from autograder.course.assignment import open_assignment
 from autograder.judge.checking import CannotGrade, Grading, NeedsPerson
+from autograder.segmentation import gate
+from autograder.segmentation.gate import _count, judge
+from autograder.segmentation.gate_network import GateNetwork
 from segkit.facades import N_CLASS, find_root, image_path, label_path
 from segkit.layers import expected_layers
 from segkit.reference import FCN8s, FCN32s
@@ -50,7 +51,7 @@ def test_labels_are_counted_without_reading_a_picture(facades):
     maps = {name: np.random.default_rng(0).integers(0, N_CLASS, data.size(name)).astype(np.uint8) for name in NAMES}
     for name in NAMES:
         damage(image_path(root, name))
-    hist = _count(maps, data)
+    hist = _count(maps, data, N_CLASS)
     labels = np.concatenate([data.label(name).ravel() for name in NAMES])
     found = np.concatenate([maps[name].ravel() for name in NAMES])
     assert np.array_equal(hist, sk_confusion_matrix(labels[labels < 255], found[labels < 255], labels=range(N_CLASS)))
@@ -67,8 +68,10 @@ def test_the_judges_network_computes_what_the_reference_does_under_a_students_na
         torch.nn.init.normal_(parameter, std=0.05)
     layers, crops = expected_layers(name, 3), crop_offsets(100)
     paths = {layer.path: f"parts.{layer.path}" for layer in layers if layer.kind != "MaxPool2d"}
-    offsets = {"output": [crops[name]] * 2, "pool4": [crops["pool4"]] * 2, "pool3": [crops["pool3"]] * 2}
-    own = GateNetwork(name, {layer.path: dict(layer.settings) for layer in layers}, paths, offsets).eval()
+    offsets, graph = {"output": [crops[name]] * 2, "pool4": [crops["pool4"]] * 2, "pool3": [crops["pool3"]] * 2}, NETWORKS[name].graph
+    steps = [[up.layer, up.skip and [up.skip.name, up.skip.tap, up.skip.layer]] for up in graph.upsamplings]
+    settings = {layer.path: dict(layer.settings) for layer in layers}
+    own = GateNetwork([*graph.trunk, *graph.head], graph.score, steps, settings, paths, offsets).eval()
     own.load_state_dict({f"parts.{key}": value for key, value in network.state_dict().items()})
     picture = torch.randn(1, 3, 41, 57)
     with torch.inference_mode():
@@ -101,7 +104,7 @@ class Measured:
         return {"a": wrong.astype(np.uint8)}
 
     def points(self):
-        judge(None, self.grading)
+        judge(None, self.grading, FCN32S, FACADES)
         return self.grading.verdict().points
 
 

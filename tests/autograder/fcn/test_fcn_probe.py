@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from autograder.assignments.fcn.probe import HEIGHTS, WIDTHS, probe_images
+from autograder.assignments.fcn.networks import FCN32S, HEIGHTS, WIDTHS
 from autograder.course.seeds import Seeds
+from autograder.segmentation.probe import probe_images
 
 SIZES = [(height, width) for height in HEIGHTS for width in WIDTHS]
 
@@ -42,5 +43,5 @@ def test_without_ceil_mode_rows_are_missing(height):
 
 
 def test_sizes_are_drawn_from_these_and_all_of_them_occur():
-    drawn = {probe_images(Seeds(f"secret {number}")).shape for number in range(200)}
+    drawn = {probe_images(Seeds(f"secret {number}"), FCN32S).shape for number in range(200)}
     assert drawn == {(2, 3, *size) for size in SIZES} and all(height % 2 and width % 2 for height, width in SIZES)

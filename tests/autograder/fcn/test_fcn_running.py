@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from autograder.assignments.fcn.dropout import Dropout
-from autograder.assignments.fcn.judging import judge_dropout
-from autograder.assignments.fcn.running import norms_that_run, what_runs_wrong
+from autograder.assignments.fcn.networks import FCN32S
+from autograder.segmentation.dropout import Dropout
+from autograder.segmentation.judging import judge_dropout
+from autograder.segmentation.running import norms_that_run, what_runs_wrong
 
 RUN = [("conv1_1", "Conv2d"), ("r1", "ReLU"), ("fc6", "Conv2d"), ("", "relu"), ("drop", "Dropout2d"), ("score", "Conv2d"),
        ("transpose_conv", "ConvTranspose2d"), ("", "return")]  # fmt: skip
@@ -33,11 +34,11 @@ def behind(path, step):
     (behind("drop", ("more", "Conv2d")), "more (Conv2d)"),
 ])  # fmt: skip
 def test_each_mistake_is_named(steps, words):
-    assert words in what_runs_wrong(steps, PATHS)
+    assert words in what_runs_wrong(steps, PATHS, FCN32S.graph)
 
 
 def test_nothing_is_said_of_a_right_run_or_of_one_that_broke_off():
-    assert what_runs_wrong(RUN, PATHS) == "" and what_runs_wrong(RUN[:4], PATHS) == "" and what_runs_wrong([], PATHS) == ""
+    assert [what_runs_wrong(steps, PATHS, FCN32S.graph) for steps in (RUN, RUN[:4], [])] == ["", "", ""]
 
 
 def test_normalisations_are_found_by_their_class():
@@ -49,6 +50,7 @@ def test_dropout_of_a_layer_that_never_runs_is_no_second_mistake(used, told):
     said = [("values", "fc7 is never used")]
     none = Dropout("Expected dropout with p = 0.5", "dropout.missing")
     network = SimpleNamespace(
+        spec=FCN32S,
         match=lambda: (SimpleNamespace(paths={name: name for name in ("fc6", "fc7", "score", "conv5_3")}), 12),
         measurement=lambda: SimpleNamespace(view="logits", factors={}), dropout=lambda seed, factor: none,
         steps=lambda: [(name, "Conv2d") for name in ("conv5_3", *used, "score")],

@@ -359,7 +359,7 @@ def test_an_answer_stands_only_for_the_question_it_was_given_to(class_of_all_kin
 
 def test_pictures_of_facades_are_opened_without_their_labels(tmp_path):
     rubric = open_assignment("fcn").rubric
-    sample = open_assignment("fcn").folder.parents[2] / "data" / "sample" / "base"
+    sample = open_assignment("fcn").folder.parents[2] / "data" / "facades" / "sample" / "base"
     (tmp_path / "base").mkdir()
     for path in sample.glob("*.jpg"):
         shutil.copy(path, tmp_path / "base")

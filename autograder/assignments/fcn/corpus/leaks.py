@@ -145,9 +145,9 @@ def reference_folder(release: Path, archive: Path) -> None:
 
 @leak((), says="a line of a reference")
 def reference_under_another_name(release: Path, archive: Path) -> None:
-    files = sorted((REPOSITORY / "segkit" / "reference").glob("*.py"))
+    files = sorted((REPOSITORY / "segkit" / "reference").rglob("*.py"))
     text = "".join(path.read_text(encoding="utf-8") for path in files)
-    target = release / "segkit" / "painting.py"
+    target = release / "segkit" / "synthetic.py"
     target.write_text(target.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
@@ -187,7 +187,7 @@ def notes_of_staff(release: Path, archive: Path) -> None:
 
 @leak((), says="metadata inside a picture")
 def author_in_a_picture(release: Path, archive: Path) -> None:
-    path = next((release / "data" / "sample").rglob("*.png"))
+    path = next((release / "data" / "facades" / "sample").rglob("*.png"))
     with Image.open(path) as picture:
         picture.load()
         note, file = PngInfo(), io.BytesIO()

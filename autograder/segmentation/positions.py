@@ -12,40 +12,40 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autograder.assignments.fcn.amount import of_the_pictures_size
-from autograder.assignments.fcn.offsets import Offset, measure_paths
-from autograder.assignments.fcn.probe import PATHS, canonical
-from autograder.assignments.fcn.shadow import BLOCKS, Pieces, Shadow
 from autograder.judge.student import Student
+from autograder.segmentation.amount import of_the_pictures_size
+from autograder.segmentation.offsets import Offset, measure_paths
+from autograder.segmentation.shadow import Pieces, Shadow
+from autograder.segmentation.spec import Graph
 
 __all__ = ["position_offsets"]
 
 WIDE = 16
-"""Channels of fc6 and fc7 that repeat the signal: dropout does not take them all."""
+"""Channels of the head that repeat the signal: dropout does not take them all."""
 
 
-def _taps(name: str) -> list[tuple[int, int, float]]:
+def _taps(graph: Graph, name: str) -> list[tuple[int, int, float]]:
     """(output channel, input channel, weight) of a layer's taps, all at the kernel's centre."""
-    if name == "fc6":
+    if name == graph.head[0]:
         return [(channel, 0, 1.0) for channel in range(WIDE)]
-    if name == "fc7":
+    if name == graph.head[1]:
         return [(channel, channel, 1.0) for channel in range(WIDE)]
-    if name == "score":
-        return [(PATHS[name], channel, 1 / WIDE) for channel in range(WIDE)]
-    return [(PATHS.get(name, 0), 0, 1.0)]
+    if name == graph.score:
+        return [(graph.channels[name], channel, 1 / WIDE) for channel in range(WIDE)]
+    return [(graph.channels.get(name, 0), 0, 1.0)]
 
 
 def _load(student: Student, handle: str, shadow: Shadow, paths: dict[str, str]) -> None:
     """Give a network the weights that carry positions; its upsampling keeps the probe's."""
     shapes = student.shapes(handle)
-    up = {name for name in paths if name.startswith(("upscore", "transpose"))}
-    source = {f"{paths[name]}.weight": canonical(shadow.network, name, "weight") for name in up}
+    up = [name for name in paths if name in shadow.graph.ups]
+    source = {f"{paths[name]}.weight": shadow.spec.canonical(name, "weight") for name in up}
     student.load(handle, source, [key for key in shapes if key not in source])
     for name, path in paths.items():
         shape = shapes.get(f"{path}.weight")
         if name in up or shape is None:
             continue
-        for output, inside, value in _taps(name):
+        for output, inside, value in _taps(shadow.graph, name):
             index = np.ravel_multi_index((output, inside, shape[2] // 2, shape[3] // 2), shape)
             student.change(handle, f"{path}.weight", int(index), value)
 
@@ -61,19 +61,15 @@ def _centre(shadow: Shadow, name: str, x: Tensor) -> Tensor:
 
 def _pieces(shadow: Shadow, images: NDArray[np.float32], n_class: int) -> Pieces:
     """The score maps that these weights must give."""
-    x, maps = torch.from_numpy(images[:, :1]), {}
-    for block, depth in BLOCKS:
-        for index in range(1, depth + 1):
-            x = _centre(shadow, f"conv{block}_{index}", x)
-        x = maps[f"score_pool_{block}"] = shadow.pool(f"pool{block}", x)
-    maps["score"] = _centre(shadow, "fc7", _centre(shadow, "fc6", x))
+    x, maps, graph = torch.from_numpy(images[:, :1]), {}, shadow.graph
+    for name in (*graph.trunk, *graph.head):
+        x = maps[name] = shadow.pool(name, x) if name in graph.pools else _centre(shadow, name, x)
     found = {}
-    for name, piece in (("score", "score"), ("score_pool_4", "pool4"), ("score_pool_3", "pool3")):
-        if name in shadow.settings:
-            value = _centre(shadow, name, maps[name])
-            found[piece] = torch.zeros(len(value), n_class, *value.shape[2:])
-            found[piece][:, PATHS[name]] = value[:, 0]
-    return Pieces(**found)
+    for piece, name in graph.score_layers.items():
+        value = _centre(shadow, name, maps[graph.reads[name]])
+        found[piece] = torch.zeros(len(value), n_class, *value.shape[2:])
+        found[piece][:, graph.channels[name]] = value[:, 0]
+    return found
 
 
 def position_offsets(

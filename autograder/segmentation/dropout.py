@@ -1,7 +1,7 @@
 """Read dropout off the output of a network in train mode.
 
-Under the weights of the dropout probe the channels of ``fc6`` give 1; half of ``fc7`` repeats channels of ``fc6``, the other
-half gives 1 of its own. A class sums 16 such channels with the weights 1, 2, 4, ...: its value is a number whose bits say
+Under the weights of the dropout probe the channels of the head's first layer give 1; half of its last repeats channels of the
+first, the other half gives 1 of its own. A class sums 16 such channels with the weights 1, 2, 4, ...: its value is a number whose bits say
 which channels survived, times the scale 1 / (1 - p) by which dropout makes up for the others. Six of the 16 give 0 before any
 dropout, others for each submission, class and call: a mask that is made up, or is always the same, sets their bits too.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autograder.assignments.fcn.probe import DROP_BITS, SILENT_BITS
+from autograder.segmentation.probe import DROP_BITS, SILENT_BITS
 
 __all__ = ["Dropout", "read_dropout"]
 
@@ -71,36 +71,37 @@ def _scale(
     return best
 
 
-def read_dropout(output: NDArray, silent: NDArray[np.int64]) -> Dropout:
+def read_dropout(output: NDArray, silent: NDArray[np.int64], head: tuple[str, str]) -> Dropout:
     """Judge the dropout of a network from its output in train mode under the dropout probe.
 
     Args:
         output: ``(1, n_class, H, W)``, n_class >= 4.
         silent: For each class the number that its silent bits make (see ``drop_silence``).
+        head: Names of the two layers behind which dropout must be.
     """
     if output.ndim != 4 or output.shape[1] < 4 or not np.isfinite(output).all():
         text = "Dropout cannot be judged: that needs an output of finite scores (N, n_class, H, W)."
         return Dropout(text, "dropout.missing")
-    rates = np.arange(0, 0.95, 0.05)
+    rates, both_names = np.arange(0, 0.95, 0.05), " and ".join(head)
     scales = 1 / (1 - rates)
     found = [_values(output, channel) for channel in range(min(output.shape[1], len(silent)))]  # any further class reads nothing
     last = _scale(found[3:], silent[3 : len(found)], scales, 2.0)
     if last is None:
-        text = ("Dropout cannot be judged: in train mode the output holds other values than dropout after fc6 and fc7 can give. Get the "
-                "values right first; then have nn.Dropout2d(0.5) after the ReLUs of fc6 and fc7, and nowhere else.")  # fmt: skip
+        text = (f"Dropout cannot be judged: in train mode the output holds other values than dropout after {both_names} can give. Get the "
+                f"values right first; then have nn.Dropout2d(0.5) after the ReLUs of {both_names}, and nowhere else.")  # fmt: skip
         return Dropout(text, "dropout.missing")
     both = _scale(found[:3], silent[:3], scales * last, 2 * last)
     first = None if both is None else both / last
-    found = {"fc6": None if first is None else round(1 - 1 / first, 2), "fc7": round(1 - 1 / last, 2)}
+    found = {head[0]: None if first is None else round(1 - 1 / first, 2), head[1]: round(1 - 1 / last, 2)}
     missing = [name for name, rate in found.items() if rate == 0]
     if missing:
-        text = f"Expected dropout with p = 0.5 after fc6 and fc7 in train mode, but found none after {' and '.join(missing)}."
+        text = f"Expected dropout with p = 0.5 after {both_names} in train mode, but found none after {' and '.join(missing)}."
         text += " Pass the map through nn.Dropout2d(0.5) behind the ReLU there."
         return Dropout(text, "dropout.missing", found)
     other = [f"p = {rate:g} after {name}" for name, rate in found.items() if rate is not None and abs(rate - 0.5) > 0.01]
     if other:
-        return Dropout(f"Expected dropout with p = 0.5 after fc6 and fc7, but found {' and '.join(other)}.", "dropout.p", found)
+        return Dropout(f"Expected dropout with p = 0.5 after {both_names}, but found {' and '.join(other)}.", "dropout.p", found)
     if first is None:
-        text = "Dropout after fc6 cannot be judged from the output in train mode. Is it there, with p = 0.5?"
+        text = f"Dropout after {head[0]} cannot be judged from the output in train mode. Is it there, with p = 0.5?"
         return Dropout(text, "dropout.missing", found)
     return Dropout(measured=found)

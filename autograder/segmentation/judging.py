@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 
-from autograder.assignments.fcn.network import Network, blame
-from autograder.assignments.fcn.offsets import expected_offsets
-from autograder.assignments.fcn.running import what_runs_wrong
+from autograder.judge.checking import Grading
 from autograder.sandbox.received import malformed
-from segkit.layers import expected_layers
+from autograder.segmentation.network import Network, blame
+from autograder.segmentation.offsets import TOLERANCE, Measurement
+from autograder.segmentation.running import what_runs_wrong
 from segkit.subject import StudentError
 from segkit.upsampling import bilinear_weight
 
-__all__ = ["judge_crops", "judge_dropout", "judge_initial_weights", "judge_layers", "judge_shapes", "judge_values"]
+__all__ = ["judge_crops", "judge_dropout", "judge_initial_weights", "judge_layers", "judge_maps", "judge_shapes", "judge_values"]
 
 PYTORCH_DEFAULT = 3**-0.5  # spread of PyTorch's default weights, times the root of their fan-in
 HE = 2**0.5
@@ -22,9 +22,8 @@ def judge_layers(network: Network) -> None:
     """Names and hyper-parameters: each layer is worth the same share of the part."""
     grading = network.grading
     match, n_class = network.match()
-    expected = expected_layers(network.network, n_class, network.settings["padding"])
-    reported: set[str] = set()
-    for fault in match.faults:
+    expected, reported = network.table(n_class), set()
+    for fault in match.faults if network.spec.named else [fault for fault in match.faults if fault.cause != "layer.name"]:
         share = 0 if fault.layer in reported else 1 / len(expected)
         reported.add(fault.layer)
         measured = {"layer": fault.layer, "expected": fault.expected, "found": fault.found}
@@ -39,17 +38,17 @@ def judge_initial_weights(network: Network) -> None:
     """Weights right after construction: upsampling bilinear on the channel diagonal, trunk not all zero."""
     grading, student = network.grading, network.student
     match, handle = network.match()[0], network.built().handle
-    specs = {layer.path: layer for layer in expected_layers(network.network, network.probe_classes)}
+    kinds = {layer.path: layer.kind for layer in network.table(network.probe_classes)}
     found = {layer.path: layer for layer in network.layers()}
     rng, wanted = grading.rng("initial weights"), {}
     for name, path in match.paths.items():
-        if specs[name].kind == "ConvTranspose2d":
+        if kinds[name] == "ConvTranspose2d" and network.spec.bilinear:
             wanted[f"{path}.weight"] = None
-        elif specs[name].kind == "Conv2d" and not name.startswith("score"):
+        elif kinds[name] == "Conv2d" and name not in network.spec.class_layers:
             wanted[f"{path}.weight"] = rng.integers(0, 512, 400)
     shapes = student.shapes(handle)
     values = student.sample(handle, {key: index for key, index in wanted.items() if key in shapes})
-    ups = [name for name in match.paths if specs[name].kind == "ConvTranspose2d"]
+    ups = [name for name in match.paths if kinds[name] == "ConvTranspose2d" and network.spec.bilinear]
     for name in ups:
         key = f"{match.paths[name]}.weight"
         if key in values:
@@ -57,11 +56,11 @@ def judge_initial_weights(network: Network) -> None:
                 raise malformed(key, f"{math.prod(shapes[key])} values of the shape {shapes[key]}", words=f"{values[key].size} values")
             _judge_bilinear(grading, name, values[key].reshape(shapes[key]), 1 / (len(ups) + 1))
     trunk = {n: values[f"{p}.weight"] for n, p in match.paths.items()
-             if specs[n].kind == "Conv2d" and f"{p}.weight" in values}  # fmt: skip
+             if kinds[n] == "Conv2d" and f"{p}.weight" in values}  # fmt: skip
     _judge_trunk(grading, trunk, {n: found[match.paths[n]].settings for n in trunk}, 1 / (len(ups) + 1))
 
 
-def _judge_bilinear(grading, name: str, weight: np.ndarray, share: float) -> None:
+def _judge_bilinear(grading: Grading, name: str, weight: np.ndarray, share: float) -> None:
     square = weight.ndim == 4 and weight.shape[0] == weight.shape[1] and weight.shape[2] == weight.shape[3]  # then no larger than theirs
     expected = bilinear_weight(weight.shape[0], weight.shape[2]).numpy() if square and weight.size else None
     if expected is not None and np.allclose(weight, expected, atol=1e-4):
@@ -76,7 +75,7 @@ def _judge_bilinear(grading, name: str, weight: np.ndarray, share: float) -> Non
     grading.lose("weights", cause=cause, message=message, measured={"layer": name}, share=share)
 
 
-def _judge_trunk(grading, trunk: dict, settings: dict, share: float) -> None:
+def _judge_trunk(grading: Grading, trunk: dict, settings: dict, share: float) -> None:
     if not trunk:  # no layer, no weight of one
         grading.lose("weights", cause="layer.missing", message="", share=share)
         return
@@ -127,7 +126,8 @@ def judge_shapes(network: Network) -> None:
                 "images. Do not write the batch size into the code.")  # fmt: skip
         grading.lose("batch", cause="shape.batch", message=text)
     classes = network.built().n_class
-    expected = f"(2, {classes}, {height}, {width})"
+    size = network.spec.output_size((height, width))
+    expected = f"(2, {classes}, {size[0]}, {size[1]})"
     is_map = len(found) == 3 or (len(found) == 4 and found[1] == 1 and not np.issubdtype(evidence.output.dtype, np.floating))
     if is_map and found[0] == len(evidence.images):
         text = f"Expected logits {expected}, but got {found} of {evidence.output.dtype}. Likely cause: argmax in forward."
@@ -142,7 +142,7 @@ def judge_shapes(network: Network) -> None:
     if found[1] != n_class and accepts:
         text = f"Expected {n_class} classes for n_class={n_class}, but got {found[1]}."
         grading.lose("classes", cause="shape.classes", message=text, measured={"expected": n_class, "found": found[1]})
-    _judge_size(network, found[2:], (height, width))
+    _judge_size(network, found[2:], size, (height, width))
 
 
 def _judge_fixed_classes(network: Network) -> None:
@@ -158,15 +158,16 @@ def _judge_fixed_classes(network: Network) -> None:
 
 
 def _judge_usual_classes(network: Network) -> None:
-    """``FCN32s()`` has the 12 classes of the facades."""
-    found = 12 if network.built().fixed else network.usual_classes()
-    if found not in (None, 12) and not network.grading.faults:
-        text = (f"Expected 12 classes where n_class is not given, but {network.class_name}() has {found}. "
-                "The signature is __init__(self, n_class=12).")  # fmt: skip
-        network.grading.lose("classes", cause="shape.classes", message=text, measured={"expected": 12, "found": found})
+    """``FCN32s()`` has the classes of the data."""
+    spec, usual = network.spec, network.spec.n_class
+    found = usual if network.built().fixed else network.usual_classes()
+    if found not in (None, usual) and not network.grading.faults:
+        text = (f"Expected {usual} classes where n_class is not given, but {spec.class_name}() has {found}. "
+                f"The signature is {spec.signature}.")  # fmt: skip
+        network.grading.lose("classes", cause="shape.classes", message=text, measured={"expected": usual, "found": found})
 
 
-def _judge_size(network: Network, found: tuple, expected: tuple) -> None:
+def _judge_size(network: Network, found: tuple, expected: tuple[int, int], given: tuple[int, int]) -> None:
     if tuple(found) == tuple(expected):
         return
     if found[0] == expected[1] and found[1] > expected[1]:  # perhaps fewer than expected[0]: the map may end before
@@ -175,19 +176,20 @@ def _judge_size(network: Network, found: tuple, expected: tuple) -> None:
         why = "\nLikely cause: the output is not cropped to the size of the input."
     else:
         why = blame(network)
-    text = f"Expected an output of {expected[0]} x {expected[1]} pixels for an input of that size, but got {found[0]} x {found[1]}.{why}"
+    size = "that size" if given == expected else f"{given[0]} x {given[1]}"
+    text = f"Expected an output of {expected[0]} x {expected[1]} pixels for an input of {size}, but got {found[0]} x {found[1]}.{why}"
     share = 0.5 * (found[0] != expected[0]) + 0.5 * (found[1] != expected[1])
     measured = {"expected": list(expected), "found": list(found)}
     network.grading.lose("size", cause="shape.size", message=text, measured=measured, share=share)
 
 
-CROP_WORDS = {"output": "the output", "pool4": "pool4's scores", "pool3": "pool3's scores"}
-
-EXCHANGED = {"pool4": "pool3", "pool3": "pool4"}
+def _what(name: str) -> str:
+    """A crop, or a skip's map of scores, for people."""
+    return "the output" if name == "output" else f"{name}'s scores"
 
 
 def _crop_parts(network: Network, name: str) -> tuple[str, str]:
-    prefix = f"{name}_" if network.network == "fcn8s" else ""
+    prefix = f"{name}_" if network.spec.graph.skips else ""
     return f"{prefix}rows", f"{prefix}columns"
 
 
@@ -197,7 +199,7 @@ def judge_crops(network: Network) -> None:
         found = network.measurement()
     except StudentError as error:
         raise StudentError(f"{error}{blame(network, error)}", error.cause) from None
-    for name, expected in expected_offsets(network.network, network.crops).items():
+    for name, expected in network.offsets.items():
         offset = found.offsets.get(name) if found else None
         if offset is None:
             _unmeasurable(network, name, found)
@@ -205,14 +207,14 @@ def judge_crops(network: Network) -> None:
             _judge_offset(network, name, offset, expected)
 
 
-def _unmeasurable(network: Network, name: str, found) -> None:
+def _unmeasurable(network: Network, name: str, found: Measurement | None) -> None:
     if found is not None and name in found.silent:
-        text = f"{CROP_WORDS[name].capitalize()}: nothing of them arrives in the output, so their crop cannot be measured. Are they added?"
+        text = f"{_what(name).capitalize()}: nothing of them arrives in the output, so their crop cannot be measured. Are they added?"
     else:
-        text = f"The crop of {CROP_WORDS[name]} cannot be measured: the output is not the expected one at any offset.{blame(network)}"
+        text = f"The crop of {_what(name)} cannot be measured: the output is not the expected one at any offset.{blame(network)}"
         text += "" if blame(network) else (
             f"\nIs it resized (F.interpolate) in place of being cropped? Else get the values right first: see the message of "
-            f"{network.network}.forward."
+            f"{network.spec.name}.forward."
         )
     for part in _crop_parts(network, name):
         network.grading.lose(part, cause="crop.unmeasurable", message=text, measured={"crop": name})
@@ -224,7 +226,7 @@ def _judge_offset(network: Network, name: str, offset: tuple[int, int], expected
         return
     dy, dx = expected[0] - offset[0], expected[1] - offset[1]
     parts = _crop_parts(network, name)
-    what, verb = CROP_WORDS[name], "lies" if name == "output" else "lie"
+    what, verb = _what(name), "lies" if name == "output" else "lie"
     unit = "pixels" if name == "output" else "cells"
     text = (f"The crop of {what} begins at row {offset[0]}, column {offset[1]}; expected row {expected[0]}, column {expected[1]}. "
             f"{what[0].upper()}{what[1:]} {verb} (dy, dx) = ({dy:+d}, {dx:+d}) {unit} off: in forward, let this crop begin at "
@@ -232,8 +234,8 @@ def _judge_offset(network: Network, name: str, offset: tuple[int, int], expected
     cause = "crop.shift"
     if name == "output" and offset == (0, 0):
         cause, text = "crop.missing", text + "\nLikely cause: the output is not cropped at all, or from its corner."
-    elif name in EXCHANGED and offset == (network.crops[EXCHANGED[name]],) * 2:
-        text += "\nLikely cause: the offsets of pool3 and pool4 are exchanged."
+    elif name != "output" and (others := [n for n, e in network.offsets.items() if n not in (name, "output") and e == offset]):
+        text += f"\nLikely cause: the offsets of {' and '.join(sorted([name, others[0]]))} are exchanged."
     elif dy and dx and abs(dy) == abs(dx) and abs(dy) == 1:
         text += "\nLikely cause: the offset is off by one in both directions."
     measured = {"crop": name, "what": what.removeprefix("the "), "dy": dy, "dx": dx, "expected": list(expected), "found": list(offset)}
@@ -264,8 +266,8 @@ def judge_values(network: Network) -> None:
                 "everything else was judged as if it were not there.")  # fmt: skip
         grading.lose("values", cause="forward.extra_layer", message=text, measured={"layers": list(network.norms())[:3]})
     elif found is None:
-        text = (f"The values cannot be compared: your layers do not fit together as {network.class_name}. Get {network.network}.layers "
-                f"right first.{blame(network)}")  # fmt: skip
+        text = (f"The values cannot be compared: your layers do not fit together as {network.spec.class_name}. Get "
+                f"{network.spec.name}.layers right first.{blame(network)}")  # fmt: skip
         grading.lose("values", cause="forward.values", message=text)
     elif found.view != "logits":
         word = VIEW_WORDS[found.view]
@@ -281,12 +283,12 @@ def judge_values(network: Network) -> None:
         _explain_values(network, found)
 
 
-def _judge_factors(network: Network, found) -> bool:
+def _judge_factors(network: Network, found: Measurement) -> bool:
     """Name the maps that arrive multiplied by a number; returns whether there is one."""
     factors = {name: float(f"{factor:.3g}") for name, factor in found.factors.items() if abs(factor - 1) > 2e-3}
     if not factors:
         return False
-    words = {"score": "the scores of fc7's map", **CROP_WORDS}
+    words = {name: f"the scores of {network.spec.graph.head[-1]}'s map" if name == "score" else _what(name) for name in found.factors}
     if len(set(factors.values())) == 1 and set(factors) == set(found.factors):
         said = f"the output arrives multiplied by {next(iter(factors.values())):g}"
     else:
@@ -297,7 +299,7 @@ def _judge_factors(network: Network, found) -> bool:
     return True
 
 
-def _explain_values(network: Network, found) -> None:
+def _explain_values(network: Network, found: Measurement) -> None:
     first, second = network.dropout_free_pair()
     if not np.array_equal(first, second):
         text = ("Expected the same output twice in eval mode, but two calls differ. Likely cause: dropout (or other randomness) is active "
@@ -310,15 +312,36 @@ def _explain_values(network: Network, found) -> None:
     error = "yours cannot be compared with them pixel by pixel" if np.isnan(found.error) else error
     usual = ("\nLikely cause: a ReLU left out, a layer skipped or used twice, or maps added in another place. Hold forward against the "
              "list of layers in the notebook, line by line.")  # fmt: skip
-    runs = what_runs_wrong(network.steps(), network.match()[0].paths)
+    graph = network.spec.graph
+    runs = what_runs_wrong(network.steps(), network.match()[0].paths, graph) if graph else ""
     why = f"\nLikely cause: {runs}." if runs else blame(network) or usual
     text = f"Expected the numbers that the network of the paper gives under the same weights, but {error}.{why}"
     network.grading.lose("values", cause="forward.values", message=text)
 
 
+def judge_maps(network: Network) -> None:
+    """The maps of a network that returns a dictionary: each is worth the same share of the part, shape and values together."""
+    try:
+        pairs = network.maps()
+    except (RuntimeError, ValueError, TypeError):
+        text = f"The maps cannot be compared: your layers do not fit together as {network.spec.class_name}.{blame(network)}"
+        network.grading.lose("maps", cause="forward.values", message=text)
+        return
+    for name, (found, expected) in pairs.items():
+        if found.shape != expected.shape:
+            cause, text = "shape.size", f"expected the shape {expected.shape}, but got {found.shape}"
+        elif not np.abs(found - expected).max() <= TOLERANCE * expected.std():
+            cause, text = "forward.values", "expected the numbers that the reference gives under the same weights, but yours differ"
+        else:
+            continue
+        text = f"{name}: {text}. Is it taken behind the right layer?{blame(network) if cause == 'shape.size' else ''}"
+        network.grading.lose("maps", cause=cause, message=text, measured={"map": name}, share=1 / len(pairs))
+
+
 def judge_dropout(network: Network, seed: int) -> None:
-    """Dropout with p = 0.5 after fc6 and fc7 in train mode, read off the output."""
-    if any(name not in network.match()[0].paths for name in ("fc6", "fc7", "score", "conv5_3")):
+    """Dropout with p = 0.5 after both layers of the head in train mode, read off the output; of a network with a graph."""
+    graph = network.spec.graph
+    if any(name not in network.match()[0].paths for name in (*graph.head, graph.score, graph.last_convolution)):
         text = f"Dropout cannot be judged while layers are missing.{blame(network)}"
         network.grading.lose("dropout", cause="dropout.missing", message=text)
         return
@@ -330,6 +353,6 @@ def judge_dropout(network: Network, seed: int) -> None:
     found = network.dropout(seed, factor)
     if found.problem and network.dropout(seed + 1, factor).problem:  # one unlucky draw takes no points
         run = {path for path, _ in network.steps()}
-        skipped = run and network.grading.faults and not run.issuperset(network.match()[0].paths[name] for name in ("fc6", "fc7"))
+        skipped = run and network.grading.faults and not run.issuperset(network.match()[0].paths[name] for name in graph.head)
         # what is read then is no dropout of the specified layers; that one is never used, judge_values says
         network.grading.lose("dropout", cause=found.cause, message="" if skipped else found.problem, measured=found.measured)

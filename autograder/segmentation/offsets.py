@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autograder.assignments.fcn.amount import enough, of_the_pictures_size
-from autograder.assignments.fcn.factors import measure_factors
-from autograder.assignments.fcn.probe import PATHS
-from autograder.assignments.fcn.shadow import Pieces, Shadow, crop
+from autograder.segmentation.amount import enough, of_the_pictures_size
+from autograder.segmentation.factors import measure_factors
+from autograder.segmentation.shadow import Pieces, Shadow, crop
+from autograder.segmentation.spec import Skip
 
-__all__ = ["TOLERANCE", "Measurement", "Offset", "expected_offsets", "measure", "measure_paths"]
+__all__ = ["TOLERANCE", "Measurement", "Offset", "measure", "measure_against", "measure_paths"]
 
 TOLERANCE = 1e-3
 """Largest difference, relative to the output's spread, that still counts as the same numbers."""
@@ -28,12 +28,12 @@ class Measurement:
     """What the output of a network says of its crops.
 
     Attributes:
-        offsets: Crop name (``output``, ``pool4``, ``pool3``) -> (row, column) where it begins; absent if not measurable.
+        offsets: Crop name (``output``, and those of the skips) -> (row, column) where it begins; absent if not measurable.
         view: How the output shows the logits: ``"logits"``, or what forward did to them (``"softmax"``, ``"argmax"``, ...).
         silent: Names of skips of which nothing arrives in the output.
         error: Largest difference to the expected logits, relative to their spread; NaN if they could not be composed.
         worst: (sample, class, row, column) of that difference.
-        factors: Map of scores (``score``, ``pool4``, ``pool3``) -> what it was multiplied by, where this alone explains the output.
+        factors: Map of scores (``score``, and those of the skips) -> what it was multiplied by, where this alone explains the output.
     """
 
     offsets: Mapping[str, Offset]
@@ -46,12 +46,6 @@ class Measurement:
     @property
     def exact(self) -> bool:
         return self.error <= TOLERANCE
-
-
-def expected_offsets(network: str, crops: Mapping[str, int]) -> dict[str, Offset]:
-    """Offsets of the rubric by crop name."""
-    names = {"output": network} | ({"pool4": "pool4", "pool3": "pool3"} if network == "fcn8s" else {})
-    return {name: (crops[key], crops[key]) for name, key in names.items()}
 
 
 def _centred(x: Tensor) -> Tensor:
@@ -135,9 +129,7 @@ def _fits_cell_by_cell(found: Tensor, shadow: Shadow, score: Tensor, names: tupl
     if cells * cells * 32**2 > MAX_CELLS:  # the values of basis
         return False
     basis = torch.eye(cells).view(cells, 1, *score.shape[2:])
-    for name in names:
-        basis = shadow.upsample(name, basis, 0)
-    columns = crop(basis, offset, found.shape[2:]).reshape(cells, -1).T.double()  # (pixels, cells)
+    columns = crop(shadow.raised(names, basis, 0), offset, found.shape[2:]).reshape(cells, -1).T.double()  # (pixels, cells)
     if len(columns) != found[0, 0].numel() or not enough("crop", found):
         return False
     pixels = found[:, 0].reshape(len(found), -1).T.double()  # (pixels, images)
@@ -162,50 +154,45 @@ def measure_paths(
     """
     if scaled and float(found[:, :1].abs().max()) < 1e-6:
         return {}, []  # nothing of the coarse scores arrives: zeros would fit everywhere
-    if shadow.network == "fcn32s":
-        full = shadow.upsample("transpose_conv", pieces.score)
-        shown = slice(0, 1) if scaled else slice(0, 3)  # position weights use class 0 alone
-        if scaled and _fits_cell_by_cell(found[:, :1], shadow, pieces.score, ("transpose_conv",), expected["output"]):
-            return {"output": expected["output"]}, []
-        offset, error = _output_offset(found[:, shown], full[:, shown], expected["output"], scaled)
-        return ({"output": offset} if error <= TOLERANCE else {}), []
-    up1 = shadow.upsample("upscore1", pieces.score[:, :1], 0)
-    up2 = shadow.upsample("upscore2", up1, 0)
-    if scaled and _fits_cell_by_cell(found[:, :1], shadow, pieces.score, ("upscore1", "upscore2", "upscore3"), expected["output"]):
+    graph, score = shadow.graph, pieces["score"]
+    if scaled and _fits_cell_by_cell(found[:, :1], shadow, score, graph.ups, expected["output"]):
         output = expected["output"]
     else:
-        output, error = _output_offset(found[:, :1], shadow.upsample("upscore3", up2, 0), expected["output"], scaled)
+        # with skips the first class alone shows the coarse scores; without, the first three do, and position weights use one
+        shown = slice(0, 1) if scaled or graph.skips else slice(0, 3)
+        full = shadow.raised(graph.ups, score[:, :1], 0) if graph.skips else shadow.raised(graph.ups, score)[:, shown]
+        output, error = _output_offset(found[:, shown], full, expected["output"], scaled)
         if error > TOLERANCE:
             return {}, []
-    offsets, silent = {"output": output}, []
-    for name, target in (("pool4", up1), ("pool3", up2)):
-        channel = PATHS[f"score_{name[:4]}_{name[4:]}"]
+    offsets, silent, target = {"output": output}, [], score[:, :1]
+    for up in graph.upsamplings:
+        target = shadow.upsample(up.layer, target, 0)
+        if up.skip is None:
+            continue
+        channel = graph.channels[up.skip.layer]
         own = found[:, channel : channel + 1]
         if float(own.abs().max()) < 1e-6:
-            silent.append(name)
+            silent.append(up.skip.name)
             continue
-        offset, error = _skip_offset(own, name, channel, target, output, shadow, pieces, expected[name], scaled)
+        offset, error = _skip_offset(own, up.skip, target.shape[2:], output, shadow, pieces, expected[up.skip.name], scaled)
         if error <= TOLERANCE:
-            offsets[name] = offset
+            offsets[up.skip.name] = offset
     return offsets, silent
 
 
 def _skip_offset(
-    own: Tensor, name: str, channel: int, target: Tensor, output: Offset, shadow: Shadow, pieces: Pieces, first: Offset,
-    scaled: bool = False,
+    own: Tensor, skip: Skip, size: Sequence[int], output: Offset, shadow: Shadow, pieces: Pieces, first: Offset, scaled: bool = False
 ) -> tuple[Offset, float]:
-    """Where a skip's score map was cut before it was added."""
-    full = getattr(pieces, name)[:, channel : channel + 1]
-    size, steps = target.shape[2:], ("upscore2", "upscore3") if name == "pool4" else ("upscore3",)
+    """Where a skip's score map was cut before it was added to a map of a size."""
+    channel, steps = shadow.graph.channels[skip.layer], shadow.graph.above(skip.name)
+    full = pieces[skip.name][:, channel : channel + 1]
     spread = own.std().clamp_min(1e-6)
 
     def window(offset: Offset) -> Tensor | None:
         x = crop(full, offset, size)
         if x.shape[2:] != size:
             return None
-        for step in steps:
-            x = shadow.upsample(step, x, channel)
-        return crop(x, output, own.shape[2:])
+        return crop(shadow.raised(steps, x, channel), output, own.shape[2:])
 
     def residual(offset: Offset) -> float:
         x = window(offset)
@@ -220,7 +207,36 @@ def _composed(output: Tensor, shadow: Shadow, pieces: Pieces, offsets: Mapping[s
     return shadow.compose(pieces, offsets, size)
 
 
-def measure(output: np.ndarray, shadow: Shadow, pieces: Pieces, crops: Mapping[str, int], images: Sequence[int]) -> Measurement:
+def _through_views(found: Tensor, reference: Tensor) -> tuple[str, float, tuple[int, ...]] | None:
+    """The view of the reference that an output agrees with, the largest difference and where; None if it agrees with none."""
+    for view, apply in VIEWS.items():
+        shown = apply(reference)
+        error, worst = _error(found, shown)
+        if error <= TOLERANCE and enough("values", shown):
+            return view, error, worst
+    return None
+
+
+def measure_against(output: np.ndarray, reference: Tensor, images: Sequence[int]) -> Measurement:
+    """Measure how far the numbers of a network are from those of the reference.
+
+    Args:
+        output: What the network returned.
+        reference: (N, C, H, W).
+        images: Shape of the images, (N, 3, H, W), or of others of the output's size.
+    """
+    found = torch.from_numpy(np.ascontiguousarray(output))
+    if not of_the_pictures_size(found, images, reference.shape[1]):
+        return Measurement({})
+    if found.dim() == 3 or not found.is_floating_point():
+        return Measurement({}, "argmax", (), 0.0 if _agreement(found, reference) < 0.002 else float("nan"))
+    view, error, worst = _through_views(found, reference) or ("logits", *_error(found, reference))
+    return Measurement({}, view, (), error if enough("values", reference) else float("nan"), worst)
+
+
+def measure(
+    output: np.ndarray, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset], images: Sequence[int]
+) -> Measurement:  # fmt: skip
     """Measure the crops of a network, and how far its numbers are from the expected ones once the crops are allowed for.
 
     Nothing is confirmed by an output much smaller than the picture, and nothing by agreement with a constant (see ``amount.py``).
@@ -229,27 +245,23 @@ def measure(output: np.ndarray, shadow: Shadow, pieces: Pieces, crops: Mapping[s
         output: What the network returned for the probe images.
         shadow: The network it should be, given its layers.
         pieces: The shadow's score maps.
-        crops: The rubric's offsets by name.
+        expected: The rubric's offsets by crop name.
         images: Shape of the probe images, (N, 3, H, W).
     """
     found = torch.from_numpy(np.ascontiguousarray(output))
-    expected = expected_offsets(shadow.network, crops)
     reference = _composed(found, shadow, pieces, expected) if found.dim() >= 3 else None
-    if not of_the_pictures_size(found, images, (pieces.score if reference is None else reference).shape[1]):
+    if not of_the_pictures_size(found, images, (pieces["score"] if reference is None else reference).shape[1]):
         return Measurement({})
     if found.dim() == 3 or not found.is_floating_point():
         # a label map: only the rubric's offsets can be confirmed
         ok = reference is not None and _agreement(found, reference) < 0.002
-        return Measurement(expected if ok else {}, "argmax", (), 0.0 if ok else float("nan"))
-    if reference is not None:
-        for view, apply in VIEWS.items():
-            shown = apply(reference)
-            error, worst = _error(found, shown)
-            if error <= TOLERANCE and enough("values", shown):
-                return Measurement(expected, view, (), error, worst)
+        return Measurement(dict(expected) if ok else {}, "argmax", (), 0.0 if ok else float("nan"))
+    if reference is not None and (agreed := _through_views(found, reference)) is not None:
+        view, error, worst = agreed
+        return Measurement(dict(expected), view, (), error, worst)
     offsets, silent = measure_paths(found, shadow, pieces, expected)
     if "output" not in offsets:
-        moved = _through_views(found, shadow, pieces, expected)
+        moved = _moved_behind_views(found, shadow, pieces, expected)
         if moved is not None:
             return moved
     scaled = None if all(name in offsets or name in silent for name in expected) else _scaled(found, shadow, pieces, expected, silent)
@@ -275,7 +287,7 @@ def _scaled(
     return Measurement(fit.offsets, "logits", tuple(silent), error, worst, fit.factors)
 
 
-def _through_views(found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset]) -> Measurement | None:
+def _moved_behind_views(found: Tensor, shadow: Shadow, pieces: Pieces, expected: Mapping[str, Offset]) -> Measurement | None:
     """A softmax (or the like) and a moved output crop at once: search the output's offset under each view."""
     full = shadow.compose(pieces, {**expected, "output": (0, 0)}, (10**6, 10**6))
     if full is None:

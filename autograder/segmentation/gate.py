@@ -13,22 +13,32 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autograder.assignments.fcn.network import Network
-from autograder.assignments.fcn.offsets import expected_offsets
-from autograder.assignments.fcn.prepare import COLOURS, LEGEND
 from autograder.judge.checking import CannotGrade, Grading, NeedsPerson
 from autograder.judge.gates import JudgesNetwork, checkpoint_of, gate_points_lost, near_a_step, predictions
 from autograder.judge.run import GateData
 from autograder.judge.student import Student
-from segkit.facades import CLASSES
-from segkit.layers import expected_layers
+from autograder.segmentation.network import Network
+from autograder.segmentation.spec import NetworkSpec
 from segkit.notebooks import Chunk, Program
 from segkit.reference import confusion_matrix, scores
 from segkit.subject import StudentError
 
-__all__ = ["judge", "judges_network"]
+__all__ = ["Classes", "judge", "judges_network"]
 
 SAME_LABELS = ("logits", "softmax", "log_softmax", "sigmoid", "argmax")  # views of the logits in which the largest stays the largest
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a data set, for people.
+
+    Attributes:
+        names: Of the classes, in the order of their numbers.
+        colours: Of the classes, and one more for pixels that do not count.
+    """
+
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -50,20 +60,27 @@ class Score:
         return scores(self.hist)[2]
 
 
-def judge(student: Student, grading: Grading) -> None:
-    """Mean IoU over the test list; full points at the threshold, none at the lower end, linear between."""
+def judge(student: Student, grading: Grading, spec: NetworkSpec, classes: Classes) -> None:
+    """Mean IoU over the test list; full points at the threshold, none at the lower end, linear between.
+
+    Args:
+        student: The fixture.
+        grading: The fixture; its check has ``checkpoint``, ``defines`` and the limits of each split.
+        spec: The network. Without a graph the judge has none of its own, and the student's class is measured.
+        classes: Of the data set.
+    """
     settings, retrained = grading.check.settings, grading.context.run.settings.retraining is not None
     own, same = None, False
     if not retrained:
         checkpoint_of(grading, settings["checkpoint"])  # without one nothing is asked
-        own, same = judges_network(Network(student, grading, settings["checkpoint"]))
-    score = None if own is None else _judged(student, grading, own, same)
+        own, same = judges_network(Network(student, grading, spec)) if spec.graph else (None, False)
+    score = None if own is None else _judged(student, grading, own, same, len(classes.names))
     if score is None or (score.lost and not same):
-        theirs = _of_the_class(student, grading, score)
-        if not retrained and theirs is not None and theirs.lost < (1.0 if score is None else score.lost):
-            raise _needs_person(grading, score, theirs)
+        theirs = _of_the_class(student, grading, score, len(classes.names))
+        if not retrained and spec.graph and theirs is not None and theirs.lost < (1.0 if score is None else score.lost):
+            raise _needs_person(grading, score, theirs, classes)
         score = score or theirs
-    _tell(grading, score)
+    _tell(grading, score, classes)
 
 
 def judges_network(network: Network) -> tuple[JudgesNetwork | None, bool]:
@@ -78,11 +95,11 @@ def judges_network(network: Network) -> tuple[JudgesNetwork | None, bool]:
     Raises:
         StudentError: The class is missing, or cannot be built.
     """
-    student, expected = network.student, expected_layers(network.network, padding=network.settings["padding"])
+    spec, student, expected = network.spec, network.student, network.table(network.spec.n_class)
     try:
-        handle = student.build(network.class_name, meta=True)
+        handle = network.build(meta=True)
     except StudentError:
-        handle = student.build(network.class_name)  # the constructor reads values, which the meta device does not have
+        handle = network.build()  # the constructor reads values, which the meta device does not have
     layers = student.describe(handle)
     student.forget(handle)
     match, found = network.match()[0], {layer.path: layer for layer in layers}
@@ -96,12 +113,14 @@ def judges_network(network: Network) -> tuple[JudgesNetwork | None, bool]:
     except StudentError:
         measurement = None  # its forward fails: the weights may be right all the same
     same = measurement is not None and measurement.exact and measurement.view in SAME_LABELS
-    offsets = expected_offsets(network.network, network.crops) | dict(measurement.offsets if measurement else {})
+    offsets, graph = network.offsets | dict(measurement.offsets if measurement else {}), spec.graph
     arguments = {
-        "network": network.network, "settings": settings, "paths": {name: match.paths[name] for name in weighted},
+        "trunk": [*graph.trunk, *graph.head], "score": graph.score,
+        "steps": [[up.layer, [up.skip.name, up.skip.tap, up.skip.layer] if up.skip else None] for up in graph.upsamplings],
+        "settings": settings, "paths": {name: match.paths[name] for name in weighted},
         "offsets": {name: list(offset) for name, offset in offsets.items()},
     }  # fmt: skip
-    return JudgesNetwork(_program(network.class_name), arguments), same
+    return JudgesNetwork(_program(spec.class_name), arguments), same
 
 
 def _program(class_name: str) -> Program:
@@ -111,14 +130,14 @@ def _program(class_name: str) -> Program:
     return Program(class_name, path.name, (Chunk(path.name, source, tuple(range(len(ast.parse(source).body)))),))
 
 
-def _measured(student: Student, grading: Grading, network: JudgesNetwork | None) -> Score:
+def _measured(student: Student, grading: Grading, network: JudgesNetwork | None, n_class: int) -> Score:
     """Measure the checkpoint with the judge's network, or with the student's class where there is none."""
     settings, run = grading.check.settings, grading.context.run
     limits = settings[grading.context.data.split] if grading.context.data else {}
 
     def predicted(exact: bool) -> Score:
         maps = predictions(student, grading, settings["defines"], settings["checkpoint"], exact, network)
-        hist = _count(maps, grading.context.data)
+        hist = _count(maps, grading.context.data, n_class)
         return Score(hist, gate_points_lost(scores(hist)[2], limits["full"], limits["zero"]), maps)
 
     score = predicted(exact=False)
@@ -127,20 +146,20 @@ def _measured(student: Student, grading: Grading, network: JudgesNetwork | None)
     return score
 
 
-def _judged(student: Student, grading: Grading, network: JudgesNetwork, same: bool) -> Score:
+def _judged(student: Student, grading: Grading, network: JudgesNetwork, same: bool, n_class: int) -> Score:
     """Measure with the judge's network; where predictions are only taken down, the class's are too if they may be wanted."""
     try:
-        return _measured(student, grading, network)
+        return _measured(student, grading, network, n_class)
     except CannotGrade as error:
         if error.cause == "predictions.made" and not same:
-            _measured(student, grading, None)
+            _measured(student, grading, None, n_class)
         raise
 
 
-def _of_the_class(student: Student, grading: Grading, judged: Score | None) -> Score | None:
+def _of_the_class(student: Student, grading: Grading, judged: Score | None, n_class: int) -> Score | None:
     """Measure with the student's class; None where it fails and there is another measurement."""
     try:
-        return _measured(student, grading, None)
+        return _measured(student, grading, None, n_class)
     except StudentError:
         if judged is None:
             raise
@@ -152,7 +171,7 @@ def _summary(score: Score, data: GateData) -> str:
     return f"mean IoU {mean:.4f}, pixel accuracy {accuracy:.4f} on {len(score.maps)} pictures of the test list ({data.split})"
 
 
-def _needs_person(grading: Grading, judged: Score | None, own: Score) -> NeedsPerson:
+def _needs_person(grading: Grading, judged: Score | None, own: Score, classes: Classes) -> NeedsPerson:
     """Only what the student's ``forward`` makes of the pictures earns points: somebody must look at it."""
     name, network = grading.check.settings["defines"], grading.check.settings["checkpoint"]
     if judged is None:
@@ -163,17 +182,17 @@ def _needs_person(grading: Grading, judged: Score | None, own: Score) -> NeedsPe
     text = (f"Your class {name} has {_summary(own, grading.context.data)}, but {why}. A person will look at your code before points "
             "are given; none are lost so far.")  # fmt: skip
     measured = {"mean_iou": round(own.mean_iou, 4), "of_the_network": number}
-    _remember(grading, own.maps, own.mean_iou)
+    _remember(grading, own.maps, own.mean_iou, classes)
     return NeedsPerson(text, "gate.differs", measured)
 
 
-def _tell(grading: Grading, score: Score) -> None:
+def _tell(grading: Grading, score: Score, classes: Classes) -> None:
     """Give or take the points of a score."""
     data = grading.context.data
     full, zero = (grading.check.settings[data.split][key] for key in ("full", "zero"))
     accuracy, iou, mean = scores(score.hist)
-    _remember(grading, score.maps, mean)
-    best = sorted((float(v), n) for v, n in zip(iou, CLASSES, strict=True) if not np.isnan(v))
+    _remember(grading, score.maps, mean, classes)
+    best = sorted((float(v), n) for v, n in zip(iou, classes.names, strict=True) if not np.isnan(v))
     summary = _summary(score, data)
     if score.lost == 0:
         (low, worst), (high, good) = best[0], best[-1]
@@ -181,18 +200,17 @@ def _tell(grading: Grading, score: Score) -> None:
         return
     weakest = ", ".join(f"{name} {value:.2f}" for value, name in best[:3])
     text = (f"Expected mean IoU of at least {full:.2f} (some points from {zero:.2f} on), got {summary}. "
-            f"Weakest classes: {weakest}.{_likely(score.hist)}")  # fmt: skip
+            f"Weakest classes: {weakest}.{_likely(score.hist, classes)}")  # fmt: skip
     measured = {"mean_iou": round(mean, 4), "pixel_accuracy": round(accuracy, 4), "full": full}
     grading.lose(cause="gate.low", message=text, measured=measured, share=score.lost)
 
 
-def _count(maps: Mapping[str, NDArray[np.uint8]], data: GateData) -> NDArray[np.int64]:
+def _count(maps: Mapping[str, NDArray[np.uint8]], data: GateData, n_class: int) -> NDArray[np.int64]:
     """Confusion matrix over all pictures."""
-    n_class = len(CLASSES)
     hist = np.zeros((n_class, n_class), dtype=np.int64)
     for name, predicted in maps.items():
         label = data.label(name)
-        # a network of more classes may answer beyond the twelve: such pixels are wrong, whatever they should have been
+        # a network of more classes may answer beyond those of the data: such pixels are wrong, whatever they should have been
         clipped = np.minimum(predicted, n_class)
         wide = confusion_matrix(clipped, np.where(label < n_class, label, 255), n_class + 1)
         hist += wide[:n_class, :n_class]
@@ -201,18 +219,19 @@ def _count(maps: Mapping[str, NDArray[np.uint8]], data: GateData) -> NDArray[np.
     return hist
 
 
-def _likely(hist: np.ndarray) -> str:
+def _likely(hist: np.ndarray, classes: Classes) -> str:
     """What a low score usually comes from, as far as the counts tell."""
     predicted = hist.sum(axis=0)
     if predicted.max() > 0.95 * predicted.sum():
-        name = CLASSES[int(predicted.argmax())]
+        name = classes.names[int(predicted.argmax())]
         return f"\nNearly everything was predicted as {name}: train longer, or check the learning rate and labels."
     return "\nLikely cause: too few epochs, no pretrained trunk, or another normalisation of the pictures than in training."
 
 
-def _remember(grading: Grading, maps: dict, mean: float) -> None:
+def _remember(grading: Grading, maps: Mapping[str, NDArray[np.uint8]], mean: float, classes: Classes) -> None:
     """Keep the predictions for the report's pictures."""
     context = grading.context
     context.predictions[grading.check.id] = maps
     context.picture_notes[grading.check.id] = f"mean IoU {mean:.3f}"
-    context.colours, context.legend = COLOURS, LEGEND
+    context.colours = classes.colours
+    context.legend = [{"name": name, "color": list(colour)} for name, colour in zip(classes.names, classes.colours, strict=False)]

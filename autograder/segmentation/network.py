@@ -11,27 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autograder.assignments.fcn.dropout import Dropout, read_dropout
-from autograder.assignments.fcn.offsets import Measurement, expected_offsets, measure
-from autograder.assignments.fcn.positions import position_offsets
-from autograder.assignments.fcn.probe import canonical, drop_silence, probe_images, score_layers
-from autograder.assignments.fcn.running import norms_that_run
-from autograder.assignments.fcn.shadow import Pieces, Shadow
 from autograder.judge.checking import Grading
 from autograder.judge.student import Student
 from autograder.sandbox.received import malformed
-from segkit.layers import Layer, LayerMatch, compare_layers, expected_layers
+from autograder.segmentation.dropout import Dropout, read_dropout
+from autograder.segmentation.offsets import Measurement, measure, measure_against
+from autograder.segmentation.positions import position_offsets
+from autograder.segmentation.probe import drop_silence, probe_images, score_layers
+from autograder.segmentation.reference import reference_output
+from autograder.segmentation.running import norms_that_run
+from autograder.segmentation.shadow import Pieces, Shadow
+from autograder.segmentation.spec import NetworkSpec
+from segkit.layers import Layer, LayerMatch, compare_layers, tensor_shapes
 from segkit.subject import StudentError, WeightFile
 from segkit.tracing import Step
-from segkit.upsampling import crop_offsets
 
-__all__ = ["CLASS_NAMES", "Evidence", "Network", "blame"]
-
-CLASS_NAMES = {"fcn32s": "FCN32s", "fcn8s": "FCN8s"}
-
+__all__ = ["Built", "Evidence", "Network", "blame"]
 
 NEARLY = 1e-5  # spread, relative to the largest number, below which an output counts as constant
-CLASS_LAYERS = ("score", "upscore", "transpose_conv")
 
 
 @dataclass(frozen=True)
@@ -86,20 +83,23 @@ class Network:
     Args:
         student: The fixture.
         grading: The fixture.
-        network: ``"fcn32s"`` or ``"fcn8s"``.
+        spec: What it is to be.
     """
 
-    def __init__(self, student: Student, grading: Grading, network: str) -> None:
-        self.student, self.grading, self.network = student, grading, network
-        self.class_name = CLASS_NAMES[network]
+    def __init__(self, student: Student, grading: Grading, spec: NetworkSpec) -> None:
+        self.student, self.grading, self.spec = student, grading, spec
         self.settings = grading.rubric.settings
         self.probe_classes: int = self.settings["probe_classes"]
-        self.crops = crop_offsets(self.settings["padding"])
+        self.offsets = spec.offsets(self.settings)
+
+    def table(self, n_class: int) -> list[Layer]:
+        """The layers that it must have."""
+        return self.spec.layers(n_class, self.settings)
 
     # ------------------------------------------------------------------------------------------------ building
     def built(self) -> "Built":
         """Return the network as it is judged."""
-        return self.student.once(("built", self.network), self._build)
+        return self.student.once(("built", self.spec.name), self._build)
 
     def _build(self) -> "Built":
         handle, accepts, reason = self._construct()
@@ -119,20 +119,31 @@ class Network:
     def _construct(self) -> tuple[str, bool, str]:
         """Return (handle, whether n_class could be given, what was wrong with the signature)."""
         try:
-            return self.student.build(self.class_name, n_class=self.probe_classes), True, ""
+            return self.build(n_class=self.probe_classes), True, ""
         except StudentError as error:
             if error.cause != "code.signature":
                 raise
-            reason = str(error)
+            refused, reason = error, str(error)
         try:  # the number of classes under another name, or not at all: one mistake, charged in *.shapes
-            return self.student.build(self.class_name, self.probe_classes), True, reason
+            return self.build(self.probe_classes), True, reason
         except StudentError:
-            return self.student.build(self.class_name), False, reason
+            if self.spec.parts:  # else a part would be taken for the number of classes
+                raise refused from None
+            return self.build(), False, reason
+
+    def build(self, *n_class: int, meta: bool = False, **named: int) -> str:
+        """Build the network: first the parts that its constructor takes, which live on in it."""
+        parts = [self.student.build(part.name, meta=meta, **part.arguments) for part in self.spec.parts]
+        try:
+            return self.student.build(self.spec.class_name, *parts, *n_class, meta=meta, **named)
+        finally:
+            for part in parts:
+                self.student.forget(part)
 
     def _with_classes(self, n_class: int) -> tuple[str, int] | None:
         """The network for another number of classes, and that number; None where its layers do not fit that either."""
         try:
-            handle = self.student.build(self.class_name, n_class)
+            handle = self.build(n_class)
             if not self._fixed(self.student.describe(handle), n_class, asked=n_class):
                 return handle, n_class
             self.student.forget(handle)
@@ -141,7 +152,7 @@ class Network:
         return None
 
     def _compare(self, found: list[Layer], n_class: int, run: Sequence[str] = ()) -> LayerMatch:
-        return compare_layers(found, expected_layers(self.network, n_class, self.settings["padding"]), self.grading.rubric.aliases, run)
+        return compare_layers(found, self.table(n_class), self.grading.rubric.aliases, run)
 
     def _likeliest(self, found: list[Layer]) -> int:
         """The number of classes under which the layers have the fewest faults: the one asked for, or one written into the code."""
@@ -155,14 +166,14 @@ class Network:
         asked = asked or self.probe_classes
         paths = self._compare(found, n_class).paths
         settings = {layer.path: layer.settings for layer in found}
-        numbers = {name: settings[path].get("out_channels") for name, path in paths.items() if name.startswith(CLASS_LAYERS)}
+        numbers = {name: settings[path].get("out_channels") for name, path in paths.items() if name in self.spec.class_layers}
         return {name: number for name, number in numbers.items() if isinstance(number, int) and number != asked}
 
     def usual_classes(self) -> int | None:
         """Classes of the network where ``n_class`` is left out; None where that cannot be seen cheaply."""
-        path = self.match()[0].paths.get("score")
+        path = self.match()[0].paths.get(self.spec.class_score)
         try:  # on the meta device: nothing is drawn, nothing filled
-            handle = self.student.build(self.class_name, meta=True)
+            handle = self.build(meta=True)
             layers = {layer.path: layer for layer in self.student.describe(handle)}
             self.student.forget(handle)
         except StudentError:
@@ -171,23 +182,23 @@ class Network:
 
     def layers(self) -> list[Layer]:
         """The layers as found."""
-        return self.student.once(("layers", self.network), lambda: self.student.describe(self.built().handle))
+        return self.student.once(("layers", self.spec.name), lambda: self.student.describe(self.built().handle))
 
     def steps(self) -> list[Step]:
         """Layers and activations in the order in which they run; empty where that cannot be seen."""
         kept = self.student.__dict__.setdefault("_steps", {})
-        if self.network not in kept:
+        if self.spec.name not in kept:
             try:
-                kept[self.network] = self.student.trace(self.built().handle)
+                kept[self.spec.name] = self.student.trace(self.built().handle)
             except StudentError:
-                self.student.drop(("built", self.network))  # the worker may have died of it
-                self.student.drop(("layers", self.network))
-                kept[self.network] = []
-        return kept[self.network]
+                self.student.drop(("built", self.spec.name))  # the worker may have died of it
+                self.student.drop(("layers", self.spec.name))
+                kept[self.spec.name] = []
+        return kept[self.spec.name]
 
     def norms(self) -> dict[str, str]:
-        """Path -> class of the normalisations that run; the network is judged as if they were not there."""
-        return norms_that_run(self.steps())
+        """Path -> class of the normalisations that run; a chain, which has none, is judged as if they were not there."""
+        return norms_that_run(self.steps()) if self.spec.graph else {}
 
     def match(self) -> tuple[LayerMatch, int]:
         """Hold the layers against the specification; the second value is the number of classes they were built for.
@@ -202,13 +213,13 @@ class Network:
         """Specified layer name -> the hyper-parameters found (those of the specification for a layer that is missing)."""
         match, n_class = self.match()
         found = {layer.path: layer for layer in self.layers()}
-        expected = {layer.path: layer for layer in expected_layers(self.network, n_class, self.settings["padding"])}
+        expected = {layer.path: layer for layer in self.table(n_class)}
         return {name: found[match.paths[name]].settings if name in match.paths else spec.settings
                 for name, spec in expected.items()}  # fmt: skip
 
     def forget(self) -> None:
         """Free the worker's memory: half a gigabyte."""
-        handle = self.student.drop(("built", self.network))
+        handle = self.student.drop(("built", self.spec.name))
         if handle is not None:
             self.student.forget(handle.handle)
 
@@ -216,17 +227,20 @@ class Network:
     def _load(self, drop: Mapping[str, Any] | None = None) -> str:
         """Give the network the hidden weights, or those of the dropout probe with these biases; returns its handle."""
         handle, match = self.built().handle, self.match()[0]
+        if self.spec.graph is None:
+            return self._load_whole(handle, match)
         source, zero, keys, own = {}, [], set(self.student.shapes(handle)), self.score_layers() if drop is None else drop
+        graph = self.spec.graph
         for name, path in match.paths.items():
             for kind in ("weight", "bias"):
                 key = f"{path}.{kind}"
                 if key not in keys:
                     continue
-                wanted = canonical(self.network, name, kind, drop is not None)
+                wanted = self.spec.canonical(name, kind, drop is not None)
                 if wanted in own:
                     source[key] = np.asarray(own[wanted])
-                elif drop is not None and (name == "conv5_3" or (name, kind) == ("fc6", "weight")):
-                    zero.append(key)  # whatever reaches fc6, its bias alone goes on
+                elif drop is not None and (name == graph.last_convolution or (name, kind) == (graph.head[0], "weight")):
+                    zero.append(key)  # whatever reaches the head, its first bias alone goes on
                 elif wanted in self._index():
                     source[key] = wanted
                 else:
@@ -234,25 +248,41 @@ class Network:
         self.student.load(handle, source, zero)
         return handle
 
+    def _load_whole(self, handle: str, match: LayerMatch) -> str:
+        """Give all tensors of the specified layers hidden values; one that should not be there becomes 0."""
+        source, zero, found = {}, [], {layer.path: layer for layer in self.layers()}
+        for name, path in match.paths.items():
+            for kind in tensor_shapes(found[path]):
+                wanted = self.spec.canonical(name, kind)
+                if wanted in self._index():
+                    source[f"{path}.{kind}"] = wanted
+                else:
+                    zero.append(f"{path}.{kind}")
+        self.student.load(handle, source, zero)
+        return handle
+
+    def images(self) -> NDArray[np.float32]:
+        """The probe images: the class's where a trunk is computed once for all, else drawn for this submission."""
+        return probe_images(self.grading.seeds, self.spec, "" if self.spec.graph else self.student.code)
+
     def score_layers(self) -> dict[str, Tensor]:
         """Weights of the score layers, drawn for this submission: numbers that another one was told do not fit."""
         kept = self.student.__dict__.setdefault("_score_layers", {})
-        if self.network not in kept:
+        if self.spec.name not in kept:
             features = self._features(self._usual(self.probe_classes))
-            kept[self.network] = score_layers(self.grading.seeds, self.network, self.probe_classes, self.student.code, features)
-        return kept[self.network]
+            kept[self.spec.name] = score_layers(self.grading.seeds, self.spec, self.probe_classes, self.student.code, features)
+        return kept[self.spec.name]
 
     def _usual(self, n_class: int) -> Shadow:
         """The network with the layers of the specification."""
-        layers = expected_layers(self.network, n_class, self.settings["padding"])
-        return Shadow(self.network, {layer.path: layer.settings for layer in layers}, self._class_weights())
+        return Shadow(self.spec, {layer.path: layer.settings for layer in self.table(n_class)}, self._class_weights())
 
     def _class_weights(self) -> WeightFile:
         return WeightFile(self.grading.context.weights_file, self._index())
 
     def _features(self, shadow: Shadow) -> dict[str, NDArray[np.float32]]:
         """What the score layers read, computed once for all who have this trunk."""
-        return self.grading.context.cache.once(shadow.key(), lambda: shadow.features(probe_images(self.grading.seeds)))
+        return self.grading.context.cache.once(shadow.key(), lambda: shadow.features(self.images()))
 
     def _index(self) -> Mapping[str, Any]:
         return self.grading.context.run.weight_index
@@ -260,17 +290,17 @@ class Network:
     def evidence(self) -> Evidence:
         """Run the network on the probe images, once; a failure is remembered and raised again."""
         kept = self.student.__dict__.setdefault("_evidence", {})
-        if self.network not in kept:
+        if self.spec.name not in kept:
             try:
-                kept[self.network] = self._run()
+                kept[self.spec.name] = self._run()
             except StudentError as error:
-                kept[self.network] = error
-        if isinstance(kept[self.network], StudentError):
-            raise kept[self.network]
-        return kept[self.network]
+                kept[self.spec.name] = error
+        if isinstance(kept[self.spec.name], StudentError):
+            raise kept[self.spec.name]
+        return kept[self.spec.name]
 
     def _run(self) -> Evidence:
-        images = probe_images(self.grading.seeds)
+        images = self.images()
         handle, skip = self._load(), tuple(self.norms())
         try:
             output = self.student.forward(handle, images, skip=skip)
@@ -292,47 +322,63 @@ class Network:
             seed: Of the worker's generator; other channels are silent under another.
             factor: By which the scores arrive multiplied.
         """
-        silent, biases = drop_silence(self.grading.seeds, self.probe_classes, self.network, self.student.code, str(seed))
-        handle, image = self._load(biases), probe_images(self.grading.seeds)[:1]
-        return read_dropout(self.student.forward(handle, image, train=True, seed=seed, skip=tuple(self.norms())) / factor, silent)
+        silent, biases = drop_silence(self.grading.seeds, self.spec, self.probe_classes, self.spec.name, self.student.code, str(seed))
+        handle, image = self._load(biases), self.images()[:1]
+        output = self.student.forward(handle, image, train=True, seed=seed, skip=tuple(self.norms()))
+        return read_dropout(output / factor, silent, self.spec.graph.head)
 
     def dropout_free_pair(self) -> tuple[NDArray, NDArray]:
         """The same image twice in eval mode, under two seeds of the worker's generator."""
-        handle, image = self._load(), probe_images(self.grading.seeds)[:1]
+        handle, image = self._load(), self.images()[:1]
         return self.student.forward(handle, image, seed=1), self.student.forward(handle, image, seed=2)
 
     # ------------------------------------------------------------------------------------------------ judging
     def shadow(self) -> tuple[Shadow, Pieces]:
         """The network it should be, given its layers, and its score maps (the trunk runs once for the whole class)."""
-        shadow = Shadow(self.network, self.found_settings(), ChainMap(self.score_layers(), self._class_weights()))
-        shadow.refuse_too_large(probe_images(self.grading.seeds).shape[2:], self._usual(self.built().n_class))
+        shadow = Shadow(self.spec, self.found_settings(), ChainMap(self.score_layers(), self._class_weights()))
+        shadow.refuse_too_large(self.images().shape[2:], self._usual(self.built().n_class))
         return shadow, shadow.pieces(self._features(shadow))
 
     def measurement(self) -> Measurement | None:
-        """Crops and values of the output; None where the layers found fit no network at all."""
+        """Crops and values of the output; None where the layers found fit no network at all, or there is no reference."""
         kept = self.student.__dict__.setdefault("_measurements", {})
-        if self.network not in kept:
+        if self.spec.name not in kept:
             evidence = self.evidence()
             try:  # whatever does not fit together comes from the layers that the student's network has
-                shadow, pieces = self.shadow()
-                kept[self.network] = self._by_position(
-                    measure(evidence.output, shadow, pieces, self.crops, evidence.images.shape), shadow
-                )
+                kept[self.spec.name] = self._measured(evidence)
             except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError):
-                kept[self.network] = None
-        return kept[self.network]
+                kept[self.spec.name] = None
+        return kept[self.spec.name]
+
+    def _measured(self, evidence: Evidence) -> Measurement:
+        if self.spec.graph is None:
+            reference = reference_output(self.spec, self.built().n_class, self.found_settings(), self._class_weights(), evidence.images)
+            return measure_against(evidence.output, reference, (*evidence.images.shape[:2], *reference.shape[2:]))
+        shadow, pieces = self.shadow()
+        return self._by_position(measure(evidence.output, shadow, pieces, self.offsets, evidence.images.shape), shadow)
+
+    def maps(self) -> dict[str, tuple[NDArray, NDArray]]:
+        """Name -> (map that the network gives, map of the reference under the same weights), of one that returns a dictionary.
+
+        Raises:
+            StudentError: The forward call fails, or gives no such dictionary.
+            RuntimeError, ValueError, TypeError: The layers found fit no network at all.
+        """
+        images = self.images()
+        found = self.student.maps(self._load(), images, self.spec.maps)
+        reference = reference_output(self.spec, self.built().n_class, self.found_settings(), self._class_weights(), images)
+        return {name: (found[name], reference[name].numpy()) for name in self.spec.maps}
 
     def _by_position(self, found: Measurement, shadow: Shadow) -> Measurement:
         """Where wrong values hide the crops, measure them once more with weights that carry positions alone."""
-        expected = expected_offsets(self.network, self.crops)
-        hidden = [name for name in expected if name not in found.offsets and name not in found.silent]
+        hidden = [name for name in self.offsets if name not in found.offsets and name not in found.silent]
         if found.view != "logits" or not hidden:
             return found
-        images = self.grading.seeds.generator("positions", self.network, self.student.code)
+        images = self.grading.seeds.generator("positions", self.spec.name, self.student.code)
         images = images.standard_normal(self.evidence().images.shape).astype(np.float32)
         try:
             offsets, silent = position_offsets(
-                self.student, self.built().handle, shadow, self.match()[0].paths, images, expected,
+                self.student, self.built().handle, shadow, self.match()[0].paths, images, self.offsets,
                 self.built().n_class, tuple(self.norms()),
             )
         except (StudentError, RuntimeError, ValueError):
@@ -366,4 +412,4 @@ def blame(network: Network, error: StudentError | None = None) -> str:
         faults = [fault for fault in faults if fault.cause.removeprefix("layer.") in able]
     if not faults:
         return ""
-    return f"\nLikely cause: {faults[0]} (see {network.network}.layers)."
+    return f"\nLikely cause: {faults[0]} (see {network.spec.name}.layers)."

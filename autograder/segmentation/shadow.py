@@ -7,8 +7,7 @@ costs once. With the right layers this is the reference network.
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,8 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autograder.assignments.fcn.gate_network import BLOCKS, STEPS, crop
-from autograder.assignments.fcn.probe import canonical
+from autograder.segmentation.gate_network import crop
+from autograder.segmentation.spec import NetworkSpec
 from segkit.subject import StudentError
 
 __all__ = ["Pieces", "Shadow", "fitted"]
@@ -42,26 +41,21 @@ def fitted(values: Tensor, shape: tuple[int, ...]) -> Tensor:
     return result
 
 
-@dataclass(frozen=True)
-class Pieces:
-    """Score maps before any crop: (2, n_class, h, w) float32 each; pool4 and pool3 only for FCN-8s."""
-
-    score: Tensor
-    pool4: Tensor | None = None
-    pool3: Tensor | None = None
+Pieces = dict[str, Tensor]
+"""Maps of scores before any crop, by their names (``score``, and those of the skips): (2, n_class, h, w) float32 each."""
 
 
 class Shadow:
     """A network given by its layers' hyper-parameters.
 
     Args:
-        network: ``"fcn32s"`` or ``"fcn8s"``.
+        spec: The network, which has a graph.
         settings: Specified layer name -> the hyper-parameters the student's layer has.
         weights: The hidden weights by their canonical names.
     """
 
-    def __init__(self, network: str, settings: Mapping[str, Mapping], weights: Mapping[str, Tensor]) -> None:
-        self.network, self.settings, self.weights = network, settings, weights
+    def __init__(self, spec: NetworkSpec, settings: Mapping[str, Mapping], weights: Mapping[str, Tensor]) -> None:
+        self.spec, self.graph, self.settings, self.weights = spec, spec.graph, settings, weights
 
     def pair(self, value) -> tuple[int, int]:
         """Rows and columns of a hyper-parameter."""
@@ -71,8 +65,8 @@ class Shadow:
         s = self.settings[name]
         kernel = self.pair(s["kernel_size"])
         shape = (s["out_channels"], s["in_channels"] // s["groups"], *kernel)
-        weight = fitted(self.weights[canonical(self.network, name, "weight")], shape)
-        bias = fitted(self.weights[canonical(self.network, name, "bias")], shape[:1]) if s["bias"] else None
+        weight = fitted(self.weights[self.spec.canonical(name, "weight")], shape)
+        bias = fitted(self.weights[self.spec.canonical(name, "bias")], shape[:1]) if s["bias"] else None
         options = (self.pair(s["stride"]), self.pair(s["padding"]), self.pair(s["dilation"]), s["groups"])
         return F.conv2d(x, weight, bias, *options)
 
@@ -87,7 +81,7 @@ class Shadow:
         """Transposed convolution ``name``; of one channel alone where it is given (the probe keeps channels apart)."""
         s = self.settings[name]
         shape = (s["in_channels"], s["out_channels"] // s["groups"], *self.pair(s["kernel_size"]))
-        weight = fitted(self.weights[canonical(self.network, name, "weight")], shape)
+        weight = fitted(self.weights[self.spec.canonical(name, "weight")], shape)
         if channel is not None:
             weight = weight[channel : channel + 1, channel : channel + 1]
         return F.conv_transpose2d(x, weight, None, self.pair(s["stride"]), self.pair(s["padding"]),
@@ -97,7 +91,7 @@ class Shadow:
         """Bias of a convolution: (channels,), zero where it has none."""
         s = self.settings[name]
         shape = (s["out_channels"],)
-        return fitted(self.weights[canonical(self.network, name, "bias")], shape) if s["bias"] else torch.zeros(shape)
+        return fitted(self.weights[self.spec.canonical(name, "bias")], shape) if s["bias"] else torch.zeros(shape)
 
     def refuse_too_large(self, size: tuple[int, int], usual: "Shadow") -> None:
         """Compute no network of which a student's layers were only said to be so: what it costs is known before.
@@ -146,17 +140,17 @@ class Shadow:
             return name, pixels * (weights or channels * area), math.prod(before) + math.prod(found), weights
 
         name, maps[""] = "", (3, *size)
-        chain = [layer for block, depth in BLOCKS for layer in (*(f"conv{block}_{n}" for n in range(1, depth + 1)), f"pool{block}")]
-        for layer in [*chain, "fc6", "fc7", "score", *(step for step, _ in STEPS[self.network])]:
+        graph = self.graph
+        for layer in [*graph.trunk, *graph.head, graph.score, *graph.ups]:
             yield run(layer, maps[name])
             name = layer
-        for _, pool in STEPS[self.network]:
-            if pool is not None:
-                yield run(f"score_{pool[:4]}_{pool[4:]}", maps[pool])
+        for skip in graph.skips:
+            yield run(skip.layer, maps[skip.tap])
 
     def key(self) -> str:
-        """Hash of everything that the features depend on; both networks have the same trunk."""
-        trunk = {name: dict(s) for name, s in sorted(self.settings.items()) if name.startswith(("conv", "pool", "fc"))}
+        """Hash of everything that the features depend on; networks of one trunk share it."""
+        trunk = {name: dict(s) for name, s in sorted(self.settings.items()) if name in (*self.graph.trunk, *self.graph.head)}
+        trunk |= {"": [self.spec.heights, self.spec.widths, self.graph.taps]}
         return f"features-{hashlib.sha256(json.dumps(trunk, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
 
     @torch.no_grad()
@@ -167,46 +161,46 @@ class Shadow:
             images: ``(2, 3, H, W)``.
 
         Returns:
-            ``fc7``, ``pool4`` and ``pool3``: what the score layers read.
+            What the score layers read, by the name of the layer that gives it: the last of the head, and the taps.
         """
-        x, maps = torch.from_numpy(images), {}
-        for block, depth in BLOCKS:
-            for index in range(1, depth + 1):
-                x = F.relu(self._convolve(f"conv{block}_{index}", x))
-            x = maps[f"pool{block}"] = self.pool(f"pool{block}", x)
-        x = F.relu(self._convolve("fc7", F.relu(self._convolve("fc6", x))))
-        return {"fc7": x.numpy(), "pool4": maps["pool4"].numpy(), "pool3": maps["pool3"].numpy()}
+        x, maps, graph = torch.from_numpy(images), {}, self.graph
+        for name in graph.trunk:
+            x = self.pool(name, x) if name in graph.pools else F.relu(self._convolve(name, x))
+            if name in graph.taps:
+                maps[name] = x.numpy()
+        for name in graph.head:
+            x = F.relu(self._convolve(name, x))
+        return {graph.head[-1]: x.numpy(), **maps}
 
     @torch.no_grad()
     def pieces(self, features: Mapping[str, NDArray[np.float32]]) -> Pieces:
         """Run the score layers, which are one submission's own, on features."""
-        maps = {name: torch.from_numpy(value) for name, value in features.items()}
-        found = {"score": self._convolve("score", maps["fc7"])}
-        if self.network == "fcn8s":
-            found["pool4"] = self._convolve("score_pool_4", maps["pool4"])
-            found["pool3"] = self._convolve("score_pool_3", maps["pool3"])
-        return Pieces(**found)
+        layers, reads = self.graph.score_layers, self.graph.reads
+        return {name: self._convolve(layer, torch.from_numpy(features[reads[layer]])) for name, layer in layers.items()}
 
     def compose(self, pieces: Pieces, offsets: Mapping[str, tuple[int, int]], size: tuple[int, int]) -> Tensor | None:
         """Put the maps together with given crops.
 
         Args:
             pieces: The maps.
-            offsets: ``output`` and, for FCN-8s, ``pool4`` and ``pool3``: (row, column) where each crop begins.
+            offsets: ``output`` and the names of the skips: (row, column) where each crop begins.
             size: Rows and columns of the output.
 
         Returns:
             The logits, smaller than ``size`` where the maps do not reach; None if the crops do not fit together.
         """
-        if self.network == "fcn32s":
-            full = self.upsample("transpose_conv", pieces.score)
-            return crop(full, offsets["output"], size)
-        fused = self.upsample("upscore1", pieces.score)
-        fused = _add(fused, crop(pieces.pool4, offsets["pool4"], fused.shape[2:]))
-        fused = None if fused is None else self.upsample("upscore2", fused)
-        fused = None if fused is None else _add(fused, crop(pieces.pool3, offsets["pool3"], fused.shape[2:]))
-        return None if fused is None else crop(self.upsample("upscore3", fused), offsets["output"], size)
+        x = pieces["score"]
+        for up in self.graph.upsamplings:
+            x = self.upsample(up.layer, x)
+            if up.skip is not None:
+                skip = crop(pieces[up.skip.name], offsets[up.skip.name], x.shape[2:])
+                if skip.shape != x.shape:
+                    return None
+                x = x + skip
+        return crop(x, offsets["output"], size)
 
-
-def _add(a: Tensor, b: Tensor) -> Tensor | None:
-    return a + b if a.shape == b.shape else None
+    def raised(self, steps: Sequence[str], x: Tensor, channel: int | None = None) -> Tensor:
+        """Pass a map through several upsamplings."""
+        for step in steps:
+            x = self.upsample(step, x, channel)
+        return x

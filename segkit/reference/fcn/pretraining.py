@@ -7,7 +7,7 @@ References:
 import torch
 from torch import nn
 
-from segkit.reference.networks import VGG16_BLOCKS
+from segkit.reference.fcn.networks import VGG16_BLOCKS
 
 __all__ = ["copy_params_from_vgg16"]
 

@@ -1,20 +1,18 @@
 """Measure what the maps of a network were multiplied by before they arrive in the output, and where they were cropped all the same."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from autograder.assignments.fcn.amount import enough
-from autograder.assignments.fcn.probe import PATHS
-from autograder.assignments.fcn.shadow import Pieces, Shadow, crop
+from autograder.segmentation.amount import enough
+from autograder.segmentation.shadow import Pieces, Shadow, crop
 
 __all__ = ["Factors", "measure_factors"]
 
 TOLERANCE = 2e-3
 Offset = tuple[int, int]
-LAYERS = {"score": "score", "pool4": "score_pool_4", "pool3": "score_pool_3"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Factors:
     """What ``measure_factors`` found.
 
     Attributes:
-        factors: Name of the map (``score``, ``pool4``, ``pool3``) -> what its values were multiplied by.
+        factors: Name of the map (``score``, and those of the skips) -> what its values were multiplied by.
         offsets: Crop name -> where it begins.
         pieces: The score maps with those factors.
     """
@@ -72,21 +70,18 @@ def measure_factors(
     Returns:
         What was found; None if some map fits nowhere.
     """
-    eight = shadow.network == "fcn8s"
-    ups = ("upscore1", "upscore2", "upscore3") if eight else ("transpose_conv",)
-    factors, offsets, scaled, sizes = {}, {}, {}, {}
-    for name in ("score", "pool4", "pool3") if eight else ("score",):
-        full, bias = getattr(pieces, name), shadow.bias(LAYERS[name]).view(1, -1, 1, 1)
+    graph, factors, offsets, scaled = shadow.graph, {}, {}, {}
+    sizes = _sizes(shadow, pieces["score"][:, :1])
+    for name, layer in graph.score_layers.items():
+        full, bias = pieces[name], shadow.bias(layer).view(1, -1, 1, 1)
         if name in silent:
             scaled[name] = torch.zeros_like(full)
             continue
-        channel = PATHS[LAYERS[name]]
+        channel = graph.channels[layer]
         own = found[:, channel : channel + 1]
         signal, constant = (full - bias)[:, channel : channel + 1], bias.expand_as(full)[:, channel : channel + 1]
         if name == "score":
-            sizes["pool4"] = shadow.upsample(ups[0], signal, channel).shape[2:] if eight else None
-            sizes["pool3"] = shadow.upsample(ups[1], shadow.upsample(ups[0], signal, channel), channel).shape[2:] if eight else None
-            maps = [_raised(shadow, ups, part, channel) for part in (signal, constant)]
+            maps = [shadow.raised(graph.ups, part, channel) for part in (signal, constant)]
 
             def windows(offset: Offset, own: Tensor = own, maps: list = maps) -> tuple[Tensor, Tensor, Tensor]:
                 return own, *(crop(part, offset, own.shape[2:]) for part in maps)
@@ -94,23 +89,27 @@ def measure_factors(
             room, first = maps[0].shape[2:], expected["output"]
             place = _search(windows, room[0] - own.shape[2], room[1] - own.shape[3], first)
         else:
-            size, steps = sizes[name], ups[1:] if name == "pool4" else ups[2:]
+            size, steps = sizes[name], graph.above(name)
 
             def windows(offset: Offset, own=own, parts=(signal, constant), size=size, steps=steps, channel=channel):
                 cut = [crop(part, offset, size) for part in parts]
                 if cut[0].shape[2:] != size:
                     return own, own[..., :0], own[..., :0]
-                return own, *(crop(_raised(shadow, steps, part, channel), offsets["output"], own.shape[2:]) for part in cut)
+                return own, *(crop(shadow.raised(steps, part, channel), offsets["output"], own.shape[2:]) for part in cut)
 
             place = _search(windows, full.shape[2] - size[0], full.shape[3] - size[1], expected[name])
         if place is None:
             return None
         offsets["output" if name == "score" else name], factors[name] = place[0], place[1]
         scaled[name] = (full - bias) * place[1] + bias * place[2]
-    return Factors(factors, offsets, replace(pieces, **scaled))
+    return Factors(factors, offsets, {**pieces, **scaled})
 
 
-def _raised(shadow: Shadow, steps: tuple[str, ...], x: Tensor, channel: int) -> Tensor:
-    for step in steps:
-        x = shadow.upsample(step, x, channel)
-    return x
+def _sizes(shadow: Shadow, x: Tensor) -> dict[str, torch.Size]:
+    """Name of each skip -> size of the map that it is added to."""
+    sizes = {}
+    for up in shadow.graph.upsamplings:
+        x = shadow.upsample(up.layer, x, 0)
+        if up.skip is not None:
+            sizes[up.skip.name] = x.shape[2:]
+    return sizes

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from autograder.segmentation.spec import Graph
 from segkit.tracing import Step
 
 __all__ = ["norms_that_run", "what_runs_wrong"]
@@ -22,12 +23,13 @@ def norms_that_run(steps: Sequence[Step]) -> dict[str, str]:
     return {path: kind for path, kind in steps if path and "Norm" in kind}
 
 
-def what_runs_wrong(steps: Sequence[Step], paths: Mapping[str, str]) -> str:
+def what_runs_wrong(steps: Sequence[Step], paths: Mapping[str, str], graph: Graph) -> str:
     """Say what in a run is not as in the paper's networks.
 
     Args:
         steps: What ``segkit.tracing.trace`` returned.
         paths: Specified layer name -> path of the student's layer.
+        graph: Tells pools, and layers that give scores.
 
     Returns:
         One clause for the student; empty if the run tells nothing.
@@ -36,7 +38,7 @@ def what_runs_wrong(steps: Sequence[Step], paths: Mapping[str, str]) -> str:
         return ""  # it broke off: what follows is not known
     names = {path: name for name, path in paths.items()}
     counts = Counter(path for path, _ in steps if path)
-    layers = [(name, path) for name, path in paths.items() if not name.startswith("pool")]
+    layers = [(name, path) for name, path in paths.items() if name not in graph.pools]
     unused = [name for name, path in layers if path not in counts]
     twice = [name for name, path in layers if counts[path] > 1]
     if unused or twice:
@@ -46,17 +48,17 @@ def what_runs_wrong(steps: Sequence[Step], paths: Mapping[str, str]) -> str:
     strange = [kind if not path else f"{path} ({kind})" for path, kind in steps if kind in STRANGE]
     strange += [f"{path} ({kind})" for path, kind in steps if kind in ("Conv2d", "ConvTranspose2d") and path not in names]
     uses = f"forward uses {', '.join(strange[:3])}, which the network of the paper has not" if strange else ""
-    return _activations(steps, names) or uses
+    return _activations(steps, names, graph) or uses
 
 
-def _activations(steps: Sequence[Step], names: Mapping[str, str]) -> str:
-    without, after_scores = [], []
+def _activations(steps: Sequence[Step], names: Mapping[str, str], graph: Graph) -> str:
+    without, after_scores, scores = [], [], (*graph.score_layers.values(), *graph.ups)
     for index, (path, _) in enumerate(steps):
-        name = names.get(path, "pool")
-        if name.startswith("pool"):
+        name = names.get(path)
+        if name is None or name in graph.pools:
             continue
         following = next((kind for _, kind in steps[index + 1 :] if kind not in PASSING and "Norm" not in kind), "")
-        last = name.startswith(("score", "upscore", "transpose"))
+        last = name in scores
         if last and following in RELU:
             after_scores.append(name)
         elif not last and following not in RELU | STRANGE:

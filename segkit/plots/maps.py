@@ -1,4 +1,4 @@
-"""Facades and their labels: legend of the palette, galleries, overlays."""
+"""Photographs and their label maps: legend of the colours, galleries, overlays."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
 from torch import Tensor
 
-from segkit.facades import CLASSES, IGNORE_INDEX, N_CLASS
+from segkit.datasets import DatasetSpec, dataset
 from segkit.plots.style import Picture, bare, colour_of, label_picture, photograph, styled
+from segkit.transforms import IGNORE_INDEX
 
 __all__ = ["gallery", "legend", "overlay"]
 
@@ -18,27 +19,34 @@ WRONG, RIGHT = (213, 94, 0), (228, 231, 235)
 
 
 @styled
-def legend() -> Figure:
-    """The palette of the database: colour, training label and name of each class.
+def legend(spec: DatasetSpec | None = None) -> Figure:
+    """The colours of a data set: colour, training label and name of each class.
+
+    Args:
+        spec: the data set; None: that of the assignment.
 
     Returns:
-        A figure; the number in a swatch is the training label, the file holds one more.
+        A figure; the number in a swatch is the training label, what the file holds is written beside it.
     """
-    figure = Picture(figsize=(11.6, 1.75))
+    spec = spec or dataset()
+    apart = () if spec.ignore_index < spec.n_class else (spec.ignore_index,)
+    places = (*range(spec.n_class), *apart)
+    lines = -(-len(places) // 7)
+    figure = Picture(figsize=(11.6, 0.875 * lines))
     axes = bare(figure.add_axes((0, 0, 1, 1)))
-    axes.set(xlim=(0, 7), ylim=(2, 0))
-    for place, index in enumerate([*range(N_CLASS), IGNORE_INDEX]):
+    axes.set(xlim=(0, 7), ylim=(lines, 0))
+    for place, index in enumerate(places):
         x, y = place % 7, place // 7
-        colour = colour_of(index)
+        colour, known = colour_of(index, spec), place < spec.n_class
         axes.add_patch(FancyBboxPatch((x + 0.06, y + 0.2), 0.34, 0.56, boxstyle="round,pad=0,rounding_size=0.05", fc=colour, ec="none"))
         dark = sum(w * c for w, c in zip((0.3, 0.59, 0.11), colour, strict=True)) < 0.5
         axes.text(
             x + 0.23, y + 0.5, str(index), ha="center", va="center", color="white" if dark else "black",
             fontsize=11, fontweight="bold",
         )  # fmt: skip
-        name = CLASSES[index] if index < N_CLASS else "unknown"
+        name = spec.classes[index] if known else "unknown"
         axes.text(x + 0.455, y + 0.42, name, va="center", fontsize=10)
-        id_text = f"id {index + 1} in the file" if index < N_CLASS else "id 0, ignored"
+        id_text = f"{spec.stored_as} {spec.stored[index + 1]} in the file" if known else f"{spec.stored_as} {spec.stored[0]}, ignored"
         axes.text(x + 0.455, y + 0.66, id_text, va="center", fontsize=6.5, color="#7B8794")
     return figure
 
@@ -49,6 +57,7 @@ def gallery(
     labels: Sequence[MapLike] | None = None,
     predictions: Sequence[MapLike] | None = None,
     titles: Sequence[str] | None = None,
+    spec: DatasetSpec | None = None,
 ) -> Figure:
     """Rows of photograph, label, prediction, and where the two disagree.
 
@@ -57,6 +66,7 @@ def gallery(
         labels: label maps (H, W) with 255 for unknown, or None.
         predictions: label maps (H, W), or None.
         titles: one line of text per row (a name, a score), or None.
+        spec: the data set; None: that of the assignment.
 
     Returns:
         A figure with the classes that occur named below.
@@ -67,7 +77,7 @@ def gallery(
     columns = {"photograph": [photograph(image) for image in images]}
     for title, maps in (("label", labels), ("prediction", predictions)):
         if maps is not None:
-            columns[title] = [label_picture(item) for item in maps]
+            columns[title] = [label_picture(item, spec) for item in maps]
     if labels is not None and predictions is not None:
         columns["wrong pixels"] = [_errors(*pair) for pair in zip(labels, predictions, strict=True)]
     lengths = {title: len(pictures) for title, pictures in columns.items()}
@@ -76,7 +86,7 @@ def gallery(
     figure = _grid(columns, titles)
     maps = [*(labels or []), *(predictions or [])]
     if maps:
-        _names_below(figure, maps)
+        _names_below(figure, maps, spec)
     return figure
 
 
@@ -115,13 +125,14 @@ def _errors(label: MapLike, prediction: MapLike) -> np.ndarray:
     return picture
 
 
-def _names_below(figure: Figure, maps: Sequence[MapLike]) -> None:
+def _names_below(figure: Figure, maps: Sequence[MapLike], spec: DatasetSpec | None) -> None:
     """Name the classes that occur in some label maps, each beside its colour."""
+    spec = spec or dataset()
     classes = set(np.concatenate([np.unique(np.asarray(item)) for item in maps]).tolist())
-    known = sorted(index for index in classes if 0 <= index < N_CLASS)
-    handles = [Patch(fc=colour_of(index), label=f"{index} {CLASSES[index]}") for index in known]
-    if any(not 0 <= index < N_CLASS for index in classes):
-        handles.append(Patch(fc="black", label="unknown"))
+    known = sorted(index for index in classes if 0 <= index < spec.n_class)
+    handles = [Patch(fc=colour_of(index, spec), label=f"{index} {spec.classes[index]}") for index in known]
+    if len(known) < len(classes):
+        handles.append(Patch(fc=colour_of(-1, spec), label="unknown"))
     per_line = max(3, int(figure.get_figwidth() / 1.2))
     lines = -(-len(handles) // per_line)
     per_line = -(-len(handles) // lines)  # lines of about equal length
@@ -134,13 +145,14 @@ def _names_below(figure: Figure, maps: Sequence[MapLike]) -> None:
 
 
 @styled
-def overlay(image: MapLike, label: MapLike, alpha: float = 0.5) -> Figure:
+def overlay(image: MapLike, label: MapLike, alpha: float = 0.5, spec: DatasetSpec | None = None) -> Figure:
     """A photograph with its label map laid over it: shows at once whether the two fit.
 
     Args:
         image: see :func:`segkit.plots.style.photograph`.
         label: label map (H, W); unknown pixels show the plain photograph.
         alpha: weight of the label colours, 0..1.
+        spec: the data set; None: that of the assignment.
 
     Returns:
         A figure with photograph, overlay and legend.
@@ -153,10 +165,11 @@ def overlay(image: MapLike, label: MapLike, alpha: float = 0.5) -> Figure:
     label = np.asarray(label)
     if picture.shape[:2] != label.shape:
         raise ValueError(f"Expected image and label of one size, but got {picture.shape[:2]}, {label.shape}.")
-    weight = alpha * ((label >= 0) & (label < N_CLASS))[..., None]
-    mixed = (1 - weight) * picture + weight * label_picture(label) / 255
+    spec = spec or dataset()
+    weight = alpha * ((label >= 0) & (label < spec.n_class))[..., None]
+    mixed = (1 - weight) * picture + weight * label_picture(label, spec) / 255
     figure = _grid({"photograph": [picture], "with label": [_outlined(mixed, label)]}, None, width=4.4)
-    _names_below(figure, [label])
+    _names_below(figure, [label], spec)
     return figure
 
 

@@ -1,0 +1,35 @@
+"""What usually lies behind an error that Python and torch word in their own terms, and what to do about it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from segkit.subject import StudentError
+
+__all__ = ["Hints", "explained"]
+
+Hints = tuple[tuple[str, str], ...]
+"""Pattern in an error's text -> a sentence for the student."""
+
+
+@contextmanager
+def explained(what: str, hints: Hints = (), signature: str = "") -> Iterator[None]:
+    """Add to a student's error what usually causes it, where nothing was said of that yet.
+
+    Args:
+        what: The function or class that was asked for, as messages name it.
+        hints: The first whose pattern fits is added.
+        signature: How the function must be declared.
+    """
+    try:
+        yield
+    except StudentError as error:
+        text = str(error)
+        if error.cause == "code.timeout":
+            text = (f"{what}: {text}\nRun it in the notebook on the example there: it must come to its end within a few seconds. Look for "
+                    "a loop whose condition never changes, and for loops over single pixels.")  # fmt: skip
+        elif error.cause == "code.signature" and signature:
+            text += f"\nThe signature must be `{signature}`, as the cell had it."
+        elif "Likely cause" not in text:
+            text += next((f"\n{hint}" for pattern, hint in hints if re.search(pattern, text)), "")
+        raise StudentError(text, error.cause) from None

@@ -1,0 +1,37 @@
+"""The data sets of the kit, each described by one ``DatasetSpec``; nothing outside this room knows one from another."""
+
+import importlib
+
+from segkit.datasets.pairs import PairDataset, demand_one_size
+from segkit.datasets.spec import DataError, DatasetSpec, data_folder
+
+__all__ = ["DATASETS", "DEFAULT", "DataError", "DatasetSpec", "PairDataset", "data_folder", "dataset", "demand_one_size"]
+
+DATASETS = {"facades": "segkit.datasets.facades"}
+"""Name -> module that has it as ``SPEC``."""
+DEFAULT = "facades"
+
+
+def dataset(name: str | None = None) -> DatasetSpec:
+    """A data set by its name.
+
+    Args:
+        name: of the registry; None: that of the ``assignment.json`` of the working folder, or beside the package; where neither
+            says anything, the facades.
+
+    Raises:
+        DataError: there is no such data set.
+    """
+    name = name or _of_the_assignment() or DEFAULT
+    if name not in DATASETS:
+        raise DataError(f"Unknown data set {name!r}. Known: {', '.join(DATASETS)}.")
+    return importlib.import_module(DATASETS[name]).SPEC
+
+
+def _of_the_assignment() -> str | None:
+    from segkit.assignment import AssignmentError, facts
+
+    try:
+        return facts().get("dataset")
+    except (AssignmentError, OSError):  # a damaged file is reported where its numbers are needed
+        return None
