@@ -411,7 +411,8 @@ def test_example_of_a_new_check_is_not_released_before_the_notebook_has_its_cell
     rubric = read_rubric(pasted(tmp_path) / "rubric.toml")
     checks = {name: rubric.checks[name].points for name in ("scores", "scores.small")}
     cells = [check_cell("scores-check", checks["scores"]), check_cell("scores-small", 2)]
-    for many, faults in ((1, ["the check scores.small of the rubric has no graded cell; make one with the grade id scores-small"]), (2, [])):
+    missing = "the check scores.small of the rubric has no graded cell; make one with the grade id scores-small"
+    for many, faults in ((1, [missing]), (2, [])):
         notebook = new_notebook(cells=cells[:many])
         nbformat.write(notebook, tmp_path / "1_data.ipynb")
         assert verify_notebooks({"1_data.ipynb": notebook}, tmp_path, checks) == faults
