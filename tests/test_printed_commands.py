@@ -102,7 +102,7 @@ WRITING = [
     Run("python build/write_notebook.py", leaves=("notebooks/warmup/1_count.ipynb",)),
     Run(f"{GRADER} grade notebooks/warmup --assignment warmup --out build/warmup", says="2 points more are given by hand"),
     Run(f"{GRADER} selftest warmup", says="1 entries, 0 surprises"),
-    Run(f"{GRADER} release warmup --out build/release", leaves=("build/release/warmup/1_count.ipynb",)),
+    Run(f"{GRADER} release warmup --out build/release", leaves=("build/release/warmup/1_count.ipynb",), says="no surprise"),
     Run(f"{GRADER} grade notebooks/fcn --only scores --out build/tried", says="4 of 4"),
     Run(f"{GRADER} selftest fcn --only iou-recall", says="0 surprises"),
 ]
@@ -411,7 +411,8 @@ def test_example_of_a_new_check_is_not_released_before_the_notebook_has_its_cell
     rubric = read_rubric(pasted(tmp_path) / "rubric.toml")
     checks = {name: rubric.checks[name].points for name in ("scores", "scores.small")}
     cells = [check_cell("scores-check", checks["scores"]), check_cell("scores-small", 2)]
-    for many, faults in ((1, ["the check scores.small of the rubric has no graded cell"]), (2, [])):
+    missing = "the check scores.small of the rubric has no graded cell; make one with the grade id scores-small"
+    for many, faults in ((1, [missing]), (2, [])):
         notebook = new_notebook(cells=cells[:many])
         nbformat.write(notebook, tmp_path / "1_data.ipynb")
         assert verify_notebooks({"1_data.ipynb": notebook}, tmp_path, checks) == faults

@@ -102,7 +102,7 @@ def read_roster(path: Path) -> Roster:
     return Roster(tuple(students))
 
 
-def read_table(path: Path) -> csv.DictReader[str]:
+def read_table(path: Path) -> "csv.DictReader[str]":
     """Open a table with a header as course systems and spreadsheets write it: comma, semicolon or tab; UTF-8, else Windows-1252.
 
     Raises:
