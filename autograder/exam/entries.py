@@ -183,7 +183,8 @@ def _text_entry(kind: str, content: Mapping[str, Any], touches: Mapping[str, lis
     return Entry(
         kind, content["name"], content.get("about", ""), changes, sources, above, content.get("files", {}), "", tuple(checks),
         _losses(content.get("lost", {})), content.get("cause", ""), _words(content.get("says", ())), _words(content.get("note", ())),
-        content.get("unseen", ""), _numbers(content.get("overrides", {})), float(content.get("seconds", 0)), origin=content.get("origin", ""),
+        content.get("unseen", ""), _numbers(content.get("overrides", {})), float(content.get("seconds", 0)),
+        origin=content.get("origin", ""),
     )  # fmt: skip
 
 

@@ -103,9 +103,9 @@ class Keys:
 
     @cached_property
     def _code(self) -> str:
-        """All code of the source notebooks. Prose is left out."""
+        """All code of the source notebooks. Prose and comments are left out."""
         cells = [
-            [cell["source"], cell["metadata"].get("nbgrader", {}).get("grade_id")]
+            [_plain(cell["source"]), cell["metadata"].get("nbgrader", {}).get("grade_id")]
             for notebook in solved_notebooks(self.notebooks).values() for cell in notebook["cells"] if cell["cell_type"] == "code"
         ]  # fmt: skip
         return _hash(json.dumps(cells))
@@ -182,6 +182,14 @@ class Keys:
     def _content(self, path: Path) -> str:
         name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
         return f"{name}\0{_text(path)}"
+
+
+def _plain(source: str) -> str:
+    """A cell without comments and blank lines, as far as it is plain Python."""
+    try:
+        return ast.unparse(ast.parse(source))
+    except SyntaxError:
+        return source
 
 
 def _hash(*parts: str) -> str:
