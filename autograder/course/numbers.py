@@ -6,7 +6,8 @@ from the rubric says so in its metadata, by pairs of a text of the cell and the 
     "segkit": {"from_rubric": [["padding=100", "padding={padding}"], ["(12 points)", "({points.scores + points.read_label} points)"]]}
 
 ``{name}`` stands for a value, ``{name + name}`` and ``{name + -1}`` for sums, ``{name:2}`` for at least two decimals. The names
-are those of ``values_of``. Every occurrence of the text is replaced; ``1 points`` becomes ``1 point``, and ``2 point`` becomes ``2 points``.
+are those of ``values_of``. Every occurrence of the text is replaced; ``1 points`` becomes ``1 point``, and ``2 point`` becomes
+``2 points``.
 """
 
 import copy
