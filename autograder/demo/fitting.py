@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from segkit.reference.networks import VGGTrunk
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,6 +17,7 @@ from segkit.checkpoints import save_checkpoint
 from segkit.facades import IGNORE_INDEX, FacadeDataset, find_root
 from segkit.progress import bar
 from segkit.reference import FCN8s, FCN32s, read_label
+from segkit.reference.fcn.networks import VGGTrunk
 from segkit.upsampling import CropGeometry, bilinear_weight
 
 __all__ = [

@@ -1,8 +1,5 @@
-"""Reference implementations of everything a solution cell must define. Never part of a student release."""
+"""Reference implementations of everything a solution cell must define, one folder per assignment. Never part of a student release."""
 
-from segkit.reference.fcn.labels import read_label
-from segkit.reference.fcn.metrics import confusion_matrix, scores
-from segkit.reference.fcn.networks import FCN8s, FCN16s, FCN32s
-from segkit.reference.fcn.pretraining import copy_params_from_vgg16
+from segkit.reference.fcn import FCN8s, FCN16s, FCN32s, confusion_matrix, copy_params_from_vgg16, read_label, scores
 
 __all__ = ["FCN8s", "FCN16s", "FCN32s", "confusion_matrix", "copy_params_from_vgg16", "read_label", "scores"]
