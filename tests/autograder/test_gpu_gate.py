@@ -17,10 +17,11 @@ from tiny import NET, TINY, InProcess, open_run, weights, write_submission
 
 from autograder.cli import main
 from autograder.course.rubric import RubricError
-from autograder.judge import asking, gates, gpus, grade
+from autograder.judge import asking, gates, grade
 from autograder.judge.asking import PLAIN, Manner, Picture, ask_all
 from autograder.judge.gates import FINAL, near_a_step
 from autograder.judge.grade import grade_path
+from autograder.sandbox import gpus
 from autograder.sandbox.gpus import Memory
 from autograder.sandbox.view import Room, environment
 from segkit.checkpoints import save_checkpoint

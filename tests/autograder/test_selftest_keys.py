@@ -60,7 +60,7 @@ def changed_by(clone, before):
 
     def edit(name: str, change) -> set[str]:
         path = clone / name
-        kept[path] = path.read_bytes() if path.exists() else None
+        kept.setdefault(path, path.read_bytes() if path.exists() else None)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = change(path.read_text(encoding="utf-8") if path.exists() else "")
         assert kept[path] is None or text != kept[path].decode(), "nothing was edited"

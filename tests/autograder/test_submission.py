@@ -11,7 +11,8 @@ import pytest
 from tiny import DOUBLE, NET, TINY, cell, notebook, weights, write_submission
 
 from autograder.course.rubric import read_rubric
-from autograder.handins import archives, submitted_checkpoints
+from autograder.handins import archives
+from autograder.handins import checkpoints as submitted_checkpoints
 from autograder.handins.submission import Submission, SubmissionError, file_sha256, read_submission
 from segkit.checkpoint_files import FoundCheckpoint
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from autograder.sandbox import client, wire
 from autograder.sandbox.client import GraderFault, RemoteSubject, WorkerSettings
+from autograder.sandbox.isolation import GuardedProcess
 from autograder.sandbox.wire import WireError, read_message, write_message
 from segkit.layers import compare_layers, expected_layers
 from segkit.subject import StudentError
@@ -105,14 +106,14 @@ for answer in (answers[8:8 + first], answers[8 + first:]):
 """
 
 
-def talker(file: Path, reply: bytes) -> Callable[..., subprocess.Popen]:
+def talker(file: Path, reply: bytes) -> Callable[..., GuardedProcess]:
     """In the place of ``launch``: starts a process that greets the judge and then says what it was told to say, read from a file."""
     hello = sent({"ok": True, "value": {"device": "cpu"}, "number": 1})
     file.write_bytes(struct.pack("<Q", len(hello)) + hello + reply)
 
-    def start(level: str, room: Any, command: Any, descriptors: tuple[int, int], errors: int) -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-S", "-E", "-c", TALKER, *map(str, descriptors), str(file)], pass_fds=descriptors,
-                                stdin=subprocess.DEVNULL, stderr=errors, start_new_session=True)  # fmt: skip
+    def start(level: str, room: Any, command: Any, descriptors: tuple[int, int], errors: int) -> GuardedProcess:
+        return GuardedProcess([sys.executable, "-S", "-E", "-c", TALKER, *map(str, descriptors), str(file)], pass_fds=descriptors,
+                              stdin=subprocess.DEVNULL, stderr=errors, start_new_session=True)  # fmt: skip
 
     return start
 
