@@ -127,8 +127,10 @@ def rubric(old: str, new: str):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("points = 4\nneeds = [\"scores\"]", "points = 6\nneeds = [\"scores\"]"),
-        ("parts = { accuracy = 1, iou = 1.5, absent = 0.5, mean = 1 }", "parts = { accuracy = 2, iou = 1.5, absent = 0.5, mean = 2 }"),
+        (
+            'points = 4\nneeds = ["scores"]\nvisible = "check_scores(scores)"\nparts = { accuracy = 1, iou = 1.5, absent = 0.5, mean = 1 }',
+            'points = 6\nneeds = ["scores"]\nvisible = "check_scores(scores)"\nparts = { accuracy = 2, iou = 1.5, absent = 0.5, mean = 2 }',
+        ),
         ('title = "Accuracy, IoU and mean IoU"', 'title = "Accuracy, IoU, mean IoU"'),
         ('"iou.recall" = "recall instead of IoU"', '"iou.recall" = "recall in place of IoU"'),
         ("[checks.question_2]", '[checks.question_3]\ntitle = "What next"\npoints = 5\nmanual = true\n\n[checks.question_2]'),
