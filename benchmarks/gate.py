@@ -6,8 +6,7 @@ earlier one. Printed are submissions a minute, seconds of each gate and what the
 the rest is reading files, waiting for the GPU, and its memory's return. Then the FLOP of both networks over the very test list,
 counted by torch on tensors without content, against the rate of large matrix products. Prints tables, writes JSON.
 
-Without ``--checkpoints`` the networks are untrained: as slow as trained ones in float32, but in bfloat16 their labels, all but
-ties, may not agree, and the gate then falls back to float32.
+Without ``--checkpoints`` the networks are untrained: as slow as trained ones.
 
 ``--jobs N`` grades a class instead, gates only, as ``grade --jobs N`` does: judges are processes, and while one of them measures
 on the GPU, which is always one, the others start workers, read and count. The time is that of the whole command, judges' start

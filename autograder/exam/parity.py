@@ -13,7 +13,7 @@ import pytest
 
 from autograder.exam.course import Course
 from autograder.exam.pytest_plugin import PlainChecks, points_in_junit
-from autograder.exam.replay import ReplayedSubject, Tape, Taped
+from autograder.exam.replay import Tape
 from autograder.gradebook.judging import lend_run
 from autograder.handins.submission import SubmissionError, read_submission
 from autograder.judge.checking import own_modules, own_pytest
@@ -37,7 +37,7 @@ def nbgrader_points(course: Course, run: Run, path: Path, student: str, tape: Ta
         student: Name in the gradebook.
         tape: Answers of a worker that are known; None asks a worker.
     """
-    lend_run(course.assignment, run, handover=None if tape is None else Taped(tape))
+    lend_run(course.assignment, run, handover=tape)
     try:
         return course.points(path, student, run)
     finally:
@@ -57,7 +57,7 @@ def pytest_points(run: Run, path: Path, report: Path, tape: Tape | None = None) 
         submission = read_submission(path, path.name, run.rubric)
     except SubmissionError:
         return None
-    subject = RemoteSubject(run.worker_settings()) if tape is None else ReplayedSubject(tape, run.worker_settings())
+    subject = (tape.open if tape else RemoteSubject)(run.worker_settings())
     checks = {name: check for name, check in run.wanted_checks.items() if not check.manual}
     try:
         with subject, contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said), own_pytest():

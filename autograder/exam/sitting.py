@@ -23,7 +23,7 @@ from autograder.exam.course import Course
 from autograder.exam.entries import Entry
 from autograder.exam.outcome import Outcome
 from autograder.exam.parity import differences, nbgrader_points, pytest_points
-from autograder.exam.replay import Tape, Taped
+from autograder.exam.replay import Tape
 from autograder.exam.seen import first_complaint
 from autograder.exam.traces import NAMES, Traces
 from autograder.judge.checking import Verdict
@@ -102,7 +102,7 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool,
             _hunt(outcome, run, path)
             return None
         told: list[Verdict] = []
-        result = grade_path(run, path, entry.name, handover=Taped(tape) if tape else None, told=told)
+        result = grade_path(run, path, entry.name, handover=tape, told=told)
     outcome.verdicts, outcome.notes = _with_losses(result["checks"], told, run), result["notes"]
     _judge(outcome, run, traces.found)
     if tape is not None:

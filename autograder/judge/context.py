@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -18,22 +18,33 @@ if TYPE_CHECKING:
 __all__ = ["Context", "Handover"]
 
 
-class Handover(Protocol):
+class Handover:
     """What stands in the place of the worker: it takes down answers, or gives again those that were taken down.
 
     Attributes:
         needs_checkpoints: Whether gates need the files of the checkpoints.
     """
 
-    needs_checkpoints: bool
+    needs_checkpoints = True
 
-    def open(self, settings: Any) -> AbstractContextManager[Any]: ...
-    def watch(self, progress: Callable[[str], None] | None) -> Callable[[str], None] | None: ...
+    def open(self, settings: Any) -> AbstractContextManager[Any]:
+        """What the checks ask."""
+        raise NotImplementedError
+
+    def watch(self, progress: Callable[[str], None] | None) -> Callable[[str], None] | None:
+        """What to call with the id of each check."""
+        return progress
+
     def gate(
         self, student: Any, grading: Any, code: tuple[str, str], checkpoint: str, sha256: str,
-        measure: Callable[[], dict[str, NDArray]], exact: bool,
-    ) -> dict[str, NDArray]: ...  # fmt: skip
-    def sign(self, result: dict[str, Any]) -> dict[str, Any]: ...
+        measure: Callable[[], dict[str, NDArray]], exact: bool = False,
+    ) -> dict[str, NDArray]:  # fmt: skip
+        """Predictions of a gate; ``measure`` asks a worker of its own for them."""
+        return measure()
+
+    def sign(self, result: dict[str, Any]) -> dict[str, Any]:
+        """The result, as it is given on."""
+        return result
 
 
 def _silent(*_: Any) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import segkit
 from autograder.course.rubric import round_down
-from autograder.judge.asking import PIXELS_AT_ONCE, Manner, Picture, ask_all
+from autograder.judge.asking import PIXELS_AT_ONCE, Picture, ask_all
 from autograder.judge.checking import CannotGrade, Grading
 from autograder.judge.kit import kit_digest
 from autograder.judge.retraining import retrained_in_words, retrained_network
@@ -23,9 +23,10 @@ from autograder.sandbox import gpus
 from segkit.notebooks import Program
 from segkit.subject import StudentError
 
-__all__ = ["JudgesNetwork", "asked_pictures", "checkpoint_of", "gate_points_lost", "grained", "mirrored", "near_a_step", "predictions"]
+__all__ = ["JudgesNetwork", "asked_pictures", "checkpoint_of", "gate_points_lost", "grained", "mirrored", "near_a_step", "predictions",
+           "rounded"]  # fmt: skip
 
-FACTS = "facts of the measurement"  # kept beside the label maps; no picture has this name
+FACTS = "facts of the measurement"  # a line for people, kept beside the label maps; no picture has this name
 GRAIN = 200  # one of so many values is changed
 FINAL = ("checkpoint.unreadable", "code.unfinished", "code.signature", "code.died", "code.timeout")  # no use to try it otherwise
 CROWDED = 0.05  # share of a GPU's memory that others may hold before a lack of it is no longer the student's
@@ -88,12 +89,6 @@ def _asked_picture(grading: Grading, name: str) -> NDArray[np.float32]:
     return image[:, :, ::-1] if mirrored(grading, name) else image
 
 
-def _asked_label(grading: Grading, name: str) -> NDArray[np.int64] | None:
-    """The label (H, W) that belongs to a picture as it is asked, or None where no labels are read."""
-    label = _data(grading).label(name)
-    return label[:, ::-1] if label is not None and mirrored(grading, name) else label
-
-
 def _data(grading: Grading) -> GateData:
     if grading.context.data is None:
         raise CannotGrade(f"There are no test pictures to measure on: {grading.context.data_problem}")
@@ -138,20 +133,23 @@ def predictions(
         grading: The fixture.
         class_name: Of the network.
         checkpoint_name: Of its weights.
-        exact: In float32, whatever the run allows.
+        exact: One picture at a time in float32, whatever is faster.
         network: What takes the place of the class; None for the class itself.
 
     Returns:
         Picture name -> label map (H, W), uint8, not mirrored.
     """
-    if (retraining := grading.context.run.settings.retraining) is not None:
-        return _measure(student, grading, class_name, checkpoint_name, retraining.key(grading.context.run), exact, None)
+    run, handover = grading.context.run, grading.context.handover
+    if run.settings.retraining is not None:
+        key = run.settings.retraining.key(run)
+        return _measure(student, grading, class_name, checkpoint_name, key, True, None)  # exact at once: nobody trains twice
     checkpoint = checkpoint_of(grading, checkpoint_name)
 
     def measure() -> dict[str, NDArray[np.uint8]]:
-        return _measure(student, grading, class_name, checkpoint_name, checkpoint.sha256, exact, network)
+        slow = exact or (handover is not None and run.gate_precision == "float32")  # where points are given nothing is measured again
+        return _measure(student, grading, class_name, checkpoint_name, checkpoint.sha256, slow, network)
 
-    if (handover := grading.context.handover) is not None:
+    if handover is not None:
         code = (f"the judge's {network.program.name}", network.digest) if network else (class_name, student.program(class_name).digest)
         return handover.gate(student, grading, code, checkpoint_name, checkpoint.sha256, measure, exact)
     return measure()
@@ -163,9 +161,10 @@ def _measure(
     """Predict in a worker, or take what another judge of the class predicted for the same."""
     data, run = _data(grading), grading.context.run
     precision = "float32" if exact else run.gate_precision
+    batches = run.uses_gpu and not exact and network is not None  # a student's class may answer otherwise in a batch
     key_parts = [
         (network or student.program(class_name)).digest, sha256, data.digest, grading.seeds.name, segkit.__version__, kit_digest(),
-        precision, run.gate_device, str(grading.rubric.settings.get("padding")),
+        precision, str(batches), run.gate_device, str(grading.rubric.settings.get("padding")),
     ]  # fmt: skip
     key = "gate-" + hashlib.sha256("\0".join(key_parts).encode()).hexdigest()[:32]
 
@@ -176,7 +175,7 @@ def _measure(
                 before = gpus.memory() if run.uses_gpu else None
                 try:
                     found = _not_for_want_of_memory(
-                        before, lambda: _predict_all(behind, grading, class_name, checkpoint_name, precision, network)
+                        before, lambda: _predict_all(behind, grading, class_name, checkpoint_name, precision, batches, network)
                     )
                 finally:
                     behind.subject.close()  # the GPU is handed on empty
@@ -186,7 +185,7 @@ def _measure(
 
     found = run.gate_cache.once(key, predict)
     if (facts := found.pop(FACTS, None)) is not None:
-        student.notes.append(f"{grading.check.id}: {_told(json.loads(facts.tobytes()))}.")
+        student.notes.append(f"{grading.check.id}: {facts}.")
     return found
 
 
@@ -205,14 +204,6 @@ def _start(student: Student, run: Run) -> None:
         )
 
 
-def _told(facts: dict[str, Any]) -> str:
-    """What was measured, for people."""
-    memory = f", at most {facts['mib']} MiB" if facts["mib"] else ""
-    how = f"{facts['precision']}{' in batches' if facts['batches'] else ''}"
-    trained = f"{retrained_in_words(facts['retrained'])}; " if facts.get("retrained") else ""
-    return f"{trained}{facts['pictures']} pictures in {facts['seconds']:.1f} s on {facts['device']}, {how}{memory}"
-
-
 def _not_for_want_of_memory(before: gpus.Memory | None, predict: Callable[[], dict]) -> dict:
     """Predict; a network that finds no room because others hold the GPU's memory is not judged."""
     try:
@@ -229,36 +220,31 @@ def _not_for_want_of_memory(before: gpus.Memory | None, predict: Callable[[], di
 
 def _predict_all(
     student: Student, grading: Grading, class_name: str, checkpoint_name: str, precision: str = "float32",
-    network: JudgesNetwork | None = None,
+    batches: bool = False, network: JudgesNetwork | None = None,
 ) -> dict[str, NDArray]:  # fmt: skip
-    data, retrained = _data(grading), None
+    data, trained = _data(grading), ""
     if grading.context.run.settings.retraining is not None:
         handle, retrained = retrained_network(
             student, grading.context.run, class_name, lambda words: grading.context.progress(f"{grading.check.id} {words}")
         )
+        trained = f"{retrained_in_words(retrained)}; "
     elif network is not None:
         handle = _load_judges(student, network, checkpoint_name)
     else:
         handle = _load(student, class_name, checkpoint_name)
     started = time.monotonic()
     gpu, size = student.device == "cuda", data.size
-    pictures = [
-        Picture(name, size(name) if gpu and size else None, partial(_asked_picture, grading, name), partial(_asked_label, grading, name))
-        for name in data.names
-    ]
+    pictures = [Picture(name, size(name) if gpu and size else None, partial(_asked_picture, grading, name)) for name in data.names]
 
     def progress(done: int) -> None:
         grading.context.gate_progress(grading.check.id, done, len(pictures), time.monotonic() - started)
 
-    wanted = Manner(PIXELS_AT_ONCE, precision) if gpu else Manner()
-    maps, manner = ask_all(student, handle, pictures, wanted, progress)
-    facts = {
-        "pictures": len(maps), "seconds": round(time.monotonic() - started, 2), "precision": manner.precision,
-        "batches": manner.most_pixels > 0, "device": gpus.gpu_name() if gpu else "the CPU", "mib": student.peak_bytes() // 2**20,
-        "retrained": retrained,
-    }  # fmt: skip
+    maps, how = ask_all(student, handle, pictures, PIXELS_AT_ONCE if batches else 0, precision, progress)
+    seconds, mib = time.monotonic() - started, student.peak_bytes() // 2**20
+    memory, device = f", at most {mib} MiB" if mib else "", gpus.gpu_name() if gpu else "the CPU"
+    facts = f"{trained}{len(maps)} pictures in {seconds:.1f} s on {device}, {how}{memory}"
     found = {name: np.ascontiguousarray(maps[name][:, ::-1] if mirrored(grading, name) else maps[name]) for name in data.names}
-    return {**found, FACTS: np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)}
+    return {**found, FACTS: np.array(facts)}
 
 
 def _load(student: Student, class_name: str, checkpoint_name: str) -> str:
@@ -287,7 +273,13 @@ def _load_judges(student: Student, network: JudgesNetwork, checkpoint_name: str)
     return handle
 
 
-def near_a_step(value: float, full: float, zero: float, points: float, within: float = 0.001) -> bool:
+def rounded(grading: Grading) -> bool:
+    """Whether predictions may differ by rounding from those of one picture at a time in float32."""
+    handed_over = getattr(grading.context.handover, "facts", None)
+    return handed_over["precision"] != "float32" if handed_over else grading.context.run.uses_gpu
+
+
+def near_a_step(value: float, full: float, zero: float, points: float, within: float = 0.01) -> bool:
     """Whether a gate's points would be others if its value were a little different (half points are steps too)."""
 
     def earned(value: float) -> float:

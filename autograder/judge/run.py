@@ -48,7 +48,7 @@ class Settings:
         gate_seconds: The same of all answers in one measurement of a gate.
         labels: Whether the gates' labels are read; ``predict`` needs none.
         predictions: What ``predict`` handed over; with it no worker is started.
-        precision: Of gates on a GPU: ``"float32"``, or ``"bfloat16"`` where that gives the same labels (see ``autograder.judge.asking``).
+        precision: Of gates on a GPU: ``"float32"``, or ``"bfloat16"`` where no step of points is near (see ``autograder.judge.asking``).
         retraining: Train each network again in place of taking its checkpoint, or None (see ``autograder.judge.retraining``).
     """
 

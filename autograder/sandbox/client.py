@@ -23,7 +23,7 @@ from autograder.sandbox.wire import WireError, encode_message, read_message
 from segkit.notebooks import Program
 from segkit.subject import CAUSE, StudentError
 
-__all__ = ["GraderFault", "RemoteSubject", "WorkerSettings", "make_zygote"]
+__all__ = ["GraderFault", "RemoteSubject", "WorkerSettings", "encoded", "make_zygote", "sendable"]
 
 HERE = Path(__file__).resolve().parent
 SETTINGS_FILE = ".settings.json"
@@ -84,6 +84,35 @@ def make_zygote(settings: WorkerSettings, nest: Path) -> Zygote:
         nest: Empty folder for their scratch folders.
     """
     return Zygote(settings.isolation, settings.readable(), HERE / "worker.py", (str(settings.edition),), nest)
+
+
+def sendable(do: str, asked: Mapping[str, Any], index: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a question, ready to be sent (see ``packed``).
+
+    Raises:
+        GraderFault: One cannot be sent.
+    """
+    try:
+        return packed(do, asked, index)
+    except TypeError as error:
+        raise GraderFault(f"The check's own argument: {error}") from None
+
+
+def encoded(do: str, arguments: Mapping[str, Any], **beside: Any) -> list[bytes]:
+    """The pieces of a question's message.
+
+    Args:
+        do: The question.
+        arguments: What it says, sendable.
+        **beside: Plain data that comes first.
+
+    Raises:
+        GraderFault: It is too large, or nested too deeply.
+    """
+    try:
+        return encode_message({**beside, "do": do, "with": dict(arguments)})
+    except WireError as error:
+        raise GraderFault(f"{do}: {error}. Nothing was asked of the student's code.") from error
 
 
 class RemoteSubject(Asks):
@@ -204,10 +233,7 @@ class RemoteSubject(Asks):
     def _exchange(self, do: str, arguments: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Send one request and wait for its reply; a worker that fails to give one is ended."""
         self._number += 1
-        try:
-            request = encode_message({"do": do, "with": arguments, "number": self._number})
-        except WireError as error:
-            raise GraderFault(f"{do}: {error}. Nothing was asked of the student's code.") from error
+        request = encoded(do, arguments, number=self._number)
         try:
             sending = threading.Thread(target=self._send, args=(request,), daemon=True)
             sending.start()  # a worker that stops reading must not hang the judge
@@ -320,10 +346,7 @@ class RemoteSubject(Asks):
         """Send a question, and look at its answer."""
         given.apply_defaults()
         asked, verb = dict(given.arguments), VERBS[do]
-        try:
-            arguments = packed(do, asked, self.settings.weight_index)
-        except TypeError as error:
-            raise GraderFault(f"The check's own argument: {error}") from None
+        arguments = sendable(do, asked, self.settings.weight_index)
         return verb.receive(self._ask(do, verb.seconds(asked) if verb.seconds else None, **arguments), asked)
 
 

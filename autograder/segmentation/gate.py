@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autograder.judge.checking import CannotGrade, Grading, NeedsPerson
-from autograder.judge.gates import JudgesNetwork, checkpoint_of, gate_points_lost, near_a_step, predictions
+from autograder.judge.gates import JudgesNetwork, checkpoint_of, gate_points_lost, near_a_step, predictions, rounded
 from autograder.judge.run import GateData
 from autograder.judge.student import Student
 from autograder.segmentation.network import Network
@@ -132,7 +132,7 @@ def _program(class_name: str) -> Program:
 
 def _measured(student: Student, grading: Grading, network: JudgesNetwork | None, n_class: int) -> Score:
     """Measure the checkpoint with the judge's network, or with the student's class where there is none."""
-    settings, run = grading.check.settings, grading.context.run
+    settings = grading.check.settings
     limits = settings[grading.context.data.split] if grading.context.data else {}
 
     def predicted(exact: bool) -> Score:
@@ -141,7 +141,7 @@ def _measured(student: Student, grading: Grading, network: JudgesNetwork | None,
         return Score(hist, gate_points_lost(scores(hist)[2], limits["full"], limits["zero"]), maps)
 
     score = predicted(exact=False)
-    if run.gate_precision != "float32" and near_a_step(score.mean_iou, limits["full"], limits["zero"], grading.check.points):
+    if rounded(grading) and near_a_step(score.mean_iou, limits["full"], limits["zero"], grading.check.points):
         score = predicted(exact=True)
     return score
 

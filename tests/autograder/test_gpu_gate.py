@@ -1,6 +1,5 @@
 """Gates on a GPU, with a GPU that is made up: batches, 16 bits, turns, memory. What is faster must not be felt in the points."""
 
-import dataclasses
 import multiprocessing
 import threading
 import time
@@ -18,7 +17,7 @@ from tiny import NET, TINY, InProcess, open_run, weights, write_submission
 from autograder.cli import main
 from autograder.course.rubric import RubricError
 from autograder.judge import asking, gates, grade
-from autograder.judge.asking import PLAIN, Manner, Picture, ask_all
+from autograder.judge.asking import Picture, ask_all
 from autograder.judge.gates import FINAL, near_a_step
 from autograder.judge.grade import grade_path
 from autograder.sandbox import gpus
@@ -27,41 +26,31 @@ from autograder.sandbox.view import Room, environment
 from segkit.checkpoints import save_checkpoint
 from segkit.subject import LocalSubject, StudentError
 
-FAST = Manner(400, "bfloat16")
-
 
 class Network:
     """Answers like a student behind the gate: labels are the whole part of the first channel.
 
     Args:
-        wrong: Share of the pixels that 16 bits change.
-        mixes: Whether a batch gives other labels than its pictures.
         fails: Cause with which batches fail, or empty.
     """
 
-    def __init__(self, wrong=0.0, mixes=False, fails=""):
-        self.wrong, self.mixes, self.fails = wrong, mixes, fails
+    def __init__(self, fails=""):
+        self.fails = fails
         self.asked: list[tuple[int, str]] = []
 
     def predict(self, handle, x, precision="float32"):
         self.asked.append((len(x) if x.ndim == 4 else 1, precision))
-        if x.ndim == 4 and len(x) > 1 and self.fails:
+        if x.ndim == 4 and self.fails:
             raise StudentError("no", self.fails)
-        labels = x[..., 0, :, :].astype(np.uint8)
-        if precision == "bfloat16":
-            labels.reshape(-1)[: round(self.wrong * labels.size)] += 1
-        if self.mixes and x.ndim == 4 and len(x) > 1:
-            labels[0] = labels[1]
-        return labels
+        return x[..., 0, :, :].astype(np.uint8)
 
 
-def pictures(sizes, labelled=True):
+def pictures(sizes):
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 12, (3, *size)).astype(np.float32) for size in sizes]
     names = [f"p{number}" for number in range(len(sizes))]
     expected = {name: image[0].astype(np.uint8) for name, image in zip(names, images, strict=True)}
-    label_of = expected.get if labelled else lambda name: None
-    return [Picture(n, i.shape[1:], partial(lambda i: i, i), partial(label_of, n)) for n, i in zip(names, images, strict=True)], expected
+    return [Picture(n, i.shape[1:], partial(lambda i: i, i)) for n, i in zip(names, images, strict=True)], expected
 
 
 SIZES = [(10, 10), (9, 4), (10, 10), (10, 10), (10, 10), (9, 4), (20, 30), (10, 10)] + [(5, 5)] * 9
@@ -74,124 +63,43 @@ def same(found, expected):
 def test_on_a_cpu_each_picture_is_asked_by_itself_in_order():
     network, (asked, expected) = Network(), pictures(SIZES)
     done = []
-    found, manner = ask_all(network, "net", asked, PLAIN, done.append)
-    assert same(found, expected) and list(found) == list(expected) and manner == PLAIN
+    found, how = ask_all(network, "net", asked, progress=done.append)
+    assert same(found, expected) and list(found) == list(expected) and how == "float32"
     assert network.asked == [(1, "float32")] * len(SIZES) and done == list(range(1, len(SIZES) + 1))
 
 
-def test_pictures_of_one_size_are_asked_together_once_16_bits_have_shown_to_agree():
-    network, (asked, expected) = Network(wrong=0.0005), pictures(SIZES)
-    found, manner = ask_all(network, "net", asked, FAST)
-    tried = [way for count in (9, 4, 1) for way in count * [(1, "float32")] + [(count, "bfloat16")]]
-    assert manner == FAST and network.asked[: len(tried)] == tried
-    rest = network.asked[len(tried) :]
-    assert all(precision == "bfloat16" for _, precision in rest) and max(count for count, _ in rest) == 2
-    agree = np.mean([np.mean(found[name] == expected[name]) for name in expected])
-    assert agree > 0.998
-    assert all(np.array_equal(found[f"p{number}"], expected[f"p{number}"]) for number in range(8, 17))  # asked both ways
+def test_pictures_of_one_size_are_asked_together_in_16_bits():
+    network, (asked, expected) = Network(), pictures(SIZES)
+    found, how = ask_all(network, "net", asked, 400, "bfloat16")
+    assert same(found, expected) and how == "bfloat16 in batches"
+    assert network.asked == [(count, "bfloat16") for count in (1, 4, 1, 2, 9)]  # the largest first
 
 
-def test_16_bits_are_tried_on_pictures_of_sizes_from_all_over_the_list():
-    network, (asked, _) = Network(), pictures([(6, 5 + number) for number in range(48)])
-    order = []
-    asked = [dataclasses.replace(picture, load=partial(lambda p: order.append(p.size[1]) or p.load(), picture)) for picture in asked]
-    ask_all(network, "net", asked, Manner(400, "bfloat16"))
-    assert network.asked[:24] == 12 * [(1, "float32"), (1, "bfloat16")] and network.asked[24:] == 36 * [(1, "bfloat16")]
-    assert sorted(order) == list(range(5, 53)) and min(np.diff(sorted(order[:12]))) >= 3 and max(order[:12]) - min(order[:12]) >= 40
+@pytest.mark.parametrize("fails", ["code.raises", "code.memory", "gate.precision"])
+def test_a_network_that_cannot_be_asked_the_fast_way_is_asked_picture_by_picture_in_float32(fails):
+    network, (asked, expected) = Network(fails=fails), pictures(SIZES)
+    found, how = ask_all(network, "net", asked, 400, "bfloat16")
+    assert same(found, expected) and how == "float32"
+    assert network.asked == [(1, "bfloat16"), (4, "bfloat16")] + [(1, "float32")] * len(SIZES)
 
 
-def test_16_bits_that_change_labels_are_not_used():
-    network, (asked, expected) = Network(wrong=0.01), pictures(SIZES)
-    found, manner = ask_all(network, "net", asked, FAST)
-    assert manner == Manner(400, "float32") and same(found, expected)
-    assert [count for count, precision in network.asked if precision == "bfloat16"] == [9]
-
-
-class Rare(Network):
-    """A network for pictures of 0 and a few 1; 16 bits move as many of the few as they are told, and no others."""
-
-    def __init__(self, lost, gained=0):
-        super().__init__()
-        self.lost, self.gained = lost, gained
-
-    def predict(self, handle, x, precision="float32"):
-        labels = super().predict(handle, x, precision)
-        if precision == "bfloat16":
-            flat, (few,) = labels.reshape(-1), np.nonzero(labels.reshape(-1) == 1)
-            flat[few[: self.lost]], flat[few[-1] + 1 : few[-1] + 1 + self.gained] = 0, 1
-        return labels
-
-
-def rare_pictures(labelled=True):
-    """Four pictures of 200 x 200 with 40 dots each in a row; the labels know half of them."""
-    images = np.zeros((4, 3, 200, 200), np.float32)
-    images[:, 0, 100, :40] = 1
-    labels = images[:, 0].astype(np.int64)
-    labels[:, 100, 20:40] = 0
-    return [Picture(f"p{n}", (200, 200), partial(lambda i: i, i), partial(lambda y: y if labelled else None, y))
-            for n, (i, y) in enumerate(zip(images, labels, strict=True))]  # fmt: skip
-
-
-@pytest.mark.parametrize(("lost", "gained", "labelled", "used"), [
-    (0, 0, True, "bfloat16"),
-    # 16 of 160 000 pixels are 0.01 %, but the IoU of the dots was 80 / 160: 64 / 160 moves the mean by 0.05, 80 / 176 by 0.02
-    (16, 0, True, "float32"), (0, 16, True, "float32"),
-    (0, 0, False, "bfloat16"), (1, 0, False, "float32"),  # without labels one dot is 1 / 160, half of it 0.003
-])  # fmt: skip
-def test_16_bits_that_change_the_mean_iou_of_a_rare_class_are_not_used(lost, gained, labelled, used):
-    network = Rare(lost, gained)
-    _, manner = ask_all(network, "net", rare_pictures(labelled), Manner(2**20, "bfloat16"))
-    assert manner == Manner(2**20, used) and (4, "bfloat16") in network.asked
-
-
-def test_moves_that_no_label_feels_do_not_count_where_there_are_labels():
-    """By hand: one more wrong and one fewer; 80 of 160 stays 80 of 160 when a wrong dot moves next door."""
-    singles = np.stack([picture.load()[0].astype(np.uint8) for picture in rare_pictures()])
-    labels = [picture.label() for picture in rare_pictures()]
-    moved = singles.copy()
-    moved[0, 100, 39], moved[0, 100, 40] = 0, 1
-    assert asking._mean_iou_moved(moved, singles, labels) == 0
-    assert asking._mean_iou_moved(moved, singles, [None] * 4) == pytest.approx((2 / 161 + 2 / 160001) / 2, rel=0.01)
-
-
-def test_without_labels_the_difference_is_bounded_for_every_labelling():
-    rng = np.random.default_rng(3)
-    one = rng.integers(0, 4, (2, 30, 30)).astype(np.uint8)
-    other = np.where(rng.random(one.shape) < 0.05, rng.integers(0, 4, one.shape), one).astype(np.uint8)
-    bound = asking._mean_iou_moved(one, other, [None, None])
-    assert all(asking._mean_iou_moved(one, other, list(rng.integers(0, 4, one.shape))) <= bound for _ in range(200))
-
-
-def test_pixels_that_are_not_labelled_count_for_nothing():
-    labels = [np.full((5, 5), 255)]
-    assert asking._mean_iou_moved(np.zeros((1, 5, 5), np.uint8), np.ones((1, 5, 5), np.uint8), labels) == 0
-
-
-@pytest.mark.parametrize("network", [Network(mixes=True), Network(fails="code.raises"), Network(fails="code.memory")])
-def test_a_network_that_cannot_take_batches_is_asked_picture_by_picture(network):
-    asked, expected = pictures(SIZES)
-    found, manner = ask_all(network, "net", asked, FAST)
-    assert manner == PLAIN and same(found, expected)
-
-
-def test_a_later_batch_that_finds_no_room_is_asked_picture_by_picture():
-    class Small(Network):
+def test_a_network_that_answers_for_fewer_pictures_than_a_batch_holds_is_asked_picture_by_picture():
+    class First(Network):
         def predict(self, handle, x, precision="float32"):
-            if x.ndim == 4 and x[:, 0].size > 240:
-                raise StudentError("out of memory", "code.memory")
-            return super().predict(handle, x, precision)
+            labels = super().predict(handle, x, precision)
+            return labels[:1] if x.ndim == 4 else labels
 
-    network, (asked, expected) = Small(), pictures(SIZES)
-    found, manner = ask_all(network, "net", asked, Manner(400))
-    assert same(found, expected) and manner == Manner(400) and (5, "float32") not in network.asked
+    asked, expected = pictures(SIZES)
+    found, how = ask_all(First(), "net", asked, 400)
+    assert same(found, expected) and how == "float32"
 
 
 @pytest.mark.parametrize("cause", asking.GONE)
 def test_a_worker_that_ended_is_not_asked_again(cause):
     network = Network(fails=cause)
     with pytest.raises(StudentError):
-        ask_all(network, "net", pictures(SIZES)[0], FAST)
-    assert network.asked[-1][0] == 9
+        ask_all(network, "net", pictures(SIZES)[0], 400, "bfloat16")
+    assert network.asked[-1][0] == 4
 
 
 @pytest.mark.parametrize("answer", [np.zeros((3, 3), np.uint8), np.zeros((10, 10), np.int64)])
@@ -201,14 +109,14 @@ def test_what_is_no_label_map_is_said(answer):
             return answer
 
     with pytest.raises(StudentError, match=r"expected a label map of shape \(10, 10\)"):
-        ask_all(Odd(), "net", pictures([(10, 10)])[0], PLAIN)
+        ask_all(Odd(), "net", pictures([(10, 10)])[0])
 
 
 def test_pictures_whose_sizes_nobody_knows_are_asked_singly():
     asked, expected = pictures(SIZES)
     network = Network()
-    found, manner = ask_all(network, "net", [Picture(p.name, None, p.load) for p in asked], Manner(400))
-    assert same(found, expected) and manner == PLAIN and {count for count, _ in network.asked} == {1}
+    found, how = ask_all(network, "net", [Picture(p.name, None, p.load) for p in asked], 400)
+    assert same(found, expected) and how == "float32" and {count for count, _ in network.asked} == {1}
 
 
 # ------------------------------------------------------------------------------------------------------------- the worker
@@ -558,11 +466,16 @@ def test_a_judge_without_a_driver_knows_no_gpu():
 
 
 @pytest.mark.parametrize(("value", "near"), [
-    (0.4, True), (0.4005, True), (0.3995, True), (0.402, False), (0.6, False), (0.05, False),
-    (0.30 + 0.1 * 3 / 6 + 0.0005, True), (0.30 + 0.1 * 3 / 6 - 0.0005, True), (0.30 + 0.1 * 3.25 / 6, False),
+    (0.4, True), (0.409, True), (0.411, False), (0.36, True), (0.299, True), (0.297, False), (0.6, False), (0.05, False),
 ])  # fmt: skip
 def test_a_value_near_a_step_of_half_points_is_known(value, near):
+    """Between the limits of 0.30 and 0.40 a half point is 0.0083 wide: all of it is near a step."""
     assert near_a_step(value, 0.40, 0.30, 6) is near
+
+
+def test_between_two_steps_that_lie_far_apart_no_step_is_near():
+    """By hand: points go down by a half at 0.8, 0.6, 0.4 and 0.2 (rounded down)."""
+    assert [near_a_step(value, 0.8, 0.0, 2) for value in (0.595, 0.588, 0.5, 0.412, 0.405)] == [True, False, False, False, True]
 
 
 @pytest.mark.gpu

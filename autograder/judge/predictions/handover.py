@@ -6,7 +6,6 @@ the checks ask otherwise, and find no answer.
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,15 +17,15 @@ from numpy.typing import NDArray
 import segkit
 from autograder.handins.submission import Submission
 from autograder.judge.checking import CannotGrade, Grading
+from autograder.judge.context import Handover
 from autograder.judge.predictions.bundle import SCHEMA, Answer, BundleError, BundleWriter, Gate, read_bundle
 from autograder.judge.run import Run
 from autograder.judge.student import Student
 from autograder.report.labels import clean_text
-from autograder.sandbox.client import RemoteSubject, WorkerSettings
-from autograder.sandbox.wire import write_message
+from autograder.sandbox.client import RemoteSubject, WorkerSettings, encoded
 from segkit.subject import StudentError
 
-__all__ = ["Recorder", "Replay", "facts_of"]
+__all__ = ["Recorder", "Replay", "facts_of", "name_of"]
 
 Maps = dict[str, NDArray[np.uint8]]
 
@@ -43,7 +42,16 @@ def facts_of(run: Run, submission: Submission) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _Questions:
+def name_of(do: str, arguments: Mapping[str, Any], **beside: Any) -> str:
+    """A question's name: a hash of everything it says, and of what is given beside it.
+
+    Raises:
+        GraderFault: It cannot be sent.
+    """
+    return hashlib.sha256(b"".join(encoded(do, arguments, **beside))).hexdigest()
+
+
+class _Questions(Handover):
     """Gives each question of a check its name."""
 
     def __init__(self) -> None:
@@ -53,10 +61,8 @@ class _Questions:
         self._check, self._number = check, 0
 
     def name(self, do: str, arguments: Mapping[str, Any]) -> str:
-        stream = io.BytesIO()
-        write_message(stream, {"check": self._check, "number": self._number, "do": do, "with": dict(arguments)})
         self._number += 1
-        return hashlib.sha256(stream.getvalue()).hexdigest()
+        return name_of(do, arguments, check=self._check, number=self._number - 1)
 
     def watch(self, progress: Callable[[str], None] | None) -> Callable[[str], None]:
         """What to call with the id of each check: numbers its questions anew."""
@@ -79,11 +85,8 @@ class Recorder(_Questions):
     """Takes down what a submission answers.
 
     Attributes:
-        needs_checkpoints: Gates need the files of the checkpoints.
         lost: What could not be asked although the student is not at fault, one line each.
     """
-
-    needs_checkpoints = True
 
     def __init__(self, writer: BundleWriter) -> None:
         super().__init__()

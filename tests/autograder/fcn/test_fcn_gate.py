@@ -1,6 +1,7 @@
 """What a gate of the assignment reads: a picture without its label, a label without its picture."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,10 +85,11 @@ class Measured:
 
     def __init__(self, monkeypatch, judged, same, theirs):
         self.asked = []
-        run = type("Run", (), {"settings": type("S", (), {"retraining": None}), "gate_precision": "float32"})
+        run = type("Run", (), {"settings": type("S", (), {"retraining": None}), "uses_gpu": False})
         data = type("Data", (), {"split": "base", "label": staticmethod(lambda name: np.arange(12).reshape(3, 4))})
         rubric = open_assignment("fcn").rubric
-        context = type("Context", (), {"run": run, "data": data, "predictions": {}, "picture_notes": {}, "rubric": rubric})()
+        context = type("Context", (), {"run": run, "handover": None, "data": data, "predictions": {}, "picture_notes": {},
+                                       "rubric": rubric})()  # fmt: skip
         self.grading = Grading(rubric.checks["pretraining.miou"], None, context, None)
         self.values = {True: judged, False: theirs}
         monkeypatch.setattr(gate, "checkpoint_of", lambda grading, name: None)
@@ -106,6 +108,21 @@ class Measured:
     def points(self):
         judge(None, self.grading, FCN32S, FACADES)
         return self.grading.verdict().points
+
+
+@pytest.mark.parametrize(("gpu", "handed_over", "value", "ways"), [
+    (False, None, 5 / 12, [False]), (True, None, 1.0, [False]), (True, None, 5 / 12, [False, True]),
+    (False, "bfloat16", 5 / 12, [False, True]), (True, "float32", 5 / 12, [False]),
+])  # fmt: skip
+def test_a_score_near_a_step_of_points_is_measured_again_where_it_was_rounded(monkeypatch, gpu, handed_over, value, ways):
+    """By hand: four classes are right and one half is, (4 + 1/2) / 12 = 0.375, between the limits of 0.40 and 0.30."""
+    measured, exact = Measured(monkeypatch, judged=value, same=True, theirs=0.0), []
+    measured.grading.context.run.uses_gpu = gpu
+    measured.grading.context.handover = handed_over and SimpleNamespace(facts={"precision": handed_over})
+    real = measured.predictions
+    monkeypatch.setattr(gate, "predictions", lambda *asked: (exact.append(asked[4]), real(*asked))[1])
+    measured.points()
+    assert exact == ways
 
 
 def test_good_weights_earn_the_gate_whatever_forward_does(monkeypatch):
