@@ -37,7 +37,7 @@ def label_mistake(found: NDArray, ids: NDArray) -> Mistake:
     found = np.asarray(found).astype(np.int64)
     known = ids > 0
     table = np.array([found[ids == number][0] for number in IDS])
-    if scaled or not (found[known] - found[known][0]).any() and found[known][0] in (0, -1, 255):
+    if scaled or (not (found[known] - found[known][0]).any() and found[known][0] in (0, -1, 255)):
         return "label.zeros", "all zeros: values scaled to 0..1 (ToTensor divides by 255), and .long() then cuts everything to 0."
     if not np.array_equal(table[ids[known] - 1], found[known]):
         return _mixed(found, ids)

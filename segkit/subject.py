@@ -185,7 +185,7 @@ class LocalSubject:
         model = nn.Module()
         for layer in layers:
             cls = getattr(nn, layer.kind)
-            settings = {key: value for key, value in layer.settings.items()}
+            settings = dict(layer.settings)
             make: Callable = torch.nn.utils.skip_init if layer.kind != "MaxPool2d" else lambda cls, **kw: cls(**kw)
             model.add_module(layer.path, make(cls, **settings))
         if like:

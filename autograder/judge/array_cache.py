@@ -1,5 +1,6 @@
 """Arrays by key: what is the same for the whole class is computed once."""
 
+import contextlib
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -57,8 +58,7 @@ class ArrayCache:
             found = self.get(key)
             if found is None:
                 found = {name: np.asarray(array) for name, array in make().items()}
-                try:
+                # they count without a copy on disk; whoever writes the result will say that the disk is full
+                with contextlib.suppress(DiskFullError):
                     self.put(key, found)
-                except DiskFullError:
-                    pass  # they count all the same; whoever writes the result will say that the disk is full
         return found

@@ -4,6 +4,7 @@ No second network is needed for that: a layer's input must be what the layer bef
 the biases of the score layers alone must come out, added up.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -90,7 +91,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
 def _check_wires(report: Report, chain: list[str], seen: dict[str, Watched]) -> None:
     """Each layer must read what the one before it gave: through a ReLU after a convolution, as it is after a pool."""
     good = True
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in itertools.pairwise(chain):
         given, read = seen[before].seen[1], seen[after].seen[0]
         if _same(read, given if before.startswith("pool") else given.clamp(min=0)):
             continue

@@ -251,7 +251,7 @@ def _judge_absent(student: Student, grading: Grading, hist: NDArray, wrong_iou: 
     hist[2, :], hist[:, 2] = 0, 0
     hist[1, :] = 0  # only ever predicted: its IoU is 0, not NaN
     hist[3, :], hist[:, 3], hist[3, 3] = 0, 0, 1  # one pixel, rightly predicted
-    _, iou, mean = scores(hist)
+    _, iou, _ = scores(hist)
     try:
         _, found_iou, found_mean = _three(student.call("scores", hist))
     except StudentError as error:

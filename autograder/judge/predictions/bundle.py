@@ -21,7 +21,7 @@ from autograder.sandbox.wire import WireError, read_message, write_message
 from segkit.atomic import replacing
 from segkit.subject import CAUSE
 
-__all__ = ["ANSWERS_FILE", "FACTS_FILE", "SCHEMA", "Answer", "Bundle", "BundleError", "Gate", "BundleWriter", "read_bundle", "read_facts",
+__all__ = ["ANSWERS_FILE", "FACTS_FILE", "SCHEMA", "Answer", "Bundle", "BundleError", "BundleWriter", "Gate", "read_bundle", "read_facts",
            "writing"]  # fmt: skip
 
 SCHEMA = "segkit-predictions/1"
@@ -130,11 +130,10 @@ def writing(folder: Path, facts: dict[str, Any]) -> Iterator[BundleWriter]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS_FILE).unlink(missing_ok=True)
-    with replacing(folder / ANSWERS_FILE) as partial:
-        with partial.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
-            writer = BundleWriter(packed)
-            yield writer
-            writer.end()
+    with replacing(folder / ANSWERS_FILE) as partial, partial.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+        writer = BundleWriter(packed)
+        yield writer
+        writer.end()
     with replacing(folder / FACTS_FILE) as partial:
         partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
