@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class ArrayCache:
             DiskFullError: There was no room for them.
         """
         with replacing(self.folder / f"{key}.npz") as partial, partial.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **cast(Any, arrays))  # no array has the name of np.savez's own argument
 
     def once(self, key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Return the arrays of a key, made where they are not there yet.

@@ -31,8 +31,8 @@ class Handover(Protocol):
     def watch(self, progress: Callable[[str], None] | None) -> Callable[[str], None] | None: ...
     def gate(
         self, student: Any, grading: Any, code: tuple[str, str], checkpoint: str, sha256: str,
-        measure: Callable[[], dict[str, NDArray]], exact: bool,
-    ) -> dict[str, NDArray]: ...  # fmt: skip
+        measure: Callable[[], dict[str, NDArray[Any]]], exact: bool,
+    ) -> dict[str, NDArray[Any]]: ...  # fmt: skip
     def sign(self, result: dict[str, Any]) -> dict[str, Any]: ...
 
 
@@ -63,7 +63,7 @@ class Context:
     gate_progress: Callable[..., None] = _silent
     handover: Handover | None = None
     device_name: str = "cpu"
-    predictions: dict[str, dict[str, NDArray]] = field(default_factory=dict)
+    predictions: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
     picture_notes: dict[str, str] = field(default_factory=dict)
     colours: Sequence[Sequence[int]] = ()
     legend: Sequence[Mapping[str, Any]] = ()

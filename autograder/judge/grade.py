@@ -10,9 +10,9 @@ import segkit
 from autograder.handins.answers import forget_answers, keep_answers
 from autograder.handins.submission import Submission, SubmissionError, read_submission
 from autograder.judge.checking import Verdict, run_checks
-from autograder.judge.context import Context
+from autograder.judge.context import Context, Handover
 from autograder.judge.pictures import write_pictures
-from autograder.judge.predictions import BundleError, Recorder, Replay
+from autograder.judge.predictions import BundleError, Replay
 from autograder.judge.retraining import WEIGHTS
 from autograder.judge.run import Run
 from autograder.judge.student import Student
@@ -59,7 +59,7 @@ def _now() -> str:
 
 def grade_submission(
     run: Run, submission: Submission, pictures: Path | None = None, progress: Callable[..., None] | None = None,
-    gate_progress: Callable[..., None] | None = None, handover: Recorder | Replay | None = None, told: list[Verdict] | None = None,
+    gate_progress: Callable[..., None] | None = None, handover: Handover | None = None, told: list[Verdict] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Grade a submission that was read.
 
@@ -76,8 +76,8 @@ def grade_submission(
         The result, of schema ``segkit-result/1``.
     """
     started, clock = _now(), time.monotonic()
-    listeners = {"progress": progress, "gate_progress": gate_progress}
-    context = Context(run, submission, handover=handover, **{name: tell for name, tell in listeners.items() if tell})
+    context = Context(run, submission, handover=handover)
+    context.progress, context.gate_progress = progress or context.progress, gate_progress or context.gate_progress
     files = {name: c.path for name, c in submission.checkpoints.items() if c.path is not None}
     if (retraining := run.settings.retraining) is not None:  # the checkpoints are out of reach of a network that is trained again
         files = {WEIGHTS: retraining.weights} if retraining.weights else {}
@@ -111,7 +111,7 @@ def unreadable_result(run: Run, name: str, message: str, cause: str, status: str
 
 def grade_path(
     run: Run, path: Path, name: str, out: Path | None = None, opened: Callable[[Submission], None] | None = None,
-    handover: Recorder | Replay | None = None, **progress: Any,
+    handover: Handover | None = None, **progress: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Read and grade a folder or zip; a submission or grader that fails altogether gives a result that says so.
 
