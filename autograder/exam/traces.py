@@ -22,7 +22,7 @@ def targets() -> list[Path]:
     code = [*packages, *(folder / "torch" for folder in packages), *map(Path, segkit.__path__), Path(os.__file__).parent]
     here = [Path("/tmp"), Path.cwd(), Path.cwd().parent, *code]
     output = os.environ.get("GITHUB_OUTPUT")
-    single = ["/srv/evil", "/etc/passwd", "/github/output", Path.home() / ".bashrc", *([output] if output else [])]
+    single: list[str | Path] = ["/srv/evil", "/etc/passwd", "/github/output", Path.home() / ".bashrc", *([output] if output else [])]
     return [*(folder / name for folder in here for name in NAMES), *map(Path, single)]
 
 
