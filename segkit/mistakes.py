@@ -49,9 +49,9 @@ def label_mistake(found: NDArray, ids: NDArray) -> Mistake:
     seen = table != 255  # a class may be ignored besides
     if not seen.all() and seen.sum() >= 8:
         ignored = ", ".join(map(str, IDS[~seen]))
-        for code, words, values in ((None, "", IDS - 1), *_label_hypotheses()):
+        for other, words, values in ((None, "", IDS - 1), *_label_hypotheses()):
             if np.array_equal(table[seen], values[seen]):
-                return code or "label.values", f"{words} id {ignored} is a class and became 255; only id 0 is unknown.".strip()
+                return other or "label.values", f"{words} id {ignored} is a class and became 255; only id 0 is unknown.".strip()
     colours = _colour_mistake(table)
     if colours:
         return "label.grey", colours
@@ -166,7 +166,7 @@ def _parts(hist: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     return hit, truth, predicted
 
 
-def _first(found: NDArray, known: list[tuple[str, str, NDArray]], default: Mistake) -> Mistake:
+def _first(found: NDArray | np.float64, known: list[tuple[str, str, NDArray]], default: Mistake) -> Mistake:
     return next(((code, words) for code, words, values in known if np.shape(values) == np.shape(found)
                  and np.allclose(found, values, rtol=1e-4, atol=1e-6, equal_nan=True)), default)  # fmt: skip
 

@@ -97,6 +97,18 @@ class Watched:
     calls: int = 0
     seen: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
+    @property
+    def read(self) -> Tensor:
+        """The last input of a layer that ran."""
+        assert self.seen is not None
+        return self.seen[0]
+
+    @property
+    def gave(self) -> Tensor:
+        """The last output of a layer that ran."""
+        assert self.seen is not None
+        return self.seen[1]
+
 
 @contextmanager
 def watch(layers: dict[str, nn.Module]) -> Iterator[dict[str, Watched]]:
