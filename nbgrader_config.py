@@ -18,8 +18,8 @@ from nbgrader.converters import GenerateAssignment
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from autograder.gradebook.database import wait_for_busy_gradebook  # noqa: E402
-from autograder.release.notebooks import student_config  # noqa: E402
+from autograder.gradebook.database import wait_for_busy_gradebook
+from autograder.release.notebooks import student_config
 
 c = get_config()  # noqa: F821 - defined by traitlets when it loads this file
 c.merge(student_config())

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -162,7 +163,7 @@ def evaluating(model: nn.Module, device: torch.device | str | None) -> Iterator[
             module.training = mode
 
 
-def move(model: nn.Module, **where: object) -> None:
+def move(model: nn.Module, **where: Any) -> None:
     """``model.to(**where)``, also within inference mode: weights that are copied there could never be trained again."""
     made_there = any(value.is_inference() for value in model.parameters())
     with torch.inference_mode(made_there):
@@ -279,6 +280,7 @@ def image_scores(result: Evaluation, scores: Callable) -> list[tuple[float, floa
     Returns:
         One pair per image, in the order of the dataset; NaN where nothing is labelled.
     """
+    assert result.by_image is not None, "expected the result of evaluate"
     score = _scorer(scores, result.as_tensor, result.by_image.shape[1])
     found = [score(hist) if hist.any() else (math.nan, None, math.nan) for hist in result.by_image]
     return [(accuracy, mean_iou) for accuracy, _, mean_iou in found]

@@ -87,7 +87,8 @@ def _settings(module: nn.Module, kind: str) -> dict[str, Any]:
     if kind == "MaxPool2d" and found["stride"] is None:
         found["stride"] = found["kernel_size"]
     if found.get("padding") == "same":  # the same number of pixels, said in another way
-        found["padding"] = _plain([d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True)])
+        sizes: tuple[Any, Any] = (module.dilation, module.kernel_size)
+        found["padding"] = _plain([d * (k - 1) // 2 for d, k in zip(*sizes, strict=True)])
     elif found.get("padding") == "valid":
         found["padding"] = 0
     return found
@@ -102,7 +103,8 @@ def describe(model: nn.Module) -> list[Layer]:
     Returns:
         Convolutions, transposed convolutions, max pools, batch norms, linear layers, and every other layer that owns parameters.
     """
-    layers, seen = [], {}
+    layers: list[Layer] = []
+    seen: dict[int, str] = {}
     for path, module in nn.Module.named_modules(model, remove_duplicate=False):
         kind = next((kind for kind, cls in KINDS.items() if isinstance(module, cls)), None)
         if kind is None:
@@ -160,7 +162,7 @@ def expected_layers(network: str, n_class: int = 12, padding: int = 100) -> list
     try:
         from segkit.specification import specified
     except ImportError:
-        specified = None
+        specified = None  # type: ignore[assignment] # the students' edition has no such file
     if _table_is_closed or specified is None:
         raise RuntimeError("expected_layers is the table that the checks compare with; write the layers of the network out by yourself.")
     return specified(network, n_class, padding)

@@ -37,7 +37,7 @@ def label_mistake(found: NDArray, ids: NDArray) -> Mistake:
     found = np.asarray(found).astype(np.int64)
     known = ids > 0
     table = np.array([found[ids == number][0] for number in IDS])
-    if scaled or not (found[known] - found[known][0]).any() and found[known][0] in (0, -1, 255):
+    if scaled or (not (found[known] - found[known][0]).any() and found[known][0] in (0, -1, 255)):
         return "label.zeros", "all zeros: values scaled to 0..1 (ToTensor divides by 255), and .long() then cuts everything to 0."
     if not np.array_equal(table[ids[known] - 1], found[known]):
         return _mixed(found, ids)
@@ -49,9 +49,9 @@ def label_mistake(found: NDArray, ids: NDArray) -> Mistake:
     seen = table != 255  # a class may be ignored besides
     if not seen.all() and seen.sum() >= 8:
         ignored = ", ".join(map(str, IDS[~seen]))
-        for code, words, values in ((None, "", IDS - 1), *_label_hypotheses()):
+        for other, words, values in ((None, "", IDS - 1), *_label_hypotheses()):
             if np.array_equal(table[seen], values[seen]):
-                return code or "label.values", f"{words} id {ignored} is a class and became 255; only id 0 is unknown.".strip()
+                return other or "label.values", f"{words} id {ignored} is a class and became 255; only id 0 is unknown.".strip()
     colours = _colour_mistake(table)
     if colours:
         return "label.grey", colours
@@ -166,7 +166,7 @@ def _parts(hist: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     return hit, truth, predicted
 
 
-def _first(found: NDArray, known: list[tuple[str, str, NDArray]], default: Mistake) -> Mistake:
+def _first(found: NDArray | np.float64, known: list[tuple[str, str, NDArray]], default: Mistake) -> Mistake:
     return next(((code, words) for code, words, values in known if np.shape(values) == np.shape(found)
                  and np.allclose(found, values, rtol=1e-4, atol=1e-6, equal_nan=True)), default)  # fmt: skip
 

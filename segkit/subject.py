@@ -152,7 +152,7 @@ class LocalSubject:
             method, values = getattr(owner, name), [self._argument(value) for value in args]
             if not _takes(method, values) and _takes(method, [owner, *values]):
                 values = [owner, *values]
-            check_signature(method, name, values, {})
+            check_signature(method, name, tuple(values), {})
             return plain(method(*values))
 
     def _argument(self, value: Any) -> Any:
@@ -169,7 +169,7 @@ class LocalSubject:
     # ------------------------------------------------------------------------------------------------ networks
     def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
         """Construct a network; on the meta device (no memory, no initialisation) where ``meta`` is set. Handles stand for their objects."""
-        cls, args, kwargs = self._named(name), [*map(self._argument, args)], {key: self._argument(value) for key, value in kwargs.items()}
+        cls, args, kwargs = self._named(name), (*map(self._argument, args),), {key: self._argument(value) for key, value in kwargs.items()}
         arguments = ", ".join([*map(_shown, args), *(f"{key}={_shown(value)}" for key, value in kwargs.items())])
         with as_student_error(name):
             check_signature(cls, name, args, kwargs)
@@ -185,7 +185,7 @@ class LocalSubject:
         model = nn.Module()
         for layer in layers:
             cls = getattr(nn, layer.kind)
-            settings = {key: value for key, value in layer.settings.items()}
+            settings = dict(layer.settings)
             make: Callable = torch.nn.utils.skip_init if layer.kind != "MaxPool2d" else lambda cls, **kw: cls(**kw)
             model.add_module(layer.path, make(cls, **settings))
         if like:

@@ -20,10 +20,10 @@ from PIL import Image
 from printed import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "tests" / "autograder"))
-from small_course import check_cell, graded  # noqa: E402
-from tiny import DOUBLE, NET, TINY, weights, write_submission  # noqa: E402
+from small_course import check_cell, graded
+from tiny import DOUBLE, NET, TINY, weights, write_submission
 
-from segkit.checkpoints import save_checkpoint  # noqa: E402
+from segkit.checkpoints import save_checkpoint
 
 __all__ = ["Place", "check_cell", "copy_of_the_repository", "course_named_fcn", "facades", "fill_in_the_release", "narrow_networks"]
 

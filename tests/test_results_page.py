@@ -1,5 +1,6 @@
 """The page of results: made of what the commands left behind, and of nothing else."""
 
+import itertools
 import json
 import shlex
 import subprocess
@@ -33,7 +34,7 @@ def kit(results, monkeypatch):
 
     def command(words, check):
         run.append(words[3:])
-        options = dict(zip(words[4:], words[5:], strict=False))
+        options = dict(itertools.pairwise(words[4:]))
         out = Path(options["--out"])
         write(out, words[3], options)
         return subprocess.CompletedProcess(words, 0)

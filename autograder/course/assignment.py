@@ -1,8 +1,8 @@
 """An assignment: a folder with a rubric, checks, and (where it needs one) a ``prepare.py``. The machinery knows no more."""
 
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -38,8 +38,7 @@ class Assignment:
     @cached_property
     def rubric(self) -> Rubric:
         rubric = read_rubric(self.folder / "rubric.toml")
-        rubric.settings.update(self.overrides)
-        return rubric
+        return replace(rubric, settings={**rubric.settings, **self.overrides})
 
     @property
     def checks(self) -> Path:
@@ -59,6 +58,7 @@ class Assignment:
         if ASSIGNMENTS in path.parents:  # importable by its name, so that checks and tests share one module
             return importlib.import_module(f"autograder.assignments.{self.folder.name}.prepare")
         spec = importlib.util.spec_from_file_location(f"prepare_{self.folder.name}", path)
+        assert spec is not None and spec.loader is not None  # so it is of a file whose name ends in .py
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
@@ -69,7 +69,7 @@ class Assignment:
         own = self.hook("assignment_file")
         return self.rubric.facts | (own(self.rubric) if own else {})
 
-    def hook(self, name: str):
+    def hook(self, name: str) -> Callable[..., Any] | None:
         """A function of ``prepare.py``, or None."""
         return getattr(self.prepare, name, None) if self.prepare else None
 

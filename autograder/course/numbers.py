@@ -13,7 +13,7 @@ are those of ``values_of``. Every occurrence of the text is replaced; ``1 points
 import copy
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 from autograder.course.assignment import Assignment
 from autograder.course.rubric import Rubric, RubricError
@@ -129,7 +129,7 @@ def write_template(template: str, values: Mapping[str, Value], where: str) -> st
         RubricError: It names an unknown value, or adds up what is no number.
     """
 
-    def written(slot: re.Match) -> str:
+    def written(slot: re.Match[str]) -> str:
         names, _, decimals = slot[1].partition(":")
         terms = [name.strip() for name in names.split("+")]
         if unknown := [name for name in terms if name not in values and not INTEGER.fullmatch(name)]:
@@ -141,7 +141,7 @@ def write_template(template: str, values: Mapping[str, Value], where: str) -> st
         if len(found) == 1 and isinstance(found[0], str):
             return found[0]
         try:
-            value = sum(found)
+            value = sum(cast(list[float], found))  # a text among them is refused below
             return max(f"{value:g}", f"{value:.{int(decimals or 0)}f}", key=len)  # 0.4 with two decimals is 0.40, and 0.405 stays
         except (TypeError, ValueError):
             raise RubricError(f"{where}: {slot[0]} in the template {template!r} is no sum of numbers; correct it") from None

@@ -21,7 +21,7 @@ class SecretError(Exception):
     """The course's secret cannot be used."""
 
 
-def course_secret(folder: Path = Path(".")) -> str:
+def course_secret(folder: Path = Path()) -> str:
     """Return the course's secret: from the environment, else from an ignored file that is made at first use."""
     from_environment = os.environ.get(SECRET_VARIABLE)
     if from_environment:
@@ -33,7 +33,7 @@ def course_secret(folder: Path = Path(".")) -> str:
             file.write(secrets.token_hex(32) + "\n")
         with contextlib.suppress(FileExistsError):
             os.link(name, path)  # another run may have been faster: then its secret counts
-        os.unlink(name)
+        Path(name).unlink()
     secret = path.read_text(encoding="utf-8").strip()
     if len(secret) < 16:
         found = f"expected a secret of at least 16 characters, but got {len(secret)}"

@@ -93,7 +93,8 @@ class Sources:
     def python_version(self) -> str:
         """The supported Python versions, as pyproject.toml states them."""
         project = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        return project["requires-python"]
+        required: str = project["requires-python"]
+        return required
 
 
 def find_sources(assignment: str, root: Path) -> Sources:

@@ -10,7 +10,7 @@ from autograder.course.assignment import assignment_of
 from autograder.course.numbers import fill, values_of
 from autograder.exam.entries import CorpusError, Entry
 
-__all__ = ["solved_notebooks", "solution_cell", "write_notebooks", "write_submission"]
+__all__ = ["solution_cell", "solved_notebooks", "write_notebooks", "write_submission"]
 
 MARKERS = ("### BEGIN SOLUTION", "### END SOLUTION")
 

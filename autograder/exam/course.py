@@ -76,8 +76,8 @@ class Course:
         Raises:
             CourseError: If nbgrader fails.
         """
+        from autograder.course.numbers import check_id_of
         from autograder.gradebook.collecting import collect_one
-        from autograder.release.verify import check_id_of
 
         target = self.folder / "submitted" / student / self.assignment
         try:

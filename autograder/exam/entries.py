@@ -33,7 +33,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from autograder.course.assignment import open_assignment
 from autograder.course.numbers import values_of, write_template
@@ -173,7 +173,7 @@ def _text_entry(kind: str, content: Mapping[str, Any], touches: Mapping[str, lis
     unknown = set(content) - known
     if unknown or "name" not in content:
         raise CorpusError(f"{kind}, entry {content.get('name')!r}: unknown or missing keys {', '.join(sorted(unknown)) or 'name'}")
-    cell = content.get("cell")
+    cell = cast(str, content.get("cell"))  # it is there beside "change", "source" and "above"
     changes = {cell: content["change"]} if "change" in content else {}
     changes |= content.get("also", {})
     sources = {cell: content["source"]} if "source" in content else {}
@@ -197,9 +197,9 @@ def entry_list(kind: str) -> tuple[list[Entry], Any]:
             name = function.__name__.replace("_", "-")
             where = f"{function.__module__}:{function.__name__}"
             what = about or (function.__doc__ or name.replace("-", " ")).strip()
-            words = {"says": _words(says), "note": _words(note)}
             lost = _losses(more.pop("lost", {}))
-            entries.append(Entry(kind, name, what, build=where, checks=tuple(checks), lost=lost, **words, **more))
+            told = _words(says), _words(note)
+            entries.append(Entry(kind, name, what, build=where, checks=tuple(checks), lost=lost, says=told[0], note=told[1], **more))
             return function
 
         return add

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autograder.exam.building import solution_cell, solved_notebooks
 from autograder.exam.entries import Corpus, Entry
@@ -45,7 +46,7 @@ class _Site:
 
 
 def _at(tree: ast.AST, path: tuple):
-    node = tree
+    node: Any = tree
     for step in path:
         node = node[step] if isinstance(step, int) else getattr(node, step)
     return node
@@ -111,8 +112,8 @@ def _operators(path: tuple, node: ast.AST) -> Iterator[_Site]:
         yield _Site(path, f"{ast.unparse(node)} -> =", ast.Assign([node.target], node.value, lineno=0))
     if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
         for operator in COMPARISONS[type(node.ops[0])]:
-            changed = ast.Compare(node.left, [operator()], node.comparators)
-            yield _Site(path, f"{ast.unparse(node)} -> {ast.unparse(changed)}", changed)
+            compared = ast.Compare(node.left, [operator()], node.comparators)
+            yield _Site(path, f"{ast.unparse(node)} -> {ast.unparse(compared)}", compared)
     if isinstance(node, ast.If):
         yield _Site((*path, "test"), f"if {ast.unparse(node.test)} -> if not", ast.UnaryOp(ast.Not(), node.test))  # fmt: skip
 
@@ -153,7 +154,8 @@ def changes_of(source: str) -> list[Change]:
 
 
 def _line_of(tree: ast.AST, path: tuple) -> ast.AST:
-    node, best = tree, tree
+    node: Any = tree
+    best = tree
     for step in path:
         node = node[step] if isinstance(step, int) else getattr(node, step)
         if hasattr(node, "lineno"):

@@ -38,9 +38,11 @@ def grade_folder(material: Path, submission: Path, name: str) -> dict[str, Any]:
     from autograder.judge.grade import grade_path
     from autograder.judge.run import Run, Settings
 
-    with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-try-")) as out:
-        with Run.create(Settings(str(material), Path(out), secret=SECRET, device="cpu", seconds=120.0)) as run:
-            return grade_path(run, submission, name)
+    with (
+        tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-try-")) as out,
+        Run.create(Settings(str(material), Path(out), secret=SECRET, device="cpu", seconds=120.0)) as run,
+    ):
+        return grade_path(run, submission, name)
 
 
 @dataclass

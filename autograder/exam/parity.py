@@ -8,6 +8,7 @@ import contextlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -21,6 +22,7 @@ from autograder.judge.grade import Context
 from autograder.judge.run import Run
 from autograder.judge.student import Student
 from autograder.sandbox.client import RemoteSubject
+from autograder.sandbox.verbs import Worker
 
 __all__ = ["differences", "nbgrader_points", "pytest_points"]
 
@@ -63,7 +65,7 @@ def pytest_points(run: Run, path: Path, report: Path, tape: Tape | None = None) 
         with subject, contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said), own_pytest():
             files = {name: checkpoint.path for name, checkpoint in submission.checkpoints.items() if checkpoint.path is not None}
             gate = run.gate_settings()
-            student = Student(submission.workbook, subject, tuple(submission.checkpoints), lambda: RemoteSubject(gate, files))
+            student = Student(submission.workbook, cast(Worker, subject), tuple(submission.checkpoints), lambda: RemoteSubject(gate, files))
             plugin = PlainChecks(student, Context(run, submission), checks, None)
             with own_modules(run.assignment.checks):
                 pytest.main(

@@ -62,7 +62,7 @@ def first_complaint(
     Returns:
         The line that the student reads, or an empty string if all checks are content.
     """
-    here = os.getcwd()
+    here = Path.cwd()
     os.chdir(folder)  # the checks look for assignment.json in the working folder
     try:
         workbook = open_folder(folder, dict(defines))
@@ -95,7 +95,7 @@ def _complaint(source: str, workbook, known: set[str]) -> str:
                 return f"NameError: {name} is not defined"
             try:
                 program = workbook.program(definition)
-                with at_home(os.getcwd(), program, fresh=True):
+                with at_home(str(Path.cwd()), program, fresh=True):
                     space[name] = execute(program)[name]
             except Unrunnable as error:
                 return str(error)

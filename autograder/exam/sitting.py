@@ -22,7 +22,7 @@ from autograder.exam.control import compare_controls, compare_kept, grade_contro
 from autograder.exam.course import Course
 from autograder.exam.entries import Entry
 from autograder.exam.outcome import Outcome
-from autograder.exam.parity import differences, nbgrader_points, pytest_points
+from autograder.exam.parity import Points, differences, nbgrader_points, pytest_points
 from autograder.exam.replay import Tape
 from autograder.exam.seen import first_complaint
 from autograder.exam.traces import NAMES, Traces
@@ -94,6 +94,7 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool,
     entry, notebooks = outcome.entry, solved_notebooks(source)
     path = write_submission(entry, notebooks, place / "work" / "exam")
     zygote = run.worker_settings().zygote
+    assert zygote is not None  # the exam's workers are forked
     zygote.works()  # before one looks: it stays
     tape = Tape() if with_parity and entry.kind in PARITY_KINDS else None
     shared = [run.folder / name for name in ("edition", "weights.bin", "weights.json", "pytest.ini", *NAMES)]
@@ -144,7 +145,7 @@ def _compare_ways(outcome: Outcome, run: Run, path: Path, place: Path, source: P
     if run.assignment.name not in _COURSES:  # in the folder of the whole exam, which is removed at its end
         place_of_course = run.folder / f"course-{os.getpid()}"
         _COURSES[run.assignment.name] = Course(place_of_course, run.assignment.name, source)
-    ours = {verdict["id"]: verdict["points"] for verdict in outcome.verdicts}
+    ours: Points | None = {verdict["id"]: verdict["points"] for verdict in outcome.verdicts}
     # what cannot be read at all has no points anywhere: there must be no way on which it is read
     ours = None if all((verdict["cause"] or "").startswith("submission.") for verdict in outcome.verdicts) else ours
     course = _COURSES[run.assignment.name]

@@ -22,7 +22,7 @@ def targets() -> list[Path]:
     code = [*packages, *(folder / "torch" for folder in packages), *map(Path, segkit.__path__), Path(os.__file__).parent]
     here = [Path("/tmp"), Path.cwd(), Path.cwd().parent, *code]
     output = os.environ.get("GITHUB_OUTPUT")
-    single = ["/srv/evil", "/etc/passwd", "/github/output", Path.home() / ".bashrc", *([output] if output else [])]
+    single: list[str | Path] = ["/srv/evil", "/etc/passwd", "/github/output", Path.home() / ".bashrc", *([output] if output else [])]
     return [*(folder / name for folder in here for name in NAMES), *map(Path, single)]
 
 
@@ -128,7 +128,7 @@ def _digest(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         digest.update(os.fsencode(path.relative_to(folder)) + b"\0")
         if path.is_symlink():
-            digest.update(os.fsencode(os.readlink(path)))
+            digest.update(os.fsencode(os.readlink(path)))  # noqa: PTH115 - a Path would tidy the target
         elif path.is_file():
             digest.update(str(path.stat().st_size).encode())
             if path.stat().st_size < 2**24:

@@ -63,7 +63,7 @@ class _CoursePreprocessor(NbGraderPreprocessor):
 class FillNumbers(_CoursePreprocessor):
     """Gives a source notebook the rubric's numbers, as ``python -m autograder release`` does."""
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         facts = resources["nbgrader"]
         assignment = self.assignment(facts["assignment"])
         if assignment is not None:

@@ -1,9 +1,11 @@
 """Arrays by key: what is the same for the whole class is computed once."""
 
+import contextlib
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -42,7 +44,7 @@ class ArrayCache:
             DiskFullError: There was no room for them.
         """
         with replacing(self.folder / f"{key}.npz") as partial, partial.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **cast(Any, arrays))  # no array has the name of np.savez's own argument
 
     def once(self, key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Return the arrays of a key, made where they are not there yet.
@@ -57,8 +59,7 @@ class ArrayCache:
             found = self.get(key)
             if found is None:
                 found = {name: np.asarray(array) for name, array in make().items()}
-                try:
+                # they count without a copy on disk; whoever writes the result will say that the disk is full
+                with contextlib.suppress(DiskFullError):
                     self.put(key, found)
-                except DiskFullError:
-                    pass  # they count all the same; whoever writes the result will say that the disk is full
         return found

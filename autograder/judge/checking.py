@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -166,7 +166,8 @@ class Grading:
 class CheckPlugin:
     """The pytest plugin that offers the fixtures and collects the verdicts."""
 
-    def __init__(self, student: Student, context: Context, checks: Mapping[str, CheckRubric], progress: Callable | None) -> None:
+    def __init__(self, student: Student, context: Context, checks: Mapping[str, CheckRubric],
+                 progress: Callable[..., None] | None) -> None:  # fmt: skip
         self.student, self.context, self.checks = student, context, checks
         self.verdicts: dict[str, Verdict] = {}
         self.gradings: dict[str, Grading] = {}
@@ -182,15 +183,15 @@ class CheckPlugin:
         """Keep the checks that are asked for, in the order of the rubric; of an id that is there twice none."""
         places = _places(items)
         self.faults = _doubled(places)
-        items[:] = [item for item in items if len(places.get(_identifier(item), ())) == 1]
+        items[:] = [item for item in items if len(places.get(_check_of(item), ())) == 1]
         order = {identifier: number for number, identifier in enumerate(self.checks)}
-        items[:] = sorted((i for i in items if _identifier(i) in order), key=lambda i: order[_identifier(i)])
+        items[:] = sorted((i for i in items if _identifier(i) in order), key=lambda i: order[_check_of(i)])
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.collect_errors.append(str(report.longrepr)[-1500:])
 
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo) -> None:
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self.interrupted = issubclass(excinfo.type, KeyboardInterrupt)
 
     @pytest.fixture(name="student")
@@ -199,11 +200,11 @@ class CheckPlugin:
 
     @pytest.fixture(name="grading")
     def _grading(self, request: pytest.FixtureRequest) -> Grading:
-        return self.gradings[_identifier(request.node)]
+        return self.gradings[_check_of(request.node)]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        identifier = _identifier(item)
+        identifier = _check_of(item)
         self.progress(identifier)
         self.gradings[identifier] = Grading(self.checks[identifier], self.context.seeds, self.context, self.student)
         started = time.monotonic()
@@ -212,8 +213,8 @@ class CheckPlugin:
             self.verdicts[identifier].seconds = time.monotonic() - started
         return result
 
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> None:
-        identifier = _identifier(item)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        identifier = _check_of(item)
         if call.excinfo is not None:
             self.verdicts[identifier] = self._failed(identifier, call.excinfo.value)
         elif call.when == "call":
@@ -244,6 +245,11 @@ def _said(text: str) -> str:
 def _identifier(item: pytest.Item) -> str | None:
     mark = item.get_closest_marker("check")
     return str(mark.args[0]) if mark and mark.args else None
+
+
+def _check_of(item: pytest.Item) -> str:
+    """The same of a test that is kept: it has one."""
+    return cast(str, _identifier(item))
 
 
 def _places(items: list[pytest.Item]) -> dict[str, list[str]]:
@@ -279,7 +285,8 @@ class _Inspection:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         self.places = _places(items)
-        self.functions = {name: (item.path, item.function.__name__) for item in items if (name := _identifier(item)) is not None}
+        found = {name: cast(pytest.Function, item) for item in items if (name := _identifier(item)) is not None}
+        self.functions = {name: (item.path, item.function.__name__) for name, item in found.items()}
         items.clear()
 
 
@@ -374,7 +381,7 @@ def _quiet_pytest(folder: Path) -> Iterator[io.StringIO]:
 
 
 def run_checks(
-    student: Student, context: Context, folder: Path, checks: Mapping[str, CheckRubric], progress: Callable | None = None
+    student: Student, context: Context, folder: Path, checks: Mapping[str, CheckRubric], progress: Callable[..., None] | None = None
 ) -> list[Verdict]:
     """Run the checks of a folder in this process (the judge's).
 

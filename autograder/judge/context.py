@@ -37,8 +37,8 @@ class Handover:
 
     def gate(
         self, student: Any, grading: Any, code: tuple[str, str], checkpoint: str, sha256: str,
-        measure: Callable[[], dict[str, NDArray]], exact: bool = False,
-    ) -> dict[str, NDArray]:  # fmt: skip
+        measure: Callable[[], dict[str, NDArray[Any]]], exact: bool = False,
+    ) -> dict[str, NDArray[Any]]:  # fmt: skip
         """Predictions of a gate; ``measure`` asks a worker of its own for them."""
         return measure()
 
@@ -74,7 +74,7 @@ class Context:
     gate_progress: Callable[..., None] = _silent
     handover: Handover | None = None
     device_name: str = "cpu"
-    predictions: dict[str, dict[str, NDArray]] = field(default_factory=dict)
+    predictions: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
     picture_notes: dict[str, str] = field(default_factory=dict)
     colours: Sequence[Sequence[int]] = ()
     legend: Sequence[Mapping[str, Any]] = ()

@@ -76,8 +76,8 @@ def grade_submission(
         The result, of schema ``segkit-result/1``.
     """
     started, clock = _now(), time.monotonic()
-    listeners = {"progress": progress, "gate_progress": gate_progress}
-    context = Context(run, submission, handover=handover, **{name: tell for name, tell in listeners.items() if tell})
+    context = Context(run, submission, handover=handover)
+    context.progress, context.gate_progress = progress or context.progress, gate_progress or context.gate_progress
     files = {name: c.path for name, c in submission.checkpoints.items() if c.path is not None}
     if (retraining := run.settings.retraining) is not None:  # the checkpoints are out of reach of a network that is trained again
         files = {WEIGHTS: retraining.weights} if retraining.weights else {}

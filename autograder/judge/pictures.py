@@ -24,7 +24,8 @@ def write_pictures(folder: Path, context: Context) -> None:
     Raises:
         DiskFullError: There was no room; no half file is left.
     """
-    if context.data.split == "own":
+    data = context.data
+    if data is None or data.split == "own":
         return
     target = folder / "pictures"
     target.mkdir(parents=True, exist_ok=True)
@@ -33,8 +34,8 @@ def write_pictures(folder: Path, context: Context) -> None:
         for name in list(maps)[:PER_CHECK]:
             stem = f"{check}-{name}"
             with replacing(target / f"{name}.jpg") as partial:
-                Image.fromarray(context.data.photo(name)).save(partial, "JPEG", quality=85)
-            _save_map(context.data.label(name), context.colours, target / f"{name}-label.png")
+                Image.fromarray(data.photo(name)).save(partial, "JPEG", quality=85)
+            _save_map(data.label(name), context.colours, target / f"{name}-label.png")
             _save_map(maps[name], context.colours, target / f"{stem}.png")
             entries.append({
                 "check": check, "name": name, "image": f"pictures/{name}.jpg", "label": f"pictures/{name}-label.png",

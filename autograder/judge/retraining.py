@@ -73,7 +73,7 @@ def write_training(run: "Run") -> None:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.*")):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
-    weights = run.settings.retraining.weights
+    weights = run.settings.retraining.weights if run.settings.retraining else None
     content = {
         "train": [name for name in names if name not in held_out], "held_out": held_out, "digest": digest.hexdigest(),
         "weights": hash_file(weights) if weights else "none",  # half a gigabyte: once for the class
@@ -116,11 +116,14 @@ def retrained_network(student: Student, run: "Run", class_name: str, tell: Calla
         StudentError: It cannot be built or trained.
         CannotGrade: The time did not do for one epoch, which says nothing of the student's work.
     """
-    how: Retraining = run.settings.retraining
+    how = run.settings.retraining
+    assert how is not None  # no other run comes here
     listed = json.loads((run.folder / TRAINING / LIST).read_text(encoding="utf-8"))
     handle = student.build(class_name)
     if how.weights is not None:
-        run.assignment.hook("begin_training")(student, handle)
+        begin = run.assignment.hook("begin_training")
+        assert begin is not None  # it is there where weights may be given
+        begin(student, handle)
     with _clock(lambda minutes: tell(f"{minutes:.1f}/{how.minutes:g} min of training")):
         found = student.retrain(
             handle, seconds=60 * how.minutes, train=listed["train"], held_out=listed["held_out"], recipe=how.recipe, epochs=how.epochs

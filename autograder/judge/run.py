@@ -210,7 +210,8 @@ class Run:
     @cached_property
     def weight_index(self) -> dict[str, tuple[int, list[int]]]:
         """Index of the weight file, once the run has been created: name -> (first element, shape)."""
-        return json.loads((self.folder / "weights.json").read_text(encoding="utf-8"))
+        index: dict[str, tuple[int, list[int]]] = json.loads((self.folder / "weights.json").read_text(encoding="utf-8"))
+        return index
 
     @cached_property
     def uses_gpu(self) -> bool:

@@ -3,14 +3,14 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any
 
-from autograder.sandbox.verbs import VERBS, Asks
+from autograder.sandbox.verbs import VERBS, Asks, Worker
 from segkit.notebooks import Definition, Program, Workbook
-from segkit.subject import StudentError, Subject
+from segkit.subject import StudentError
 
 __all__ = ["Student"]
 
@@ -26,14 +26,14 @@ class Student(Asks):
     """
 
     def __init__(
-        self, workbook: Workbook, subject: Subject, checkpoints: Sequence[str] = (),
-        open_gate: Callable[[], AbstractContextManager[Subject]] | None = None,
+        self, workbook: Workbook, subject: Worker, checkpoints: Sequence[str] = (),
+        open_gate: Callable[[], AbstractContextManager[Worker]] | None = None,
     ) -> None:  # fmt: skip
         self.workbook, self.subject = workbook, subject
         self.checkpoints, self._open_gate = tuple(checkpoints), open_gate
         self.notes: list[str] = []
         self._generation: dict[str, int] = {}
-        self._kept: dict[tuple, tuple[int, Any]] = {}
+        self._kept: dict[tuple[Hashable, ...], tuple[int, Any]] = {}
 
     # ------------------------------------------------------------------------------------------------ definitions
     def definition(self, name: str) -> Definition:
@@ -102,7 +102,7 @@ class Student(Asks):
         """Where networks predict: ``"cpu"`` or ``"cuda"``; known once the worker was asked something."""
         return self.subject.device
 
-    def once(self, key: tuple, make) -> Any:
+    def once(self, key: tuple[Hashable, ...], make: Callable[[], Any]) -> Any:
         """Return ``make()``, computed once per worker: a network that several checks use is built once."""
         if key in self._kept and self._kept[key][0] == self.generation:
             return self._kept[key][1]
@@ -110,7 +110,7 @@ class Student(Asks):
         self._kept[key] = (self.generation, value)
         return value
 
-    def drop(self, key: tuple) -> Any:
+    def drop(self, key: tuple[Hashable, ...]) -> Any:
         """Forget what ``once`` kept; returns it if the worker still has it."""
         generation, value = self._kept.pop(key, (None, None))
         return value if generation == self.generation else None

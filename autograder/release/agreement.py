@@ -64,11 +64,11 @@ def _cell_faults(cell: Mapping[str, Any], where: str, rubric: Rubric, worths: se
                 yield f"{where}: {number} in {line.strip()!r} looks like a number that the rubric has changed to {expected}. {_ADVICE}"
 
 
-def _wrong_points(text: str, worths: set[str]) -> Iterator[re.Match]:
+def _wrong_points(text: str, worths: set[str]) -> Iterator[re.Match[str]]:
     return (found for found in NUMBERED_POINTS.finditer(text) if found[1] not in worths)
 
 
-def _text_fault(where: str, found: re.Match, worths: Iterable[str], template: str) -> str:
+def _text_fault(where: str, found: re.Match[str], worths: Iterable[str], template: str) -> str:
     expected = ", ".join(sorted(worths, key=float))
     return f"{where}: {found[0]!r} disagrees with the rubric, expected one of {expected}. {_ADVICE} A template names it {template}."
 

@@ -82,7 +82,7 @@ def read_notebook(path: Path) -> NotebookNode:
     except (OSError, UnicodeDecodeError) as error:
         raise NotebookFault(f"{path}: cannot be read ({error})") from None
     try:
-        notebook = nbformat.reads(text, as_version=4)
+        notebook: nbformat.NotebookNode = nbformat.reads(text, as_version=4)
         nbformat.validate(notebook)
     except Exception as error:  # nbformat raises half a dozen unrelated kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -89,16 +89,20 @@ def _environment(model: Sources, name: str) -> str:
 
 def _notebook(values: dict[str, str], environment: str) -> nbformat.NotebookNode:
     cells = tomllib.loads(_filled((SKELETON / "cells.toml").read_text(encoding="utf-8"), values))["cells"]
-    return new_notebook(cells=[_cell(cell, number, environment) for number, cell in enumerate(cells)])
+    notebook: nbformat.NotebookNode = new_notebook(cells=[_cell(cell, number, environment) for number, cell in enumerate(cells)])
+    return notebook
 
 
 def _cell(cell: dict[str, Any], number: int, environment: str) -> nbformat.NotebookNode:
     source = cell["source"].strip("\n").replace("{{environment}}", environment)
     identifier = cell.get("id", f"text-{number}")
+    made: nbformat.NotebookNode
     if cell["kind"] == "text":
-        return new_markdown_cell(source, id=identifier)
+        made = new_markdown_cell(source, id=identifier)
+        return made
     grade, solution, locked = KINDS[cell["kind"]]
     own = {"grade_id": identifier, "grade": grade, "solution": solution, "locked": locked, "task": False, "schema_version": 3}
     metadata = {"nbgrader": own | ({"points": cell["points"]} if grade else {})}
     make = new_markdown_cell if cell["kind"] == "answer" else new_code_cell
-    return make(source, id=identifier, metadata=metadata)
+    made = make(source, id=identifier, metadata=metadata)
+    return made

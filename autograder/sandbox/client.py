@@ -148,7 +148,7 @@ class RemoteSubject(Asks):
         child_read, judge_write = os.pipe()
         judge_read, child_write = os.pipe()
         room = Room(self._scratch, [*self.settings.readable(), *self.checkpoints.values()], self.settings.gpu, self._limits())
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
         script = [str(HERE / "worker.py"), str(child_read), str(child_write), str(inside / SETTINGS_FILE)]
         try:
             if zygote:

@@ -5,7 +5,7 @@ fault (``answer.malformed``), with what was expected and what was found; an exce
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def text(found: Any, what: str, most: int = MAX_TEXT) -> str:
     return shown(found, most)
 
 
-def _items(found: Any, what: str, kind: type, most: int) -> Any:
+def _items(found: Any, what: str, kind: type[Sized], most: int) -> Any:
     if not isinstance(found, kind) or len(found) > most:
         raise malformed(what, f"a {kind.__name__} of at most {most} entries", found)
     return found
@@ -109,13 +109,13 @@ def _lengths(lengths: set[int]) -> list[str]:
     return ["single values beside rows" if length < 0 else str(length) for length in sorted(lengths)[:4]]
 
 
-def _array(found: Any, what: str, most: int = MAX_ELEMENTS) -> NDArray:
+def _array(found: Any, what: str, most: int = MAX_ELEMENTS) -> NDArray[Any]:
     if type(found) is not np.ndarray or found.dtype.kind not in "biuf" or found.size > most:
         raise malformed(what, f"an array of at most {most} numbers", found)
     return found
 
 
-def tensor(found: Any, what: str) -> NDArray:
+def tensor(found: Any, what: str) -> NDArray[Any]:
     """What a network's forward returned for some small images."""
     if not isinstance(found, np.ndarray):
         raise StudentError(f"{what}: expected a tensor, but got {described(found)}.", "forward.type")
@@ -124,7 +124,7 @@ def tensor(found: Any, what: str) -> NDArray:
     return _array(found, what)
 
 
-def maps(found: Any, what: str, asked: Sequence[str]) -> dict[str, NDArray]:
+def maps(found: Any, what: str, asked: Sequence[str]) -> dict[str, NDArray[Any]]:
     """What a network that gives maps by name returned, just those that were asked for."""
     if not isinstance(found, dict) or set(found) != set(asked):
         raise malformed(what, f"the maps {', '.join(asked)}", found)
@@ -205,7 +205,7 @@ def shapes(found: Any, what: str) -> dict[str, tuple[int, ...]]:
     return known
 
 
-def samples(found: Any, what: str, asked: Mapping[str, Any]) -> dict[str, NDArray]:
+def samples(found: Any, what: str, asked: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """Values of the parameters that were asked for, one dimension each; None asks for all values of one."""
     if not isinstance(found, dict) or set(found) != set(asked):
         raise malformed(what, f"values of {len(asked)} parameters", found)

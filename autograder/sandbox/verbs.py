@@ -9,13 +9,13 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autograder.sandbox import received
 from autograder.sandbox.arguments import plain
 from segkit.subject import Subject
 
-__all__ = ["VERBS", "Asks", "Questions", "Verb", "packed"]
+__all__ = ["VERBS", "Asks", "Questions", "Verb", "Worker", "packed"]
 
 HANDLE = 40  # characters of the name of an object in a worker
 TRACE_SECONDS = 20.0  # a run without values takes some hundredths of a second
@@ -31,6 +31,22 @@ class Questions(Subject, Protocol):
 
     def retrain(self, handle: str, *, seconds: float, **how: Any) -> dict[str, Any]:
         """Train a network, at most for so many seconds (see ``autograder.sandbox.retraining``)."""
+        ...
+
+
+class Worker(Questions, Protocol):
+    """What a judge asks: a process that runs a student's code, or what stands in its place.
+
+    Attributes:
+        device: Where networks predict: ``"cpu"`` or ``"cuda"``.
+        strange: Whether a student's code runs in it.
+    """
+
+    device: str
+    strange: bool
+
+    def close(self) -> None:
+        """End the process; the next question gets a fresh one."""
         ...
 
 
@@ -115,6 +131,12 @@ def packed(do: str, asked: Asked, index: Mapping[str, Any]) -> dict[str, Any]:
 
 class Asks:
     """Has a method for each question; what becomes of it is said by ``put``."""
+
+    if TYPE_CHECKING:  # the loop at the end of this file derives them
+        define, call, method, build, carrier = Questions.define, Questions.call, Questions.method, Questions.build, Questions.carrier
+        describe, trace, shapes, load, sample = Questions.describe, Questions.trace, Questions.shapes, Questions.load, Questions.sample
+        change, forward, maps, load_checkpoint = Questions.change, Questions.forward, Questions.maps, Questions.load_checkpoint
+        predict, retrain, peak_bytes, forget = Questions.predict, Questions.retrain, Questions.peak_bytes, Questions.forget
 
     def put(self, do: str, given: inspect.BoundArguments) -> Any:
         """Ask.

@@ -10,11 +10,11 @@ JSON text, then the arrays one after the other. The JSON writes an array as ``{"
 import json
 import math
 import struct
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["MAX_ARRAYS", "MAX_JSON", "WireError", "encode_message", "read_message", "write_message"]
+__all__ = ["MAX_ARRAYS", "MAX_JSON", "Readable", "WireError", "Writable", "encode_message", "read_message", "write_message"]
 
 MAGIC = b"SGK1"
 HEADER = struct.Struct("<4sQQ")
@@ -23,6 +23,19 @@ MAX_ARRAYS = 512 * 2**20
 MAX_CONTAINERS = 500_000  # three bytes of text become a list of a hundred
 MAX_DEPTH = 32
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
+
+
+class Readable(Protocol):
+    """Gives at most so many bytes; none at its end."""
+
+    def read(self, count: int, /) -> bytes: ...
+
+
+class Writable(Protocol):
+    """Takes bytes."""
+
+    def write(self, data: bytes, /) -> object: ...
+    def flush(self) -> object: ...
 
 
 class WireError(Exception):
@@ -115,7 +128,7 @@ def encode_message(message: dict[str, Any]) -> list[bytes]:
     return [HEADER.pack(MAGIC, len(text), total) + text, *parts]
 
 
-def write_message(stream: BinaryIO, message: dict[str, Any]) -> None:
+def write_message(stream: Writable, message: dict[str, Any]) -> None:
     """Write one message.
 
     Raises:
@@ -127,7 +140,7 @@ def write_message(stream: BinaryIO, message: dict[str, Any]) -> None:
     stream.flush()
 
 
-def _read_exactly(stream: BinaryIO, count: int) -> bytearray:
+def _read_exactly(stream: Readable, count: int) -> bytearray:
     data = bytearray()
     while len(data) < count:
         piece = stream.read(min(count - len(data), 2**20))
@@ -137,7 +150,7 @@ def _read_exactly(stream: BinaryIO, count: int) -> bytearray:
     return data
 
 
-def read_message(stream: BinaryIO, most: int = MAX_ARRAYS) -> dict[str, Any]:
+def read_message(stream: Readable, most: int = MAX_ARRAYS) -> dict[str, Any]:
     """Read one message, with arrays of at most so many bytes.
 
     Raises:

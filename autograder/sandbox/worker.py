@@ -10,9 +10,12 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segkit.subject import LocalSubject
 
 
 def quiet() -> None:
@@ -45,6 +48,7 @@ def load_neighbours(*names: str) -> None:
     """Import files beside this one by their paths: behind some walls the folder itself cannot be listed."""
     for name in names or ("wire", "lazy", "offline"):
         specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert specification is not None and specification.loader is not None  # so it is of a file whose name ends in .py
         sys.modules[name] = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(sys.modules[name])
 
@@ -68,7 +72,7 @@ def prepare(edition: str) -> None:
         torch.relu(torch.nn.functional.conv2d(weight, weight) + weight)  # and so does the first run there
 
 
-def make_subject(settings: dict[str, Any]):
+def make_subject(settings: dict[str, Any]) -> "LocalSubject":
     import torch
     from lazy import lazy_weights
     from offline import undrawn_downloads
@@ -86,7 +90,7 @@ def make_subject(settings: dict[str, Any]):
         torch.manual_seed(0)
 
     @contextlib.contextmanager
-    def construction():
+    def construction() -> Iterator[None]:
         with weights_made(), undrawn_downloads():
             yield
 
@@ -103,7 +107,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
 
     work = Path(settings["scratch"]) / "work"
 
-    def define(program: dict) -> None:
+    def define(program: dict[str, Any]) -> None:
         loaded = Program.from_json(program)
         (work / loaded.folder).mkdir(parents=True, exist_ok=True)
         lay_out(loaded.modules, work)

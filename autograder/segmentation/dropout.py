@@ -54,11 +54,11 @@ def _scale(
     """
     best, likeliest = None, -np.inf
     silent = np.repeat(silent, [len(found) for found in values])
-    values = np.concatenate(values)
-    if not 0 < len(values) <= MOST_VALUES:
+    joined = np.concatenate(values)
+    if not 0 < len(joined) <= MOST_VALUES:
         return None
     for scale in scales:
-        counts = values / scale
+        counts = joined / scale
         whole = np.rint(counts)
         if np.abs(counts - whole).max() > 0.02 or whole.max() > FULL or whole.min() < 0 or (whole.astype(np.int64) & silent).any():
             continue
@@ -84,13 +84,13 @@ def read_dropout(output: NDArray, silent: NDArray[np.int64], head: tuple[str, st
         return Dropout(text, "dropout.missing")
     rates, both_names = np.arange(0, 0.95, 0.05), " and ".join(head)
     scales = 1 / (1 - rates)
-    found = [_values(output, channel) for channel in range(min(output.shape[1], len(silent)))]  # any further class reads nothing
-    last = _scale(found[3:], silent[3 : len(found)], scales, 2.0)
+    read = [_values(output, channel) for channel in range(min(output.shape[1], len(silent)))]  # any further class reads nothing
+    last = _scale(read[3:], silent[3 : len(read)], scales, 2.0)
     if last is None:
         text = (f"Dropout cannot be judged: in train mode the output holds other values than dropout after {both_names} can give. Get the "
                 f"values right first; then have nn.Dropout2d(0.5) after the ReLUs of {both_names}, and nowhere else.")  # fmt: skip
         return Dropout(text, "dropout.missing")
-    both = _scale(found[:3], silent[:3], scales * last, 2 * last)
+    both = _scale(read[:3], silent[:3], scales * last, 2 * last)
     first = None if both is None else both / last
     found = {head[0]: None if first is None else round(1 - 1 / first, 2), head[1]: round(1 - 1 / last, 2)}
     missing = [name for name, rate in found.items() if rate == 0]

@@ -1,6 +1,6 @@
 """Measure what the maps of a network were multiplied by before they arrive in the output, and where they were cropped all the same."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,8 @@ __all__ = ["Factors", "measure_factors"]
 
 TOLERANCE = 2e-3
 Offset = tuple[int, int]
+Windows = tuple[Tensor, Tensor, Tensor]
+"""What was found, and the signal and the constant that it should be made of."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def _fit(found: Tensor, signal: Tensor, constant: Tensor) -> tuple[float, float,
     return first, second, rest / max(abs(first) * float(a.std()), 1e-30)
 
 
-def _search(windows: Callable[[Offset], tuple[Tensor, Tensor, Tensor]], rows: int, columns: int, first: Offset):
+def _search(windows: Callable[[Offset], Windows], rows: int, columns: int, first: Offset):
     """The first offset at which the map fits with some positive factor: (offset, factor, factor of the bias), or None."""
     for offset in (first, *((row, column) for row in range(rows + 1) for column in range(columns + 1))):
         found, signal, constant = windows(offset)
@@ -70,7 +72,8 @@ def measure_factors(
     Returns:
         What was found; None if some map fits nowhere.
     """
-    graph, factors, offsets, scaled = shadow.graph, {}, {}, {}
+    graph, factors, scaled = shadow.graph, {}, {}
+    offsets: dict[str, Offset] = {}
     sizes = _sizes(shadow, pieces["score"][:, :1])
     for name, layer in graph.score_layers.items():
         full, bias = pieces[name], shadow.bias(layer).view(1, -1, 1, 1)
@@ -83,21 +86,25 @@ def measure_factors(
         if name == "score":
             maps = [shadow.raised(graph.ups, part, channel) for part in (signal, constant)]
 
-            def windows(offset: Offset, own: Tensor = own, maps: list = maps) -> tuple[Tensor, Tensor, Tensor]:
-                return own, *(crop(part, offset, own.shape[2:]) for part in maps)
+            def windows(offset: Offset, own: Tensor = own, maps: list[Tensor] = maps) -> Windows:
+                return own, crop(maps[0], offset, own.shape[2:]), crop(maps[1], offset, own.shape[2:])
 
             room, first = maps[0].shape[2:], expected["output"]
             place = _search(windows, room[0] - own.shape[2], room[1] - own.shape[3], first)
         else:
             size, steps = sizes[name], graph.above(name)
 
-            def windows(offset: Offset, own=own, parts=(signal, constant), size=size, steps=steps, channel=channel):
+            def skip_windows(
+                offset: Offset, own: Tensor = own, parts: tuple[Tensor, Tensor] = (signal, constant), size: torch.Size = size,
+                steps: Sequence[str] = steps, channel: int = channel,
+            ) -> Windows:  # fmt: skip
                 cut = [crop(part, offset, size) for part in parts]
                 if cut[0].shape[2:] != size:
                     return own, own[..., :0], own[..., :0]
-                return own, *(crop(shadow.raised(steps, part, channel), offsets["output"], own.shape[2:]) for part in cut)
+                raised = [crop(shadow.raised(steps, part, channel), offsets["output"], own.shape[2:]) for part in cut]
+                return own, raised[0], raised[1]
 
-            place = _search(windows, full.shape[2] - size[0], full.shape[3] - size[1], expected[name])
+            place = _search(skip_windows, full.shape[2] - size[0], full.shape[3] - size[1], expected[name])
         if place is None:
             return None
         offsets["output" if name == "score" else name], factors[name] = place[0], place[1]

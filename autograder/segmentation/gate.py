@@ -80,6 +80,7 @@ def judge(student: Student, grading: Grading, spec: NetworkSpec, classes: Classe
         if not retrained and spec.graph and theirs is not None and theirs.lost < (1.0 if score is None else score.lost):
             raise _needs_person(grading, score, theirs, classes)
         score = score or theirs
+        assert score is not None  # theirs is missing only beside a score
     _tell(grading, score, classes)
 
 
@@ -113,7 +114,7 @@ def judges_network(network: Network) -> tuple[JudgesNetwork | None, bool]:
     except StudentError:
         measurement = None  # its forward fails: the weights may be right all the same
     same = measurement is not None and measurement.exact and measurement.view in SAME_LABELS
-    offsets, graph = network.offsets | dict(measurement.offsets if measurement else {}), spec.graph
+    offsets, graph = network.offsets | dict(measurement.offsets if measurement else {}), spec.chain
     arguments = {
         "trunk": [*graph.trunk, *graph.head], "score": graph.score,
         "steps": [[up.layer, [up.skip.name, up.skip.tap, up.skip.layer] if up.skip else None] for up in graph.upsamplings],
@@ -132,12 +133,13 @@ def _program(class_name: str) -> Program:
 
 def _measured(student: Student, grading: Grading, network: JudgesNetwork | None, n_class: int) -> Score:
     """Measure the checkpoint with the judge's network, or with the student's class where there is none."""
-    settings = grading.check.settings
-    limits = settings[grading.context.data.split] if grading.context.data else {}
+    settings, data = grading.check.settings, grading.context.data
+    limits = settings[data.split] if data else {}
 
     def predicted(exact: bool) -> Score:
         maps = predictions(student, grading, settings["defines"], settings["checkpoint"], exact, network)
-        hist = _count(maps, grading.context.data, n_class)
+        assert data is not None  # without pictures there are no predictions
+        hist = _count(maps, data, n_class)
         return Score(hist, gate_points_lost(scores(hist)[2], limits["full"], limits["zero"]), maps)
 
     score = predicted(exact=False)
@@ -173,13 +175,14 @@ def _summary(score: Score, data: GateData) -> str:
 
 def _needs_person(grading: Grading, judged: Score | None, own: Score, classes: Classes) -> NeedsPerson:
     """Only what the student's ``forward`` makes of the pictures earns points: somebody must look at it."""
-    name, network = grading.check.settings["defines"], grading.check.settings["checkpoint"]
+    name, network, data = grading.check.settings["defines"], grading.check.settings["checkpoint"], grading.context.data
+    assert data is not None
     if judged is None:
         why, number = f"its layers are not those of the network (see {network}.layers), and no other network can use the checkpoint", None
     else:
         number = round(judged.mean_iou, 4)
         why = f"with the weights of the checkpoint the network of the paper has a mean IoU of {number:.4f} (see {network}.forward)"
-    text = (f"Your class {name} has {_summary(own, grading.context.data)}, but {why}. A person will look at your code before points "
+    text = (f"Your class {name} has {_summary(own, data)}, but {why}. A person will look at your code before points "
             "are given; none are lost so far.")  # fmt: skip
     measured = {"mean_iou": round(own.mean_iou, 4), "of_the_network": number}
     _remember(grading, own.maps, own.mean_iou, classes)
@@ -189,6 +192,7 @@ def _needs_person(grading: Grading, judged: Score | None, own: Score, classes: C
 def _tell(grading: Grading, score: Score, classes: Classes) -> None:
     """Give or take the points of a score."""
     data = grading.context.data
+    assert data is not None
     full, zero = (grading.check.settings[data.split][key] for key in ("full", "zero"))
     accuracy, iou, mean = scores(score.hist)
     _remember(grading, score.maps, mean, classes)
@@ -210,6 +214,7 @@ def _count(maps: Mapping[str, NDArray[np.uint8]], data: GateData, n_class: int) 
     hist = np.zeros((n_class, n_class), dtype=np.int64)
     for name, predicted in maps.items():
         label = data.label(name)
+        assert label is not None  # where labels are not read, nothing is counted
         # a network of more classes may answer beyond those of the data: such pixels are wrong, whatever they should have been
         clipped = np.minimum(predicted, n_class)
         wide = confusion_matrix(clipped, np.where(label < n_class, label, 255), n_class + 1)

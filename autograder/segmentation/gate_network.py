@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def crop(x: Tensor, offset: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def crop(x: Tensor, offset: tuple[int, int], size: tuple[int, ...]) -> Tensor:
     """Cut a window of rows and columns; it is smaller where the map ends."""
     return x[:, :, offset[0] : offset[0] + size[0], offset[1] : offset[1] + size[1]]
 
@@ -40,11 +40,11 @@ class GateNetwork(nn.Module):
     def _place(self, path: str, layer: nn.Module) -> None:
         """Put a layer where the student's network has it, ``features.conv1_1``."""
         *folders, name = path.split(".")
-        owner = self
+        owner: nn.Module = self
         for folder in folders:
             if folder not in owner._modules:
                 owner.add_module(folder, nn.Module())
-            owner = owner._modules[folder]
+            owner = owner.get_submodule(folder)
         owner.add_module(name, layer)
 
     def _run(self, name: str, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autograder.judge.checking import Grading
 from autograder.sandbox.received import malformed
@@ -40,7 +41,8 @@ def judge_initial_weights(network: Network) -> None:
     match, handle = network.match()[0], network.built().handle
     kinds = {layer.path: layer.kind for layer in network.table(network.probe_classes)}
     found = {layer.path: layer for layer in network.layers()}
-    rng, wanted = grading.rng("initial weights"), {}
+    rng = grading.rng("initial weights")
+    wanted: dict[str, NDArray[np.int64] | None] = {}
     for name, path in match.paths.items():
         if kinds[name] == "ConvTranspose2d" and network.spec.bilinear:
             wanted[f"{path}.weight"] = None
@@ -189,7 +191,7 @@ def _what(name: str) -> str:
 
 
 def _crop_parts(network: Network, name: str) -> tuple[str, str]:
-    prefix = f"{name}_" if network.spec.graph.skips else ""
+    prefix = f"{name}_" if network.spec.chain.skips else ""
     return f"{prefix}rows", f"{prefix}columns"
 
 
@@ -288,7 +290,7 @@ def _judge_factors(network: Network, found: Measurement) -> bool:
     factors = {name: float(f"{factor:.3g}") for name, factor in found.factors.items() if abs(factor - 1) > 2e-3}
     if not factors:
         return False
-    words = {name: f"the scores of {network.spec.graph.head[-1]}'s map" if name == "score" else _what(name) for name in found.factors}
+    words = {name: f"the scores of {network.spec.chain.head[-1]}'s map" if name == "score" else _what(name) for name in found.factors}
     if len(set(factors.values())) == 1 and set(factors) == set(found.factors):
         said = f"the output arrives multiplied by {next(iter(factors.values())):g}"
     else:
@@ -340,7 +342,7 @@ def judge_maps(network: Network) -> None:
 
 def judge_dropout(network: Network, seed: int) -> None:
     """Dropout with p = 0.5 after both layers of the head in train mode, read off the output; of a network with a graph."""
-    graph = network.spec.graph
+    graph = network.spec.chain
     if any(name not in network.match()[0].paths for name in (*graph.head, graph.score, graph.last_convolution)):
         text = f"Dropout cannot be judged while layers are missing.{blame(network)}"
         network.grading.lose("dropout", cause="dropout.missing", message=text)
@@ -355,4 +357,4 @@ def judge_dropout(network: Network, seed: int) -> None:
         run = {path for path, _ in network.steps()}
         skipped = run and network.grading.faults and not run.issuperset(network.match()[0].paths[name] for name in graph.head)
         # what is read then is no dropout of the specified layers; that one is never used, judge_values says
-        network.grading.lose("dropout", cause=found.cause, message="" if skipped else found.problem, measured=found.measured)
+        network.grading.lose("dropout", cause=found.cause or "", message="" if skipped else found.problem, measured=found.measured)

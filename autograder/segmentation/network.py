@@ -5,7 +5,7 @@ import re
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from autograder.segmentation.running import norms_that_run
 from autograder.segmentation.shadow import Pieces, Shadow
 from autograder.segmentation.spec import NetworkSpec
 from segkit.layers import Layer, LayerMatch, compare_layers, tensor_shapes
-from segkit.subject import StudentError, WeightFile
+from segkit.subject import StudentError, Values, WeightFile
 from segkit.tracing import Step
 
 __all__ = ["Built", "Evidence", "Network", "blame"]
@@ -158,8 +158,8 @@ class Network:
         """The number of classes under which the layers have the fewest faults: the one asked for, or one written into the code."""
         last = [layer for layer in found if layer.kind == "ConvTranspose2d" or layer.settings.get("kernel_size") == 1]
         numbers = [layer.settings.get("out_channels") for layer in last[-8:]]
-        numbers = [self.probe_classes, *(n for n in numbers if isinstance(n, int) and 1 <= n <= 1024)]
-        return min(dict.fromkeys(numbers), key=lambda n: len(self._compare(found, n).faults))
+        possible = [self.probe_classes, *(n for n in numbers if isinstance(n, int) and 1 <= n <= 1024)]
+        return min(dict.fromkeys(possible), key=lambda n: len(self._compare(found, n).faults))
 
     def _fixed(self, found: list[Layer], n_class: int, asked: int | None = None) -> dict[str, int]:
         """Specified names of the layers that have another number of classes than asked for, and that number."""
@@ -229,7 +229,8 @@ class Network:
         handle, match = self.built().handle, self.match()[0]
         if self.spec.graph is None:
             return self._load_whole(handle, match)
-        source, zero, keys, own = {}, [], set(self.student.shapes(handle)), self.score_layers() if drop is None else drop
+        source: dict[str, Values] = {}
+        zero, keys, own = [], set(self.student.shapes(handle)), self.score_layers() if drop is None else drop
         graph = self.spec.graph
         for name, path in match.paths.items():
             for kind in ("weight", "bias"):
@@ -325,7 +326,7 @@ class Network:
         silent, biases = drop_silence(self.grading.seeds, self.spec, self.probe_classes, self.spec.name, self.student.code, str(seed))
         handle, image = self._load(biases), self.images()[:1]
         output = self.student.forward(handle, image, train=True, seed=seed, skip=tuple(self.norms()))
-        return read_dropout(output / factor, silent, self.spec.graph.head)
+        return read_dropout(output / factor, silent, self.spec.chain.head)
 
     def dropout_free_pair(self) -> tuple[NDArray, NDArray]:
         """The same image twice in eval mode, under two seeds of the worker's generator."""
@@ -335,7 +336,7 @@ class Network:
     # ------------------------------------------------------------------------------------------------ judging
     def shadow(self) -> tuple[Shadow, Pieces]:
         """The network it should be, given its layers, and its score maps (the trunk runs once for the whole class)."""
-        shadow = Shadow(self.spec, self.found_settings(), ChainMap(self.score_layers(), self._class_weights()))
+        shadow = Shadow(self.spec, self.found_settings(), ChainMap(self.score_layers(), cast(Any, self._class_weights())))
         shadow.refuse_too_large(self.images().shape[2:], self._usual(self.built().n_class))
         return shadow, shadow.pieces(self._features(shadow))
 
@@ -353,6 +354,7 @@ class Network:
     def _measured(self, evidence: Evidence) -> Measurement:
         if self.spec.graph is None:
             reference = reference_output(self.spec, self.built().n_class, self.found_settings(), self._class_weights(), evidence.images)
+            assert isinstance(reference, Tensor)  # a network that returns maps is compared by maps()
             return measure_against(evidence.output, reference, (*evidence.images.shape[:2], *reference.shape[2:]))
         shadow, pieces = self.shadow()
         return self._by_position(measure(evidence.output, shadow, pieces, self.offsets, evidence.images.shape), shadow)
@@ -367,6 +369,7 @@ class Network:
         images = self.images()
         found = self.student.maps(self._load(), images, self.spec.maps)
         reference = reference_output(self.spec, self.built().n_class, self.found_settings(), self._class_weights(), images)
+        assert isinstance(reference, dict)
         return {name: (found[name], reference[name].numpy()) for name in self.spec.maps}
 
     def _by_position(self, found: Measurement, shadow: Shadow) -> Measurement:
@@ -374,8 +377,8 @@ class Network:
         hidden = [name for name in self.offsets if name not in found.offsets and name not in found.silent]
         if found.view != "logits" or not hidden:
             return found
-        images = self.grading.seeds.generator("positions", self.spec.name, self.student.code)
-        images = images.standard_normal(self.evidence().images.shape).astype(np.float32)
+        rng = self.grading.seeds.generator("positions", self.spec.name, self.student.code)
+        images = rng.standard_normal(self.evidence().images.shape).astype(np.float32)
         try:
             offsets, silent = position_offsets(
                 self.student, self.built().handle, shadow, self.match()[0].paths, images, self.offsets,

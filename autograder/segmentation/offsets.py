@@ -181,7 +181,7 @@ def measure_paths(
 
 
 def _skip_offset(
-    own: Tensor, skip: Skip, size: Sequence[int], output: Offset, shadow: Shadow, pieces: Pieces, first: Offset, scaled: bool = False
+    own: Tensor, skip: Skip, size: tuple[int, ...], output: Offset, shadow: Shadow, pieces: Pieces, first: Offset, scaled: bool = False
 ) -> tuple[Offset, float]:
     """Where a skip's score map was cut before it was added to a map of a size."""
     channel, steps = shadow.graph.channels[skip.layer], shadow.graph.above(skip.name)
@@ -199,7 +199,8 @@ def _skip_offset(
         return float("inf") if x is None else _difference(own, x, scaled) / float(spread)
 
     offset, error = _search(residual, full.shape[2] - size[0], full.shape[3] - size[1], first)
-    return offset, error if error <= TOLERANCE and enough("crop", window(offset)) else float("inf")
+    fits = error <= TOLERANCE and (shown := window(offset)) is not None and enough("crop", shown)
+    return offset, error if fits else float("inf")
 
 
 def _composed(output: Tensor, shadow: Shadow, pieces: Pieces, offsets: Mapping[str, Offset]) -> Tensor | None:
@@ -283,7 +284,9 @@ def _scaled(
     composed = _composed(found, shadow, fit.pieces, {**expected, **fit.offsets})
     if composed is None or not enough("values", composed) or _error(found, composed)[0] > 2 * TOLERANCE:
         return None
-    error, worst = _error(found, _composed(found, shadow, pieces, {**expected, **fit.offsets}))
+    plain = _composed(found, shadow, pieces, {**expected, **fit.offsets})
+    assert plain is not None  # the same crops of maps of the same sizes fit together above
+    error, worst = _error(found, plain)
     return Measurement(fit.offsets, "logits", tuple(silent), error, worst, fit.factors)
 
 

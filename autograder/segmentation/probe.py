@@ -63,14 +63,15 @@ def score_layers(seeds: Seeds, spec: NetworkSpec, n_class: int, code: str, featu
     Returns:
         Canonical name -> weight (n_class, inputs, 1, 1) or bias (n_class,).
     """
-    found, channels = {}, spec.graph.channels
+    found: dict[str, Tensor] = {}
+    channels = spec.chain.channels
     for layer in spec.layers(n_class, {}):
         if layer.path not in channels:
             continue
         name, inputs = layer.path, layer.settings["in_channels"]
         weight = _normal(seeds, f"{spec.name}/{name}", (n_class, inputs, 1, 1), inputs**-0.5, code)
         bias = _normal(seeds, f"{spec.name}/{name}.bias", (n_class,), 0.1, code)
-        read = torch.from_numpy(_middle(features[spec.graph.reads[name]])).transpose(0, 1).flatten(1)  # (inputs, 2 h w)
+        read = torch.from_numpy(_middle(features[spec.chain.reads[name]])).transpose(0, 1).flatten(1)  # (inputs, 2 h w)
         mean, rows = read.mean(1), weight.flatten(1)
         rows = rows - torch.outer(rows @ mean, mean) / (mean @ mean).clamp_min(1e-12)  # not by the bias: it would drown small factors
         weight = (rows / (rows @ read).std(1, keepdim=True).clamp_min(1e-3)).view_as(weight)
@@ -108,7 +109,7 @@ def _drop(seeds: Seeds, spec: NetworkSpec, layer: Layer, n_class: int) -> Iterat
         yield spec.canonical(name, "weight", drop=True), weight
         return
     weight = torch.zeros(n_class, settings["in_channels"], 1, 1)
-    if name == spec.graph.score:
+    if name == spec.chain.score:
         for channel, read in enumerate(_drop_channels(seeds, n_class, settings["in_channels"])):
             weight[channel, read, 0, 0] = 2.0 ** torch.arange(DROP_BITS)
     yield spec.canonical(name, "weight", drop=True), weight
@@ -125,7 +126,7 @@ def _drop_channels(seeds: Seeds, n_class: int, width: int) -> NDArray[np.int64]:
 
 def head_width(spec: NetworkSpec) -> int:
     """Channels of both layers of the head."""
-    return next(layer.settings["out_channels"] for layer in spec.layers(spec.n_class, {}) if layer.path == spec.graph.head[-1])
+    return next(layer.settings["out_channels"] for layer in spec.layers(spec.n_class, {}) if layer.path == spec.chain.head[-1])
 
 
 def drop_silence(
@@ -142,7 +143,7 @@ def drop_silence(
     Returns:
         For each class the number whose bits are the silent ones, (n_class,); and the biases that make them silent, by canonical name.
     """
-    width, (first, last) = head_width(spec), spec.graph.head
+    width, (first, last) = head_width(spec), spec.chain.head
     rng, biases = seeds.generator("dropout silence", *names), np.ones(width, np.float32)
     bits = np.stack([rng.choice(DROP_BITS, SILENT_BITS, replace=False) for _ in range(n_class)])  # (n_class, SILENT_BITS)
     biases[np.take_along_axis(_drop_channels(seeds, n_class, width), bits, axis=1)] = 0
@@ -182,7 +183,7 @@ def probe_weights(seeds: Seeds, specs: Iterable[NetworkSpec], n_class: int) -> I
         weight = torch.zeros(width, width, 1, 1)
         half = torch.arange(width // 2)
         weight[half, half] = 1
-        yield spec.canonical(spec.graph.head[-1], "weight", drop=True), weight
+        yield spec.canonical(spec.chain.head[-1], "weight", drop=True), weight
 
 
 def write_weights(path: Path, weights: Iterable[tuple[str, Tensor]]) -> dict[str, tuple[int, list[int]]]:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autograder.segmentation.gate_network import crop
-from autograder.segmentation.spec import NetworkSpec
+from autograder.segmentation.spec import Graph, NetworkSpec
 from segkit.subject import StudentError
 
 __all__ = ["Pieces", "Shadow", "fitted"]
@@ -45,6 +46,12 @@ Pieces = dict[str, Tensor]
 """Maps of scores before any crop, by their names (``score``, and those of the skips): (2, n_class, h, w) float32 each."""
 
 
+class Weights(Protocol):
+    """Tensors by their names."""
+
+    def __getitem__(self, name: str, /) -> Tensor: ...
+
+
 class Shadow:
     """A network given by its layers' hyper-parameters.
 
@@ -54,8 +61,13 @@ class Shadow:
         weights: The hidden weights by their canonical names.
     """
 
-    def __init__(self, spec: NetworkSpec, settings: Mapping[str, Mapping], weights: Mapping[str, Tensor]) -> None:
-        self.spec, self.graph, self.settings, self.weights = spec, spec.graph, settings, weights
+    def __init__(self, spec: NetworkSpec, settings: Mapping[str, Mapping], weights: Weights) -> None:
+        self.spec, self.settings, self.weights = spec, settings, weights
+
+    @property
+    def graph(self) -> Graph:
+        """How the layers hang together."""
+        return self.spec.chain
 
     def pair(self, value) -> tuple[int, int]:
         """Rows and columns of a hyper-parameter."""
@@ -150,8 +162,8 @@ class Shadow:
     def key(self) -> str:
         """Hash of everything that the features depend on; networks of one trunk share it."""
         trunk = {name: dict(s) for name, s in sorted(self.settings.items()) if name in (*self.graph.trunk, *self.graph.head)}
-        trunk |= {"": [self.spec.heights, self.spec.widths, self.graph.taps]}
-        return f"features-{hashlib.sha256(json.dumps(trunk, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
+        everything = {**trunk, "": [self.spec.heights, self.spec.widths, self.graph.taps]}
+        return f"features-{hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
 
     @torch.no_grad()
     def features(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -178,7 +190,7 @@ class Shadow:
         layers, reads = self.graph.score_layers, self.graph.reads
         return {name: self._convolve(layer, torch.from_numpy(features[reads[layer]])) for name, layer in layers.items()}
 
-    def compose(self, pieces: Pieces, offsets: Mapping[str, tuple[int, int]], size: tuple[int, int]) -> Tensor | None:
+    def compose(self, pieces: Pieces, offsets: Mapping[str, tuple[int, int]], size: tuple[int, ...]) -> Tensor | None:
         """Put the maps together with given crops.
 
         Args:

@@ -153,6 +153,12 @@ class NetworkSpec:
     maps: tuple[str, ...] = ()
 
     @property
+    def chain(self) -> Graph:
+        """The graph of a network that has one."""
+        assert self.graph is not None, f"{self.name} has no graph"
+        return self.graph
+
+    @property
     def signature(self) -> str:
         """Of the constructor, as messages show it."""
         return f"__init__(self, {''.join(f'{part.parameter}, ' for part in self.parts)}n_class={self.n_class})"
@@ -182,5 +188,5 @@ class NetworkSpec:
         Trunk and head of a chain are those of all networks of the assignment; any other layer is the network's own.
         """
         shared = self.graph is not None and layer in (*self.graph.trunk, *self.graph.head)
-        probe = "drop/" if drop and not (shared and layer in self.graph.trunk) else ""
+        probe = "drop/" if drop and not (shared and layer in self.chain.trunk) else ""
         return f"{probe}{layer}.{kind}" if shared else f"{probe}{self.name}/{layer}.{kind}"

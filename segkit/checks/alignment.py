@@ -7,6 +7,7 @@ of a rising and a falling ramp cancels that exactly.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,17 @@ class Alignment:
     more_padding: int = 0
 
 
-def check_alignment(network_class: Callable[..., nn.Module], network: str) -> Report:
+class AlignmentReport(Report):
+    """A report with what was measured.
+
+    Attributes:
+        alignment: The measurement; None where nothing came out.
+    """
+
+    alignment: Alignment | None = None
+
+
+def check_alignment(network_class: Callable[..., nn.Module], network: str) -> AlignmentReport:
     """Check each crop of a network, rows and columns apart.
 
     Args:
@@ -54,7 +65,7 @@ def check_alignment(network_class: Callable[..., nn.Module], network: str) -> Re
     Returns:
         The printed report. The measurement for a picture is in ``report.alignment`` (None where nothing came out).
     """
-    report = Report()
+    report = AlignmentReport()
     report.alignment = found = measure_alignment(network_class, network, report=report)
     if found is None:
         return report
@@ -126,22 +137,23 @@ def _set_weights(layers: dict[str, nn.Module], paths: list[str]) -> None:
         for name, layer in layers.items():
             if isinstance(layer, nn.MaxPool2d):
                 continue
-            middle = layer.weight.shape[2] // 2
+            weight = cast(Tensor, layer.weight)
+            middle = weight.shape[2] // 2
             if isinstance(layer, nn.ConvTranspose2d):
-                layer.weight.copy_(bilinear_weight(layer.weight.shape[0], layer.weight.shape[2]))
+                weight.copy_(bilinear_weight(weight.shape[0], weight.shape[2]))
             elif name == "conv1_1":
                 # carriers 0, 1: row and its mirror (one minus row); 2, 3: column and its mirror. All are 0 in the padding.
                 for carrier, (axis, sign) in enumerate(((0, 1.0), (0, -1.0), (1, 1.0), (1, -1.0))):
-                    layer.weight[carrier, axis, middle, middle] = sign
+                    weight[carrier, axis, middle, middle] = sign
                     if sign < 0:
-                        layer.weight[carrier, 2, middle, middle] = 1.0
+                        weight[carrier, 2, middle, middle] = 1.0
             elif name in STEP:
                 for axis in range(2):
-                    layer.weight[2 * paths.index(name) + axis, 2 * axis, middle, middle] = 1.0
-                    layer.weight[2 * paths.index(name) + axis, 2 * axis + 1, middle, middle] = -1.0
+                    weight[2 * paths.index(name) + axis, 2 * axis, middle, middle] = 1.0
+                    weight[2 * paths.index(name) + axis, 2 * axis + 1, middle, middle] = -1.0
             else:
                 for carrier in range(4):
-                    layer.weight[carrier, carrier, middle, middle] = 1.0
+                    weight[carrier, carrier, middle, middle] = 1.0
 
 
 def _read(profile: Tensor, size: int) -> tuple[float, float] | None:

@@ -93,7 +93,7 @@ def _check_values(report: Report, label: np.ndarray) -> None:
 
 
 def _mapping(label: np.ndarray) -> str:
-    pairs = [f"{number}->{int(label[IDS == number][0])}" for number in (1, 2, 3, 12)]
+    pairs = [f"{number}->{int(label[number == IDS][0])}" for number in (1, 2, 3, 12)]
     return ", ".join(pairs)
 
 

@@ -1,5 +1,6 @@
 """Check of ``confusion_matrix`` on cases small enough to be worked by hand."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -91,9 +92,9 @@ def _check_integers(report: Report, confusion_matrix: Callable[..., Any]) -> Non
         pred = np.array([[n_class - 1, 0, 0]], dtype=dtype)
         expected = np.zeros((n_class, n_class), int)
         expected[-1, -1] = expected[-1, 0] = expected[0, 0] = 1
-        _compare(report, name, lambda p=pred, g=last, n=n_class: confusion_matrix(p, g, n), expected, cause, "hist.overflow")
-    pred, gt = torch.from_numpy(PRED), torch.from_numpy(GT)
-    _compare(report, "torch tensors", lambda: confusion_matrix(pred, gt, 3), COUNTS,
+        _compare(report, name, functools.partial(confusion_matrix, pred, last, n_class), expected, cause, "hist.overflow")
+    tensors = torch.from_numpy(PRED), torch.from_numpy(GT)
+    _compare(report, "torch tensors", lambda: confusion_matrix(*tensors, 3), COUNTS,
              "np.asarray(...) at the start accepts arrays and tensors alike")  # fmt: skip
     mixed = PRED.astype(np.int32)
     _compare(report, "uint8 gt, int32 pred", lambda: confusion_matrix(mixed, GT.astype(np.uint8), 3), COUNTS, cause, "hist.overflow")

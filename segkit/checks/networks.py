@@ -13,7 +13,7 @@ from segkit.checks.report import Report
 from segkit.layers import compare_layers, describe, expected_layers, table_closed
 from segkit.tracing import paths_in_run
 
-__all__ = ["FORWARD_HINTS", "Watched", "build", "clear", "expected", "found_layers", "forward", "is_score", "watch"]
+__all__ = ["FORWARD_HINTS", "Watched", "build", "clear", "expected", "forward", "found_layers", "is_score", "watch"]
 
 # part of PyTorch's message -> what is usually behind it
 FORWARD_HINTS = {
@@ -96,6 +96,18 @@ class Watched:
 
     calls: int = 0
     seen: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+
+    @property
+    def read(self) -> Tensor:
+        """The last input of a layer that ran."""
+        assert self.seen is not None
+        return self.seen[0]
+
+    @property
+    def gave(self) -> Tensor:
+        """The last output of a layer that ran."""
+        assert self.seen is not None
+        return self.seen[1]
 
 
 @contextmanager

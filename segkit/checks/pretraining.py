@@ -1,10 +1,11 @@
 """Check of the VGG-16 copy: every tensor, nothing shared, VGG unchanged."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import vgg16
+from torchvision.models import VGG, vgg16
 
 from segkit.checks.networks import build, found_layers
 from segkit.checks.report import Report
@@ -38,7 +39,7 @@ def check_copy(copy: Callable[..., object] | None, network_class: Callable[..., 
         return report
     vgg = _random_vgg()
     before = {name: float(value.sum(dtype=torch.float64)) for name, value in vgg.state_dict().items()}
-    call = (lambda: copy(model, vgg)) if copy else (lambda: model.copy_params_from_vgg16(vgg))
+    call = (lambda: copy(model, vgg)) if copy else (lambda: cast(Any, model).copy_params_from_vgg16(vgg))
     hints = {
         "output with shape [4096, ": "the copy runs in the wrong direction: the FCN's parameter receives, VGG's is only read",
         "(7) must match the size of tensor b (25088)": MATRICES,
@@ -71,7 +72,7 @@ def check_copy(copy: Callable[..., object] | None, network_class: Callable[..., 
     return report
 
 
-def _random_vgg() -> nn.Module:
+def _random_vgg() -> VGG:
     with torch.device("meta"):
         vgg = vgg16(weights=None, init_weights=False)
     vgg = vgg.to_empty(device="cpu").eval()
@@ -81,8 +82,8 @@ def _random_vgg() -> nn.Module:
     return vgg
 
 
-def _check_features(report: Report, layers: dict[str, nn.Module], vgg: nn.Module) -> None:
-    wrong = {"weight": [], "bias": []}
+def _check_features(report: Report, layers: dict[str, nn.Module], vgg: VGG) -> None:
+    wrong: dict[str, list[str]] = {"weight": [], "bias": []}
     for index, name in FEATURES.items():
         for kind, names in wrong.items():
             mine = getattr(layers.get(name), kind, None)
@@ -101,9 +102,10 @@ def _check_features(report: Report, layers: dict[str, nn.Module], vgg: nn.Module
                       "copy.bias" if kind == "bias" else "copy.values")  # fmt: skip
 
 
-def _check_head(report: Report, layers: dict[str, nn.Module], vgg: nn.Module) -> None:
+def _check_head(report: Report, layers: dict[str, nn.Module], vgg: VGG) -> None:
     for name, index, channels, side in (("fc6", 0, 512, 7), ("fc7", 3, 4096, 1)):
-        mine, theirs = layers.get(name), vgg.classifier[index]
+        mine: Any = layers.get(name)
+        theirs = vgg.classifier[index]
         label = f"{name} weight"
         if mine is None or tuple(mine.weight.shape) != (4096, channels, side, side):
             report.fault(label, (4096, channels, side, side), "another shape", "see the layer check of notebook 2")
@@ -133,7 +135,7 @@ def _orders(mine: Tensor, theirs: Tensor) -> list[float]:
     return [float((mine[o, c, i, j] - theirs[o, place]).abs().max()) for place in places]
 
 
-def _check_alias(report: Report, layers: dict[str, nn.Module], vgg: nn.Module) -> None:
+def _check_alias(report: Report, layers: dict[str, nn.Module], vgg: VGG) -> None:
     """Change the copy and look whether the original moves."""
     pairs = {name: vgg.features[index] for index, name in FEATURES.items()}
     pairs |= {"fc6": vgg.classifier[0], "fc7": vgg.classifier[3]}

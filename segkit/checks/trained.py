@@ -1,8 +1,9 @@
 """Check of a trained network: whether its checkpoint fits the class, and its mean IoU on a few validation pictures."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -52,14 +53,15 @@ def check_checkpoint(
         return report
     functions = {"read_label": read_label, "confusion_matrix": confusion_matrix, "scores": scores}
     lacking = [name for name, function in functions.items() if function is None]
-    if lacking:
+    if read_label is None or confusion_matrix is None or scores is None:
         raise NotTested(f"it fits {network_class.__name__}; how well it segments needs your {' and '.join(lacking)}")
     root, split = _pictures()
     dataset = FacadeDataset(root, split, names=_some(split_names(split, "val")), read_label=read_label)
     ran, measured = report.run(f"{len(dataset)} validation pictures", lambda: _measure(model, dataset, confusion_matrix, scores),
                                FORWARD_HINTS)  # fmt: skip
     if ran:
-        _judge(report, *measured, split, limits, untrained)
+        mean, count = measured
+        _judge(report, mean, count, split, limits, untrained)
     return report
 
 
@@ -102,7 +104,7 @@ def _some(names: tuple[str, ...]) -> tuple[str, ...]:
 def _measure(model: nn.Module, dataset: FacadeDataset, confusion_matrix: Callable, scores: Callable) -> tuple[float, int]:
     """Mean IoU, and on how many pictures."""
     total, count, started = None, 0, time.monotonic()
-    for image, label in dataset:
+    for image, label in cast(Iterable[tuple[Any, Any]], dataset):  # by its items
         try:
             hist = confusion_matrix(predict(model, image), label, N_CLASS)
         except EvaluationError as error:

@@ -4,6 +4,7 @@ No second network is needed for that: a layer's input must be what the layer bef
 the biases of the score layers alone must come out, added up.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -90,8 +91,8 @@ def _same(a: Tensor, b: Tensor) -> bool:
 def _check_wires(report: Report, chain: list[str], seen: dict[str, Watched]) -> None:
     """Each layer must read what the one before it gave: through a ReLU after a convolution, as it is after a pool."""
     good = True
-    for before, after in zip(chain, chain[1:], strict=False):
-        given, read = seen[before].seen[1], seen[after].seen[0]
+    for before, after in itertools.pairwise(chain):
+        given, read = seen[before].gave, seen[after].read
         if _same(read, given if before.startswith("pool") else given.clamp(min=0)):
             continue
         good = False
@@ -116,11 +117,11 @@ def _check_wires(report: Report, chain: list[str], seen: dict[str, Watched]) -> 
 def _check_branches(report: Report, seen: dict[str, Watched]) -> None:
     for name, source in (("score_pool_4", "pool4"), ("score_pool_3", "pool3")):
         if name in seen:
-            got = f"another map {tuple(seen[name].seen[0].shape)}"
+            got = f"another map {tuple(seen[name].read.shape)}"
             cause = f"keep the output of {source} in a variable of its own"
-            report.expect(_same(seen[name].seen[0], seen[source].seen[1]), f"{source} -> {name}", f"{name} to read {source}", got, cause)
+            report.expect(_same(seen[name].read, seen[source].gave), f"{source} -> {name}", f"{name} to read {source}", got, cause)
     first = "upscore1" if "upscore1" in seen else "transpose_conv"
-    read, given = seen[first].seen[0], seen["score"].seen[1]
+    read, given = seen[first].read, seen["score"].gave
     cause = "the wrong variable handed on"
     if _same(read, given.clamp(min=0)):
         cause = "a ReLU after score: scores may be negative"
@@ -135,9 +136,9 @@ def _set_biases(layers: dict[str, nn.Module]) -> None:
         for name, layer in layers.items():
             if isinstance(layer, nn.ConvTranspose2d) and layer.weight.shape[0] == layer.weight.shape[1]:
                 layer.weight.copy_(bilinear_weight(layer.weight.shape[0], layer.weight.shape[2]))
-            elif is_score(name) and layer.bias is not None:
+            elif is_score(name) and isinstance(layer.bias, Tensor):
                 layer.bias.copy_(torch.tensor(BIASES[name]))
-            elif name in ("fc6", "fc7") and layer.bias is not None:
+            elif name in ("fc6", "fc7") and isinstance(layer.bias, Tensor):
                 layer.bias.fill_(1.0)
 
 
@@ -156,7 +157,7 @@ def _check_biases_and_dropout(report: Report, model: nn.Module, layers: dict[str
     if trained is None:
         return
     for name, before in (("fc7", "fc6"), ("score", "fc7")):
-        _check_dropout(report, f"dropout after {before}", resting[name].seen[0], training[name].seen[0])
+        _check_dropout(report, f"dropout after {before}", resting[name].read, training[name].read)
 
 
 def _check_scores(report: Report, out: Tensor, layers: dict[str, nn.Module]) -> bool:

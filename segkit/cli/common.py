@@ -98,7 +98,7 @@ def network_class(name: str, notebooks: Path) -> type:
     return model_class(name, notebooks)
 
 
-def pictures(spec: "DatasetSpec", data: str | None, split: str, part: str, read_label: Callable) -> "PairDataset":
+def pictures(spec: "DatasetSpec", data: str | None, split: str, part: str, read_label: Callable[..., Any]) -> "PairDataset":
     from segkit.datasets import PairDataset
 
     root = spec.find_root("sample" if split == "sample" and data is None else data)

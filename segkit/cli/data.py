@@ -62,6 +62,7 @@ def verify(context: click.Context, spec: "DatasetSpec", root: str | None, all_fa
     from segkit.datasets import DataError
 
     try:
+        assert spec.verify is not None  # every data set of the kit has it
         found = spec.verify(spec.find_root(root), progress=not quiet)
         from segkit.datasets.survey import format_survey
     except DataError as error:

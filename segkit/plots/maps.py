@@ -120,7 +120,7 @@ def _errors(label: MapLike, prediction: MapLike) -> np.ndarray:
     label, prediction = (np.asarray(item) for item in (label, prediction))
     if label.shape != prediction.shape:
         raise ValueError(f"Expected label and prediction of one size, but got {label.shape}, {prediction.shape}.")
-    picture = np.where((label == prediction)[..., None], np.uint8(RIGHT), np.uint8(WRONG))
+    picture = np.where((label == prediction)[..., None], np.asarray(RIGHT, np.uint8), np.asarray(WRONG, np.uint8))
     picture[label == IGNORE_INDEX] = 0
     return picture
 

@@ -117,7 +117,7 @@ class Inside:
 
     def __init__(self, level: str, scratch: Path, code: str, limits: Limits | None = None, readable: tuple[Path, ...] = ()) -> None:
         read, write = os.pipe()
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
         self.folder, self.zygote, self._before = scratch, None, set()
         if getattr(level, "forked", False):
             self._fork(level, code, Room(scratch, readable, limits=limits or Limits()), write)
@@ -189,7 +189,7 @@ def relatives(scratch: Path) -> list[int]:
 def test_private_files_home_project_and_others_work_cannot_be_read(walled, scratch, outside):
     (outside / "secret").write_text("everybody may read this outside")
     (outside / "secret").chmod(0o644)
-    private = tempfile.NamedTemporaryFile()
+    private = tempfile.NamedTemporaryFile()  # noqa: SIM115 - it lives as long as its name
     paths = [str(outside / "secret"), private.name, "/etc/passwd", "/etc/shadow", str(REPO / "pyproject.toml"),
              str(SANDBOX / "isolation.py"), str(REPO / "segkit" / "reference" / "__init__.py")]  # fmt: skip
     assert all(Path(path).exists() for path in paths)
@@ -404,7 +404,7 @@ def test_the_environment_holds_nothing_of_the_judges(level, scratch, monkeypatch
 
 
 def test_workers_side_by_side_have_users_of_their_own(level, scratch, outside):
-    if not can_lend_users() or isolation._style() == ("user", "") and level == "bubblewrap":
+    if not can_lend_users() or (isolation._style() == ("user", "") and level == "bubblewrap"):
         pytest.skip("only a judge that runs as root can lend users")
     second = outside / "second"
     second.mkdir()

@@ -334,7 +334,7 @@ def test_class_page_of_nobody(tmp_path):
 
 def test_class_page_of_submissions_with_unlike_checks(tmp_path):
     other = fake_result("b")
-    other["checks"] = other["checks"][:3] + [{**other["checks"][0], "id": "extra"}]
+    other["checks"] = [*other["checks"][:3], {**other["checks"][0], "id": "extra"}]
     page = class_page([fake_result("a"), other], tmp_path)
     assert len([attrs for attrs in page.all("td") if attrs["class"] == "cell none"]) == 14
 

@@ -354,6 +354,6 @@ def test_exam_tells_when_the_grader_is_not_as_the_corpus_says(tmp_path):
 
 @pytest.mark.slow
 def test_generated_mutants_of_a_cell_do_not_survive(tmp_path):
-    entries = [e for e in choose(FOLDER, SOURCE, ["generated"], ["read_label-00", "scores-02"])]
+    entries = list(choose(FOLDER, SOURCE, ["generated"], ["read_label-00", "scores-02"]))
     outcomes = grade(entries, tmp_path)
     assert len(outcomes) >= 15 and [o.problem for o in outcomes if o.problem] == []

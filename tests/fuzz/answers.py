@@ -100,7 +100,7 @@ def _flat(rng: random.Random, shape: tuple[int, ...], dtypes: tuple[str, ...] = 
 
 def _misshapen(rng: random.Random, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The right shape as a rule; else one of those that broadcasting would forgive."""
-    other = [shape, shape, shape, shape[::-1], shape[1:], (1, *shape), tuple(1 for _ in shape), (), (0,) * len(shape), shape[:-1] + (1,)]
+    other = [shape, shape, shape, shape[::-1], shape[1:], (1, *shape), tuple(1 for _ in shape), (), (0,) * len(shape), (*shape[:-1], 1)]
     return rng.choice(other)
 
 

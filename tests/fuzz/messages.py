@@ -70,7 +70,7 @@ def _damaged(rng: random.Random, message: dict[str, Any]) -> bytes:
         spec = [rng.choice([*wire.DTYPES, "object", "O", "S5", "V3", "", 3, None]),
                 rng.choice([[0, 2**29, 2**29, 2**29], [2**29] * 8, [-1], [1.5], [True], [], [3] * 40, "x", [2**62], [0] * 8, None,
                     [1]])]  # fmt: skip
-        mark = rng.choice([{"$array": spec}, {"$array": spec + [1]}, {"$bytes": rng.choice([-1, 2**62, 1.5, True, None, 3])},
+        mark = rng.choice([{"$array": spec}, {"$array": [*spec, 1]}, {"$bytes": rng.choice([-1, 2**62, 1.5, True, None, 3])},
                            {"$float": rng.choice(["nan", "1e999", [], None])}, {"$dict": rng.choice([{}, [["a"]], [[1, 2]], [["a", 1],
                                ["a", 2]]])}])  # fmt: skip
         text = json.dumps({"$dict": [["ok", True], ["value", mark]]}).encode()

@@ -26,7 +26,7 @@ from .python_sources import mutate_source
 from .texts import mutate_text_file, mutate_zip
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "autograder"))  # beside the tests of the grader
-import tiny  # noqa: E402
+import tiny
 
 __all__ = ["check_grading", "check_reading", "check_zip", "damaged_notebook"]
 

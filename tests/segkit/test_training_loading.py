@@ -87,7 +87,7 @@ def test_threads_change_neither_order_nor_pixels(tmp_path):
         assert torch.equal(torch.get_rng_state(), state), "dropout's generator was touched"
         assert [b.names for b in ahead] == [b.names for b in plain]
         assert all(torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for a, b in zip(ahead, plain, strict=True))
-    assert torch.equal(list(read_ahead(EpochBatches(DecodedPairs(data, "off"), **options), 2, 2))[0].images, plain[2].images)
+    assert torch.equal(next(iter(read_ahead(EpochBatches(DecodedPairs(data, "off"), **options), 2, 2))).images, plain[2].images)
 
 
 def test_items_are_read_while_the_last_one_is_used_and_in_order():

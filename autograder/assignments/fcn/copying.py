@@ -47,7 +47,7 @@ class Copy:
 
     def wrong(self, expected: dict[str, NDArray]) -> list[str]:
         """Tensors that do not hold VGG's values."""
-        return [key for key, values in expected.items() if not np.array_equal(self.after.get(key), values)]
+        return [key for key, values in expected.items() if key not in self.after or not np.array_equal(self.after[key], values)]
 
     def unchanged(self, expected: dict[str, NDArray]) -> list[str]:
         """Those of the wrong tensors that are as they were before."""
@@ -182,8 +182,9 @@ def judge(student: Student, grading: Grading) -> None:
             break
     best = min(copies, key=lambda copy: len(copy.wrong(expected)), default=None)
     if best is None or (own_failed and len(best.wrong(expected)) == len(expected)):
+        assert failure is not None  # why nothing was copied
         raise failure
-    changed = [_in_vgg(key) for key in expected if not np.array_equal(best.source.get(key), expected[key])]
+    changed = [_in_vgg(key) for key in expected if key not in best.source or not np.array_equal(best.source[key], expected[key])]
     wrong = best.wrong(expected)
     if changed and changed == [_in_vgg(key) for key in wrong] and best.unchanged(expected) == wrong:
         how_many = "all" if len(changed) == len(expected) else f"{len(changed)} of {len(expected)}"

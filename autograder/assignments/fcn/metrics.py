@@ -251,7 +251,7 @@ def _judge_absent(student: Student, grading: Grading, hist: NDArray, wrong_iou: 
     hist[2, :], hist[:, 2] = 0, 0
     hist[1, :] = 0  # only ever predicted: its IoU is 0, not NaN
     hist[3, :], hist[:, 3], hist[3, 3] = 0, 0, 1  # one pixel, rightly predicted
-    _, iou, mean = scores(hist)
+    _, iou, _ = scores(hist)
     try:
         _, found_iou, found_mean = _three(student.call("scores", hist))
     except StudentError as error:
@@ -263,7 +263,7 @@ def _judge_absent(student: Student, grading: Grading, hist: NDArray, wrong_iou: 
         grading.lose("absent", cause="iou.absent", message="")
         return
     others = np.arange(len(iou)) != 2
-    unmoved = not iou_right and wrong_iou.shape == iou.shape and _close(wrong_iou[others], found_iou[others])
+    unmoved = wrong_iou is not None and wrong_iou.shape == iou.shape and _close(wrong_iou[others], found_iou[others])
     if not iou_right and (unmoved or _constant(found_iou)):
         text = "scores: the IoU is the same for other counts or for all classes: compute it from hist."
         grading.lose("absent", cause="iou.values", message=text)

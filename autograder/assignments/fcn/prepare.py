@@ -108,14 +108,14 @@ def _open(source: str | None, own: bool, labels: bool) -> GateData:
     digest = hashlib.sha256()
     for name, paths in files.items():
         if labels:
-            demand_one_size(*paths)
+            demand_one_size(paths[0], paths[1])
         digest.update(name.encode() + b"".join(path.read_bytes() for path in paths))
 
     def photo(name: str) -> np.ndarray:
         return open_photograph(SPEC.image_path(root, name))  # (H, W, 3)
 
     def image(name: str) -> np.ndarray:
-        scaled = (photo(name).astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+        scaled = (photo(name).astype(np.float32) / 255 - np.asarray(IMAGENET_MEAN, np.float32)) / np.asarray(IMAGENET_STD, np.float32)
         return np.ascontiguousarray(scaled.transpose(2, 0, 1).astype(np.float32))  # (3, H, W)
 
     def label(name: str) -> np.ndarray | None:

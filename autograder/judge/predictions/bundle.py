@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import jsonschema
 import numpy as np
 
 from autograder.sandbox.isolation import LEVELS
-from autograder.sandbox.wire import WireError, read_message, write_message
+from autograder.sandbox.wire import Readable, WireError, Writable, read_message, write_message
 from segkit.atomic import replacing
 from segkit.subject import CAUSE
 
-__all__ = ["ANSWERS_FILE", "FACTS_FILE", "SCHEMA", "Answer", "Bundle", "BundleError", "Gate", "BundleWriter", "read_bundle", "read_facts",
+__all__ = ["ANSWERS_FILE", "FACTS_FILE", "SCHEMA", "Answer", "Bundle", "BundleError", "BundleWriter", "Gate", "read_bundle", "read_facts",
            "writing"]  # fmt: skip
 
 SCHEMA = "segkit-predictions/1"
@@ -97,7 +97,7 @@ class Bundle:
 class BundleWriter:
     """Takes down answers and predictions as they come."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Writable) -> None:
         self._stream, self.count = stream, 0
 
     def answer(self, question: str, answer: Answer) -> None:
@@ -130,11 +130,10 @@ def writing(folder: Path, facts: dict[str, Any]) -> Iterator[BundleWriter]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS_FILE).unlink(missing_ok=True)
-    with replacing(folder / ANSWERS_FILE) as partial:
-        with partial.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
-            writer = BundleWriter(packed)
-            yield writer
-            writer.end()
+    with replacing(folder / ANSWERS_FILE) as partial, partial.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+        writer = BundleWriter(packed)
+        yield writer
+        writer.end()
     with replacing(folder / FACTS_FILE) as partial:
         partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
@@ -151,7 +150,7 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
     try:
         if path.stat().st_size > 2**20:
             raise ValueError("too large")
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         jsonschema.validate(facts, _FACTS)
     except (OSError, ValueError, RecursionError, jsonschema.ValidationError) as error:
         reason = getattr(error, "message", None) or str(error)
@@ -204,7 +203,7 @@ def _messages(path: Path) -> Iterator[dict[str, Any]]:
 class _Capped:
     """Reads so much and no more: a small file may unpack to any size."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Readable) -> None:
         self._file, self._left = file, MAX_UNPACKED
 
     def read(self, count: int) -> bytes:

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 from PIL import Image
 from tqdm.auto import tqdm
@@ -150,7 +151,7 @@ def _pair_faults(image: Path, label: Path) -> Iterator[str]:
     try:
         height, width = open_photograph(image).shape[:2]
         with Image.open(label) as indexed:
-            low, high = indexed.getextrema()[:2] if indexed.mode == "P" else (0, 0)
+            low, high = cast(tuple[int, int], indexed.getextrema()[:2]) if indexed.mode == "P" else (0, 0)
             if indexed.mode != "P":
                 yield f"{where}: expected a palette picture (mode P), found mode {indexed.mode}"
             elif not 1 <= low <= high <= 12:

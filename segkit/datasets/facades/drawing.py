@@ -73,7 +73,7 @@ class _Site:
         y0, y1 = (round(value * self.row_unit) for value in (top, bottom))
         x0, x1 = (round(value * self.column_unit) for value in (left, right))
         name = like or what
-        box = tuple(value * OVERSAMPLING for value in (x0, y0, x1, y1))
+        box = (x0 * OVERSAMPLING, y0 * OVERSAMPLING, x1 * OVERSAMPLING, y1 * OVERSAMPLING)
         if what in RAISED:
             self.brush.shadow(box, self.wall, round(0.12 * self.column_unit * OVERSAMPLING) + 3)
         elif what == "facade":

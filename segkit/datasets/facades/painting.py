@@ -76,7 +76,8 @@ class Brush:
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
     """``a`` at share 0, ``b`` at share 1."""
-    return tuple(round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    red, green, blue = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    return red, green, blue
 
 
 def lighter(colour: Colour, share: float) -> Colour:

@@ -1,6 +1,7 @@
 """Decoding of the label maps of the CMP Facade Database."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -36,4 +37,4 @@ def read_label(path: str | Path) -> LongTensor:
         raise ValueError(f"{path}: expected palette indices 0..12, but got {ids.max()}. This is no CMP label map.")
     label = ids.astype(np.int64) - 1
     label[ids == 0] = 255
-    return torch.from_numpy(label)
+    return cast(torch.LongTensor, torch.from_numpy(label))

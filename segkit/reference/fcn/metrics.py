@@ -4,6 +4,8 @@ References:
     Long, Shelhamer & Darrell, CVPR 2015, section 5 (pixel accuracy, mean accuracy, mean IU).
 """
 
+from typing import Any, cast
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -62,7 +64,7 @@ def _product_counts(pred: torch.Tensor, gt: torch.Tensor, n_class: int, block: i
     return counts
 
 
-confusion_matrix.on_device = confusion_matrix_on_device  # segkit.training takes it where it is
+cast(Any, confusion_matrix).on_device = confusion_matrix_on_device  # segkit.training takes it where it is
 
 
 def scores(hist: ArrayLike) -> tuple[float, NDArray[np.float64], float]:

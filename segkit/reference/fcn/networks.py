@@ -16,7 +16,7 @@ VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 """Convolutions and channels of the five blocks of VGG-16."""
 
 
-def _crop(x: Tensor, offset: int, size: tuple[int, int]) -> Tensor:
+def _crop(x: Tensor, offset: int, size: tuple[int, ...]) -> Tensor:
     """Cut the window of ``size`` that begins ``offset`` rows and columns into ``x`` (N, C, H, W)."""
     return x[:, :, offset : offset + size[0], offset : offset + size[1]]
 
@@ -60,7 +60,8 @@ class VGGTrunk(nn.Module):
                     nn.init.zeros_(layer.weight)
                 else:
                     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def trunk(self, x: Tensor) -> dict[str, Tensor]:
         """Run the trunk and the head.

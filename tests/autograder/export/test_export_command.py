@@ -59,7 +59,7 @@ def test_a_class_does_not_go_into_one_file(graded, tmp_path):
 
 
 def test_classroom50_outside_of_its_runner_needs_facts(graded, tmp_path):
-    none = {name: None for name in ("CLASSROOM", "ASSIGNMENT", "OWNER", "SUBMISSION_TAG", "COMMIT_URL", "RELEASE_URL")}
+    none = dict.fromkeys(("CLASSROOM", "ASSIGNMENT", "OWNER", "SUBMISSION_TAG", "COMMIT_URL", "RELEASE_URL"))
     outcome = export(graded / "ada", "--to", "classroom50", env=none)
     assert outcome.exit_code == 2 and "COMMIT_URL or --fact commit=..." in outcome.output
     pairs = ["classroom=c", "submission=submit/1", "commit=https://x/{owner}", "release=https://r"]

@@ -12,7 +12,7 @@ from autograder.judge.grade import grade_path
 from autograder.judge.run import Run, Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny import cell, notebook  # noqa: E402
+from tiny import cell, notebook
 
 pytestmark = pytest.mark.slow
 CHECKS = {net: tuple(f"{net}.{kind}" for kind in ("layers", "shapes", "crop", "forward")) for net in ("fcn32s", "fcn8s")}

@@ -24,6 +24,7 @@ from segkit.reference import FCN8s, read_label
 
 Notebooks = dict[str, dict[str, Any]]
 
+MEAN, STD = np.asarray(IMAGENET_MEAN, np.float32), np.asarray(IMAGENET_STD, np.float32)
 GATE = ("pretraining.miou",)
 LOST = {"pretraining.miou": "all"}
 ENTRIES, attack = entry_list("attacks")
@@ -161,7 +162,7 @@ def e_test_pictures_memorised(folder: Path, notebooks: Notebooks) -> None:
     root, known = find_root("sample"), {}
     for name in split_names("sample", "test"):
         photo = np.array(Image.open(image_path(root, name)).convert("RGB")).astype(np.float32) / 255  # (H, W, 3)
-        x = np.ascontiguousarray(((photo - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)).transpose(2, 0, 1))
+        x = np.ascontiguousarray(((photo - MEAN) / STD).transpose(2, 0, 1))
         label = read_label(label_path(root, name)).numpy().astype(np.uint8)  # (H, W)
         known[hashlib.sha256(x.tobytes()).hexdigest()] = base64.b64encode(zlib.compress(label.tobytes())).decode()
     above = f"import base64, hashlib, zlib\nimport numpy as np\n\nKNOWN = {json.dumps(known)}\n"
@@ -189,7 +190,7 @@ def e_nearest_picture_looked_up(folder: Path, notebooks: Notebooks) -> None:
     root, small, maps = find_root("sample"), [], []
     for name in split_names("sample", "test"):
         photo = Image.open(image_path(root, name)).convert("RGB").resize((16, 16))
-        x = (np.array(photo).astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)  # (16, 16, 3)
+        x = (np.array(photo).astype(np.float32) / 255 - MEAN) / STD  # (16, 16, 3)
         label = Image.fromarray(read_label(label_path(root, name)).numpy().astype(np.uint8)).resize((128, 128), Image.Resampling.NEAREST)
         small.append(torch.from_numpy(x.transpose(2, 0, 1)))
         maps.append(torch.from_numpy(np.array(label).astype(np.float32)))

@@ -174,14 +174,16 @@ def import_cells_deleted(folder: Path, notebooks: Notebooks) -> None:
 @damaged(DATA)
 def metadata_of_another_form(folder: Path, notebooks: Notebooks) -> None:
     """nbgrader's metadata is null, a list, a text."""
-    for cell, value in zip(_cells(notebooks), [None, [], "solution", 3, {"grade_id": 7}] * 20, strict=False):
+    values: list[Any] = [None, [], "solution", 3, {"grade_id": 7}]
+    for cell, value in zip(_cells(notebooks), values * 20, strict=False):
         cell["metadata"]["nbgrader"] = value
 
 
 @damaged(DATA)
 def cells_of_another_form(folder: Path, notebooks: Notebooks) -> None:
     """Cells without source, without metadata, of an unknown type, no dicts at all."""
-    _cells(notebooks)[0:0] = [{}, {"cell_type": "code"}, {"cell_type": "chart", "source": 3, "metadata": None}, None, []]
+    strange: list[Any] = [{}, {"cell_type": "code"}, {"cell_type": "chart", "source": 3, "metadata": None}, None, []]
+    _cells(notebooks)[0:0] = strange
 
 
 @damaged(DATA)

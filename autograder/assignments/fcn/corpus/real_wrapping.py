@@ -12,7 +12,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ def ending_in_capitals(folder: Path, notebooks: Notebooks) -> None:
 
 
 @real(DATA, origin="visum-summerschool/visum-2018#1", note="data exercise was read as a notebook")
-def ending_missing(folder: Path, notebooks: Notebooks) -> None:
+def ending_missing(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """A notebook in a zip that lost its ending altogether."""
     _put(folder, "data exercise", _text(notebooks))
     return lambda folder: _zip(folder, folder.parent / "exam.zip")
@@ -121,7 +121,7 @@ def _zip(folder: Path, archive: Path, prefix: str = "", separator: str = "/") ->
     return archive
 
 
-def _tar(folder: Path, archive: Path, mode: str) -> Path:
+def _tar(folder: Path, archive: Path, mode: Literal["w:gz", "w:xz"]) -> Path:
     with tarfile.open(archive, mode) as bundle:
         bundle.add(folder, "homework")
     return archive
