@@ -179,7 +179,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     notes = [note] if note else []
     if work != started:
-        notes.append("all five notebooks lie in the work folder: open them there")
+        notes.append("all notebooks lie in the work folder: open them there")
     kit = Kit(work, root, split, device, quick, notes, copies_elsewhere(started, work))
     if not quiet:
         _print_proof(kit, torch)
