@@ -295,7 +295,8 @@ def _find_data() -> tuple[Path, str, str]:
         if os.environ.get(spec.variable):
             raise
         root = spec.find_root("sample")
-        note = f"no real {spec.pictures} here, so the drawn sample serves; get them with: python -m segkit data fetch"
+        note = f"no real {spec.pictures} here, so the drawn sample serves"
+        note += "; get them with: python -m segkit data fetch" if spec.fetch else ""
     return root, spec.split_of(root), note
 
 
