@@ -179,7 +179,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     notes = [note] if note else []
     if work != started:
-        notes.append("all five notebooks lie in the work folder: open them there")
+        notes.append("all notebooks lie in the work folder: open them there")
     kit = Kit(work, root, split, device, quick, notes, copies_elsewhere(started, work))
     if not quiet:
         _print_proof(kit, torch)
@@ -295,7 +295,8 @@ def _find_data() -> tuple[Path, str, str]:
         if os.environ.get(spec.variable):
             raise
         root = spec.find_root("sample")
-        note = f"no real {spec.pictures} here, so the drawn sample serves; get them with: python -m segkit data fetch"
+        note = f"no real {spec.pictures} here, so the drawn sample serves"
+        note += "; get them with: python -m segkit data fetch" if spec.fetch else ""
     return root, spec.split_of(root), note
 
 

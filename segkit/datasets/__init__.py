@@ -7,7 +7,7 @@ from segkit.datasets.spec import DataError, DatasetSpec, data_folder
 
 __all__ = ["DATASETS", "DEFAULT", "DataError", "DatasetSpec", "PairDataset", "data_folder", "dataset", "demand_one_size"]
 
-DATASETS = {"facades": "segkit.datasets.facades"}
+DATASETS = {"facades": "segkit.datasets.facades", "satellite": "segkit.datasets.satellite"}
 """Name -> module that has it as ``SPEC``."""
 DEFAULT = "facades"
 

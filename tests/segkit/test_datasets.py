@@ -147,7 +147,7 @@ def test_sample_draws_it_and_fetch_says_that_it_cannot_be_had(tmp_path, known):
 
 
 @pytest.mark.parametrize(("words", "answer"), [
-    (["--dataset", "voc", "--split", "base"], "Unknown data set 'voc'. Known: facades, tiles."),
+    (["--dataset", "voc", "--split", "base"], "Unknown data set 'voc'. Known: facades, satellite, tiles."),
     (["--dataset", "tiles", "--split", "base"], "'base' is not 'all'"), (["--split", "all", "--dataset", "tiles"], "--out"),
     (["--split", "all"], "'all' is not one of 'course', 'base', 'sample'"),
 ])  # fmt: skip

@@ -1,0 +1,85 @@
+"""Every assignment of the repository goes round: it is released, its solutions are handed in and graded, and the grader's exam is sat.
+
+Nothing here knows an assignment by name.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autograder.course.assignment import open_assignment
+from autograder.exam.complete import choose, sit_exam
+from segkit.assignment import facts
+from segkit.datasets import dataset
+
+REPO = Path(__file__).resolve().parents[1]
+NAMES = sorted(path.name for path in (REPO / "notebooks").iterdir() if path.is_dir() and not path.name.startswith("."))
+every_assignment = pytest.mark.parametrize("name", NAMES)
+
+
+def run(*arguments: object, cwd: Path, codes: tuple[int, ...] = (0,)) -> str:
+    environment = os.environ | {"SEGKIT_COURSE_SECRET": "a secret of tests", "PYTHONPATH": str(cwd)}
+    done = subprocess.run([sys.executable, "-m", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, env=environment)
+    assert done.returncode in codes, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def read_notebook(path: Path) -> dict[str, str]:
+    """Grade id -> source."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return {cell["metadata"]["nbgrader"]["grade_id"]: "".join(cell["source"]) for cell in cells if "nbgrader" in cell["metadata"]}
+
+
+def test_the_folders_of_notebooks_are_the_assignments_with_a_rubric():
+    assert len(NAMES) > 1, "one assignment alone shows nothing about the others"
+    assert sorted(path.parent.name for path in (REPO / "autograder" / "assignments").glob("*/rubric.toml")) == NAMES
+
+
+@every_assignment
+def test_the_source_notebooks_find_the_facts_of_their_own_rubric(name):
+    assert facts(REPO / "notebooks" / name) == open_assignment(name).facts
+
+
+@every_assignment
+def test_the_sample_has_the_pairs_of_its_lists(name):
+    spec = dataset(open_assignment(name).rubric.dataset)
+    root = spec.find_root("sample")
+    names = [pair for part in ("train", "val", "test") for pair in spec.split_names("sample", part)]
+    assert spec.split_of(root) == "sample" and len(set(names)) == len(names) > 0
+    assert all(spec.image_path(root, pair).is_file() and spec.label_path(root, pair).is_file() for pair in names)
+
+
+@pytest.mark.slow
+@every_assignment
+def test_solutions_are_handed_in_from_the_release_and_earn_all_that_needs_no_model_or_person(name, tmp_path):
+    said = run("autograder", "release", name, "--out", tmp_path, "--unexamined", cwd=REPO)
+    assert "none found" in said and (tmp_path / f"{name}.zip").is_file()
+    release, rubric, stubs = tmp_path / name, open_assignment(name).rubric, {}
+    assert not (release / "segkit" / "reference").exists()
+    for notebook in rubric.notebooks:
+        stubs |= read_notebook(release / notebook)
+        shutil.copy(REPO / "notebooks" / name / notebook, release / notebook)
+    assert all("raise NotImplementedError()" in stubs[grade_id] for grade_id in rubric.defines)
+    run("segkit", "submit", "--fast", cwd=release, codes=(0, 1))  # 1: a trained model is missing
+    run("autograder", "grade", release / "submission.zip", "--assignment", name, "--data", "sample", "--out", tmp_path / "graded", cwd=REPO)
+    (file,) = (tmp_path / "graded").glob("*/result.json")
+    result = json.loads(file.read_text())
+    assert result["assignment"] == name and [check["id"] for check in result["checks"]] == list(rubric.checks)
+    for check in result["checks"]:
+        needs = rubric.checks[check["id"]].needs
+        if not any(need.startswith(("checkpoint", "answer")) for need in needs):
+            assert check["points"] == check["max_points"] == rubric.checks[check["id"]].points, check
+
+
+@pytest.mark.slow
+@every_assignment
+def test_entries_of_its_exam_come_out_as_expected(name):
+    chosen = choose(open_assignment(name).folder, REPO / "notebooks" / name, ("mutants", "variants"))
+    first = {(entry.kind, cell): entry for entry in reversed(chosen) for cell in entry.cells}  # one of a kind and cell
+    outcomes = sit_exam(list({entry.name: entry for entry in first.values()}.values()), name, REPO)
+    assert len(outcomes) >= 4 and [f"{o.entry.name}: {o.problem}" for o in outcomes if o.problem] == []
