@@ -47,8 +47,12 @@ def open_data(source: str | None, rubric: Rubric, own: bool) -> GateData:
     def label(name: str) -> np.ndarray:
         return pairs[place[name]][1].numpy()
 
+    def size(name: str) -> tuple[int, int]:
+        height, width = photo(name).shape[:2]
+        return height, width
+
     source_name = {"sample": "embedded sample", "own": "the instructor's own pictures"}.get(split, SPEC.title)
-    return GateData(source_name, split, pairs.names, photo, image, label, digest, lambda name: SPEC.size, files)
+    return GateData(source_name, split, pairs.names, photo, image, label, digest, size, files)
 
 
 torch.set_num_threads(1)  # reference outputs must not depend on how many cores a judge has
