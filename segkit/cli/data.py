@@ -61,8 +61,9 @@ def verify(context: click.Context, spec: "DatasetSpec", root: str | None, all_fa
     """
     from segkit.datasets import DataError
 
+    if spec.verify is None:
+        raise click.ClickException(f"There is no verifier of {spec.title} yet; data/{spec.name}/README.md says what its files must be.")
     try:
-        assert spec.verify is not None  # every data set of the kit has it
         found = spec.verify(spec.find_root(root), progress=not quiet)
         from segkit.datasets.survey import format_survey
     except DataError as error:

@@ -41,6 +41,12 @@ def test_verify_of_nowhere_is_answered_without_a_traceback(tmp_path: Path) -> No
     assert "Traceback" not in result.output
 
 
+def test_a_data_set_that_cannot_be_verified_says_so_and_where_its_form_is_described():
+    done = run("verify", "--dataset", "satellite", "--data", "sample")
+    assert done.exit_code == 1 and "There is no verifier of Satellite land cover yet" in done.output
+    assert "data/satellite/README.md" in done.output and isinstance(done.exception, SystemExit)
+
+
 def test_student_edition_says_why_verify_is_missing(monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "segkit.datasets.facades.verifying", None)
     result = run("verify", "--data", "sample")
