@@ -32,8 +32,8 @@ def open_data(source: str | None, rubric: Rubric, own: bool) -> GateData:
     """
     root = SPEC.find_root(source)
     split = "own" if own else SPEC.split_of(root)
-    own_names = [f"validation_{name.removesuffix('_sat')}" for name in names_in(root / "validation", PHOTOGRAPHS)]
-    pairs = PairDataset(SPEC, root, read_label=read_mask, names=own_names if own else SPEC.split_names(split, "test"))
+    names = _own_names(root) if own else SPEC.split_names(split, "test")
+    pairs = PairDataset(SPEC, root, read_label=read_mask, names=names)
     files = tuple(path for name in pairs.names for path in (SPEC.image_path(root, name), SPEC.label_path(root, name)))
     digest = hashlib.sha256("".join(pairs.names).encode() + b"".join(path.read_bytes() for path in files)).hexdigest()
     place = {name: number for number, name in enumerate(pairs.names)}
@@ -48,11 +48,14 @@ def open_data(source: str | None, rubric: Rubric, own: bool) -> GateData:
         return pairs[place[name]][1].numpy()
 
     def size(name: str) -> tuple[int, int]:
-        height, width = photo(name).shape[:2]
-        return height, width
+        return pairs.size(place[name])
 
     source_name = {"sample": "embedded sample", "own": "the instructor's own pictures"}.get(split, SPEC.title)
     return GateData(source_name, split, pairs.names, photo, image, label, digest, size, files)
+
+
+def _own_names(root: Path) -> list[str]:
+    return [f"validation_{name.removesuffix('_sat')}" for name in names_in(root / "validation", PHOTOGRAPHS)]
 
 
 torch.set_num_threads(1)  # reference outputs must not depend on how many cores a judge has
