@@ -92,7 +92,6 @@ class Guard:
                 f"The grader's exam had {len(surprises)} surprise(s); nothing was released. Repair the grader or the corpus.\n{lines}\n"
                 "(--unexamined releases without the exam, and stamps the release.)"
             )
-        self.exam = Exam(self.sources.material, self.sources.assignment, self.sources.root)
 
     def approve(self, folder: Path) -> None:
         """Try the reference solution and the release itself, and say what is known of the exam.

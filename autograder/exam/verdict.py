@@ -52,22 +52,26 @@ class Verdicts:
         fresh: Forget what is known.
 
     Attributes:
-        known: Position among ``entries`` -> outcome of an entry that need not be sat.
-        left: The entries that must be sat.
+        known: Position among ``entries`` -> outcome of an entry that need not be sat. Grows with ``add``.
     """
 
     def __init__(self, material: Path, entries: Sequence[Entry], keys: Keys, fresh: bool = False) -> None:
         self.path, self.entries = material / VERDICT, entries
         self._keys = {_name(entry): keys.of(entry) for entry in entries}
-        lines = [] if fresh else _lines(self.path)
-        stored = {line["key"]: line for line in lines if "key" in line}
+        self._places = {_name(entry): position for position, entry in enumerate(entries)}
+        lines = [line for line in _lines(self.path) if "key" in line]
+        stored = {} if fresh else {line["key"]: line for line in lines}
         self.known = {
             position: _outcome(entry, stored[self._keys[_name(entry)]])
             for position, entry in enumerate(entries) if self._keys[_name(entry)] in stored
         }  # fmt: skip
-        self.left = [entry for position, entry in enumerate(entries) if position not in self.known]
-        self._seconds = {line.get("entry"): line.get("seconds", 0.0) for line in _lines(self.path) if "key" in line}
+        self._seconds = {line.get("entry"): line.get("seconds", 0.0) for line in lines}
         self._file: BinaryIO | None = None
+
+    @property
+    def left(self) -> list[Entry]:
+        """The entries that must be sat."""
+        return [entry for position, entry in enumerate(self.entries) if position not in self.known]
 
     def key_of(self, entry: Entry) -> str:
         """The key of an entry when the verdict was read."""
@@ -93,6 +97,7 @@ class Verdicts:
         self._file.write(self._line(outcome))
         self._file.flush()
         os.fsync(self._file.fileno())
+        self.known[self._places[_name(outcome.entry)]] = outcome
 
     def _line(self, outcome: Outcome) -> bytes:
         found = {name: getattr(outcome, name) for name in KEPT if getattr(outcome, name) != DEFAULTS[name]}

@@ -123,7 +123,7 @@ def test_what_needs_a_checkpoint_is_no_loss_of_the_reference_and_is_counted():
 
 def test_what_is_left_of_the_exam_is_sat_before_anything_is_built(course, tmp_path, monkeypatch):
     exam = FakeExam()
-    monkeypatch.setattr(guard, "Exam", lambda *arguments: FakeExam(left=0))
+    monkeypatch.setattr(guard, "Exam", lambda *arguments: pytest.fail("the exam is opened twice"))
     said = release(course, tmp_path, exam=exam)
     assert exam.sat == 1 and "1 of 1 entries depend on what has changed" in said[0] and said[-1] == "The grader's exam was passed."
     assert "unexamined" not in json.loads((tmp_path / "out" / "tiny" / "assignment.json").read_text())

@@ -138,8 +138,9 @@ def quiet(found: Outcome) -> None:
 
 def test_known_entries_are_not_graded_and_keep_their_place(exam, material):
     write(material, outcome(ENTRIES[1]))
-    found = exam.open().sit(1, quiet)
-    assert exam.sat == ["a", "c"] and [one.entry.name for one in found] == ["a", "b", "c"]
+    opened = exam.open()
+    found = opened.sit(1, quiet)
+    assert opened.left == [] and exam.sat == ["a", "c"] and [one.entry.name for one in found] == ["a", "b", "c"]
     assert exam.open().left == [] and "3 entries, no surprise" in exam.open().words(1)
 
 
