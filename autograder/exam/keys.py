@@ -5,16 +5,19 @@ rubric, the code of the solutions that it needs), and of what every outcome goes
 Points, titles, words of the class page and prose in notebooks are in no key, for no outcome depends on them: the exam asks which
 parts of a check are lost (``CheckRubric.earned`` makes points of that, and has tests of its own).
 
-Only contents and relative paths count; line endings are those of Unix, whatever the checkout made of them.
+Only code and relative paths count: comments, docstrings, blank lines, line endings and the folder of the checkout do not. What is
+hashed are lines of the files themselves (not what ``ast.unparse`` of one version of Python makes of them).
 """
 
 import ast
 import hashlib
+import io
 import json
 import tempfile
+import tokenize
 import tomllib
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from autograder.exam.building import solved_notebooks
@@ -70,11 +73,10 @@ class Keys:
         path = self.material / "corpus" / f"{module.rpartition('.')[2]}.py"
         if not entry.build or not path.is_file():
             return ""
-        tree = ast.parse(path.read_bytes())
-        registrars = {node.name: _registrar(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
+        functions = [node for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.FunctionDef)]
+        registrars = {node.name: _registrar(node) for node in functions}
         mine = registrars.get(function)
-        others = {name for name, registrar in registrars.items() if registrar and registrar == mine} - {function}
-        return self._code_of(path, _without(tree, others))
+        return self._code_of(path, {name for name, registrar in registrars.items() if registrar and registrar == mine} - {function})
 
     # ---------------------------------------------------------------------------------------------- what it goes through
     @cached_property
@@ -86,14 +88,15 @@ class Keys:
     def _machinery(self) -> set[Path]:
         sandbox = (self.root / "autograder" / "sandbox").rglob("*.py")  # workers load some of it by path
         visible = [name for name in self._known if name.startswith("segkit.checks")]  # the notebooks' check cells import these
-        return {*self._modules([*EVERYWHERE, *visible]), *sandbox, self.root / "nbgrader_config.py"}
+        nbgrader = self.root / "nbgrader_config.py"
+        return {*self._modules([*EVERYWHERE, *visible, *self._imports_of(nbgrader)]), *sandbox, nbgrader}
 
     @cached_property
     def _release(self) -> str:
         """What the leak check is made of, and what it looks for."""
         reference = (self.root / "segkit" / "reference").rglob("*.py")
         paths = [*self._modules(("autograder.exam.leaks",)), *self.material.rglob("*.py"), *reference]
-        return _hash(*(self._content(path) for path in sorted(set(paths))))
+        return _hash(*(_text(path) for path in sorted(set(paths))))  # a leak may be a comment
 
     @cached_property
     def _base(self) -> str:
@@ -105,7 +108,7 @@ class Keys:
     def _code(self) -> str:
         """All code of the source notebooks. Prose and comments are left out."""
         cells = [
-            [_plain(cell["source"]), cell["metadata"].get("nbgrader", {}).get("grade_id")]
+            [_code(cell["source"]), cell["metadata"].get("nbgrader", {}).get("grade_id")]
             for notebook in solved_notebooks(self.notebooks).values() for cell in notebook["cells"] if cell["cell_type"] == "code"
         ]  # fmt: skip
         return _hash(json.dumps(cells))
@@ -125,9 +128,8 @@ class Keys:
         if name not in self._places:
             return ""
         path, function = self._places[name]
-        tree = ast.parse(path.read_bytes())
-        tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
-        return self._code_of(path, _without(tree, tests - {function}))
+        functions = [node.name for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.FunctionDef)]
+        return self._code_of(path, {name for name in functions if name.startswith("test_")} - {function})
 
     @cached_property
     def _places(self) -> dict[str, tuple[Path, str]]:
@@ -137,13 +139,13 @@ class Keys:
             settings.write_text("[pytest]\n", encoding="utf-8")
             return places_of_checks(self.material / "checks", settings)
 
-    def _code_of(self, path: Path, code: str | None = None) -> str:
-        """Hash of a file (or of a part of it) and of all that it imports of the kit."""
+    def _code_of(self, path: Path, without: Iterable[str] = ()) -> str:
+        """Hash of a file, some of its functions left out, and of all that it imports of the kit."""
         if not path.is_file():
             return ""
-        code = _text(path) if code is None else code
-        modules = self._modules(_imports(ast.parse(code)))
-        return _hash(code, *(self._content(other) for other in modules if other not in self._machinery))
+        statements = _statements(ast.parse(path.read_bytes()), set(without))
+        modules = self._modules(name for statement in statements for name in _imports(statement))
+        return _hash(_code(_text(path), statements), *(self._content(other) for other in modules if other not in self._machinery))
 
     @cached_property
     def _solutions(self) -> dict[str, str]:
@@ -181,15 +183,7 @@ class Keys:
 
     def _content(self, path: Path) -> str:
         name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
-        return f"{name}\0{_text(path)}"
-
-
-def _plain(source: str) -> str:
-    """A cell without comments and blank lines, as far as it is plain Python."""
-    try:
-        return ast.unparse(ast.parse(source))
-    except SyntaxError:
-        return source
+        return f"{name}\0{_code(_text(path))}"
 
 
 def _hash(*parts: str) -> str:
@@ -229,16 +223,52 @@ def _registrar(node: ast.FunctionDef) -> str:
     return ast.unparse(calls[0]) if calls else ""
 
 
-def _without(tree: ast.Module, functions: set[str]) -> str:
-    """Code of a module without some of its functions, and without imports that are then unused."""
-    tree.body = [node for node in tree.body if getattr(node, "name", None) not in functions]
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    body: list[ast.stmt] = []
-    for node in tree.body:
+def _statements(tree: ast.Module, without: set[str]) -> list[ast.stmt]:
+    """Statements of a module without some of its functions, and without the imports that nothing else then uses."""
+    kept = [node for node in tree.body if getattr(node, "name", None) not in without]
+    used = {node.id for statement in kept for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    for node in kept:
         if isinstance(node, ast.Import | ast.ImportFrom):
             node.names = [alias for alias in node.names if (alias.asname or alias.name.partition(".")[0]) in used]
-            if not node.names:
-                continue
-        body.append(node)
-    tree.body = body
-    return ast.unparse(tree)
+    return [node for node in kept if not isinstance(node, ast.Import | ast.ImportFrom) or node.names]
+
+
+@lru_cache(maxsize=4096)
+def _lines(text: str) -> tuple[str, ...]:
+    """Lines of a program, those of comments and docstrings emptied. Raises SyntaxError."""
+    lines, words, inside = text.split("\n"), set(), set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+            words.update(range(node.body[0].lineno - 1, node.body[0].end_lineno or 0))
+        elif isinstance(node, ast.Constant | ast.JoinedStr):
+            inside.update(range(node.lineno, node.end_lineno or 0))  # a blank line in a string is one
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        line, column = token.start
+        if token.type == tokenize.COMMENT and lines[line - 1]:
+            lines[line - 1] = lines[line - 1][:column]
+    lines = [f"{line}\\n" if number in inside else line.rstrip() for number, line in enumerate(lines)]
+    return tuple("" if number in words else line for number, line in enumerate(lines))
+
+
+def _code(text: str, statements: list[ast.stmt] | None = None) -> str:
+    """Code without comments, docstrings and blank lines; what is no Python (a cell with magics) stays as it is.
+
+    Args:
+        text: The program.
+        statements: Those of its statements that count; all, if None.
+    """
+    try:
+        lines = _lines(text)
+    except (SyntaxError, tokenize.TokenError):
+        return text
+    if statements is None:
+        return "\n".join(filter(None, lines))
+    return "\n".join(line for statement in statements for line in _lines_of(statement, lines))
+
+
+def _lines_of(statement: ast.stmt, lines: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        yield ast.unparse(statement)  # some of its names may be left out
+        return
+    first = min([statement.lineno, *(decorator.lineno for decorator in getattr(statement, "decorator_list", ()))])
+    yield from filter(None, lines[first - 1 : statement.end_lineno])

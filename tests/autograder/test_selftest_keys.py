@@ -1,5 +1,6 @@
 """An entry of the exam is sat again when something that its outcome depends on has changed, and only then."""
 
+import ast
 import dataclasses
 import json
 import re
@@ -202,6 +203,29 @@ def test_the_code_that_builds_an_entry_counts_and_its_neighbours_do_not(changed_
     assert changed_by(corpus, rubric('FILE = "1_data.ipynb"', 'FILE = "2_data.ipynb"')) - {"leak"} == {"built"}
 
 
+@pytest.mark.parametrize("name", ["autograder/judge/checking.py", f"{FCN}/labels.py", f"{FCN}/checks/test_networks.py"])
+def test_words_about_code_do_not_count(changed_by, name):
+    def edit(text: str) -> str:
+        tree = ast.parse(text)
+        lines = text.split("\n")
+        lines[0] = '"""Other words.' + lines[0][3:]
+        function = next(node for node in tree.body if isinstance(node, ast.FunctionDef))
+        lines[function.body[-1].lineno - 1] += "  # why it is so"
+        return "\n".join([*lines, "", "# the end", ""])
+
+    assert changed_by(name, edit) - {"leak"} == set()
+
+
+@pytest.mark.parametrize("other", ["# one\n\n2", "# 1\n\ntwo", "# one\ntwo"])
+def test_comments_and_blank_lines_within_a_string_count(clone, tmp_path, other):
+    def key(text: str) -> str:
+        path = tmp_path / "some.py"
+        path.write_text(f'TEXT = """{text}"""\n', encoding="utf-8")
+        return Keys(clone / FCN, clone / "notebooks" / "fcn", clone)._code_of(path)
+
+    assert key("# one\n\ntwo") != key(other)
+
+
 def test_line_endings_and_places_do_not_count(changed_by, clone, before):
     assert keys_of(REPO) == before
     path = clone / "autograder" / "judge" / "checking.py"
@@ -222,9 +246,12 @@ def test_no_two_entries_of_the_corpus_share_a_key():
 
 @pytest.mark.slow
 def test_every_module_that_a_graded_entry_loads_is_in_its_key():
-    """Oracle: what Python really has imported in a judge after grading, by nbgrader and pytest too."""
+    """Oracle: what Python really has imported in a judge after grading, by nbgrader and pytest too.
+
+    A judge collects all checks, whichever it asks for: the key is that of an entry which asks for all of them.
+    """
     code = (
-        "import sys, tempfile, json\nfrom pathlib import Path\n"
+        "import dataclasses, sys, tempfile, json\nfrom pathlib import Path\n"
         "from autograder.exam.entries import read_corpus\nfrom autograder.exam import sitting\nfrom autograder.exam.keys import Keys\n"
         "from autograder.judge.run import Run, Settings\nfrom autograder.course.assignment import open_assignment\n"
         "material = open_assignment('fcn').folder\n"
@@ -237,7 +264,7 @@ def test_every_module_that_a_graded_entry_loads_is_in_its_key():
         "files = [m.__file__ for m in list(sys.modules.values()) if getattr(m, '__file__', None)]\n"
         "keys, read = Keys(material, Path('notebooks/fcn').resolve(), Path.cwd()), []\n"
         "Keys._content = lambda self, path: read.append(str(path)) or ''\n"
-        "keys.of(entry)\n"
+        "keys.of(dataclasses.replace(entry, checks=tuple(keys._places)))\n"
         "read += [str(path) for path, _ in keys._places.values()] + [str(material / 'prepare.py')]\n"
         "print('FILES' + json.dumps([sorted(f for f in files if f.startswith(str(Path.cwd())) and '.venv' not in f), read]))\n"
     )
@@ -245,6 +272,6 @@ def test_every_module_that_a_graded_entry_loads_is_in_its_key():
     assert done.returncode == 0, done.stderr[-2000:]
     loaded, read = json.loads(done.stdout.rpartition("FILES")[2])
     left_out = sorted(Path(name).relative_to(REPO).as_posix() for name in set(loaded) - set(read))
-    # pages and tables that packages import with them, the keys themselves, the other checks of the same judge: nothing of the entry
-    harmless = re.compile(r"autograder/(report|batch)/|autograder/exam/(keys|outcome)\.py|autograder/assignments/(__init__|fcn/)")
+    # pages and tables that packages import with them, the keys themselves, what builds the other entries
+    harmless = re.compile(r"autograder/(report|batch)/|autograder/exam/(keys|outcome)\.py|autograder/assignments/(fcn/)?(__init__|corpus/)")
     assert [name for name in left_out if not harmless.match(name)] == []
