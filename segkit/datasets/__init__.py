@@ -2,10 +2,13 @@
 
 import importlib
 
-from segkit.datasets.pairs import PairDataset, demand_one_size
+from segkit.datasets.pairs import PairDataset, demand_one_size, fit_label, fit_photograph
 from segkit.datasets.spec import DataError, DatasetSpec, data_folder
 
-__all__ = ["DATASETS", "DEFAULT", "DataError", "DatasetSpec", "PairDataset", "data_folder", "dataset", "demand_one_size"]
+__all__ = [
+    "DATASETS", "DEFAULT", "DataError", "DatasetSpec", "PairDataset", "data_folder", "dataset", "demand_one_size", "fit_label",
+    "fit_photograph",
+]  # fmt: skip
 
 DATASETS = {"facades": "segkit.datasets.facades", "satellite": "segkit.datasets.satellite"}
 """Name -> module that has it as ``SPEC``."""

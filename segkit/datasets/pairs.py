@@ -13,7 +13,7 @@ from segkit.datasets.spec import DataError, DatasetSpec
 from segkit.pictures import BROKEN, open_photograph, photograph_size
 from segkit.transforms import IGNORE_INDEX, IMAGENET_MEAN, IMAGENET_STD, PairTransform, normalize
 
-__all__ = ["PairDataset", "demand_one_size"]
+__all__ = ["PairDataset", "demand_one_size", "fit_label", "fit_photograph"]
 
 
 class PairDataset(torch.utils.data.Dataset):
@@ -99,9 +99,7 @@ class PairDataset(torch.utils.data.Dataset):
         photograph = self.spec.image_path(self.root, name)
         pixels = _read(photograph, open_photograph)  # (H, W, 3)
         label = self._open_label(self.spec.label_path(self.root, name), photograph, pixels.shape[:2])
-        if self.spec.ignore_index != IGNORE_INDEX:
-            label = label.masked_fill(label == self.spec.ignore_index, IGNORE_INDEX)
-        return _resized(pixels, label, self.spec.size)
+        return fit_photograph(self.spec, pixels), fit_label(self.spec, label)
 
     def _open_label(self, path: Path, photograph: Path, size: tuple[int, int]) -> torch.Tensor:
         demand_one_size(photograph, path, size)
@@ -114,15 +112,35 @@ class PairDataset(torch.utils.data.Dataset):
         return label
 
 
-def _resized(pixels: np.ndarray, label: torch.Tensor, size: tuple[int, int] | None) -> tuple[np.ndarray, torch.Tensor]:
-    """A pair in another size (H, W); a class number between two classes means nothing, so labels take the nearest pixel's."""
-    if size is None or pixels.shape[:2] == tuple(size):
-        return pixels, label
-    height, width = size
-    bytes_of = label.numpy().astype(np.uint8)
-    small = Image.fromarray(bytes_of).resize((width, height), Image.Resampling.NEAREST)
-    photograph = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(photograph), torch.from_numpy(np.array(small)).long()
+def fit_photograph(spec: DatasetSpec, pixels: np.ndarray) -> np.ndarray:
+    """A photograph in the size that the data set asks for, bilinearly.
+
+    Args:
+        spec: the data set.
+        pixels: uint8 (H, W, 3), RGB, as it is stored.
+    """
+    if spec.size is None or pixels.shape[:2] == tuple(spec.size):
+        return pixels
+    height, width = spec.size
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def fit_label(spec: DatasetSpec, label: torch.Tensor) -> torch.Tensor:
+    """A label map in the size that the data set asks for, with 255 where a pixel does not count.
+
+    A class number between two classes means nothing, so each pixel takes the nearest one's.
+
+    Args:
+        spec: the data set.
+        label: LongTensor (H, W), as ``read_label`` gives it.
+    """
+    if spec.ignore_index != IGNORE_INDEX:
+        label = label.masked_fill(label == spec.ignore_index, IGNORE_INDEX)
+    if spec.size is None or tuple(label.shape) == tuple(spec.size):
+        return label
+    height, width = spec.size
+    small = Image.fromarray(label.numpy().astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
+    return torch.from_numpy(np.array(small)).long()
 
 
 def _read(path: Path, how: Callable[[Path], Any]) -> Any:
