@@ -2,7 +2,7 @@
 
 The checkpoint is measured with the judge's own network, made of the hyper-parameters and crops found in the student's, so that
 nothing a ``forward`` does can earn anything. Where the student's network computes something else, it is measured too: points that
-it alone would earn are for a person to give.
+it alone would earn are for a person to give. A network that is described without a graph has only the student's class.
 """
 
 import ast

@@ -85,7 +85,7 @@ def _demand_files(spec: DatasetSpec, split: str, files: dict[str, list[Path]]) -
         )
     for photograph, *labels in files.values():
         for label in labels:
-            demand_one_size(photograph, label)
+            demand_one_size(spec, photograph, label)
 
 
 def _digest(files: dict[str, list[Path]]) -> str:

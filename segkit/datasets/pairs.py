@@ -92,21 +92,21 @@ class PairDataset(torch.utils.data.Dataset):
         Raises:
             DataError: the file cannot be read.
         """
-        return self.spec.size or _read(self.spec.image_path(self.root, self.names[index]), photograph_size)
+        return self.spec.size or _read(self.spec.image_path(self.root, self.names[index]), photograph_size, self.spec)
 
     def _open(self, index: int) -> tuple[np.ndarray, torch.Tensor]:
         name = self.names[index]
         photograph = self.spec.image_path(self.root, name)
-        pixels = _read(photograph, open_photograph)  # (H, W, 3)
+        pixels = _read(photograph, open_photograph, self.spec)  # (H, W, 3)
         label = self._open_label(self.spec.label_path(self.root, name), photograph, pixels.shape[:2])
         return fit_photograph(self.spec, pixels), fit_label(self.spec, label)
 
     def _open_label(self, path: Path, photograph: Path, size: tuple[int, int]) -> torch.Tensor:
-        demand_one_size(photograph, path, size)
+        demand_one_size(self.spec, photograph, path, size)
         try:
             label = self.read_label(path)
         except Exception:
-            _read(path, _loaded)  # a damaged file is not the fault of read_label, and is reported as such
+            _read(path, _loaded, self.spec)  # a damaged file is not the fault of read_label, and is reported as such
             raise
         _demand_label(label, path, size, self.spec)
         return label
@@ -143,11 +143,11 @@ def fit_label(spec: DatasetSpec, label: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.array(small)).long()
 
 
-def _read(path: Path, how: Callable[[Path], Any]) -> Any:
+def _read(path: Path, how: Callable[[Path], Any], spec: DatasetSpec) -> Any:
     try:
         return how(path)
     except BROKEN as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, error, spec) from error
 
 
 def _stored_size(path: Path) -> tuple[int, int]:
@@ -165,20 +165,22 @@ def _demand_files(spec: DatasetSpec, root: Path, names: Sequence[str], what: str
     missing = [path for path in wanted if not path.is_file()]
     if not missing:
         return
-    advice = "Download the data again (python -m segkit data fetch), or name another root with --data."
+    command = " (python -m segkit data fetch)" if spec.fetch else ""
+    advice = f"{'Download' if command else 'Copy'} the data again{command}, or name another root with --data."
     absent = [folder for folder in spec.folders[1:] if not (root / folder).is_dir()]
     if gone := next((folder for folder in absent if any(path.is_relative_to(root / folder) for path in missing)), None):
-        advice = f"There is no {gone}/ here: use split {spec.split_of(root)!r}, or fetch it (python -m segkit data fetch)."
+        advice = f"There is no {gone}/ here: use split {spec.split_of(root)!r}, or fetch it{command}."
     raise DataError(
         f"{len(missing)} of {len(wanted)} files of {what} are missing below {root}, the first is {missing[0].relative_to(root)}. "
         f"Expected a {spec.photographs[0]} and a {spec.labels[0]} for every name. {advice}"
     )
 
 
-def demand_one_size(photograph: Path, label: Path, size: tuple[int, int] | None = None) -> None:
+def demand_one_size(spec: DatasetSpec, photograph: Path, label: Path, size: tuple[int, int] | None = None) -> None:
     """Refuse a pair whose files are not of one size: nothing that is counted over it would mean anything.
 
     Args:
+        spec: The data set.
         photograph: The file.
         label: The file.
         size: (H, W) of the photograph upright; read from its file where it is left out.
@@ -186,8 +188,8 @@ def demand_one_size(photograph: Path, label: Path, size: tuple[int, int] | None 
     Raises:
         DataError: They differ, or one cannot be read; the text names both.
     """
-    height, width = size or _read(photograph, photograph_size)
-    found = _read(label, _stored_size)
+    height, width = size or _read(photograph, photograph_size, spec)
+    found = _read(label, _stored_size, spec)
     if found == (height, width):
         return
     why = "One of the two files is from elsewhere; fetch this pair again."
@@ -220,9 +222,10 @@ def _demand_label(label: object, path: Path, size: tuple[int, int], spec: Datase
     )
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
+def _damaged(path: Path, error: Exception, spec: DatasetSpec) -> DataError:
     size = path.stat().st_size if path.exists() else 0
+    command = ": python -m segkit data fetch" if spec.fetch else "."
     return DataError(
         f"{path}: expected a complete picture, found a damaged or truncated file ({size} bytes; {error}). "
-        "Delete it and fetch it again: python -m segkit data fetch"
+        f"Delete it and fetch it again{command}"
     )

@@ -69,7 +69,7 @@ def write_training(folder: Path, source: str | None, rubric: Rubric) -> list[str
     for name in names:
         photo, label = SPEC.image_path(folder, name), SPEC.label_path(folder, name)
         photo.parent.mkdir(parents=True, exist_ok=True)
-        demand_one_size(SPEC.image_path(root, name), SPEC.label_path(root, name))
+        demand_one_size(SPEC, SPEC.image_path(root, name), SPEC.label_path(root, name))
         shutil.copyfile(SPEC.image_path(root, name), photo)
         Image.fromarray(read_label(SPEC.label_path(root, name)).numpy().astype(np.uint8)).save(label)
     return list(names)
