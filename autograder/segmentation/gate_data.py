@@ -54,7 +54,7 @@ def gate_data(
         root, split = spec.find_root(source), "own"
         names = tuple(own_names(root))
     files = {name: [spec.image_path(root, name), *([spec.label_path(root, name)] if read_label else [])] for name in names}
-    _demand_files(spec, split, files)
+    _demand_files(spec, split, files, "pairs" if read_label else "pictures")
 
     def photo(name: str) -> np.ndarray:
         return fit_photograph(spec, open_photograph(files[name][0]))  # (H, W, 3)
@@ -73,11 +73,10 @@ def gate_data(
     return GateData(title, split, names, photo, image, label, _digest(files), size, sum(map(tuple, files.values()), ()))
 
 
-def _demand_files(spec: DatasetSpec, split: str, files: dict[str, list[Path]]) -> None:
+def _demand_files(spec: DatasetSpec, split: str, files: dict[str, list[Path]], kind: str) -> None:
     """Refuse a list that is empty, or of which files are missing or of two sizes."""
     missing = [name for name, paths in files.items() if not all(path.is_file() for path in paths)]
     if missing or not files:
-        kind = "pairs" if any(len(paths) > 1 for paths in files.values()) else "pictures"
         advice = "; run `python -m segkit data verify`" if spec.verify else ""
         raise LookupError(
             f"the test list of split {split} is incomplete below the data folder: {len(missing)} of {len(files)} "
