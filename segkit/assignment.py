@@ -1,7 +1,8 @@
-"""The numbers that a course may set: the padding of ``conv1_1`` and the crop offsets that follow from it.
+"""What a course says to the kit: ``assignment.json``, which the release builder writes from the rubric.
 
-They stand in one file, ``assignment.json``, which the release builder writes from the rubric. Notebooks, visible checks
-and plots read it, so that a course with another padding needs no other text.
+``facts`` gives the whole of it, for any assignment. ``load`` gives the numbers of fully convolutional networks that a course may
+set: the padding of ``conv1_1`` and the crop offsets that follow from it. Notebooks and visible checks read them, so that a course
+with another padding needs no other text.
 """
 
 import json
@@ -11,9 +12,10 @@ from typing import Any
 
 from segkit.upsampling import crop_offsets
 
-__all__ = ["Assignment", "AssignmentError", "facts", "find", "load"]
+__all__ = ["AssignmentError", "Crops", "facts", "find", "load"]
 
 FILE_NAME = "assignment.json"
+IN_THE_REPOSITORY = Path("notebooks", "fcn")  # whose numbers count at the root of the full kit, where no assignment is named
 
 
 class AssignmentError(Exception):
@@ -21,27 +23,16 @@ class AssignmentError(Exception):
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """What ``assignment.json`` says.
+class Crops:
+    """Where the crops of fully convolutional networks begin.
 
     Attributes:
-        name: Name of the assignment, ``"fcn"``.
         padding: Padding of ``conv1_1`` in pixels.
         crops: Offsets by name (``fcn32s``, ``fcn16s``, ``fcn8s``, ``pool4``, ``pool3``), in pixels.
     """
 
-    name: str
     padding: int
     crops: dict[str, int]
-
-    def to_json(self) -> dict:
-        """Return the content of the file."""
-        return {"assignment": self.name, "padding": self.padding, "crops": dict(self.crops)}
-
-    @classmethod
-    def from_padding(cls, name: str, padding: int) -> "Assignment":
-        """Return the assignment whose crops follow from ``padding``."""
-        return cls(name, padding, crop_offsets(padding))
 
 
 def find(folder: str | Path = ".") -> Path:
@@ -51,13 +42,13 @@ def find(folder: str | Path = ".") -> Path:
         AssignmentError: If it is in none of these places.
     """
     beside = Path(__file__).resolve().parent.parent
-    places = [Path(folder) / FILE_NAME, beside / FILE_NAME, beside / "notebooks" / "fcn" / FILE_NAME]
+    places = [Path(folder) / FILE_NAME, beside / FILE_NAME, beside / IN_THE_REPOSITORY / FILE_NAME]
     for place in places:
         if place.is_file():
             return place
     looked = ", ".join(str(place.parent) for place in places)
     raise AssignmentError(
-        f"{FILE_NAME} not found (looked in {looked}). It belongs beside the notebooks: unpack fcn.zip again, whole, "
+        f"{FILE_NAME} not found (looked in {looked}). It belongs beside the notebooks: unpack the zip that you were given again, whole, "
         "or start Jupyter in the folder that holds the notebooks."
     )
 
@@ -79,11 +70,11 @@ def facts(folder: str | Path = ".") -> dict[str, Any]:
         why = f"expected an object, got a {type(content).__name__}"
     except (ValueError, OSError, RecursionError) as error:
         why = f"{type(error).__name__}: {error}"
-    raise AssignmentError(f"{path} cannot be read ({why}). Take the file from fcn.zip again.")
+    raise AssignmentError(f"{path} cannot be read ({why}). Take the file from the zip that you were given again.")
 
 
-def load(folder: str | Path = ".") -> Assignment:
-    """Read ``assignment.json``.
+def load(folder: str | Path = ".") -> Crops:
+    """Read padding and crops from ``assignment.json``.
 
     Args:
         folder: Where to look first; then beside the package.
@@ -94,9 +85,9 @@ def load(folder: str | Path = ".") -> Assignment:
     content = facts(folder)
     try:
         crops = {name: int(content["crops"][name]) for name in crop_offsets()}
-        return Assignment(str(content["assignment"]), int(content["padding"]), crops)
+        return Crops(int(content["padding"]), crops)
     except (ValueError, KeyError, TypeError) as error:
         raise AssignmentError(
-            f"{find(folder)} cannot be read ({type(error).__name__}: {error}). Expected the keys assignment, padding and crops; "
-            "take the file from fcn.zip again."
+            f"{find(folder)} cannot be read ({type(error).__name__}: {error}). Expected the keys padding and crops; "
+            "take the file from the zip that you were given again."
         ) from error

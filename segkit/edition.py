@@ -33,6 +33,7 @@ STUDENT_PARTS = (
     "datasets/facades/drawing.py",
     "datasets/facades/painting.py",
     "datasets/pairs.py",
+    "datasets/registry.py",
     "datasets/satellite.py",
     "datasets/spec.py",
     "download.py",

@@ -194,7 +194,7 @@ def missing_packages() -> list[str]:
 def work_folder(home: Path) -> Path:
     """The folder to work in: the one the notebook was started in, if the kit lies there or above; else the kit's own.
 
-    The second is the case on a hosted machine, where ``fcn.zip`` was unpacked on the drive or below the start folder.
+    The second is the case on a hosted machine, where the zip was unpacked on the drive or below the start folder.
 
     Args:
         home: Folder that holds ``segkit/``.

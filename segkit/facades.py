@@ -6,7 +6,7 @@ Decoding a label file is the student's first task; the dataset therefore takes `
 import os
 from typing import Any
 
-from segkit.datasets import DataError, PairDataset, data_folder, demand_one_size
+from segkit.datasets import DataError, PairDataset, data_folder
 from segkit.datasets.facades import SPEC
 from segkit.transforms import IGNORE_INDEX, IMAGENET_MEAN, IMAGENET_STD
 
@@ -20,7 +20,6 @@ __all__ = [
     "DataError",
     "FacadeDataset",
     "data_folder",
-    "demand_one_size",
     "find_root",
     "image_path",
     "label_path",

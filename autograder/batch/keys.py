@@ -31,7 +31,7 @@ def run_key(run: Run) -> dict[str, str]:
     return {
         "rubric": hashlib.sha256((folder / "rubric.toml").read_bytes() + overrides.encode()).hexdigest(),
         "checks": digest_of(folder, own),
-        "kit": f"{segkit.__version__} {kit_digest()}",
+        "kit": f"{segkit.__version__} {kit_digest(run.assignment)}",
         "seed": run.seeds.name,
         "data": run.data.digest if run.data else "",
         "isolation": run.isolation,

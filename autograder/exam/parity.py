@@ -17,8 +17,8 @@ from autograder.exam.pytest_plugin import PlainChecks, points_in_junit
 from autograder.exam.replay import Tape
 from autograder.gradebook.judging import lend_run
 from autograder.handins.submission import SubmissionError, read_submission
-from autograder.judge.checking import own_modules, own_pytest
 from autograder.judge.grade import Context
+from autograder.judge.own_pytest import own_modules, own_pytest
 from autograder.judge.run import Run
 from autograder.judge.student import Student
 from autograder.sandbox.client import RemoteSubject

@@ -1,9 +1,9 @@
 """What every target starts from: the results of a graded folder, and which of their points are known."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from autograder.handins.roster import Roster
@@ -11,7 +11,7 @@ from autograder.report.labels import clean_text
 from autograder.report.result_schema import ResultSchemaError, validate
 
 __all__ = [
-    "Entry", "ExportError", "Options", "Writer", "counted_checks", "given_checks", "open_checks", "open_words", "read_entries", "shown",
+    "Entry", "ExportError", "Options", "counted_checks", "given_checks", "open_checks", "open_words", "read_entries", "shown",
     "why_no_total",
 ]  # fmt: skip
 
@@ -56,9 +56,6 @@ class Options:
     handed_in: Mapping[str, str] = field(default_factory=dict)
     by_hand: bool = False
     say: Callable[[str], None] = lambda text: None
-
-
-Writer = Callable[[Iterable[Entry], Options], Iterator[tuple[PurePosixPath, str]]]
 
 
 def read_entries(graded: Path, say: Callable[[str], None]) -> list[Entry]:

@@ -12,10 +12,6 @@ A check is a pytest function marked with its id; it asks the fixture ``student``
 A plain ``assert`` will do too: its text is what the student reads. Points need a test that came to its end.
 """
 
-import contextlib
-import io
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,14 +24,15 @@ import pytest
 from autograder.course.rubric import CheckRubric, Rubric
 from autograder.course.seeds import Seeds
 from autograder.judge.context import Context
+from autograder.judge.own_pytest import run_pytest
 from autograder.judge.student import Student
 from autograder.sandbox.capped import REPORT, capped, measured_values
 from autograder.sandbox.client import GraderFault
 from segkit.subject import StudentError
 
 __all__ = [
-    "CannotGrade", "CheckPlugin", "Fault", "Grading", "NeedsPerson", "Verdict", "check", "inspect_checks", "own_modules", "own_pytest",
-    "places_of_checks", "run_checks",
+    "CannotGrade", "CheckPlugin", "Fault", "Grading", "NeedsPerson", "Verdict", "check", "inspect_checks", "places_of_checks",
+    "run_checks",
 ]  # fmt: skip
 
 
@@ -302,9 +299,7 @@ def inspect_checks(folder: Path, checks: Mapping[str, CheckRubric], empty_ini: P
         Faults in plain words: ids that are there twice, ids without a test, ids without a line of the rubric. A file that cannot
         be imported is no fault here: its checks could not be graded, and the results say why.
     """
-    plugin = _Inspection()
-    with _quiet_pytest(folder):
-        pytest.main(_arguments(folder, empty_ini), plugins=[plugin])
+    plugin = _inspected(folder, empty_ini)
     faults = _doubled(plugin.places)
     faults += [
         f"{', '.join(tests)} is the check {identifier!r}, which the rubric does not have: add [checks.\"{identifier}\"] with its points"
@@ -328,56 +323,13 @@ def places_of_checks(folder: Path, empty_ini: Path) -> dict[str, tuple[Path, str
     Returns:
         Id of a check -> its file, and the name of its function.
     """
+    return _inspected(folder, empty_ini).functions
+
+
+def _inspected(folder: Path, empty_ini: Path) -> _Inspection:
     plugin = _Inspection()
-    with _quiet_pytest(folder):
-        pytest.main(_arguments(folder, empty_ini), plugins=[plugin])
-    return plugin.functions
-
-
-@contextlib.contextmanager
-def own_pytest() -> Iterator[None]:
-    """Keep other people's pytest plugins and options out of the judge."""
-    names = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    try:
-        yield
-    finally:
-        del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
-        os.environ.update(kept)
-
-
-@contextlib.contextmanager
-def own_modules(folder: Path) -> Iterator[None]:
-    """Import check files anew: pytest goes by their names, and another assignment's may be called the same."""
-    files = [path.relative_to(folder).with_suffix("").parts for path in folder.rglob("*.py")]
-    names = {".".join(parts[:length]) for parts in files for length in range(1, len(parts) + 1)}
-    kept = {name: sys.modules.pop(name) for name in names if name in sys.modules}
-    try:
-        yield
-    finally:
-        for name in names:
-            sys.modules.pop(name, None)
-        sys.modules.update(kept)
-
-
-def _arguments(folder: Path, empty_ini: Path) -> list[str]:
-    return [
-        str(folder), "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:logging",
-        "-p", "no:faulthandler", "-p", "no:unraisableexception",  # the latter collects garbage ten times a run
-        "--continue-on-collection-errors",
-        "-c", str(empty_ini), "--rootdir", str(folder), "--import-mode=importlib", "--capture=no",
-    ]  # fmt: skip
-
-
-@contextlib.contextmanager
-def _quiet_pytest(folder: Path) -> Iterator[io.StringIO]:
-    """Nothing of pytest reaches the terminal, and nothing of somebody's own settings reaches it."""
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed), own_pytest(),
-        own_modules(folder),
-    ):  # fmt: skip
-        yield printed
+    run_pytest(folder, empty_ini, plugin)
+    return plugin
 
 
 def run_checks(
@@ -397,8 +349,7 @@ def run_checks(
     """
     automatic = {name: entry for name, entry in checks.items() if not entry.manual}
     plugin = CheckPlugin(student, context, automatic, progress)
-    with _quiet_pytest(folder) as printed:
-        code = int(pytest.main(_arguments(folder, context.empty_ini), plugins=[plugin]))
+    code, printed = run_pytest(folder, context.empty_ini, plugin)
     if plugin.interrupted:
         raise KeyboardInterrupt  # somebody wants the run to end: what is missing is no verdict
     verdicts = []
@@ -409,7 +360,7 @@ def run_checks(
             verdicts.append(plugin.verdicts[name])
         else:
             known = [*plugin.collect_errors, *(fault for fault in plugin.faults if repr(name) in fault)]
-            reason = known[0] if known else printed.getvalue()[-500:]
+            reason = known[0] if known else printed[-500:]
             text = f"The grader has no verdict for this check (pytest ended with code {code}). {reason}".strip()
             verdicts.append(Verdict(name, None, entry.points, "could_not_grade", "grader.fault", message=text, lost=None))
     return verdicts

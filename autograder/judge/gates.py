@@ -163,8 +163,8 @@ def _measure(
     precision = "float32" if exact else run.gate_precision
     batches = run.uses_gpu and not exact and network is not None  # a student's class may answer otherwise in a batch
     key_parts = [
-        (network or student.program(class_name)).digest, sha256, data.digest, grading.seeds.name, segkit.__version__, kit_digest(),
-        precision, str(batches), run.gate_device, str(grading.rubric.settings.get("padding")),
+        (network or student.program(class_name)).digest, sha256, data.digest, grading.seeds.name, segkit.__version__,
+        kit_digest(run.assignment), precision, str(batches), run.gate_device, str(grading.rubric.settings.get("padding")),
     ]  # fmt: skip
     key = "gate-" + hashlib.sha256("\0".join(key_parts).encode()).hexdigest()[:32]
 

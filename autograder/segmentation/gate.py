@@ -2,7 +2,7 @@
 
 The checkpoint is measured with the judge's own network, made of the hyper-parameters and crops found in the student's, so that
 nothing a ``forward`` does can earn anything. Where the student's network computes something else, it is measured too: points that
-it alone would earn are for a person to give.
+it alone would earn are for a person to give. A network that is described without a graph has only the student's class.
 """
 
 import ast
@@ -19,26 +19,14 @@ from autograder.judge.run import GateData
 from autograder.judge.student import Student
 from autograder.segmentation.network import Network
 from autograder.segmentation.spec import NetworkSpec
+from segkit.datasets import DatasetSpec
 from segkit.notebooks import Chunk, Program
 from segkit.reference import confusion_matrix, scores
 from segkit.subject import StudentError
 
-__all__ = ["Classes", "judge", "judges_network"]
+__all__ = ["judge", "judges_network"]
 
 SAME_LABELS = ("logits", "softmax", "log_softmax", "sigmoid", "argmax")  # views of the logits in which the largest stays the largest
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The classes of a data set, for people.
-
-    Attributes:
-        names: Of the classes, in the order of their numbers.
-        colours: Of the classes, and one more for pixels that do not count.
-    """
-
-    names: tuple[str, ...]
-    colours: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -60,28 +48,28 @@ class Score:
         return scores(self.hist)[2]
 
 
-def judge(student: Student, grading: Grading, spec: NetworkSpec, classes: Classes) -> None:
+def judge(student: Student, grading: Grading, spec: NetworkSpec, dataset: DatasetSpec) -> None:
     """Mean IoU over the test list; full points at the threshold, none at the lower end, linear between.
 
     Args:
         student: The fixture.
         grading: The fixture; its check has ``checkpoint``, ``defines`` and the limits of each split.
         spec: The network. Without a graph the judge has none of its own, and the student's class is measured.
-        classes: Of the data set.
+        dataset: What the pictures are of.
     """
     settings, retrained = grading.check.settings, grading.context.run.settings.retraining is not None
     own, same = None, False
     if not retrained:
         checkpoint_of(grading, settings["checkpoint"])  # without one nothing is asked
         own, same = judges_network(Network(student, grading, spec)) if spec.graph else (None, False)
-    score = None if own is None else _judged(student, grading, own, same, len(classes.names))
+    score = None if own is None else _judged(student, grading, own, same, dataset.n_class)
     if score is None or (score.lost and not same):
-        theirs = _of_the_class(student, grading, score, len(classes.names))
+        theirs = _of_the_class(student, grading, score, dataset.n_class)
         if not retrained and spec.graph and theirs is not None and theirs.lost < (1.0 if score is None else score.lost):
-            raise _needs_person(grading, score, theirs, classes)
+            raise _needs_person(grading, score, theirs, dataset)
         score = score or theirs
         assert score is not None  # theirs is missing only beside a score
-    _tell(grading, score, classes)
+    _tell(grading, score, dataset)
 
 
 def judges_network(network: Network) -> tuple[JudgesNetwork | None, bool]:
@@ -173,7 +161,7 @@ def _summary(score: Score, data: GateData) -> str:
     return f"mean IoU {mean:.4f}, pixel accuracy {accuracy:.4f} on {len(score.maps)} pictures of the test list ({data.split})"
 
 
-def _needs_person(grading: Grading, judged: Score | None, own: Score, classes: Classes) -> NeedsPerson:
+def _needs_person(grading: Grading, judged: Score | None, own: Score, dataset: DatasetSpec) -> NeedsPerson:
     """Only what the student's ``forward`` makes of the pictures earns points: somebody must look at it."""
     name, network, data = grading.check.settings["defines"], grading.check.settings["checkpoint"], grading.context.data
     assert data is not None
@@ -185,18 +173,18 @@ def _needs_person(grading: Grading, judged: Score | None, own: Score, classes: C
     text = (f"Your class {name} has {_summary(own, data)}, but {why}. A person will look at your code before points "
             "are given; none are lost so far.")  # fmt: skip
     measured = {"mean_iou": round(own.mean_iou, 4), "of_the_network": number}
-    _remember(grading, own.maps, own.mean_iou, classes)
+    _remember(grading, own.maps, own.mean_iou, dataset)
     return NeedsPerson(text, "gate.differs", measured)
 
 
-def _tell(grading: Grading, score: Score, classes: Classes) -> None:
+def _tell(grading: Grading, score: Score, dataset: DatasetSpec) -> None:
     """Give or take the points of a score."""
     data = grading.context.data
     assert data is not None
     full, zero = (grading.check.settings[data.split][key] for key in ("full", "zero"))
     accuracy, iou, mean = scores(score.hist)
-    _remember(grading, score.maps, mean, classes)
-    best = sorted((float(v), n) for v, n in zip(iou, classes.names, strict=True) if not np.isnan(v))
+    _remember(grading, score.maps, mean, dataset)
+    best = sorted((float(v), n) for v, n in zip(iou, dataset.classes, strict=True) if not np.isnan(v))
     summary = _summary(score, data)
     if score.lost == 0:
         (low, worst), (high, good) = best[0], best[-1]
@@ -204,7 +192,7 @@ def _tell(grading: Grading, score: Score, classes: Classes) -> None:
         return
     weakest = ", ".join(f"{name} {value:.2f}" for value, name in best[:3])
     text = (f"Expected mean IoU of at least {full:.2f} (some points from {zero:.2f} on), got {summary}. "
-            f"Weakest classes: {weakest}.{_likely(score.hist, classes)}")  # fmt: skip
+            f"Weakest classes: {weakest}.{_likely(score.hist, dataset)}")  # fmt: skip
     measured = {"mean_iou": round(mean, 4), "pixel_accuracy": round(accuracy, 4), "full": full}
     grading.lose(cause="gate.low", message=text, measured=measured, share=score.lost)
 
@@ -224,19 +212,20 @@ def _count(maps: Mapping[str, NDArray[np.uint8]], data: GateData, n_class: int) 
     return hist
 
 
-def _likely(hist: np.ndarray, classes: Classes) -> str:
+def _likely(hist: np.ndarray, dataset: DatasetSpec) -> str:
     """What a low score usually comes from, as far as the counts tell."""
     predicted = hist.sum(axis=0)
     if predicted.max() > 0.95 * predicted.sum():
-        name = classes.names[int(predicted.argmax())]
+        name = dataset.classes[int(predicted.argmax())]
         return f"\nNearly everything was predicted as {name}: train longer, or check the learning rate and labels."
     return "\nLikely cause: too few epochs, no pretrained trunk, or another normalisation of the pictures than in training."
 
 
-def _remember(grading: Grading, maps: Mapping[str, NDArray[np.uint8]], mean: float, classes: Classes) -> None:
+def _remember(grading: Grading, maps: Mapping[str, NDArray[np.uint8]], mean: float, dataset: DatasetSpec) -> None:
     """Keep the predictions for the report's pictures."""
     context = grading.context
     context.predictions[grading.check.id] = maps
     context.picture_notes[grading.check.id] = f"mean IoU {mean:.3f}"
-    context.colours = classes.colours
-    context.legend = [{"name": name, "color": list(colour)} for name, colour in zip(classes.names, classes.colours, strict=False)]
+    unknown, *colours = dataset.colours
+    context.colours = (*colours, unknown)
+    context.legend = [{"name": name, "color": list(colour)} for name, colour in zip(dataset.classes, colours, strict=True)]

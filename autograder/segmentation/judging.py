@@ -16,7 +16,6 @@ from segkit.upsampling import bilinear_weight
 __all__ = ["judge_crops", "judge_dropout", "judge_initial_weights", "judge_layers", "judge_maps", "judge_shapes", "judge_values"]
 
 PYTORCH_DEFAULT = 3**-0.5  # spread of PyTorch's default weights, times the root of their fan-in
-HE = 2**0.5
 
 
 def judge_layers(network: Network) -> None:

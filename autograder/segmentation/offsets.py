@@ -48,10 +48,6 @@ class Measurement:
         return self.error <= TOLERANCE
 
 
-def _centred(x: Tensor) -> Tensor:
-    return x - x.mean(dim=1, keepdim=True)
-
-
 # what a student may have done to the logits: (how the output would look, the same for the reference)
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "logits": lambda x: x,

@@ -11,8 +11,7 @@ from torch import nn
 from segkit.checkpoints import CheckpointError, load_checkpoint
 from segkit.checks.networks import FORWARD_HINTS
 from segkit.checks.report import Report
-from segkit.environment import split_of
-from segkit.facades import N_CLASS, DataError, FacadeDataset, find_root, split_names
+from segkit.datasets import DataError, DatasetSpec, PairDataset, dataset
 from segkit.inference import EvaluationError, predict
 
 __all__ = ["NotTested", "check_checkpoint"]
@@ -30,7 +29,7 @@ def check_checkpoint(
     network_class: Callable[..., nn.Module], checkpoint: str | Path, limits: Mapping[str, Mapping[str, float]], *, untrained: float,
     read_label: Callable | None = None, confusion_matrix: Callable | None = None, scores: Callable | None = None,
 ) -> Report:  # fmt: skip
-    """Check that a checkpoint fits into its class and segments facades.
+    """Check that a checkpoint fits into its class and segments the pictures of the assignment.
 
     Args:
         network_class: The student's class.
@@ -55,13 +54,14 @@ def check_checkpoint(
     lacking = [name for name, function in functions.items() if function is None]
     if read_label is None or confusion_matrix is None or scores is None:
         raise NotTested(f"it fits {network_class.__name__}; how well it segments needs your {' and '.join(lacking)}")
-    root, split = _pictures()
-    dataset = FacadeDataset(root, split, names=_some(split_names(split, "val")), read_label=read_label)
-    ran, measured = report.run(f"{len(dataset)} validation pictures", lambda: _measure(model, dataset, confusion_matrix, scores),
+    spec = dataset()
+    root, split = _pictures(spec)
+    pairs = PairDataset(spec, root, split, names=_some(spec.split_names(split, "val")), read_label=read_label)
+    ran, measured = report.run(f"{len(pairs)} validation pictures", lambda: _measure(model, pairs, confusion_matrix, scores),
                                FORWARD_HINTS)  # fmt: skip
     if ran:
         mean, count = measured
-        _judge(report, mean, count, split, limits, untrained)
+        _judge(report, spec, mean, count, split, limits, untrained)
     return report
 
 
@@ -87,13 +87,13 @@ def _without_memory(network_class: Callable[..., nn.Module]) -> nn.Module:
         return network_class()
 
 
-def _pictures() -> tuple[Path, str]:
+def _pictures(spec: DatasetSpec) -> tuple[Path, str]:
     """Photographs where the notebooks find them, else the drawn sample."""
     try:
-        root = find_root()
+        root = spec.find_root()
     except DataError:
-        root = find_root("sample")
-    return root, split_of(root)
+        root = spec.find_root("sample")
+    return root, spec.split_of(root)
 
 
 def _some(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -101,12 +101,12 @@ def _some(names: tuple[str, ...]) -> tuple[str, ...]:
     return names[:: max(1, len(names) // PICTURES)][:PICTURES]
 
 
-def _measure(model: nn.Module, dataset: FacadeDataset, confusion_matrix: Callable, scores: Callable) -> tuple[float, int]:
+def _measure(model: nn.Module, pairs: PairDataset, confusion_matrix: Callable, scores: Callable) -> tuple[float, int]:
     """Mean IoU, and on how many pictures."""
     total, count, started = None, 0, time.monotonic()
-    for image, label in cast(Iterable[tuple[Any, Any]], dataset):  # by its items
+    for image, label in cast(Iterable[tuple[Any, Any]], pairs):  # by its items
         try:
-            hist = confusion_matrix(predict(model, image), label, N_CLASS)
+            hist = confusion_matrix(predict(model, image), label, pairs.spec.n_class)
         except EvaluationError as error:
             raise ValueError(str(error)) from error
         total, count = hist if total is None else total + hist, count + 1
@@ -115,7 +115,9 @@ def _measure(model: nn.Module, dataset: FacadeDataset, confusion_matrix: Callabl
     return float(scores(total)[2]), count
 
 
-def _judge(report: Report, mean: float, count: int, split: str, limits: Mapping[str, Mapping[str, float]], untrained: float) -> None:
+def _judge(
+    report: Report, spec: DatasetSpec, mean: float, count: int, split: str, limits: Mapping[str, Mapping[str, float]], untrained: float
+) -> None:
     """One line: like an untrained network, below the first point, or good."""
     drawn = split == "sample"
     measured = f"{mean:.2f} on {count} {'drawn' if drawn else 'validation'} picture{'s' if count > 1 else ''}"
@@ -125,7 +127,8 @@ def _judge(report: Report, mean: float, count: int, split: str, limits: Mapping[
         least = untrained if drawn else zero
         report.fault("mean IoU", f"at least {least:.2f}", measured, "like an untrained network: is this the file that training saved?")
     elif drawn:
-        raise NotTested(f"mean IoU {measured}; it counts on photographs, which are not here (`python -m segkit data fetch`)")
+        advice = " (`python -m segkit data fetch`)" if spec.fetch else ""
+        raise NotTested(f"mean IoU {measured}; it counts on photographs, which are not here{advice}")
     elif mean < zero:
         report.fault("mean IoU", f"at least {zero:.2f}", measured, "trained too short, or without VGG-16's weights; "
                      f"on the test pictures points begin at {zero:.2f}, and all are earned at {full:.2f}")  # fmt: skip

@@ -2,14 +2,14 @@
 
 import importlib
 
-from segkit.datasets.pairs import PairDataset, demand_one_size
+from segkit.datasets.pairs import PairDataset, demand_one_size, fit_label, fit_photograph
+from segkit.datasets.registry import DATASETS, DEFAULT
 from segkit.datasets.spec import DataError, DatasetSpec, data_folder
 
-__all__ = ["DATASETS", "DEFAULT", "DataError", "DatasetSpec", "PairDataset", "data_folder", "dataset", "demand_one_size"]
-
-DATASETS = {"facades": "segkit.datasets.facades", "satellite": "segkit.datasets.satellite"}
-"""Name -> module that has it as ``SPEC``."""
-DEFAULT = "facades"
+__all__ = [
+    "DATASETS", "DEFAULT", "DataError", "DatasetSpec", "PairDataset", "data_folder", "dataset", "demand_one_size", "fit_label",
+    "fit_photograph",
+]  # fmt: skip
 
 
 def dataset(name: str | None = None) -> DatasetSpec:

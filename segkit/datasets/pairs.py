@@ -13,7 +13,7 @@ from segkit.datasets.spec import DataError, DatasetSpec
 from segkit.pictures import BROKEN, open_photograph, photograph_size
 from segkit.transforms import IGNORE_INDEX, IMAGENET_MEAN, IMAGENET_STD, PairTransform, normalize
 
-__all__ = ["PairDataset", "demand_one_size"]
+__all__ = ["PairDataset", "demand_one_size", "fit_label", "fit_photograph"]
 
 
 class PairDataset(torch.utils.data.Dataset):
@@ -92,44 +92,62 @@ class PairDataset(torch.utils.data.Dataset):
         Raises:
             DataError: the file cannot be read.
         """
-        return self.spec.size or _read(self.spec.image_path(self.root, self.names[index]), photograph_size)
+        return self.spec.size or _read(self.spec.image_path(self.root, self.names[index]), photograph_size, self.spec)
 
     def _open(self, index: int) -> tuple[np.ndarray, torch.Tensor]:
         name = self.names[index]
         photograph = self.spec.image_path(self.root, name)
-        pixels = _read(photograph, open_photograph)  # (H, W, 3)
+        pixels = _read(photograph, open_photograph, self.spec)  # (H, W, 3)
         label = self._open_label(self.spec.label_path(self.root, name), photograph, pixels.shape[:2])
-        if self.spec.ignore_index != IGNORE_INDEX:
-            label = label.masked_fill(label == self.spec.ignore_index, IGNORE_INDEX)
-        return _resized(pixels, label, self.spec.size)
+        return fit_photograph(self.spec, pixels), fit_label(self.spec, label)
 
     def _open_label(self, path: Path, photograph: Path, size: tuple[int, int]) -> torch.Tensor:
-        demand_one_size(photograph, path, size)
+        demand_one_size(self.spec, photograph, path, size)
         try:
             label = self.read_label(path)
         except Exception:
-            _read(path, _loaded)  # a damaged file is not the fault of read_label, and is reported as such
+            _read(path, _loaded, self.spec)  # a damaged file is not the fault of read_label, and is reported as such
             raise
         _demand_label(label, path, size, self.spec)
         return label
 
 
-def _resized(pixels: np.ndarray, label: torch.Tensor, size: tuple[int, int] | None) -> tuple[np.ndarray, torch.Tensor]:
-    """A pair in another size (H, W); a class number between two classes means nothing, so labels take the nearest pixel's."""
-    if size is None or pixels.shape[:2] == tuple(size):
-        return pixels, label
-    height, width = size
-    bytes_of = label.numpy().astype(np.uint8)
-    small = Image.fromarray(bytes_of).resize((width, height), Image.Resampling.NEAREST)
-    photograph = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(photograph), torch.from_numpy(np.array(small)).long()
+def fit_photograph(spec: DatasetSpec, pixels: np.ndarray) -> np.ndarray:
+    """A photograph in the size that the data set asks for, bilinearly.
+
+    Args:
+        spec: the data set.
+        pixels: uint8 (H, W, 3), RGB, as it is stored.
+    """
+    if spec.size is None or pixels.shape[:2] == tuple(spec.size):
+        return pixels
+    height, width = spec.size
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _read(path: Path, how: Callable[[Path], Any]) -> Any:
+def fit_label(spec: DatasetSpec, label: torch.Tensor) -> torch.Tensor:
+    """A label map in the size that the data set asks for, with 255 where a pixel does not count.
+
+    A class number between two classes means nothing, so each pixel takes the nearest one's.
+
+    Args:
+        spec: the data set.
+        label: LongTensor (H, W), as ``read_label`` gives it.
+    """
+    if spec.ignore_index != IGNORE_INDEX:
+        label = label.masked_fill(label == spec.ignore_index, IGNORE_INDEX)
+    if spec.size is None or tuple(label.shape) == tuple(spec.size):
+        return label
+    height, width = spec.size
+    small = Image.fromarray(label.numpy().astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
+    return torch.from_numpy(np.array(small)).long()
+
+
+def _read(path: Path, how: Callable[[Path], Any], spec: DatasetSpec) -> Any:
     try:
         return how(path)
     except BROKEN as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, error, spec) from error
 
 
 def _stored_size(path: Path) -> tuple[int, int]:
@@ -147,20 +165,22 @@ def _demand_files(spec: DatasetSpec, root: Path, names: Sequence[str], what: str
     missing = [path for path in wanted if not path.is_file()]
     if not missing:
         return
-    advice = "Download the data again (python -m segkit data fetch), or name another root with --data."
+    command = " (python -m segkit data fetch)" if spec.fetch else ""
+    advice = f"{'Download' if command else 'Copy'} the data again{command}, or name another root with --data."
     absent = [folder for folder in spec.folders[1:] if not (root / folder).is_dir()]
     if gone := next((folder for folder in absent if any(path.is_relative_to(root / folder) for path in missing)), None):
-        advice = f"There is no {gone}/ here: use split {spec.split_of(root)!r}, or fetch it (python -m segkit data fetch)."
+        advice = f"There is no {gone}/ here: use split {spec.split_of(root)!r}, or fetch it{command}."
     raise DataError(
         f"{len(missing)} of {len(wanted)} files of {what} are missing below {root}, the first is {missing[0].relative_to(root)}. "
         f"Expected a {spec.photographs[0]} and a {spec.labels[0]} for every name. {advice}"
     )
 
 
-def demand_one_size(photograph: Path, label: Path, size: tuple[int, int] | None = None) -> None:
+def demand_one_size(spec: DatasetSpec, photograph: Path, label: Path, size: tuple[int, int] | None = None) -> None:
     """Refuse a pair whose files are not of one size: nothing that is counted over it would mean anything.
 
     Args:
+        spec: The data set.
         photograph: The file.
         label: The file.
         size: (H, W) of the photograph upright; read from its file where it is left out.
@@ -168,8 +188,8 @@ def demand_one_size(photograph: Path, label: Path, size: tuple[int, int] | None 
     Raises:
         DataError: They differ, or one cannot be read; the text names both.
     """
-    height, width = size or _read(photograph, photograph_size)
-    found = _read(label, _stored_size)
+    height, width = size or _read(photograph, photograph_size, spec)
+    found = _read(label, _stored_size, spec)
     if found == (height, width):
         return
     why = "One of the two files is from elsewhere; fetch this pair again."
@@ -202,9 +222,10 @@ def _demand_label(label: object, path: Path, size: tuple[int, int], spec: Datase
     )
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
+def _damaged(path: Path, error: Exception, spec: DatasetSpec) -> DataError:
     size = path.stat().st_size if path.exists() else 0
+    command = ": python -m segkit data fetch" if spec.fetch else "."
     return DataError(
         f"{path}: expected a complete picture, found a damaged or truncated file ({size} bytes; {error}). "
-        "Delete it and fetch it again: python -m segkit data fetch"
+        f"Delete it and fetch it again{command}"
     )

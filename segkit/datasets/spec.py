@@ -136,19 +136,20 @@ class DatasetSpec:
         known = {Path(self.stems(name)[0]).name for part in PARTS for name in self.split_names(self.splits[0], part)}
         if known.intersection(names_in(root, self.photographs)):
             raise DataError(f"{root} holds the pictures themselves: name the folder above it, {root.resolve().parent}.")
-        raise DataError(
-            f"{root} holds no folder {first}/. Expected {example.as_posix()}, {self.labels[0]} and so on; "
-            "`python -m segkit data fetch --out FOLDER` downloads them."
-        )
+        advice = "; `python -m segkit data fetch --out FOLDER` downloads them" if self.fetch else ""
+        raise DataError(f"{root} holds no folder {first}/. Expected {example.as_posix()}, {self.labels[0]} and so on{advice}.")
 
     def _no_pictures(self, place: Path) -> str:
-        return (
-            f"No {self.pictures} found: expected {place}, which is not there. Three ways to go on:\n"
-            f"  1. python -m segkit data fetch             downloads the database to data/{self.home}\n"
-            f"  2. set {self.variable}=/path/to/{self.home}     to a folder that holds {self.folders[0]}/ (in a notebook:\n"
-            f"                                             %env {self.variable}=/path/to/{self.home})\n"
-            f"  3. set {self.variable}=sample                  for the small drawn {self.pictures} that are in the kit"
-        )
+        ways = [
+            f"set {self.variable}=/path/to/{self.home}     to a folder that holds {self.folders[0]}/ (in a notebook:\n"
+            f"                                             %env {self.variable}=/path/to/{self.home})",
+            f"set {self.variable}=sample                  for the small drawn {self.pictures} that are in the kit",
+        ]
+        if self.fetch:
+            ways.insert(0, f"python -m segkit data fetch             downloads the database to data/{self.home}")
+        listed = "\n".join(f"  {number}. {way}" for number, way in enumerate(ways, 1))
+        count = {2: "Two", 3: "Three"}[len(ways)]
+        return f"No {self.pictures} found: expected {place}, which is not there. {count} ways to go on:\n{listed}"
 
     @functools.cache  # noqa: B019 - specs live as long as the program
     def split_names(self, split: str, part: str) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ def survey(
 def _count(part: str, image: Path, label: Path, read_ids: Callable[[Path], np.ndarray], found: Survey) -> None:
     try:
         size, ids = _image_size(image), read_ids(label)
-        demand_one_size(image, label, size)
+        demand_one_size(found.spec, image, label, size)
     except DataError as error:
         found.faults.append(str(error))
         return

@@ -10,6 +10,7 @@ from segkit.checkpoints import save_checkpoint
 from segkit.checks import NotTested, check_checkpoint, trained
 from segkit.facades import IMAGENET_MEAN, IMAGENET_STD, PALETTE, split_names
 from segkit.reference import confusion_matrix, read_label, scores
+from segkit.reference.satellite import read_mask
 
 LIMITS = {"base": {"full": 0.40, "zero": 0.30}, "sample": {"full": 0.40, "zero": 0.30}}
 FUNCTIONS = {"read_label": read_label, "confusion_matrix": confusion_matrix, "scores": scores}
@@ -79,7 +80,7 @@ def test_a_model_that_always_gives_one_answer_is_like_an_untrained_one(root):
 
 
 def test_drawn_pictures_say_nothing_of_a_model_that_is_not_hopeless(tmp_path, monkeypatch):
-    monkeypatch.setattr(trained, "_pictures", lambda: (tmp_path, "sample"))
+    monkeypatch.setattr(trained, "_pictures", lambda spec: (tmp_path, "sample"))
     (tmp_path / "base").mkdir()
     for name in split_names("sample", "val"):
         draw(tmp_path / "base" / name)
@@ -87,6 +88,22 @@ def test_drawn_pictures_say_nothing_of_a_model_that_is_not_hopeless(tmp_path, mo
         with pytest.raises(NotTested, match=rf"mean IoU {mean} on 4 drawn pictures; it counts on photographs, .*data fetch"):
             check(tmp_path, network(known))
     assert not check(tmp_path, network(1))
+
+
+def test_pictures_classes_and_advice_are_those_of_the_assignments_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "assignment.json").write_text('{"assignment": "satellite", "dataset": "satellite"}')
+    monkeypatch.setenv("SEGKIT_DATA", "sample")
+    asked = []
+
+    def counted(predicted, label, n_class):
+        asked.append((tuple(predicted.shape), tuple(label.shape), n_class))
+        return 1
+
+    functions = {"read_label": read_mask, "confusion_matrix": counted, "scores": lambda hist: (1.0, None, 0.5)}
+    with pytest.raises(NotTested, match="mean IoU 0.50 on 2 drawn pictures; it counts on photographs, which are not here$"):
+        check(tmp_path, Colours(7), lambda: Colours(7), **functions)
+    assert asked == [((256, 256), (256, 256), 6)] * 2
 
 
 def test_without_a_function_of_notebook_1_only_the_fit_is_tested(root):

@@ -137,7 +137,7 @@ def test_an_older_bundle_that_is_open_elsewhere_is_named(work, monkeypatch):
 def test_a_damaged_assignment_json_is_named(work, content):
     (work / "assignment.json").write_text(content)
     text = hand_in(work, code=1)
-    assert "assignment.json cannot be read" in text and "Take the file from fcn.zip again." in text
+    assert "assignment.json cannot be read" in text and "Take the file from the zip that you were given again." in text
 
 
 # ---------------------------------------------------------------------------------------------------------- every command

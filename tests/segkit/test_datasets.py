@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -27,7 +29,6 @@ MAY_KNOW = {
     "segkit/synthetic.py": "the same",
     "autograder/assignments/fcn/": "is about them",
     "segkit/checks/labels.py": "the visible check of fcn's read_label",
-    "segkit/checks/trained.py": "the visible check of fcn's checkpoints",
     "segkit/mistakes.py": "mistakes in fcn's read_label",
     "autograder/demo/fitting.py": "fits the demo's checkpoints of fcn",
 }
@@ -98,6 +99,28 @@ def test_labels_out_of_range_are_told_by_the_numbers_of_the_data_set(root):
 def test_a_missing_folder_is_named_with_the_split_that_can_be_used(root):
     with pytest.raises(DataError, match=r"2 of 2 files .*first is validation/0009_sat.jpg.*no validation/ here: use split 'all'"):
         pairs(root, names=["validation/0009"])
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_download_is_advised_where_there_is_one(name, tmp_path):
+    spec, said = replace(dataset(name), home="nowhere"), []
+    pair = spec.split_names("sample", "test")[0]
+
+    def refused(ask, *arguments, **options):
+        with pytest.raises(DataError) as error:
+            ask(*arguments, **options)
+        said.append(str(error.value))
+
+    refused(spec.find_root)
+    refused(spec.find_root, tmp_path)
+    for path_of in (spec.image_path, spec.label_path):
+        refused(PairDataset, spec, tmp_path, names=[pair], read_label=None)
+        path_of(tmp_path, pair).parent.mkdir(exist_ok=True)
+        shutil.copy(path_of(spec.find_root("sample"), pair), path_of(tmp_path, pair))
+    damaged = spec.image_path(tmp_path, pair)
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    refused(PairDataset(spec, tmp_path, names=[pair], read_label=None).__getitem__, 0)
+    assert len(said) == 5 and ["python -m segkit data fetch" in text for text in said] == [spec.fetch is not None] * 5
 
 
 def test_its_root_is_found_by_its_own_variable(root, monkeypatch, tmp_path):

@@ -3,16 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from autograder.segmentation.gate import Classes
 from autograder.segmentation.spec import Graph, NetworkSpec, Skip, Upsampling
-from segkit.datasets.facades import SPEC
 from segkit.layers import Layer, expected_layers
 from segkit.reference import FCN8s, FCN32s
 from segkit.upsampling import crop_offsets
 
-__all__ = ["FACADES", "FCN8S", "FCN32S", "NETWORKS"]
-
-FACADES = Classes(SPEC.classes, (*SPEC.colours[1:], (128, 128, 128)))
+__all__ = ["FCN8S", "FCN32S", "NETWORKS"]
 
 PADDING = 100
 BLOCKS = ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3))

@@ -5,15 +5,11 @@ from typing import Any
 
 import torch
 
-from autograder.segmentation.gate import Classes
 from autograder.segmentation.spec import Graph, NetworkSpec, Upsampling
-from segkit.datasets.satellite import SPEC
 from segkit.layers import Layer, describe
 from segkit.reference.satellite import FCN32s
 
-__all__ = ["FCN32S", "LAND"]
-
-LAND = Classes(SPEC.classes, (*SPEC.colours[1:], SPEC.colours[0]))
+__all__ = ["FCN32S"]
 
 
 def _layers(n_class: int, settings: Mapping[str, Any]) -> list[Layer]:

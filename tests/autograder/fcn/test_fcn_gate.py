@@ -8,13 +8,14 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix as sk_confusion_matrix
 
-from autograder.assignments.fcn.networks import FACADES, FCN32S, NETWORKS
+from autograder.assignments.fcn.networks import FCN32S, NETWORKS
 from autograder.assignments.fcn.prepare import open_data
 from autograder.course.assignment import open_assignment
 from autograder.judge.checking import CannotGrade, Grading, NeedsPerson
 from autograder.segmentation import gate
 from autograder.segmentation.gate import _count, judge
 from autograder.segmentation.gate_network import GateNetwork
+from segkit.datasets.facades import SPEC
 from segkit.facades import N_CLASS, find_root, image_path, label_path
 from segkit.layers import expected_layers
 from segkit.reference import FCN8s, FCN32s
@@ -106,7 +107,7 @@ class Measured:
         return {"a": wrong.astype(np.uint8)}
 
     def points(self):
-        judge(None, self.grading, FCN32S, FACADES)
+        judge(None, self.grading, FCN32S, SPEC)
         return self.grading.verdict().points
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from autograder.assignments.satellite.hints import HINTS
-from autograder.assignments.satellite.networks import FCN32S, LAND
+from autograder.assignments.satellite.networks import FCN32S
 from autograder.judge.checking import check
 from autograder.segmentation import gate, judging
 from autograder.segmentation.hints import explained
@@ -84,4 +84,4 @@ def test_values_are_those_of_the_reference(student, grading):
 
 @check("fcn32s.miou")
 def test_checkpoint_segments_the_test_pictures(student, grading):
-    gate.judge(student, grading, FCN32S, LAND)
+    gate.judge(student, grading, FCN32S, SPEC)
