@@ -44,6 +44,7 @@ from segkit.training import RECIPES, TrainingError
 from segkit.training.batches import Augmentation, EpochBatches
 from segkit.training.descent import Descent
 from segkit.training.loading import read_ahead
+from segkit.training.loop import learn
 from segkit.training.sources import Pairs, open_pairs
 from segkit.training.steps import Stepper
 from segkit.transforms import RandomCrop
@@ -121,14 +122,8 @@ def peak_memory(device: torch.device) -> float | None:
     model, precision = network(1).to(device, memory_format=torch.channels_last), choose_precision(device)
     descent = Descent(model, RECIPES["fast"], precision, 10)
     image, label = torch.randn(1, 3, 1024, 768, device=device), torch.zeros(1, 1024, 768, dtype=torch.long, device=device)
-
-    def loss() -> torch.Tensor:
-        with precision.autocast():
-            logits = model(image)
-        return F.cross_entropy(logits.float(), label)
-
     for _ in range(2):
-        descent.step([loss])
+        learn(model, descent, [(image, label)], F.cross_entropy)
     return (torch.cuda.max_memory_allocated(device) - before) / 2**20
 
 

@@ -136,7 +136,7 @@ class _Job:
         from segkit.models import solution_functions
         from segkit.training import fit
         from segkit.training.live import LivePictures, spread
-        from segkit.training.run import Metrics
+        from segkit.training.segmentation import Metrics
 
         network, functions, config = network_class(name, self.notebooks), solution_functions(self.notebooks), self.config()
         train_set, val_set = (pictures(self.spec, self.data, self.split, part, functions.read_label) for part in ("train", "val"))

@@ -43,6 +43,11 @@ class Batch(NamedTuple):
     sizes: list[tuple[int, int]]
     labelled: int
 
+    def part(self, begin: int, count: int) -> "Batch":
+        """Some of its images, with the ``labelled`` of all."""
+        part = slice(begin, begin + count)
+        return Batch(self.images[part], self.labels[part], self.names[part], self.sizes[part], self.labelled)
+
 
 @dataclass(frozen=True)
 class Augmentation:

@@ -90,11 +90,9 @@ def evaluate(
     if len(dataset) == 0:
         raise EvaluationError("The dataset is empty: there is nothing to evaluate.")
     device = torch.device(device) if device is not None else best_device()
-    gpu = device.type == "cuda"
     counts = measure(
         model, read_pairs(dataset), device=device, precision=choose_precision(device, "bfloat16" if autocast else precision),
-        confusion_matrix=confusion_matrix, threads=(8 if gpu else 1) if threads is None else threads,
-        most_pixels=PIXELS_AT_ONCE if gpu else 0, ties=ties, progress=progress,
+        confusion_matrix=confusion_matrix, threads=threads, ties=ties, progress=progress,
     )  # fmt: skip
     if class_names is None and (spec := getattr(dataset, "spec", None)) is not None:
         class_names = spec.names_for(counts.hists.shape[1])
@@ -140,8 +138,8 @@ def measure(
     device: torch.device,
     precision: Precision,
     confusion_matrix: Callable[..., Any],
-    threads: int = 0,
-    most_pixels: int = 0,
+    threads: int | None = None,
+    most_pixels: int | None = None,
     ties: bool = False,
     progress: bool = True,
     desc: str = "evaluating",
@@ -156,8 +154,8 @@ def measure(
         confusion_matrix: ``(pred, gt, n_class) -> (n, n)`` counts; gets LongTensors (H, W) on the CPU, its own, in a
             thread. Where it has an attribute ``on_device``, that is called on a GPU, with tensors (H, W) there, outside
             autocast, and must not wait for them.
-        threads: that read images ahead; 0 reads them when they are needed.
-        most_pixels: see :func:`batches_of_one_size`.
+        threads: that read images ahead; 0 reads them when they are needed, None takes as many as are of use.
+        most_pixels: see :func:`batches_of_one_size`; None takes 0 but on a CUDA GPU.
         ties: also count the pixels whose class rounding decides.
         progress: show a bar.
         desc: its text.
@@ -166,8 +164,13 @@ def measure(
         EvaluationError: the network or the function returned something that cannot be scored, a label is out of range, or
             there is no memory for one image; the image is named.
     """
+    gpu = device.type == "cuda"
+    if most_pixels is None:
+        most_pixels = PIXELS_AT_ONCE if gpu else 0
+    if threads is None:
+        threads = 8 if gpu else 1
     plan = batches_of_one_size(pairs.sizes, len(pairs.names), most_pixels)
-    batches = _Batches(pairs, plan, pin=device.type == "cuda")
+    batches = _Batches(pairs, plan, pin=gpu)
     with (
         evaluating(model, device),
         _laid_out(model, precision),

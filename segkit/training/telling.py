@@ -1,11 +1,10 @@
-"""What a training run says: one line per epoch, the remaining time, and why it ended before its time."""
+"""What a training run says: one line per epoch, the remaining time, and why it does not begin."""
 
 from pathlib import Path
 
-from segkit.history import EpochRecord, History
-from segkit.training.descent import Diverged
+from segkit.history import EpochRecord
 
-__all__ = ["diverged", "duration", "epoch_line", "taken"]
+__all__ = ["duration", "epoch_line", "taken"]
 
 
 def duration(seconds: float) -> str:
@@ -21,25 +20,6 @@ def epoch_line(record: EpochRecord, epochs: int, best: bool) -> str:
         f"epoch {record.epoch:>{len(str(epochs))}}/{epochs}  {train:<16}  val loss {record.val_loss:.3f}  "
         f"accuracy {record.pixel_accuracy:.3f}  mean IoU {record.mean_iou:.3f}{' *' if best else '  '}  "
         f"{record.seconds:.0f} s"
-    )
-
-
-def diverged(error: Diverged, epoch: int, rate: float, history: History, best_file: Path | None, saved: str) -> str:
-    """Why a run cannot go on after a loss that is no number, and what is safe.
-
-    Args:
-        best_file: holds the weights of the best epoch; None if it does not.
-        saved: what can be said of the file from which the run goes on.
-    """
-    best = history.best
-    learned = "Its gradient was finite, and its step was taken." if error.taken else "Nothing was learned from this batch."
-    safe = "No epoch was finished yet." if best is None else best_file and f"{best_file} holds epoch {best.epoch}."
-    anew = best_file and best and "If it comes again, begin with those weights in another folder at a smaller rate (--start-from). "
-    return (
-        f"The loss became {error} in epoch {epoch}, batch {error.batch} ({', '.join(error.names)}), at learning "
-        f"rate {rate:.1e}. {' '.join(part for part in (learned, safe, saved) if part)} {anew or ''}"
-        "Usual causes: a learning rate that is too high, a loss that is summed instead of averaged, "
-        "or NaN in the network's weights or in this image."
     )
 
 

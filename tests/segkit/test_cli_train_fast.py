@@ -18,7 +18,7 @@ from segkit.cli import main
 from segkit.facades import PALETTE
 from segkit.history import EpochRecord, History
 from segkit.training.live import LivePictures, spread
-from segkit.training.run import EpochDone
+from segkit.training.segmentation import EpochDone
 
 NETWORKS = TINY + """
 class Finer(Tiny):

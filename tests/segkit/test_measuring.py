@@ -18,7 +18,7 @@ from segkit.facades import DataError, FacadeDataset
 from segkit.precision import Precision
 from segkit.reference import confusion_matrix, read_label, scores
 from segkit.reference.fcn.metrics import _product_counts, confusion_matrix_on_device
-from segkit.training import measuring, validation
+from segkit.training import measuring
 from segkit.training.batches import collate
 from segkit.training.measuring import (
     PIXELS_AT_ONCE,
@@ -559,18 +559,17 @@ def test_the_copy_of_a_label_map_is_awaited_on_the_gpu_that_makes_it(monkeypatch
 
 
 @pytest.mark.parametrize(("device", "most"), [("cuda:0", PIXELS_AT_ONCE), ("cpu", 0), ("mps", 0)])
-def test_validation_lets_pictures_of_one_size_share_a_batch_on_a_gpu_as_evaluate_does(monkeypatch, device, most):
-    asked = []
+def test_pictures_of_one_size_share_a_batch_on_a_gpu_alone(monkeypatch, device, most):
+    class Planned(Exception):
+        pass
 
-    def measured(model, pairs, **settings):
-        asked.append(settings.get("most_pixels", 0))
-        return measuring.Counts(np.ones((1, 2, 2), dtype=np.int64), [0.5], None, False)
+    def planned(sizes, count, most_pixels):
+        assert most_pixels == most
+        raise Planned
 
-    monkeypatch.setattr(validation, "measure", measured)
-    validation.validate(
-        Blank(), Sized(Noise(SIZES, 2)), device=torch.device(device), precision=FLOAT32, confusion_matrix=plain, scores=scores
-    )
-    assert asked == [most]
+    monkeypatch.setattr(measuring, "batches_of_one_size", planned)
+    with pytest.raises(Planned):
+        measure(Blank(), Sized(Noise(SIZES, 2)), device=torch.device(device), precision=FLOAT32, confusion_matrix=plain)
 
 
 @pytest.mark.gpu
