@@ -91,27 +91,29 @@ class Task:
         raise NotImplementedError
 
     def record(self, run: "Run", scores: Any) -> None:
-        """Note the scores of an epoch that was trained, and say them."""
+        """Note and say the scores of an epoch."""
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`record` noted, for ``resume.pt``."""
+        """What was noted, for ``resume.pt``."""
         raise NotImplementedError
 
     def restore(self, run: "Run", state: dict[str, Any]) -> None:
         """Restore what :meth:`state` gave."""
         raise NotImplementedError
 
+    # the rest has a meaning for some tasks only
+
     def stops_after(self, epoch: int) -> bool:
         """Whether no further epoch is of use."""
         return False
 
     def keep_best(self) -> None:
-        """Write the weights that belong with ``resume.pt``, if there are any."""
+        """Write the weights that belong with ``resume.pt``."""
 
     def after_epoch(self, run: "Run") -> None:
-        """Called when an epoch is recorded and saved."""
+        """Called when an epoch is recorded, and saved if that was due."""
 
     def safe(self, saved: str) -> str:
-        """What is left after a loss that is no number, where ``saved`` tells of ``resume.pt``."""
+        """What is left after a loss that is no number; ``saved`` tells of ``resume.pt``."""
         return saved

@@ -19,24 +19,21 @@ from segkit.training.loading import read_ahead
 from segkit.training.loop import Task
 from segkit.training.recipes import TrainConfig
 from segkit.training.rescue import memory_named, rescued
-from segkit.training.resuming import (
-    EPOCH_SAVED_AFTER,
-    SAVINGS_APART,
-    TrainingError,
-    capture,
-    demand_same_run,
-    read_resume,
-    restore,
-    save_resume,
-)
+from segkit.training.resuming import TrainingError, capture, demand_same_run, read_resume, restore, save_resume
 from segkit.training.sources import Pairs
 from segkit.training.steps import Stepper
-from segkit.training.telling import duration
 
 __all__ = ["Position", "Run"]
 
 ESTIMATE_AFTER = 20
 """Steps after which the remaining time is told: the first ones also set up the GPU and read images."""
+
+
+EPOCH_SAVED_AFTER = 30.0
+"""The end of an epoch is saved if the last saving is at least this many seconds old: a kill then costs little."""
+
+SAVINGS_APART = 20
+"""The last saving must also be this many times as old as it took, unless ``resume_every`` is sooner: at most 5 % of the time."""
 
 
 @dataclass
@@ -183,7 +180,7 @@ class Run:
         per_step = (time.monotonic() - self.begun_here) / self.steps_here
         epochs = self.config.epochs - self.at.epoch + 1
         rest = per_step * (self._planned * epochs - self.at.batch) + self.task.scoring * epochs
-        self.say(f"{per_step:.2f} s per batch of {self.config.batch_size}: about {duration(rest)} left")
+        self.say(f"{per_step:.2f} s per batch of {self.config.batch_size}: about {_duration(rest)} left")
 
     def evaluate(self) -> Any:
         """Scores of the network as it is. Changes nothing where it fails: a resumed run starts again here."""
@@ -226,3 +223,9 @@ class Run:
         """Print a line, if lines are wanted."""
         if self.progress:
             say(text)
+
+
+def _duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``2.5 h``."""
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

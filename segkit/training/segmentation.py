@@ -18,15 +18,14 @@ from segkit.history import EpochRecord, History
 from segkit.inference import Evaluation, scored
 from segkit.training.batches import fingerprint
 from segkit.training.loop import Task, train
-from segkit.training.measuring import measure, read_pairs
+from segkit.training.measuring import measure
 from segkit.training.recipes import TrainConfig
 from segkit.training.repeating import repeatable
 from segkit.training.rescue import memory_named
 from segkit.training.resuming import TrainingError
 from segkit.training.run import Run
-from segkit.training.sources import Items, open_pairs
+from segkit.training.sources import Items, open_pairs, read_pairs
 from segkit.training.steps import label_mass, segmentation_loss
-from segkit.training.telling import epoch_line, taken
 
 __all__ = ["EpochDone", "Metrics", "fit"]
 
@@ -150,7 +149,7 @@ class _Segmentation(Task):
         """Seed, and score the untrained network: its scores show what training adds."""
         there = [file for file in (self.best_file, run.resume_file) if file.exists()]
         if there and not overwrite:
-            raise TrainingError(taken(self.best_file, run.resume_file))
+            raise TrainingError(_taken(self.best_file, run.resume_file))
         torch.manual_seed(self.config.seed)
         self.history = History(self.description(run))
         begun = time.monotonic()
@@ -191,19 +190,13 @@ class _Segmentation(Task):
 
     def _note(self, run: Run, epoch: int, train_loss: float | None, result: Evaluation, seconds: float) -> None:
         record = EpochRecord(
-            epoch=epoch,
-            train_loss=train_loss,
-            val_loss=result.loss,
-            pixel_accuracy=result.pixel_accuracy,
-            mean_iou=result.mean_iou,
-            iou=list(result.iou.values()),
-            learning_rate=run.descent.learning_rate,
-            seconds=round(seconds, 3),
-        )
+            epoch, train_loss, result.loss, result.pixel_accuracy, result.mean_iou, list(result.iou.values()),
+            run.descent.learning_rate, round(seconds, 3),
+        )  # fmt: skip
         self.history.epochs.append(record)
         if epoch == 0:
             self._hand_out(run)
-        run.say(epoch_line(record, self.config.epochs, self.history.best is record))
+        run.say(_epoch_line(record, self.config.epochs, self.history.best is record))
 
     def _hand_out(self, run: Run) -> None:
         self.history.save(self.history_file)
@@ -228,3 +221,25 @@ class _Segmentation(Task):
             return saved
         anew = "If it comes again, begin with those weights in another folder at a smaller rate (--start-from)."
         return " ".join(part for part in (f"{self.best_file} holds epoch {self.history.best.epoch}.", saved, anew) if part)
+
+
+def _epoch_line(record: EpochRecord, epochs: int, best: bool) -> str:
+    """``epoch  3/25  train loss 1.766  val loss 1.531  accuracy 0.485  mean IoU 0.161 *  2 s``."""
+    train = "untrained" if record.train_loss is None else f"train loss {record.train_loss:.3f}"
+    return (
+        f"epoch {record.epoch:>{len(str(epochs))}}/{epochs}  {train:<16}  val loss {record.val_loss:.3f}  "
+        f"accuracy {record.pixel_accuracy:.3f}  mean IoU {record.mean_iou:.3f}{' *' if best else '  '}  "
+        f"{record.seconds:.0f} s"
+    )
+
+
+def _taken(best_file: Path, resume_file: Path) -> str:
+    """Why a run does not start in a folder that holds one, and what can be done with that."""
+    if resume_file.exists():
+        held = "a training run (" + ", ".join(file.name for file in (best_file, resume_file) if file.exists()) + ")"
+        way = "Go on with it (resume=True, --resume)"
+    else:
+        held = f"{best_file.name} of a run that cannot go on, for there is no {resume_file.name} beside it"
+        way = f"Begin with these weights in another folder (segkit.training.staging.start_from, --start-from {best_file})"
+    others = "replace it (overwrite=True, --overwrite), or give another folder"
+    return f"{best_file.parent} already holds {held}; nothing was changed. {way}, {others}."

@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from segkit.evaluation import EvaluationError, evaluate
 from segkit.facades import DataError, FacadeDataset
-from segkit.precision import Precision
+from segkit.inference import near_ties
+from segkit.precision import Precision, tie_tolerance
 from segkit.reference import confusion_matrix, read_label, scores
 from segkit.reference.fcn.metrics import _product_counts, confusion_matrix_on_device
 from segkit.training import measuring
@@ -27,10 +28,8 @@ from segkit.training.measuring import (
     _Seeing,
     batches_of_one_size,
     measure,
-    near_ties,
-    read_pairs,
-    tie_tolerance,
 )
+from segkit.training.sources import read_pairs
 
 CPU, FLOAT32 = torch.device("cpu"), Precision("float32", "cpu")
 QUIET = {"progress": False, "bootstrap": 0}
@@ -419,7 +418,7 @@ def test_away_from_the_cpu_counts_are_made_over_there_and_put_in_order():
     counter = _Counter(count, torch.device("meta"))
     for indices, height in (([2, 0], 7), ([1], 5)):
         maps = torch.empty(len(indices), height, 3, dtype=torch.int64, device="meta")
-        counter.add(counter.begin(maps, maps, 4), SimpleNamespace(names=["a", "b"][: len(indices)], labels=None), indices, 4)
+        counter.add(counter.begin(maps, maps, 4), SimpleNamespace(names=["a", "b"][: len(indices)], labels=None), indices)
     assert counter.finish(3)[:, 0, 0].tolist() == [7, 5, 7] and not counter.as_tensor
 
 
