@@ -38,7 +38,8 @@ from segkit.facades import FacadeDataset, find_root, split_names
 from segkit.reference import confusion_matrix, read_label, scores
 from segkit.training.batches import Batch, collate
 from segkit.training.loading import normalised, send
-from segkit.training.measuring import PIXELS_AT_ONCE, batches_of_one_size, read_pairs
+from segkit.training.measuring import PIXELS_AT_ONCE, batches_of_one_size
+from segkit.training.sources import read_pairs
 from segkit.training.steps import segmentation_loss
 
 ROOT = Path(__file__).resolve().parents[1]

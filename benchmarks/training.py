@@ -37,13 +37,14 @@ from whole_training import whole_runs
 from segkit.checkpoints import CheckpointError
 from segkit.evaluation import best_device
 from segkit.facades import DataError, FacadeDataset, find_root, split_names
-from segkit.models import MODELS
+from segkit.models import networks
 from segkit.precision import PRECISIONS, choose_precision
 from segkit.reference import confusion_matrix, read_label, scores
 from segkit.training import RECIPES, TrainingError
 from segkit.training.batches import Augmentation, EpochBatches
 from segkit.training.descent import Descent
 from segkit.training.loading import read_ahead
+from segkit.training.loop import learn
 from segkit.training.sources import Pairs, open_pairs
 from segkit.training.steps import Stepper
 from segkit.transforms import RandomCrop
@@ -121,14 +122,8 @@ def peak_memory(device: torch.device) -> float | None:
     model, precision = network(1).to(device, memory_format=torch.channels_last), choose_precision(device)
     descent = Descent(model, RECIPES["fast"], precision, 10)
     image, label = torch.randn(1, 3, 1024, 768, device=device), torch.zeros(1, 1024, 768, dtype=torch.long, device=device)
-
-    def loss() -> torch.Tensor:
-        with precision.autocast():
-            logits = model(image)
-        return F.cross_entropy(logits.float(), label)
-
     for _ in range(2):
-        descent.step([loss])
+        learn(model, descent, [(image, label)], F.cross_entropy)
     return (torch.cuda.max_memory_allocated(device) - before) / 2**20
 
 
@@ -147,7 +142,7 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="train once from start to end instead, with validation")
     parser.add_argument("--budget", type=float, metavar="PFLOP", help="train FCN-32s and then FCN-8s from it instead, within this")
     parser.add_argument("--recipe", choices=list(RECIPES), default="fast", help="of --whole and --budget")
-    parser.add_argument("--model", choices=list(MODELS), default="fcn8s", help="of --whole")
+    parser.add_argument("--model", choices=list(networks()), default="fcn8s", help="of --whole")
     parser.add_argument("--epochs", type=int, default=25, help="of --whole")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="VGG-16 that --whole, or --budget's FCN-32s, begins with")
     parser.add_argument("--start-from", type=Path, metavar="FILE", help="another FCN's checkpoint that --whole begins with")

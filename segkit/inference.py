@@ -27,6 +27,7 @@ __all__ = [
     "image_name",
     "image_scores",
     "move",
+    "near_ties",
     "plain_counts",
     "predict",
     "scored",
@@ -194,6 +195,22 @@ def check_logits(logits: object, label: Tensor, name: str, count: int = 1) -> No
             f"{name}: expected network output ({count}, n_class, {size[0]}, {size[1]}), but got {found}"
             f"{hint if found == (count, *size) else ''}."
         )
+
+
+def near_ties(logits: Tensor, tolerance: float) -> Tensor:
+    """Pixels whose two best logits are so close that another order of additions may exchange them.
+
+    Args:
+        logits: (B, n_class, H, W).
+        tolerance: share of the largest logit of the image, see :func:`tie_tolerance`.
+
+    Returns:
+        Bool tensor (B, H, W); all False where there is one class.
+    """
+    best, where = logits.max(1, keepdim=True)
+    second = logits.scatter(1, where, -torch.inf).amax(1, keepdim=True)
+    scale = logits.abs().amax((1, 2, 3), keepdim=True)
+    return (best - second <= tolerance * scale)[:, 0]
 
 
 # -- counting and scoring ----------------------------------------------------------------------------

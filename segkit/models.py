@@ -1,7 +1,7 @@
-"""The one registry of networks: whose class a name means.
+"""Whose class a network's name means.
 
-In the full kit the short names mean ``segkit.reference``. In the student edition, which has no reference, they
-mean the student's own classes, read out of their notebooks; so do label decoding and metrics.
+A data set lists the networks of its assignment. In the full kit their short names mean ``segkit.reference``. In the student
+edition, which has no reference, they mean the student's own classes, read out of their notebooks; so do label decoding and metrics.
 """
 
 import importlib
@@ -12,18 +12,17 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from segkit.datasets import DatasetSpec, dataset
+
 __all__ = [
-    "MODELS",
     "Functions",
     "ModelError",
     "copy_vgg16",
     "has_reference",
     "model_class",
+    "networks",
     "solution_functions",
 ]
-
-MODELS = {"fcn32s": "FCN32s", "fcn16s": "FCN16s", "fcn8s": "FCN8s"}
-"""Short name -> name of the class."""
 
 
 class ModelError(ValueError):
@@ -31,7 +30,7 @@ class ModelError(ValueError):
 
 
 class Functions(NamedTuple):
-    """What notebook 1 defines."""
+    """What notebooks define; ``read_label`` is what the data set calls so."""
 
     read_label: Callable
     confusion_matrix: Callable
@@ -44,13 +43,19 @@ def has_reference() -> bool:
     return spec is not None and spec.origin is not None  # an empty folder of that name has no origin
 
 
-def model_class(name: str, folder: str | Path = ".") -> type[nn.Module]:
+def networks(spec: DatasetSpec | None = None) -> dict[str, str]:
+    """Short name -> name of the class, from coarse to fine."""
+    return {name.lower(): name for name in (spec or dataset()).networks}
+
+
+def model_class(name: str, folder: str | Path = ".", spec: DatasetSpec | None = None) -> type[nn.Module]:
     """The class of a network.
 
     Args:
-        name: ``fcn32s``, ``fcn16s``, ``fcn8s``; or ``2_fcn32s.ipynb:FCN32s`` for a class in a certain notebook
-            (or ``.py`` file), in the full kit too.
+        name: ``fcn32s``, ``fcn16s``, ``fcn8s``, as the data set has them; or ``2_fcn32s.ipynb:FCN32s`` for a class in a certain
+            notebook (or ``.py`` file), in the full kit too.
         folder: where the student's notebooks are.
+        spec: the data set; None: that of the assignment.
 
     Raises:
         ModelError: unknown name; a class that is missing, unfinished, or no ``nn.Module``.
@@ -58,24 +63,29 @@ def model_class(name: str, folder: str | Path = ".") -> type[nn.Module]:
     if ":" in name:
         file, _, class_name = name.rpartition(":")
         found = _from_file(Path(folder) / file, class_name)
-    elif name in MODELS:
-        found = _solution(MODELS[name], folder)
+    elif name in (known := networks(spec)):
+        found = _solution(known[name], folder, spec)
     else:
         raise ModelError(
-            f"Unknown model {name!r}. Expected {', '.join(MODELS)}, or a class in a notebook: 2_fcn32s.ipynb:FCN32s"
+            f"Unknown model {name!r}. Expected {', '.join(known)}, or a class in a notebook: 2_fcn32s.ipynb:FCN32s"
         )
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ModelError(f"{name}: expected a class derived from nn.Module, found {found!r}.")
     return found
 
 
-def solution_functions(folder: str | Path = ".") -> Functions:
+def solution_functions(folder: str | Path = ".", spec: DatasetSpec | None = None) -> Functions:
     """``read_label``, ``confusion_matrix`` and ``scores``: the reference's, or the student's own.
+
+    Args:
+        folder: where the student's notebooks are.
+        spec: the data set; None: that of the assignment.
 
     Raises:
         ModelError: one of them is missing or unfinished; the text names the cell.
     """
-    return Functions(*(_solution(name, folder) for name in Functions._fields))
+    reader = (spec or dataset()).reader
+    return Functions(*(_solution(name, folder, spec) for name in (reader, *Functions._fields[1:])))
 
 
 def copy_vgg16(model: nn.Module, vgg16: nn.Module, folder: str | Path = ".") -> None:
@@ -91,9 +101,10 @@ def copy_vgg16(model: nn.Module, vgg16: nn.Module, folder: str | Path = ".") -> 
         _solution(name, folder)(model, vgg16)
 
 
-def _solution(name: str, folder: str | Path) -> Any:
+def _solution(name: str, folder: str | Path, spec: DatasetSpec | None = None) -> Any:
     if has_reference():
-        return getattr(importlib.import_module("segkit.reference"), name)
+        own, shared = (importlib.import_module(module) for module in ((spec or dataset()).reference, "segkit.reference"))
+        return getattr(own, name, None) or getattr(shared, name)  # an assignment may take over what another one makes
     from segkit.assignment import AssignmentError
     from segkit.notebooks import UnfinishedError, take
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["PRECISIONS", "Precision", "best_device", "choose_precision"]
+__all__ = ["PRECISIONS", "Precision", "best_device", "choose_precision", "tie_tolerance"]
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
@@ -75,3 +75,12 @@ def choose_precision(device: torch.device, wanted: str = "auto") -> Precision:
     if wanted == "float16" and not cuda:
         raise ValueError(f"Expected precision 'auto' or 'float32' on this device ({device.type}), but got 'float16'.")
     return Precision(wanted, device.type)
+
+
+def tie_tolerance(precision: Precision) -> float:
+    """By how much of the largest logit rounding may change a logit: a few units of the products' number format."""
+    if precision.half:
+        return 2**-6 if precision.name == "bfloat16" else 2**-9
+    # this setting knows of both ways to choose TF32; cudnn.allow_tf32 fails after the newer way was used
+    tf32 = precision.device_type == "cuda" and torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined] # made at run time
+    return 2**-9 if tf32 else 2**-14

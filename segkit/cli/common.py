@@ -1,5 +1,6 @@
 """What the commands that run networks share: options, the class of a model's name, error messages, figures."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from segkit.datasets import DatasetSpec, PairDataset
 
-__all__ = ["figures", "network_class", "one_of", "options", "pictures", "readable_errors"]
+__all__ = ["figures", "network_of", "one_of", "options", "pictures", "readable_errors"]
 
 
 def one_of(choices: Iterable[str], value: str, context: click.Context, parameter: click.Parameter) -> str:
@@ -34,7 +35,7 @@ def _split(context: click.Context, parameter: click.Parameter, value: str) -> st
 OPTIONS = {
     "model": click.option(
         "--model", "name", required=True, metavar="NAME",
-        help="fcn32s, fcn16s or fcn8s; or a class in a notebook: 2_fcn32s.ipynb:FCN32s",
+        help="fcn32s, fcn16s or fcn8s, as the data set has them; or a class in a notebook: 2_fcn32s.ipynb:FCN32s",
     ),
     "dataset": click.option(
         "--dataset", "spec", metavar="NAME", callback=_dataset, is_eager=True,
@@ -89,13 +90,13 @@ def readable_errors() -> Iterator[None]:
         raise click.ClickException(f"Out of memory ({reason(error)}). End other programs that use it, and try again.") from error
 
 
-def network_class(name: str, notebooks: Path) -> type:
-    from segkit.models import MODELS, model_class
+def network_of(name: str, notebooks: Path, spec: "DatasetSpec") -> Callable[[], Any]:
+    """What makes a network of the data set's assignment, or of a notebook, with new weights."""
+    from segkit.models import model_class, networks
 
-    if name not in MODELS and ":" not in name:
-        choices = ", ".join(MODELS)
-        raise click.BadParameter(f"{name!r} is none of {choices}, nor FILE.ipynb:CLASS.", param_hint="--model")
-    return model_class(name, notebooks)
+    if ":" not in name and name not in (known := networks(spec)):
+        raise click.BadParameter(f"{name!r} is none of {', '.join(known)}, nor FILE.ipynb:CLASS.", param_hint="--model")
+    return functools.partial(model_class(name, notebooks, spec), spec.outputs or spec.n_class)
 
 
 def pictures(spec: "DatasetSpec", data: str | None, split: str, part: str, read_label: Callable[..., Any]) -> "PairDataset":

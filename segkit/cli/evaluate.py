@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from segkit.cli.common import figures, network_class, options, pictures, readable_errors
+from segkit.cli.common import figures, network_of, options, pictures, readable_errors
 from segkit.malloc import keep_memory
 
 if TYPE_CHECKING:
@@ -54,10 +54,9 @@ def evaluate(
         from segkit.evaluation import evaluate as scores_of
         from segkit.models import solution_functions
 
-        network = network_class(name, notebooks)
-        functions = solution_functions(notebooks)
+        network, functions = network_of(name, notebooks, spec), solution_functions(notebooks, spec)
         dataset = pictures(spec, data, split, part, functions.read_label)
-        model = load_checkpoint(network(spec.n_class), checkpoint).to(best_device() if device == "auto" else _there(device))
+        model = load_checkpoint(network(), checkpoint).to(best_device() if device == "auto" else _there(device))
         where, started = next(model.parameters()).device, time.monotonic()
         try:
             result = scores_of(

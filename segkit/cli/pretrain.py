@@ -51,7 +51,7 @@ def pretrain(
 
         changes = {key: value for key, value in settings.items() if value is not None}
         config = dataclasses.replace(pretraining.PretrainConfig(), **changes)
-        train_set = pictures(spec, data, split, "train", solution_functions(notebooks).read_label)
+        train_set = pictures(spec, data, split, "train", solution_functions(notebooks, spec).read_label)
         path = pretraining.pretrain(
             train_set, n_class=spec.n_class, config=config, out=out, resume=resume, overwrite=overwrite, progress=not quiet
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segkit.cli.common import figures, network_class, options, pictures, readable_errors
+from segkit.cli.common import figures, network_of, options, pictures, readable_errors
 from segkit.malloc import keep_memory
 
 if TYPE_CHECKING:
@@ -71,15 +71,15 @@ def train(name: str, out: Path, staged: bool, **given: Any) -> None:
 
 def _stages(name: str, job: "_Job") -> list[str]:
     """The coarser networks that there are; a student's notebooks lack FCN-16s."""
-    from segkit.models import ModelError
-    from segkit.training.staging import STAGES
+    from segkit.models import ModelError, model_class, networks
 
-    if name not in STAGES:
-        raise click.UsageError(f"--staged knows {', '.join(STAGES)}, not {name!r}. Use --start-from with a checkpoint instead.")
+    known = list(networks(job.spec))
+    if name not in known:
+        raise click.UsageError(f"--staged knows {', '.join(known)}, not {name!r}. Use --start-from with a checkpoint instead.")
     found = []
-    for stage in STAGES[: STAGES.index(name)]:
+    for stage in known[: known.index(name)]:
         try:
-            network_class(stage, job.notebooks)
+            model_class(stage, job.notebooks, job.spec)
         except ModelError:
             click.echo(f"stage {stage} is left out: there is no such network here")
         else:
@@ -136,12 +136,13 @@ class _Job:
         from segkit.models import solution_functions
         from segkit.training import fit
         from segkit.training.live import LivePictures, spread
-        from segkit.training.run import Metrics
+        from segkit.training.segmentation import Metrics
 
-        network, functions, config = network_class(name, self.notebooks), solution_functions(self.notebooks), self.config()
+        network, functions = network_of(name, self.notebooks, self.spec), solution_functions(self.notebooks, self.spec)
+        config = self.config()
         train_set, val_set = (pictures(self.spec, self.data, self.split, part, functions.read_label) for part in ("train", "val"))
         torch.manual_seed(self.seed)
-        model = network(self.spec.n_class)
+        model = network()
         if not (self.resume and (out / "resume.pt").exists()):
             self._begin(model, start)
         metrics: Metrics = {"confusion_matrix": functions.confusion_matrix, "scores": functions.scores}

@@ -94,4 +94,8 @@ SPEC = DatasetSpec(
     splits=("course", "sample"),  # 1900, 100 of train/ and 257 of validation/; 12, 2, 4 drawn ones
     split_of=_split_of,
     draw=make_sample,
+    networks=("FCN32s",),
+    outputs=7,
+    reader="read_mask",
+    reference="segkit.reference.satellite",
 )

@@ -70,6 +70,10 @@ class DatasetSpec:
         draw: ``draw(root, count=, seed=) -> names``: draws a sample.
         fetch: ``fetch(root, folders, home=None, check=True) -> lines``: downloads; None where nothing can be had without asking.
         verify: ``verify(root, progress=True) -> Survey``; raises ModuleNotFoundError in the student edition.
+        networks: Classes of its assignment's networks, from coarse to fine; in lower case they are their short names.
+        outputs: Of these networks; None: one for each class. One more is for pixels that do not count, and is never right.
+        reader: Name of its assignment's function that decodes a label file.
+        reference: Module that has all of these in the full kit.
     """
 
     name: str
@@ -93,6 +97,10 @@ class DatasetSpec:
     variable: str = "SEGKIT_DATA"
     photographs: tuple[str, ...] = PHOTOGRAPHS
     labels: tuple[str, ...] = LABELS
+    networks: tuple[str, ...] = ()
+    outputs: int | None = None
+    reader: str = "read_label"
+    reference: str = "segkit.reference"
 
     @property
     def n_class(self) -> int:
@@ -182,4 +190,6 @@ class DatasetSpec:
 
     def names_for(self, n_class: int) -> list[str]:
         """Names of so many classes: those of the data set if it has as many, else their numbers."""
-        return list(self.classes) if n_class == self.n_class else [f"class {index}" for index in range(n_class)]
+        if n_class in (self.n_class, self.outputs):
+            return [*self.classes, "unknown"][:n_class]
+        return [f"class {index}" for index in range(n_class)]

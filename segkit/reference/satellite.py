@@ -55,3 +55,7 @@ class FCN32s(nn.Module):
         x = self.drop(torch.relu(self.fc6(x)))  # (N, 4096, H/32 - 1, W/32 - 1)
         x = self.drop(torch.relu(self.fc7(x)))
         return self.upscore(self.score(x))
+
+    def copy_params_from_vgg16(self, vgg16: nn.Module) -> None:
+        """Take over the convolutions of torchvision's VGG-16."""
+        self.features.load_state_dict(vgg16.get_submodule("features").state_dict())

@@ -2,6 +2,6 @@
 
 from segkit.training.recipes import RECIPES, TrainConfig
 from segkit.training.resuming import TrainingError
-from segkit.training.run import fit
+from segkit.training.segmentation import fit
 
 __all__ = ["RECIPES", "TrainConfig", "TrainingError", "fit"]

@@ -20,7 +20,7 @@ from segkit.training.resuming import TrainingError
 from segkit.training.sources import Items, Pairs
 from segkit.transforms import IGNORE_INDEX, PairTransform, RandomCrop, RandomHorizontalFlip, RandomScaleCrop
 
-__all__ = ["Augmentation", "Batch", "EpochBatches", "collate", "fingerprint"]
+__all__ = ["Augmentation", "Batch", "EpochBatches", "collate", "fingerprint", "label_fault"]
 
 POOL = 16
 """Images of similar size are collected from this many batches. More would pad less, but put the same images together in every epoch."""
@@ -42,6 +42,11 @@ class Batch(NamedTuple):
     names: list[str]
     sizes: list[tuple[int, int]]
     labelled: int
+
+    def part(self, begin: int, count: int) -> "Batch":
+        """Some of its images, with the ``labelled`` of all."""
+        part = slice(begin, begin + count)
+        return Batch(self.images[part], self.labels[part], self.names[part], self.sizes[part], self.labelled)
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,11 @@ class EpochBatches(Dataset[Batch]):
         transforms, loaded = self.augmentation.transforms(generator), []
         for index in self.plan[k]:
             image, label = self.pairs.load(index)
-            _demand_labels(label, self.n_class, self.pairs.names[index])
+            if wrong := label_fault(label, self.n_class):
+                raise TrainingError(
+                    f"{self.pairs.names[index]}: {wrong}. Does read_label subtract 1, and turn 0 into {IGNORE_INDEX}? "
+                    "Has the network an output for every class?"
+                )
             for transform in transforms:
                 image, label = transform(image, label)
             loaded.append((image, label))
@@ -183,17 +192,17 @@ def _place(target: np.ndarray, source: np.ndarray, fill: int) -> None:
     target[..., :height, width:] = fill
 
 
-def _demand_labels(label: Tensor, n_class: int, name: str) -> None:
-    """Check labels before the loss gets them: on a GPU a label out of range kills the whole process."""
+def label_fault(label: Tensor, n_class: int) -> str:
+    """The first label out of range, or nothing. The loss must not get one: on a GPU it kills the whole process."""
     values = label.numpy()
     wrong = (values < 0) | ((values >= n_class) & (values != IGNORE_INDEX))
-    if wrong.any():
-        row, column = (int(place[0]) for place in np.nonzero(wrong))
-        raise TrainingError(
-            f"{name}: expected labels 0..{n_class - 1} or {IGNORE_INDEX}, but got {int(values[row, column])} at row {row}, "
-            f"column {column} ({int(wrong.sum())} pixels). Does read_label subtract 1, and turn 0 into {IGNORE_INDEX}? "
-            f"Has the network an output for every class?"
-        )
+    if not wrong.any():
+        return ""
+    row, column = (int(place[0]) for place in np.nonzero(wrong))
+    return (
+        f"expected labels 0..{n_class - 1} or {IGNORE_INDEX}, but got {int(values[row, column])} at row {row}, "
+        f"column {column} ({int(wrong.sum())} pixels)"
+    )
 
 
 def _seed(*numbers: int) -> int:

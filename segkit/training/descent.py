@@ -1,7 +1,7 @@
 """One step of gradient descent: optimizer, schedule, precision, and protection of the weights."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -59,6 +59,7 @@ class Descent:
         else:  # scale 1, for good: only to skip steps whose gradient is not finite
             self.scaler = torch.amp.GradScaler(precision.device_type, init_scale=1.0, growth_interval=2**30, enabled=fused)
         self.in_backward = False  # False while the optimizer itself is working
+        self._total: Tensor | None = None  # loss of the batch
         self.stepped = False  # whether it ever came to the end of a step
         self._weights = [value for value in model.parameters() if value.requires_grad]
 
@@ -67,34 +68,36 @@ class Descent:
         """The rate of the layers that have no factor of their own."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def step(self, pieces: Iterable[Callable[[], Tensor]]) -> tuple[Tensor, Tensor]:
-        """Learn from one batch, given in pieces whose losses add up to its loss.
+    def begin(self) -> None:
+        """Forget the gradient of the batch before."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.in_backward, self._total = True, None
 
-        Args:
-            pieces: each runs one forward pass and returns its share of the loss; one after the other, so that only one
-                of them is in memory.
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss; the losses of the pieces of a batch add up to its loss.
+
+        Raises:
+            Diverged: the loss is not finite, where it is looked at every step.
+        """
+        if self.immediate and not math.isfinite(value := loss.item()):
+            raise Diverged(str(value))
+        self.scaler.scale(loss).backward()
+        self._total = loss.detach() if self._total is None else self._total + loss.detach()
+
+    def step(self) -> tuple[Tensor, Tensor]:
+        """Change the weights along the gradient, and the rate as the schedule says.
 
         Returns:
             Loss of the batch before the step, and the norm of its gradient; both on the device, unread.
 
         Raises:
-            Diverged: the loss or the gradient is not finite, where they are looked at every step. The weights were not
-                changed.
+            Diverged: the gradient is not finite, where it is looked at every step. The weights were not changed.
         """
-        self.optimizer.zero_grad(set_to_none=True)
-        self.in_backward = True
-        total: Tensor | None = None
-        for piece in pieces:
-            loss = piece()
-            if self.immediate and not math.isfinite(value := loss.item()):
-                raise Diverged(str(value))
-            self.scaler.scale(loss).backward()
-            total = loss.detach() if total is None else total + loss.detach()
         self.in_backward = False
-        assert total is not None, "a batch has at least one piece"
+        assert self._total is not None, "a batch has at least one piece"
         norm = self._clip()
         if self.immediate and not math.isfinite(length := norm.item()):
-            raise Diverged(f"{total.item():.3f}, with a gradient of norm {length},")
+            raise Diverged(f"{self._total.item():.3f}, with a gradient of norm {length},")
         if self.scaler.is_enabled() or self.immediate or bool(norm.isfinite()):
             self._begin_momentum()
             self.scaler.step(self.optimizer)
@@ -102,7 +105,7 @@ class Descent:
             self.stepped = True
         if self.config.schedule == "poly":
             self.scheduler.step()
-        return total, norm
+        return self._total, norm
 
     def _clip(self) -> Tensor:
         self.scaler.unscale_(self.optimizer)

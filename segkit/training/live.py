@@ -11,7 +11,7 @@ from torch import Tensor
 from segkit import plots
 from segkit.atomic import replacing
 from segkit.inference import image_name, predict
-from segkit.training.run import EpochDone
+from segkit.training.segmentation import EpochDone
 from segkit.training.sources import Items
 
 __all__ = ["LivePictures", "save_figure", "spread"]

@@ -1,7 +1,8 @@
 """Batches made ready while the network works on the ones before."""
 
+import functools
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -73,11 +74,6 @@ def normalised(batch: Batch, device: torch.device) -> Tensor:
     return images
 
 
-def _channels(values: Sequence[float], device: torch.device) -> Tensor:
-    key = (tuple(values), str(device))
-    if key not in _CONSTANTS:  # a copy to a GPU makes the program wait: do it once
-        _CONSTANTS[key] = torch.tensor(values, device=device).view(-1, 1, 1)
-    return _CONSTANTS[key]
-
-
-_CONSTANTS: dict[tuple[tuple[float, ...], str], Tensor] = {}
+@functools.cache  # a copy to a GPU makes the program wait: do it once
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device).view(-1, 1, 1)

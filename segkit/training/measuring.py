@@ -13,23 +13,33 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.inference import Counts, Evaluation, EvaluationError, check_logits, evaluating, move, plain_counts, scored
-from segkit.precision import Precision, best_device, choose_precision
+from segkit.inference import (
+    Counts,
+    Evaluation,
+    EvaluationError,
+    check_logits,
+    evaluating,
+    move,
+    near_ties,
+    plain_counts,
+    scored,
+)
+from segkit.precision import Precision, best_device, choose_precision, tie_tolerance
 from segkit.progress import bar
-from segkit.training.batches import Batch, collate
+from segkit.training.batches import Batch, collate, label_fault
 from segkit.training.loading import normalised, read_ahead, send
-from segkit.training.memory import MemoryPlan, means_out_of_memory
-from segkit.training.sources import DecodedPairs, Items, Pairs, PlainPairs
+from segkit.training.memory import MemoryPlan, let_go, means_out_of_memory, reason
+from segkit.training.sources import Items, Pairs, read_pairs
 from segkit.training.steps import segmentation_loss
 from segkit.transforms import IGNORE_INDEX
 
-__all__ = ["PIXELS_AT_ONCE", "batches_of_one_size", "evaluate", "measure", "near_ties", "read_pairs", "tie_tolerance"]
+__all__ = ["PIXELS_AT_ONCE", "batches_of_one_size", "evaluate", "measure"]
 
 WAITING = 8
 """Label maps that may wait for the counting thread; more would fill the memory when counting is slow."""
@@ -90,23 +100,13 @@ def evaluate(
     if len(dataset) == 0:
         raise EvaluationError("The dataset is empty: there is nothing to evaluate.")
     device = torch.device(device) if device is not None else best_device()
-    gpu = device.type == "cuda"
     counts = measure(
         model, read_pairs(dataset), device=device, precision=choose_precision(device, "bfloat16" if autocast else precision),
-        confusion_matrix=confusion_matrix, threads=(8 if gpu else 1) if threads is None else threads,
-        most_pixels=PIXELS_AT_ONCE if gpu else 0, ties=ties, progress=progress,
+        confusion_matrix=confusion_matrix, threads=threads, ties=ties, progress=progress,
     )  # fmt: skip
     if class_names is None and (spec := getattr(dataset, "spec", None)) is not None:
         class_names = spec.names_for(counts.hists.shape[1])
     return scored(counts, scores, class_names, bootstrap, seed)
-
-
-def read_pairs(dataset: Items[tuple[Tensor, Tensor]]) -> Pairs:
-    """The images of a dataset: decoded bytes where it offers them and has no transform of its own, otherwise its items."""
-    decodes = callable(getattr(dataset, "decode", None)) and callable(getattr(dataset, "size", None))
-    if decodes and getattr(dataset, "transform", None) is None:
-        return DecodedPairs(dataset, "off")  # each picture is needed once: nothing is kept
-    return PlainPairs(dataset)
 
 
 def batches_of_one_size(sizes: Sequence[tuple[int, int]] | None, count: int, most_pixels: int) -> list[list[int]]:
@@ -140,8 +140,8 @@ def measure(
     device: torch.device,
     precision: Precision,
     confusion_matrix: Callable[..., Any],
-    threads: int = 0,
-    most_pixels: int = 0,
+    threads: int | None = None,
+    most_pixels: int | None = None,
     ties: bool = False,
     progress: bool = True,
     desc: str = "evaluating",
@@ -156,8 +156,8 @@ def measure(
         confusion_matrix: ``(pred, gt, n_class) -> (n, n)`` counts; gets LongTensors (H, W) on the CPU, its own, in a
             thread. Where it has an attribute ``on_device``, that is called on a GPU, with tensors (H, W) there, outside
             autocast, and must not wait for them.
-        threads: that read images ahead; 0 reads them when they are needed.
-        most_pixels: see :func:`batches_of_one_size`.
+        threads: that read images ahead; 0 reads them when they are needed, None takes as many as are of use.
+        most_pixels: see :func:`batches_of_one_size`; None takes 0 but on a CUDA GPU.
         ties: also count the pixels whose class rounding decides.
         progress: show a bar.
         desc: its text.
@@ -166,8 +166,13 @@ def measure(
         EvaluationError: the network or the function returned something that cannot be scored, a label is out of range, or
             there is no memory for one image; the image is named.
     """
+    gpu = device.type == "cuda"
+    if most_pixels is None:
+        most_pixels = PIXELS_AT_ONCE if gpu else 0
+    if threads is None:
+        threads = 8 if gpu else 1
     plan = batches_of_one_size(pairs.sizes, len(pairs.names), most_pixels)
-    batches = _Batches(pairs, plan, pin=device.type == "cuda")
+    batches = _Batches(pairs, plan, pin=gpu)
     with (
         evaluating(model, device),
         _laid_out(model, precision),
@@ -186,11 +191,13 @@ def measure(
     return Counts(hists, [loss for _, loss in sorted(zip(order, losses, strict=True))], found, counter.as_tensor)
 
 
+@dataclass
 class _Batches:
     """The batches of a plan as a list."""
 
-    def __init__(self, pairs: Pairs, plan: list[list[int]], pin: bool) -> None:
-        self.pairs, self.plan, self.pin = pairs, plan, pin
+    pairs: Pairs
+    plan: list[list[int]]
+    pin: bool
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -200,20 +207,8 @@ class _Batches:
         return collate([self.pairs.load(i) for i in indices], [self.pairs.names[i] for i in indices], pin=self.pin)
 
 
-class _Seen(NamedTuple):
-    """What a pass of the network left.
-
-    Attributes:
-        losses: one scalar per image.
-        ties: their number; None if they are not counted.
-        begun: of :meth:`_Counter.begin`.
-        n_class: number of classes.
-    """
-
-    losses: list[Tensor]
-    ties: Tensor | None
-    begun: "list[Tensor] | Callable[[], Tensor]"
-    n_class: int
+Begun = list[Tensor] | Callable[[], Tensor]
+"""What :meth:`_Counter.begin` leaves to be counted: counts on the device, or label maps that are on their way."""
 
 
 @dataclass
@@ -233,43 +228,40 @@ class _Seeing:
         first = 0
         while first < len(indices):
             together = self.memory.images_at_once(batch)
-            part = slice(first, first + together)
-            piece = _piece(batch, part)
+            piece = batch.part(first, together)
             try:
-                seen = self._see(piece)
+                losses, ties, begun = self._see(piece)
             except (RuntimeError, MemoryError) as error:
                 if not means_out_of_memory(error):
                     raise
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            else:
-                self._keep(seen, piece, indices[part])
-                first += together
+                said = reason(error)
+                let_go(error)
+                if not self.memory.shrink(batch):
+                    raise EvaluationError(_no_memory(batch, first, self.device, said)) from error
                 continue
-            self.memory.free()  # not within the handler: its traceback holds the tensors
-            if not self.memory.shrink(batch):
-                raise EvaluationError(_no_memory(batch, first, self.device, reason))
+            self.losses += losses
+            self.ties += ties
+            self.counter.add(begun, piece, indices[first : first + together])
+            first += together
 
-    def _see(self, batch: Batch) -> _Seen:
-        """Everything that takes memory on the device. It changes no state here, since a piece that does not fit is tried again."""
+    def _see(self, batch: Batch) -> tuple[list[Tensor], list[Tensor], Begun]:
+        """Losses, number of ties, and counts: all that takes memory on the device.
+
+        It changes no state here, since a piece that does not fit is tried again.
+        """
         logits = self._logits(batch)
         with torch.autocast(self.device.type, enabled=False):  # which would round counts that are products
             n_class = logits.shape[1]
             for label, name in zip(batch.labels, batch.names, strict=True):
-                _demand_labels(label, n_class, name)
+                if wrong := label_fault(label, n_class):
+                    raise EvaluationError(f"{name}: {wrong}. Has the network an output for every class of the labels?")
             labels = send(batch.labels, self.device)
             losses = [segmentation_loss(logits[k : k + 1], labels[k : k + 1].long()) for k in range(len(labels))]
-            ties = None
+            ties = []
             if self.tolerance is not None:
-                ties = (near_ties(logits, self.tolerance) & (labels != IGNORE_INDEX)).sum()
+                ties = [(near_ties(logits, self.tolerance) & (labels != IGNORE_INDEX)).sum()]
             # like argmax, the first of equal logits; argmax takes four times as long on a CPU
-            begun = self.counter.begin(logits.max(1).indices, labels, n_class)
-        return _Seen(losses, ties, begun, n_class)
-
-    def _keep(self, seen: _Seen, batch: Batch, indices: list[int]) -> None:
-        self.losses += seen.losses
-        if seen.ties is not None:
-            self.ties.append(seen.ties)
-        self.counter.add(seen.begun, batch, indices, seen.n_class)
+            return losses, ties, self.counter.begin(logits.max(1).indices, labels, n_class)
 
     def _logits(self, batch: Batch) -> Tensor:
         images = normalised(batch, self.device)
@@ -298,26 +290,21 @@ class _Counter:
         self._there: list[tuple[int, str, Tensor]] = []
         self._counts: dict[int, np.ndarray] = {}
 
-    def begin(self, predicted: Tensor, labels: Tensor, n_class: int) -> list[Tensor] | Callable[[], Tensor]:
-        """What takes memory on the device: counts of each image of a batch there, or a copy on its way to the CPU.
-
-        Args:
-            predicted: (B, H, W) on the device.
-            labels: the same.
-            n_class: number of classes.
-        """
+    def begin(self, predicted: Tensor, labels: Tensor, n_class: int) -> Begun:
+        """Count two tensors (B, H, W) on the device, or send the first to the CPU: what takes memory on the device."""
+        self.n_class = n_class
         if self.on_device is None:
             return _send(predicted, n_class)
         return [self.on_device(pred, gt, n_class) for pred, gt in zip(predicted, labels, strict=True)]
 
-    def add(self, begun: list[Tensor] | Callable[[], Tensor], batch: Batch, indices: list[int], n_class: int) -> None:
-        """Count the images of a batch of which ``begun`` came from :meth:`begin`."""
+    def add(self, begun: Begun, batch: Batch, indices: list[int]) -> None:
+        """Count the images of the batch that :meth:`begin` was called for last."""
         if isinstance(begun, list):
             self._there += zip(indices, batch.names, begun, strict=True)
             return
         for place, (index, name) in enumerate(zip(indices, batch.names, strict=True)):
-            task = self._thread.submit(_count, self.function, begun, batch.labels, place, n_class)
-            self._waiting.append((index, name, n_class, task))
+            task = self._thread.submit(_count, self.function, begun, batch.labels, place, self.n_class)
+            self._waiting.append((index, name, self.n_class, task))
         while self._waiting and (self._waiting[0][3].done() or len(self._waiting) > WAITING):
             self._take()  # a function with a wrong result is noticed now, not after the last image
 
@@ -342,12 +329,6 @@ class _Counter:
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
-
-
-def _piece(batch: Batch, part: slice) -> Batch:
-    if part.start == 0 and part.stop >= len(batch.names):
-        return batch
-    return Batch(batch.images[part], batch.labels[part], batch.names[part], batch.sizes[part], batch.labelled)
 
 
 def _count(function: Callable[..., Any], arrived: Callable[[], Tensor], labels: Tensor, place: int, n_class: int) -> object:
@@ -388,49 +369,6 @@ def _laid_out(model: nn.Module, precision: Precision) -> Iterator[None]:
         yield
     finally:
         move(model, memory_format=plain)
-
-
-# -- ties --------------------------------------------------------------------------------------------
-
-
-def tie_tolerance(precision: Precision) -> float:
-    """By how much of the largest logit rounding may change a logit: a few units of the products' number format."""
-    if precision.half:
-        return 2**-6 if precision.name == "bfloat16" else 2**-9
-    # this setting knows of both ways to choose TF32; cudnn.allow_tf32 fails after the newer way was used
-    tf32 = precision.device_type == "cuda" and torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined] # made at run time
-    return 2**-9 if tf32 else 2**-14
-
-
-def near_ties(logits: Tensor, tolerance: float) -> Tensor:
-    """Pixels whose two best logits are so close that another order of additions may exchange them.
-
-    Args:
-        logits: (B, n_class, H, W).
-        tolerance: share of the largest logit of the image, see :func:`tie_tolerance`.
-
-    Returns:
-        Bool tensor (B, H, W); all False where there is one class.
-    """
-    best, where = logits.max(1, keepdim=True)
-    second = logits.scatter(1, where, -torch.inf).amax(1, keepdim=True)
-    scale = logits.abs().amax((1, 2, 3), keepdim=True)
-    return (best - second <= tolerance * scale)[:, 0]
-
-
-# -- faults ------------------------------------------------------------------------------------------
-
-
-def _demand_labels(label: Tensor, n_class: int, name: str) -> None:
-    """Check labels before the loss gets them: on a GPU a label out of range kills the whole process."""
-    values = label.numpy()
-    wrong = (values < 0) | ((values >= n_class) & (values != IGNORE_INDEX))
-    if wrong.any():
-        row, column = (int(place[0]) for place in np.nonzero(wrong))
-        raise EvaluationError(
-            f"{name}: expected labels 0..{n_class - 1} or {IGNORE_INDEX}, but got {int(values[row, column])} at row {row}, "
-            f"column {column} ({int(wrong.sum())} pixels). Has the network an output for every class of the labels?"
-        )
 
 
 def _no_memory(batch: Batch, place: int, device: torch.device, reason: str) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from segkit.training.sources import Pairs
 
-__all__ = ["Answering", "Repeated", "SharesTask", "cell_shares"]
+__all__ = ["Answering", "Repeated", "SharesLoss", "cell_shares"]
 
 
 class Repeated:
@@ -89,7 +89,7 @@ def cell_shares(labels: Tensor, n_class: int, strides: Sequence[int]) -> list[Te
     return [each / each.sum(1, keepdim=True).clamp(min=1e-9) for each in counts]
 
 
-class SharesTask:
+class SharesLoss:
     """The loss of the answers: what :class:`segkit.training.steps.Stepper` asks for.
 
     Args:

@@ -13,28 +13,12 @@ from torch import nn
 from segkit.atomic import replacing
 from segkit.training.recipes import TrainConfig
 
-__all__ = [
-    "EPOCH_SAVED_AFTER",
-    "SAVINGS_APART",
-    "TrainingError",
-    "capture",
-    "demand_same_run",
-    "read_resume",
-    "restore",
-    "save_resume",
-]
+__all__ = ["FREE", "TrainingError", "capture", "demand_same_run", "read_resume", "restore", "save_resume"]
 
 SCHEMA = "segkit-resume/1"
 
 FREE = {"device", "computed_in", "workers", "cache", "read_every", "stop_after"}
 """Settings that may change when a run is resumed: they decide where it computes and when it ends, not the result."""
-
-
-EPOCH_SAVED_AFTER = 30.0
-"""The end of an epoch is saved if the last saving is at least this many seconds old: a kill then costs little."""
-
-SAVINGS_APART = 20
-"""The last saving must also be this many times as old as it took, unless ``resume_every`` is sooner: at most 5 % of the time."""
 
 
 class TrainingError(RuntimeError):

@@ -19,7 +19,7 @@ from segkit.inference import image_name
 from segkit.training.resuming import TrainingError
 from segkit.transforms import IGNORE_INDEX
 
-__all__ = ["DecodedPairs", "Items", "Pairs", "PlainPairs", "free_memory", "label_shares", "open_pairs"]
+__all__ = ["DecodedPairs", "Items", "Pairs", "PlainPairs", "free_memory", "label_shares", "open_pairs", "read_pairs"]
 
 
 Item = TypeVar("Item", covariant=True)
@@ -124,10 +124,17 @@ def open_pairs(dataset: Items[tuple[Tensor, Tensor]], cache: str) -> Pairs:
         dataset: items ``(image, label)``.
         cache: see :class:`DecodedPairs`; ``off`` reads plainly.
     """
-    decodes = callable(getattr(dataset, "decode", None)) and callable(getattr(dataset, "size", None))
-    if cache == "off" or not decodes or getattr(dataset, "transform", None) is not None:
-        return PlainPairs(dataset)
-    return DecodedPairs(dataset, cache)
+    return PlainPairs(dataset) if cache == "off" or not _decodes(dataset) else DecodedPairs(dataset, cache)
+
+
+def read_pairs(dataset: Items[tuple[Tensor, Tensor]]) -> Pairs:
+    """The same for images that are needed once or in their plain order: none is kept, but they are read as decoded bytes."""
+    return DecodedPairs(dataset, "off") if _decodes(dataset) else PlainPairs(dataset)
+
+
+def _decodes(dataset: object) -> bool:
+    offers = callable(getattr(dataset, "decode", None)) and callable(getattr(dataset, "size", None))
+    return offers and getattr(dataset, "transform", None) is None
 
 
 def label_shares(pairs: Pairs, n_class: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Start from the weights of another network: stages from coarse to fine (Long et al., CVPR 2015, section 4.2)."""
+"""Start from the weights of another network: stages from coarse to fine (Long et al., CVPR 2015, section 4.2).
+
+Each stage begins with the layers of the previous one; its new score layer begins at zero.
+"""
 
 from pathlib import Path
 
@@ -7,10 +10,7 @@ from torch import nn
 
 from segkit.checkpoints import CheckpointError, read_state_dict
 
-__all__ = ["STAGES", "start_from"]
-
-STAGES = ("fcn32s", "fcn16s", "fcn8s")
-"""From coarse to fine: each begins with the layers of the previous one; its new score layer begins at zero."""
+__all__ = ["start_from"]
 
 
 @torch.no_grad()

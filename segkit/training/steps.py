@@ -1,6 +1,5 @@
 """From a batch on the CPU to a step of the network, whole or in pieces, with losses that are read later."""
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from segkit.training.batches import Batch
 from segkit.training.descent import Descent, Diverged
 from segkit.training.loading import normalised, send
+from segkit.training.loop import learn
 from segkit.training.memory import MemoryPlan, advice, described, let_go, means_out_of_memory, reason
 from segkit.training.sources import Pairs, label_shares
 from segkit.transforms import IGNORE_INDEX
@@ -70,7 +70,7 @@ class Stepper:
             return  # the mean over no pixel would be NaN
         while True:
             try:
-                loss, norm = self.descent.step(self._pieces(batch))
+                loss, norm = learn(self.model, self.descent, self._pieces(batch), self.loss_of)
                 break
             except Diverged as error:
                 raise error.at(number, batch.names) from None
@@ -80,24 +80,14 @@ class Stepper:
                 self._make_room(batch, error)
         self.unread.append((number, batch.names, loss, norm))  # not the batch: any view of its images would keep all of them in memory
 
-    def _pieces(self, batch: Batch) -> Iterator[Callable[[], Tensor]]:
+    def _pieces(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor | None]]:
+        """Images, labels, weights of the classes, and what the sum of the losses is divided by; None for a batch that is whole."""
         at_once = self.memory.images_at_once(batch)
         whole = at_once >= len(batch.names)
         total = None if whole else self.mass_of(send(batch.labels, self.device).long(), self.weight)
         for begin in range(0, len(batch.names), at_once):
-            part = slice(begin, begin + at_once)
-            piece = batch._replace(
-                images=batch.images[part], labels=batch.labels[part], names=batch.names[part], sizes=batch.sizes[part]
-            )
-            yield functools.partial(self._loss, piece, total)
-
-    def _loss(self, piece: Batch, total: Tensor | None) -> Tensor:
-        """Mean loss of a whole batch, or what a piece of it adds to the mean."""
-        images = normalised(piece, self.device)
-        labels = send(piece.labels, self.device).long()
-        with self.descent.precision.autocast():
-            logits = self.model(images)  # (B, n_class, H, W); of patches (B, n_class, cells)
-        return self.loss_of(logits.float(), labels, self.weight, total)
+            piece = batch.part(begin, at_once)
+            yield normalised(piece, self.device), send(piece.labels, self.device).long(), self.weight, total
 
     def _make_room(self, batch: Batch, error: Exception) -> None:
         tried = described(batch, self.memory.images_at_once(batch))

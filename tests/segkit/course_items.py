@@ -105,3 +105,10 @@ def net(dropout: float = 0.2, n_class: int = N) -> nn.Module:
 def comparable(history) -> list:
     """All that a history says but the time it took."""
     return [{k: v for k, v in entry.items() if k != "seconds"} for entry in history.to_json()["epochs"]]
+
+
+def descend(descent, loss: Callable):
+    """One step of gradient descent on what ``loss`` returns: its loss, and the norm of the gradient."""
+    descent.begin()
+    descent.backward(loss())
+    return descent.step()

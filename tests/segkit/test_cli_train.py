@@ -5,8 +5,11 @@ import json
 import pytest
 from click.testing import CliRunner
 from course_items import TINY
+from torch import nn
 
+import segkit.reference.satellite
 from segkit.cli import main
+from segkit.datasets.satellite import SPEC
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,36 @@ def test_train_goes_on_with_resume_and_refuses_to_overwrite(trained):
     done = run("train", trained, "--split", "sample", "--out", out, "--epochs", "3", "--resume", "--quiet")
     assert done.exit_code == 0, done.output
     assert len(json.loads((out / "history.json").read_text())["epochs"]) == 4
+
+
+class Narrow(nn.Module):
+    """Stands for the satellite's FCN-32s: one output more than there are classes, for pixels that nobody knows."""
+
+    def __init__(self, n_class):
+        super().__init__()
+        assert n_class == 7
+        self.score = nn.Conv2d(3, n_class, 1)
+
+    def forward(self, x):
+        return self.score(x)
+
+
+def test_the_networks_of_another_data_set_are_trained_and_evaluated_by_the_same_commands(tmp_path, monkeypatch):
+    monkeypatch.setattr(segkit.reference.satellite, "FCN32s", Narrow)
+    fixed = ["--dataset", "satellite", "--model", "fcn32s", "--split", "sample", "--quiet"]
+    done = CliRunner().invoke(main, ["train", *fixed, "--out", str(tmp_path / "run"), "--epochs", "2", "--set", "learning_rate=0.1"])
+    assert done.exit_code == 0, done.output
+    checkpoint = tmp_path / "run" / "best.safetensors"
+    done = CliRunner().invoke(main, ["evaluate", *fixed, "--checkpoint", str(checkpoint), "--out", str(tmp_path / "scores")])
+    assert done.exit_code == 0 and "rangeland" in done.output and "unknown" in done.output, done.output
+    metrics = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert metrics["images"] == 4 and list(metrics["iou"]) == [*SPEC.classes, "unknown"]
+    assert metrics["pixel_accuracy"] > 1 / 6, "read_mask and the six colours of the ground: better than guessing"
+
+
+def test_a_network_that_the_data_set_lacks_is_refused_with_those_it_has(tmp_path):
+    done = CliRunner().invoke(main, ["train", "--dataset", "satellite", "--model", "fcn8s", "--split", "sample", "--out", str(tmp_path)])
+    assert done.exit_code == 2 and "'fcn8s' is none of fcn32s, nor FILE.ipynb:CLASS" in done.output
 
 
 @pytest.mark.parametrize(

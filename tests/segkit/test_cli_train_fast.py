@@ -18,7 +18,7 @@ from segkit.cli import main
 from segkit.facades import PALETTE
 from segkit.history import EpochRecord, History
 from segkit.training.live import LivePictures, spread
-from segkit.training.run import EpochDone
+from segkit.training.segmentation import EpochDone
 
 NETWORKS = TINY + """
 class Finer(Tiny):
@@ -75,7 +75,7 @@ def test_coarse_networks_come_first_and_hand_their_layers_on(folder, monkeypatch
     exec(NETWORKS, space)
     classes = {"fcn32s": space["Tiny"], "fcn8s": space["Finer"]}
 
-    def model_class(name, where):
+    def model_class(name, where, spec):
         if name not in classes:
             raise segkit.models.ModelError(f"{name} is defined in no notebook")
         return classes[name]

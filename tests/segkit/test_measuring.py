@@ -15,10 +15,11 @@ from torch.overrides import TorchFunctionMode
 
 from segkit.evaluation import EvaluationError, evaluate
 from segkit.facades import DataError, FacadeDataset
-from segkit.precision import Precision
+from segkit.inference import near_ties
+from segkit.precision import Precision, tie_tolerance
 from segkit.reference import confusion_matrix, read_label, scores
 from segkit.reference.fcn.metrics import _product_counts, confusion_matrix_on_device
-from segkit.training import measuring, validation
+from segkit.training import measuring
 from segkit.training.batches import collate
 from segkit.training.measuring import (
     PIXELS_AT_ONCE,
@@ -27,10 +28,8 @@ from segkit.training.measuring import (
     _Seeing,
     batches_of_one_size,
     measure,
-    near_ties,
-    read_pairs,
-    tie_tolerance,
 )
+from segkit.training.sources import read_pairs
 
 CPU, FLOAT32 = torch.device("cpu"), Precision("float32", "cpu")
 QUIET = {"progress": False, "bootstrap": 0}
@@ -419,7 +418,7 @@ def test_away_from_the_cpu_counts_are_made_over_there_and_put_in_order():
     counter = _Counter(count, torch.device("meta"))
     for indices, height in (([2, 0], 7), ([1], 5)):
         maps = torch.empty(len(indices), height, 3, dtype=torch.int64, device="meta")
-        counter.add(counter.begin(maps, maps, 4), SimpleNamespace(names=["a", "b"][: len(indices)], labels=None), indices, 4)
+        counter.add(counter.begin(maps, maps, 4), SimpleNamespace(names=["a", "b"][: len(indices)], labels=None), indices)
     assert counter.finish(3)[:, 0, 0].tolist() == [7, 5, 7] and not counter.as_tensor
 
 
@@ -559,18 +558,17 @@ def test_the_copy_of_a_label_map_is_awaited_on_the_gpu_that_makes_it(monkeypatch
 
 
 @pytest.mark.parametrize(("device", "most"), [("cuda:0", PIXELS_AT_ONCE), ("cpu", 0), ("mps", 0)])
-def test_validation_lets_pictures_of_one_size_share_a_batch_on_a_gpu_as_evaluate_does(monkeypatch, device, most):
-    asked = []
+def test_pictures_of_one_size_share_a_batch_on_a_gpu_alone(monkeypatch, device, most):
+    class Planned(Exception):
+        pass
 
-    def measured(model, pairs, **settings):
-        asked.append(settings.get("most_pixels", 0))
-        return measuring.Counts(np.ones((1, 2, 2), dtype=np.int64), [0.5], None, False)
+    def planned(sizes, count, most_pixels):
+        assert most_pixels == most
+        raise Planned
 
-    monkeypatch.setattr(validation, "measure", measured)
-    validation.validate(
-        Blank(), Sized(Noise(SIZES, 2)), device=torch.device(device), precision=FLOAT32, confusion_matrix=plain, scores=scores
-    )
-    assert asked == [most]
+    monkeypatch.setattr(measuring, "batches_of_one_size", planned)
+    with pytest.raises(Planned):
+        measure(Blank(), Sized(Noise(SIZES, 2)), device=torch.device(device), precision=FLOAT32, confusion_matrix=plain)
 
 
 @pytest.mark.gpu

@@ -14,7 +14,7 @@ import segkit.vgg
 from segkit.cli import main
 from segkit.datasets import DataError, DatasetSpec
 from segkit.training import TrainingError
-from segkit.training.patches import Answering, SharesTask, cell_shares
+from segkit.training.patches import Answering, SharesLoss, cell_shares
 from segkit.training.pretraining import PretrainConfig, fresh_vgg16, pretrain
 from segkit.vgg import VGGError, load_vgg16
 
@@ -72,7 +72,7 @@ def test_the_loss_is_the_cross_entropy_of_every_pixel_under_one_answer_for_its_c
     whole = logits[:, :, 4:, None].expand(3, 5, 8, 8)
     of_cells = nn.functional.cross_entropy(maps, labels, ignore_index=255)
     of_patches = [nn.functional.cross_entropy(whole[k : k + 1], labels[k : k + 1], ignore_index=255) for k in (0, 1)]
-    loss = SharesTask(5, [4]).loss(logits, labels)
+    loss = SharesLoss(5, [4]).loss(logits, labels)
     assert loss.item() == pytest.approx(of_cells.item() + sum(of_patches).item() / 2, rel=1e-5)
 
 
@@ -81,7 +81,7 @@ def test_halves_of_a_batch_add_up_to_its_loss():
     torch.manual_seed(0)
     labels, logits = torch.randint(0, 5, (4, 8, 8)), torch.randn(4, 5, 16 + 4 + 1)
     labels[0], labels[1, :3] = 255, 255
-    task = SharesTask(5, [2, 4])
+    task = SharesLoss(5, [2, 4])
     total = task.mass(labels)
     pieces = sum(task.loss(logits[part], labels[part], None, total) for part in (slice(0, 1), slice(1, 4)))
     assert total.tolist() == pytest.approx([44, 12, 3]) and pieces.item() == pytest.approx(task.loss(logits, labels).item(), rel=1e-5)
@@ -183,39 +183,36 @@ def test_a_damaged_picture_is_named_and_the_run_goes_on_when_it_is_whole(tmp_pat
     file = tmp_path / "base" / "cmp_b0002.jpg"
     content = file.read_bytes()
     file.write_bytes(content[:-100])
-    with pytest.raises(DataError, match=r"cmp_b0002.jpg: expected a complete picture.*\n.*repair the file and use --resume"):
+    with pytest.raises(TrainingError, match=r"cmp_b0002.jpg: expected a complete picture.*\nThe run is saved in epoch 1, before batch"):
         run(tmp_path, tmp_path / "out", data=data)
     file.write_bytes(content)
     assert run(tmp_path, tmp_path / "out", resume=True).name == whole.name
 
 
-def test_short_epochs_are_not_written_one_by_one_but_the_last_is(tmp_path, monkeypatch):
-    saved = []
-    write = segkit.training.pretraining.save_resume
-    monkeypatch.setattr(
-        segkit.training.pretraining, "save_resume", lambda path, state: (saved.append(state["epoch"] - 1), write(path, state))
-    )
-    path = run(tmp_path, tmp_path / "seldom", epochs=3, every=1e9)
-    assert saved == [3]
-    assert run(tmp_path, tmp_path / "always", epochs=3, every=0.0).name == path.name and saved == [3, 1, 2, 3]
-
-
-@pytest.mark.parametrize(("every", "kept"), [(0.0, 1), (1e9, 0)])
-def test_an_epoch_that_was_not_saved_is_not_called_kept(tmp_path, monkeypatch, every, kept):
-    """The pictures that are only watched break in epoch 2, when nothing is read from the others any more."""
+def test_held_out_pictures_that_break_leave_a_run_that_goes_on_before_its_scores(tmp_path, monkeypatch):
+    """In epoch 2, when nothing is read from the others any more."""
     whole = run(tmp_path, tmp_path / "whole")
-    watch, count = segkit.training.pretraining._Pretraining._watch, []
+    watch, count = segkit.training.pretraining._Pretraining.evaluate, []
 
-    def breaking(self):
+    def breaking(self, run):
         count.append(1)
         if len(count) == 2:
             raise DataError("cmp_b0008.jpg: expected a complete picture.")
-        return watch(self)
+        return watch(self, run)
 
-    monkeypatch.setattr(segkit.training.pretraining._Pretraining, "_watch", breaking)
-    with pytest.raises(DataError, match=rf"cmp_b0008.*\nEpoch {kept} is the last that is kept; repair the file and use --resume"):
-        run(tmp_path, tmp_path / "out", every=every)
-    assert run(tmp_path, tmp_path / "out", resume=True).name == whole.name
+    monkeypatch.setattr(segkit.training.pretraining._Pretraining, "evaluate", breaking)
+    with pytest.raises(TrainingError, match=r"cmp_b0008.*\nThe run is saved in epoch 2, before its scores; put that right"):
+        run(tmp_path, tmp_path / "out")
+    assert run(tmp_path, tmp_path / "out", resume=True).name == whole.name and len(count) == 3
+
+
+def test_too_little_memory_for_one_patch_names_the_settings_that_need_less(tmp_path, monkeypatch):
+    def full(self, x):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Answering, "forward", full)
+    with pytest.raises(TrainingError, match=r"Out of memory.*A smaller --batch-size or --side needs less.\nThe run is saved in epoch 1"):
+        run(tmp_path, tmp_path / "out")
 
 
 def test_too_few_images_and_senseless_settings_are_refused(tmp_path):

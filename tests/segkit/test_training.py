@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix as sk_confusion_matrix
 from torch import nn
 
 import segkit.training.run
+import segkit.training.segmentation
 from segkit.atomic import DiskFullError
 from segkit.evaluation import evaluate
 from segkit.facades import DataError
@@ -137,7 +138,7 @@ def test_history_begins_with_the_untrained_network(tmp_path):
 def test_the_best_epoch_is_kept_by_value_and_handed_back(tmp_path, monkeypatch):
     """Scores are forced to peak in epoch 2 of 4: the file must hold the weights as they were then."""
     seen, values = [], iter([0.9, 0.1, 0.5, 0.3, 0.5])
-    monkeypatch.setattr(segkit.training.run, "save_checkpoint", spy(segkit.training.run.save_checkpoint, seen))
+    monkeypatch.setattr(segkit.training.segmentation, "save_checkpoint", spy(segkit.training.segmentation.save_checkpoint, seen))
     model, config = net(), TrainConfig(epochs=4, learning_rate=1e-2)
 
     def scores(hist):

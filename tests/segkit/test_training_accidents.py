@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 import torch
-from course_items import N, comparable, facades, net
+from course_items import N, comparable, descend, facades, net
 from test_training_fast import CPU, config, files, run, stepper
 from torch import nn
 
@@ -16,8 +16,8 @@ from segkit.precision import choose_precision
 from segkit.training import TrainingError
 from segkit.training.batches import EpochBatches
 from segkit.training.descent import Descent, Diverged
+from segkit.training.rescue import diverged
 from segkit.training.sources import DecodedPairs
-from segkit.training.telling import diverged
 
 PLAIN = {"schedule": "plateau", "warmup": 0}
 
@@ -144,7 +144,7 @@ def test_a_gradient_that_is_no_number_is_seen_without_clipping_too():
     before = model.weight.item()
     descent = Descent(model, config(read_every=1, clip=0.0, warmup=0), choose_precision(CPU), 10)
     with pytest.raises(Diverged, match=r"0\.000, with a gradient of norm (inf|nan),"):
-        descent.step([lambda: (model.weight - model.weight.detach()).sum().sqrt()])
+        descend(descent, lambda: (model.weight - model.weight.detach()).sum().sqrt())
     assert model.weight.item() == before
 
 
@@ -152,9 +152,9 @@ def test_a_gradient_that_is_no_number_is_seen_without_clipping_too():
 def test_a_gradient_whose_square_is_too_large_spoils_no_weights(optimizer):
     model = nn.Linear(2, 1, bias=False)
     descent = Descent(model, config(optimizer=optimizer, clip=0.0, warmup=0), choose_precision(CPU), 10)
-    _, norm = descent.step([lambda: 1e30 * model.weight.sum()])
+    _, norm = descend(descent, lambda: 1e30 * model.weight.sum())
     assert not norm.isfinite()
-    descent.step([lambda: model.weight.sum()])
+    descend(descent, lambda: model.weight.sum())
     assert model.weight.isfinite().all() and model.weight.abs().max() < 2
 
 
@@ -168,7 +168,7 @@ def test_an_infinite_loss_with_a_finite_gradient_is_told_as_it_was(tmp_path):
     assert not all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     with pytest.raises(Diverged) as caught:
         one.read()
-    text = diverged(caught.value, 1, 1e-2, segkit.training.run.History(), tmp_path, "")
+    text = diverged(caught.value, 1, 1e-2, "")
     assert "The loss became inf in epoch 1, batch 0" in text and "Its gradient was finite, and its step was taken." in text
     assert "Nothing was learned" not in text and one.read() == []
 
@@ -297,8 +297,8 @@ def test_a_run_that_ended_holds_no_memory_of_the_device(tmp_path, monkeypatch, f
 
     monkeypatch.setattr(segkit.training.run, "Descent", Noted)
     runs = []
-    ready = segkit.training.run._Run._ready
-    monkeypatch.setattr(segkit.training.run._Run, "_ready", lambda self: (runs.append(weakref.ref(self)), ready(self)))
+    begin = segkit.training.run.Run.begin
+    monkeypatch.setattr(segkit.training.run.Run, "begin", lambda self, *how: (runs.append(weakref.ref(self)), begin(self, *how)))
     gc.disable()
     try:
         if fails:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from course_items import N, comparable, ends_alike, facades, net
+from course_items import N, comparable, descend, ends_alike, facades, net
 from safetensors.torch import load_file
 from torch import nn
 
@@ -17,17 +17,18 @@ import segkit.training.measuring
 import segkit.training.run
 from segkit.checkpoints import save_checkpoint
 from segkit.evaluation import EvaluationError, evaluate
+from segkit.inference import scored
 from segkit.precision import Precision, choose_precision
 from segkit.reference import confusion_matrix, scores
 from segkit.training import RECIPES, TrainConfig, TrainingError, fit
 from segkit.training.batches import Batch, EpochBatches
 from segkit.training.descent import Descent, Diverged
+from segkit.training.measuring import measure
 from segkit.training.memory import means_out_of_memory
 from segkit.training.recipes import configured
 from segkit.training.resuming import capture, restore
 from segkit.training.sources import DecodedPairs, open_pairs
 from segkit.training.steps import Stepper, median_weights
-from segkit.training.validation import validate
 
 CPU = torch.device("cpu")
 FAST = {"recipe": "fast", "epochs": 3, "learning_rate": 1e-2, "warmup": 2, "batch_size": 3, "workers": 2, "pad_to": 4}
@@ -110,10 +111,10 @@ def test_validation_is_that_of_the_slow_loop_to_the_integer(tmp_path):
 
     for function in (confusion_matrix, students):
         for pairs in (open_pairs(data, "auto"), open_pairs(data, "off")):
-            fast = validate(
-                model, pairs, device=CPU, precision=choose_precision(CPU), confusion_matrix=function, scores=scores,
-                workers=2, progress=False,
-            )  # fmt: skip
+            counts = measure(
+                model, pairs, device=CPU, precision=choose_precision(CPU), confusion_matrix=function, threads=2, progress=False
+            )
+            fast = scored(counts, scores)
             assert np.array_equal(fast.hist, slow.hist) and fast.mean_iou == slow.mean_iou
             assert fast.loss == pytest.approx(slow.loss, rel=1e-6) and fast.images == 8 and fast.iou == slow.iou
     assert model.training
@@ -123,7 +124,7 @@ def test_validation_names_what_a_network_returns_wrongly(tmp_path):
     pairs = open_pairs(facades(tmp_path), "auto")
     flat = nn.Sequential(net(), nn.AvgPool2d(2))
     with pytest.raises(EvaluationError, match=r"cmp_b0001: expected network output \(1, n_class, 20, 31\), but got \(1, 12, 10, 15\)"):
-        validate(flat, pairs, device=CPU, precision=choose_precision(CPU), confusion_matrix=confusion_matrix, scores=scores, progress=False)
+        measure(flat, pairs, device=CPU, precision=choose_precision(CPU), confusion_matrix=confusion_matrix, progress=False)
 
 
 def test_median_weights_are_those_of_eigen_and_fergus():
@@ -166,7 +167,7 @@ def test_scaled_skips_learn_as_layers_that_are_scaled(optimizer):
     losses = []
     for model, skip in ((own, (0.5, 0.3)), (other, (1.0, 1.0))):
         descent = Descent(model, config(**settings, skip_scale=skip), choose_precision(CPU), 20)
-        losses.append([descent.step([lambda m=model: F.cross_entropy(m(x), label)])[0].item() for _ in range(12)])
+        losses.append([descend(descent, lambda m=model: F.cross_entropy(m(x), label))[0].item() for _ in range(12)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0][-1] < losses[0][0]
 
 
@@ -182,7 +183,7 @@ def test_the_rate_rises_and_then_falls_to_zero():
     rates = []
     for _ in range(20):
         rates.append(descent.learning_rate)
-        descent.step([lambda: model(torch.zeros(1, 3, 4, 4)).mean()])
+        descend(descent, lambda: model(torch.zeros(1, 3, 4, 4)).mean())
     expected = [min(1, (t + 1) / 4) * (1 - t / 20) ** 0.9 for t in range(20)]
     assert rates == pytest.approx(expected) and descent.learning_rate == 0
 
@@ -191,7 +192,7 @@ def test_a_gradient_is_clipped_to_its_norm():
     model = nn.Linear(1, 1, bias=False)
     before = model.weight.item()
     descent = Descent(model, config(optimizer="sgd", learning_rate=1.0, clip=0.5, warmup=0, weight_decay=0.0), choose_precision(CPU), 9)
-    _, norm = descent.step([lambda: 40 * model(torch.ones(1, 1)).sum()])
+    _, norm = descend(descent, lambda: 40 * model(torch.ones(1, 1)).sum())
     assert norm.item() == pytest.approx(40) and before - model.weight.item() == pytest.approx(0.5)
 
 
@@ -219,9 +220,9 @@ def test_a_finite_loss_with_a_gradient_that_is_not_changes_nothing_where_every_s
     descent = Descent(model, config(read_every=1, warmup=0), choose_precision(CPU), 10)
     assert descent.immediate
     with pytest.raises(Diverged, match=r"0\.000, with a gradient of norm inf"):
-        descent.step([lambda: (model.weight - model.weight.detach()).sum().sqrt()])  # the root is as steep as can be at zero
+        descend(descent, lambda: (model.weight - model.weight.detach()).sum().sqrt())  # the root is as steep as can be at zero
     assert model.weight.item() == before
-    descent.step([lambda: model.weight.sum()])
+    descend(descent, lambda: model.weight.sum())
     assert math.isfinite(model.weight.item()) and model.weight.item() != before
 
 
@@ -241,14 +242,14 @@ def test_float16_passes_over_an_overflow_with_half_the_scale(junk):
     descent = Descent(model, config(optimizer="sgd", warmup=0), Precision("float16", "cpu"), 10)
     start, before = descent.scaler.get_scale(), model.weight.item()
     assert start == 2.0**16
-    descent.step([lambda: model(torch.full((1, 1), 3e38)).sum() * 0 + model.weight.sum() * 3e38])
+    descend(descent, lambda: model(torch.full((1, 1), 3e38)).sum() * 0 + model.weight.sum() * 3e38)
     assert descent.scaler.get_scale() == start / 2 and model.weight.item() == before and not descent.hopeless()
     expected, momentum = before, 0.0  # an overflow leaves no momentum
     for step in (1, 2):
         rate = 1e-2 * (1 - step / 10) ** 0.9
         momentum = 0.9 * momentum + 1 + 2e-5 * expected
         expected -= rate * momentum
-        descent.step([lambda: model.weight.sum()])
+        descend(descent, lambda: model.weight.sum())
         assert model.weight.item() == pytest.approx(expected, rel=1e-6)
     descent.scaler.update(2.0**-12)
     assert descent.hopeless()
@@ -258,7 +259,7 @@ def test_the_scale_of_another_format_is_not_taken_over():
     """A run that began in bfloat16 goes on on a T4: with bfloat16's scale of 1, float16 would lose small gradients."""
     model = nn.Linear(1, 1)
     one, other, same = (Descent(model, config(), Precision(name, "cpu"), 10) for name in ("bfloat16", "float16", "bfloat16"))
-    one.step([lambda: model(torch.full((1, 1), math.nan)).sum()])
+    descend(one, lambda: model(torch.full((1, 1), math.nan)).sum())
     for descent in (other, same):
         descent.restore(one.state())
     assert (one.scaler.get_scale(), other.scaler.get_scale(), same.scaler.get_scale()) == (0.5, 2.0**16, 0.5)
@@ -285,7 +286,7 @@ def test_moments_of_another_layout_are_laid_out_as_the_weights(optimizer, layout
     models = [nn.Conv2d(3, 4, 3) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
     own, other = (Descent(model, config(optimizer=optimizer), choose_precision(CPU), 10) for model in models)
-    own.step([lambda: models[0](x).square().mean()])
+    descend(own, lambda: models[0](x).square().mean())
     state = copy.deepcopy(own.state())
     for values in state["optimizer"]["state"].values():
         values |= {name: v.contiguous(memory_format=layout) for name, v in values.items() if v.ndim == 4}
@@ -294,7 +295,7 @@ def test_moments_of_another_layout_are_laid_out_as_the_weights(optimizer, layout
     other.restore(state)
     for _ in range(2):
         for descent, model in ((own, models[0]), (other, models[1])):
-            descent.step([lambda m=model: m(x).square().mean()])
+            descend(descent, lambda m=model: m(x).square().mean())
     for one, two in zip(*(model.parameters() for model in models), strict=True):
         assert torch.allclose(one, two, rtol=1e-5, atol=1e-7)
 

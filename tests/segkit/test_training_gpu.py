@@ -5,11 +5,11 @@ from contextlib import contextmanager
 import pytest
 import torch
 import torch.nn.functional as F
-from course_items import N, ends_alike, facades, net
+from course_items import N, descend, ends_alike, facades, net
 from test_training_fast import config, run
 from torch import nn
 
-import segkit.training.run
+import segkit.training.segmentation
 from segkit.precision import Precision, choose_precision
 from segkit.training.batches import Batch, EpochBatches
 from segkit.training.descent import Descent
@@ -103,13 +103,13 @@ def test_an_overflow_of_float16_leaves_weights_and_moments_alone(device, optimiz
         moments = [value for state in descent.optimizer.state.values() for value in state.values()]
         return [value.detach().clone() for value in (*model.parameters(), *moments)]
 
-    descent.step([lambda: loss(1.0)])
+    descend(descent, lambda: loss(1.0))
     before, scale = all_of_it(), descent.scaler.get_scale()
-    _, norm = descent.step([lambda: loss(1e36)])
+    _, norm = descend(descent, lambda: loss(1e36))
     assert not norm.isfinite() and descent.scaler.get_scale() == scale / 2
     assert len(before) == len(all_of_it()) == {"adam": 2 + 6, "sgd": 2 + 2}[optimizer]
     assert all(torch.equal(a, b) for a, b in zip(before, all_of_it(), strict=True))
-    descent.step([lambda: loss(1.0)])
+    descend(descent, lambda: loss(1.0))
     assert model.weight.isfinite().all() and not torch.equal(model.weight, before[0])
     assert model.weight.is_contiguous(memory_format=torch.channels_last)
 
@@ -123,13 +123,13 @@ def test_a_killed_deterministic_run_ends_as_an_unbroken_one(tmp_path, device, ki
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_best_weights_wait_on_the_cpu_until_they_are_written(tmp_path, monkeypatch, device):
-    write, seen = segkit.training.run.save_checkpoint, []
+    write, seen = segkit.training.segmentation.save_checkpoint, []
 
     def looking(path, state):
         seen.extend(state.values())
         return write(path, state)
 
-    monkeypatch.setattr(segkit.training.run, "save_checkpoint", looking)
+    monkeypatch.setattr(segkit.training.segmentation, "save_checkpoint", looking)
     model, _ = run(tmp_path, tmp_path / "out", device=device, epochs=2)
     assert seen and {value.device.type for value in seen} == {"cpu"} and next(model.parameters()).device.type == device
     own = {value.data_ptr() for value in model.state_dict().values()}

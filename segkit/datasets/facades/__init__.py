@@ -72,4 +72,5 @@ SPEC = DatasetSpec(
     draw=_draw,
     fetch=_fetch,
     verify=_verify,
+    networks=("FCN32s", "FCN16s", "FCN8s"),
 )  # fmt: skip
