@@ -44,9 +44,10 @@ demo: $(STAMP)
 test: lint
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n $(JOBS) --dist loadfile --durations 15 $(ARGS)
 
-# a failed case names itself; SEGKIT_FUZZ_SEED=that-name replays it
+# a failed round names itself; SEED=that-name replays it
 fuzz: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	OMP_NUM_THREADS=1 SEGKIT_FUZZ_SECONDS=$(SECONDS) SEGKIT_FUZZ_SEED=$(or $(SEED),$(shell date +%s)) \
+		$(BIN)/python -W ignore -m pytest -n 0 -q -rP --show-capture stdout -k promises tests/fuzz
 
 # mypy looks at what changed since its last run; the first one takes half a minute
 lint: $(STAMP)
@@ -61,5 +62,5 @@ lock: $(STAMP)
 	@mv requirements.lock.new requirements.lock
 
 clean:
-	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find autograder segkit tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: where the real data is, and how many threads a test may use."""
+"""Shared by all tests: where the real data is, how many threads a test may use, and which files are begun first."""
 
 import os
 import sys
@@ -9,6 +9,11 @@ import torch
 
 # nbgrader calls alembic by name: an environment that is not activated must do as well
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+# minutes each: begun first, so that no core waits for one of them at the end (`make test` prints what took long)
+LONGEST = (
+    "test_demo", "test_printed_authoring", "test_printed_commands", "test_every_assignment", "test_selftest_parity", "test_selftest_sample",
+    "test_outputs", "test_batch_killed", "test_nbgrader", "test_speed_of_training",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,7 +32,10 @@ def cmp_root() -> Path:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip GPU tests by name where there is no GPU."""
+    """Begin with the longest files, then those with a slow test; skip GPU tests by name where there is no GPU."""
+    slow = {item.path for item in items if "slow" in item.keywords}
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (places.get(item.path.stem, len(places)), item.path not in slow))
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="needs a CUDA GPU")

@@ -20,7 +20,7 @@ from autograder.report.result_schema import validate
 
 REPO = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("SEGKIT_KILL_SEED", random.SystemRandom().randrange(10**6)))  # said in every failure
-KILLS = 3
+KILLS, COUNT = 2, 6
 CODES = (DOUBLE, "def double(values):\n    return values * 3", None, "def double(values):\n    import os\n    os._exit(3)")
 
 
@@ -70,14 +70,21 @@ def alive(tmp: Path) -> list[str]:
     return found
 
 
+@pytest.fixture(scope="module")
+def class_and_results(tmp_path_factory) -> tuple[list[Path], list[dict], str]:
+    """A class, and its results and summary from a run that nobody disturbed."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    paths = write_class(root / "class", COUNT)
+    return paths, grade_class(paths, root / "out", jobs=2)[0], (root / "out" / "summary.csv").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("whom", ["the group", "the first process"])
-def test_a_killed_run_resumes_without_repeating_or_losing_any(tmp_path, whom):
-    rng, count = random.Random(SEED), 8
+def test_a_killed_run_resumes_without_repeating_or_losing_any(class_and_results, tmp_path, whom):
+    rng, (paths, undisturbed, summary) = random.Random(SEED), class_and_results
     print(f"SEGKIT_KILL_SEED={SEED}")
-    paths, out, tmp = write_class(tmp_path / "class", count), tmp_path / "out", tmp_path / "tmp"
+    out, tmp = tmp_path / "out", tmp_path / "tmp"
     tmp.mkdir()
-    undisturbed, _ = grade_class(paths, tmp_path / "undisturbed", jobs=2)
     kills, entries = [], {}
     for attempt in range(KILLS):
         process = start(paths, out, tmp)
@@ -115,7 +122,7 @@ def test_a_killed_run_resumes_without_repeating_or_losing_any(tmp_path, whom):
     assert kills and "were graded before" in output, said
     results = {path.parent.name: json.loads(path.read_text()) for path in out.glob("*/result.json")}
     assert {name: timeless(result) for name, result in results.items()} == {r["submission"]: timeless(r) for r in undisturbed}, said
-    assert (out / "summary.csv").read_text() == (tmp_path / "undisturbed" / "summary.csv").read_text(), said
+    assert (out / "summary.csv").read_text() == summary, said
     assert not list(out.rglob("*.partial")) and not (out / ".grading.lock").exists(), said
     assert not [path for path in tmp.iterdir() if path.name.startswith("segkit-run-")], said
 

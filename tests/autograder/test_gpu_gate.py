@@ -1,208 +1,27 @@
-"""Gates on a GPU, with a GPU that is made up: batches, 16 bits, turns, memory. What is faster must not be felt in the points."""
+"""Gates on a GPU, with a GPU that is made up: turns, memory, names. What is faster must not be felt in the points."""
 
 import multiprocessing
 import threading
 import time
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from tiny import NET, TINY, InProcess, open_run, weights, write_submission
+from tiny import TINY, InProcess, open_run, weights, write_submission
 
 from autograder.cli import main
 from autograder.course.rubric import RubricError
-from autograder.judge import asking, gates, grade
-from autograder.judge.asking import Picture, ask_all
-from autograder.judge.gates import FINAL, near_a_step
+from autograder.judge import grade
+from autograder.judge.gates import near_a_step
 from autograder.judge.grade import grade_path
 from autograder.sandbox import gpus
 from autograder.sandbox.gpus import Memory
 from autograder.sandbox.view import Room, environment
-from segkit.checkpoints import save_checkpoint
-from segkit.subject import LocalSubject, StudentError
+from segkit.subject import StudentError
 
 
-class Network:
-    """Answers like a student behind the gate: labels are the whole part of the first channel.
-
-    Args:
-        fails: Cause with which batches fail, or empty.
-    """
-
-    def __init__(self, fails=""):
-        self.fails = fails
-        self.asked: list[tuple[int, str]] = []
-
-    def predict(self, handle, x, precision="float32"):
-        self.asked.append((len(x) if x.ndim == 4 else 1, precision))
-        if x.ndim == 4 and self.fails:
-            raise StudentError("no", self.fails)
-        return x[..., 0, :, :].astype(np.uint8)
-
-
-def pictures(sizes):
-    rng = np.random.default_rng(0)
-    images = [rng.integers(0, 12, (3, *size)).astype(np.float32) for size in sizes]
-    names = [f"p{number}" for number in range(len(sizes))]
-    expected = {name: image[0].astype(np.uint8) for name, image in zip(names, images, strict=True)}
-    return [Picture(n, i.shape[1:], partial(lambda i: i, i)) for n, i in zip(names, images, strict=True)], expected
-
-
-SIZES = [(10, 10), (9, 4), (10, 10), (10, 10), (10, 10), (9, 4), (20, 30), (10, 10)] + [(5, 5)] * 9
-
-
-def same(found, expected):
-    return found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in expected)
-
-
-def test_on_a_cpu_each_picture_is_asked_by_itself_in_order():
-    network, (asked, expected) = Network(), pictures(SIZES)
-    done = []
-    found, how = ask_all(network, "net", asked, progress=done.append)
-    assert same(found, expected) and list(found) == list(expected) and how == "float32"
-    assert network.asked == [(1, "float32")] * len(SIZES) and done == list(range(1, len(SIZES) + 1))
-
-
-def test_pictures_of_one_size_are_asked_together_in_16_bits():
-    network, (asked, expected) = Network(), pictures(SIZES)
-    found, how = ask_all(network, "net", asked, 400, "bfloat16")
-    assert same(found, expected) and how == "bfloat16 in batches"
-    assert network.asked == [(count, "bfloat16") for count in (1, 4, 1, 2, 9)]  # the largest first
-
-
-@pytest.mark.parametrize("fails", ["code.raises", "code.memory", "gate.precision"])
-def test_a_network_that_cannot_be_asked_the_fast_way_is_asked_picture_by_picture_in_float32(fails):
-    network, (asked, expected) = Network(fails=fails), pictures(SIZES)
-    found, how = ask_all(network, "net", asked, 400, "bfloat16")
-    assert same(found, expected) and how == "float32"
-    assert network.asked == [(1, "bfloat16"), (4, "bfloat16")] + [(1, "float32")] * len(SIZES)
-
-
-def test_a_network_that_answers_for_fewer_pictures_than_a_batch_holds_is_asked_picture_by_picture():
-    class First(Network):
-        def predict(self, handle, x, precision="float32"):
-            labels = super().predict(handle, x, precision)
-            return labels[:1] if x.ndim == 4 else labels
-
-    asked, expected = pictures(SIZES)
-    found, how = ask_all(First(), "net", asked, 400)
-    assert same(found, expected) and how == "float32"
-
-
-@pytest.mark.parametrize("cause", asking.GONE)
-def test_a_worker_that_ended_is_not_asked_again(cause):
-    network = Network(fails=cause)
-    with pytest.raises(StudentError):
-        ask_all(network, "net", pictures(SIZES)[0], 400, "bfloat16")
-    assert network.asked[-1][0] == 4
-
-
-@pytest.mark.parametrize("answer", [np.zeros((3, 3), np.uint8), np.zeros((10, 10), np.int64)])
-def test_what_is_no_label_map_is_said(answer):
-    class Odd(Network):
-        def predict(self, handle, x, precision="float32"):
-            return answer
-
-    with pytest.raises(StudentError, match=r"expected a label map of shape \(10, 10\)"):
-        ask_all(Odd(), "net", pictures([(10, 10)])[0])
-
-
-def test_pictures_whose_sizes_nobody_knows_are_asked_singly():
-    asked, expected = pictures(SIZES)
-    network = Network()
-    found, how = ask_all(network, "net", [Picture(p.name, None, p.load) for p in asked], 400)
-    assert same(found, expected) and how == "float32" and {count for count, _ in network.asked} == {1}
-
-
-# ------------------------------------------------------------------------------------------------------------- the worker
-def local(tmp_path, net):
-    save_checkpoint(tmp_path / "dots.safetensors", weights())
-    names = {}
-    exec(net, names)
-    subject = LocalSubject(tmp_path, checkpoints={"dots": tmp_path / "dots.safetensors"})
-    subject.adopt("DotNet", names["DotNet"])
-    handle = subject.build("DotNet")
-    subject.load_checkpoint(handle, "dots")
-    return subject, handle
-
-
-@pytest.mark.parametrize("extra", [
-    "self.register_buffer('ones', torch.ones(2, 1, 1), persistent=False)", "self.ones = torch.ones(2, 1, 1)",
-])  # fmt: skip
-def test_what_a_constructor_computes_beside_the_checkpoint_has_its_values(tmp_path, extra):
-    """Networks are built without memory, where that does; here it does not."""
-    net = NET.replace("super().__init__()", f"super().__init__()\n        {extra}").replace("self.conv(x)", "self.conv(x) * self.ones")
-    subject, _ = local(tmp_path, net)
-    with pytest.raises(StudentError, match="have no values") as caught:
-        subject.load_checkpoint(subject.build("DotNet", meta=True), "dots")
-    assert caught.value.cause not in FINAL
-    x = np.random.default_rng(0).random((3, 7, 5)).astype(np.float32)
-    handle = gates._load(SimpleNamespace(build=subject.build, load_checkpoint=subject.load_checkpoint), "DotNet", "dots")
-    assert np.array_equal(subject.predict(handle, x), (x[0] > 0.5).astype(np.uint8))
-
-
-def test_a_batch_predicts_what_its_pictures_do_in_either_format(tmp_path):
-    subject, handle = local(tmp_path, NET)
-    x = np.random.default_rng(0).random((3, 3, 7, 5)).astype(np.float32)
-    x = np.where(abs(x - 0.5) < 0.05, 0.9, x).astype(np.float32)  # nothing that rounding may exchange
-    expected = (x[:, 0] > 0.5).astype(np.uint8)
-    for precision in ("float32", "bfloat16"):
-        together = subject.predict(handle, x, precision)
-        assert together.dtype == np.uint8 and np.array_equal(together, expected)
-        assert np.array_equal(subject.predict(handle, x[1], precision), expected[1])
-
-
-def test_16_bits_that_a_device_would_emulate_are_refused(tmp_path):
-    """Then a gate is asked in float32. The meta device stands in for an older GPU: it has no 16 bits either."""
-    subject, handle = local(tmp_path, NET)
-    subject.device = "meta"
-    with pytest.raises(StudentError, match="'float16'") as caught:
-        subject.predict(handle, np.zeros((3, 7, 5), np.float32), "float16")
-    assert caught.value.cause == "gate.precision"
-
-
-def test_16_bits_are_16_bits(tmp_path):
-    subject, handle = local(tmp_path, NET)
-    x = np.full((3, 4, 4), 0.5 + 2**-12, np.float32)  # rounds to a half, which is no dot
-    assert (subject.predict(handle, x) == 1).all() and (subject.predict(handle, x, "bfloat16") == 0).all()
-
-
-@pytest.mark.parametrize(("forward", "found"), [
-    ("self.conv(x)[:1]", r"expected logits of shape \(2, n_class, 7, 5\), but got \(1, 2, 7, 5\)"),
-    ("self.conv(x)[..., 1:]", r"but got \(2, 2, 7, 4\)"),
-    ("(self.conv(x),)", "expected a tensor, but got tuple"),
-])  # fmt: skip
-def test_an_output_of_another_shape_is_named_for_batches_too(tmp_path, forward, found):
-    subject, handle = local(tmp_path, NET.replace("return self.conv(x)", f"return {forward}"))
-    with pytest.raises(StudentError, match=found):
-        subject.predict(handle, np.zeros((2, 3, 7, 5), np.float32))
-
-
-def test_argmax_in_forward_passes_for_batches_too(tmp_path):
-    subject, handle = local(tmp_path, NET.replace("return self.conv(x)", "return self.conv(x).argmax(1)"))
-    assert subject.predict(handle, np.ones((2, 3, 7, 5), np.float32)).sum() == 70
-
-
-def test_a_gpu_without_room_is_a_lack_of_memory(tmp_path):
-    subject, handle = local(tmp_path, NET.replace("return self.conv(x)", "raise torch.OutOfMemoryError('CUDA out of memory. Tried')"))
-    with pytest.raises(StudentError, match="ran out of memory. CUDA out of memory") as caught:
-        subject.predict(handle, np.zeros((3, 7, 5), np.float32))
-    assert caught.value.cause == "code.memory"
-
-
-def test_the_memory_of_a_process_is_told(tmp_path):
-    subject, _ = local(tmp_path, NET)
-    before = subject.peak_bytes()
-    block = np.ones(2**25)  # 256 MiB
-    assert subject.peak_bytes() >= max(before, block.nbytes) and before > 2**20
-
-
-# -------------------------------------------------------------------------------------------------------------- the judge
 class OnGpu(InProcess):
     """A worker that says it has a GPU; networks run where they can."""
 
@@ -484,5 +303,3 @@ def test_a_real_gpu_is_named_and_its_memory_counted():
     assert gpus.gpu_name() in torch.cuda.get_device_name(0) or torch.cuda.get_device_name(0) in gpus.gpu_name()
     assert abs(gpus.memory().total - torch.cuda.mem_get_info()[1]) < 2**30
     assert gpus.lock_file(Path("/nowhere")).exists()
-
-

@@ -207,7 +207,7 @@ import sys
 from pathlib import Path
 from autograder.cli import selftest as command
 from autograder.exam import complete, verdict
-names = {"iou-recall", "label-not-shifted", "hist-no-mask", "mean-micro", "label-convert-l", "absent-class-by-epsilon"}
+names = {"iou-recall", "label-not-shifted", "hist-no-mask", "mean-micro"}
 choose = complete.choose
 complete.choose = lambda folder, source, kinds, *more: [e for e in choose(folder, source, ["mutants"]) if e.name in names]
 verdict.VERDICT = Path(sys.argv[1])
@@ -233,12 +233,12 @@ def test_a_killed_exam_goes_on_without_repeating_or_losing_an_entry(tmp_path):
     first.send_signal(signal.SIGKILL)
     first.communicate()
     before = lines(path)
-    assert 2 <= len(before) < 6 and children
+    assert 2 <= len(before) < 4 and children
     second = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
     assert second.returncode == 0, second.stdout + second.stderr
     after = lines(path)
-    assert set(before) <= set(after) and len(after) == len(set(after)) == 6
-    assert "6 entries, 0 surprises" in second.stdout
+    assert set(before) <= set(after) and len(after) == len(set(after)) == 4
+    assert "4 entries, 0 surprises" in second.stdout
     again = [name for name in before if f"ok  {name} " in second.stdout]
     assert again == [], "graded twice"
     alive = [pid for pid in children if Path("/proc", pid).exists() and "Z" not in Path("/proc", pid, "stat").read_text().split()[2]]

@@ -91,9 +91,9 @@ def _flat(rng: random.Random, shape: tuple[int, ...], dtypes: tuple[str, ...] = 
     value = rng.choice([0, 0, 1, 3, 11, 255, -1, 0.1, 1e-30, 1e30, float("nan"), float("inf"), 2.0**62])
     with np.errstate(all="ignore"):
         array = np.full(shape, value).astype(dtype)
-        if dtype.startswith("float") and rng.random() < 0.3:
+        if dtype.startswith("float") and rng.random() > 0.7:
             array = (array * (1 + 1e-9 * np.random.default_rng(rng.randrange(99)).standard_normal(shape))).astype(dtype)
-    if array.size > 500 and rng.random() < 0.3:
+    if array.size > 500 and rng.random() > 0.7:
         array.reshape(-1)[rng.randrange(array.size)] = 1
     return array
 
@@ -114,9 +114,9 @@ def _layers(rng: random.Random, network: str) -> list[Any]:
             equal = isinstance(wrong, (bool, int, float)) and wrong == settings[name]  # True is 1
             settings[name] = "wrong" if equal else wrong
         found.append({"path": layer.path, "kind": layer.kind, "settings": settings, "same_as": None})
-    if rng.random() < 0.2:
+    if rng.random() > 0.8:
         found[rng.randrange(len(found))] = _thing(rng)
-    if rng.random() < 0.2:
+    if rng.random() > 0.8:
         rng.choice([layer for layer in found if isinstance(layer, dict)])[rng.choice(["path", "kind", "settings", "same_as"])] = _thing(rng)
     return found
 
@@ -131,16 +131,16 @@ def _answer(rng: random.Random, state: dict[str, Any], do: str, arguments: dict[
         return "carrier"
     if do == "describe":
         kept = state.setdefault(("layers", state.get("network")), _layers(rng, state.get("network", "fcn8s")))
-        return kept if rng.random() < 0.9 else _layers(rng, rng.choice(["fcn32s", "fcn8s"]))
+        return kept if rng.random() > 0.1 else _layers(rng, rng.choice(["fcn32s", "fcn8s"]))
     if do == "trace":
         return [[layer.path, layer.kind] for layer in expected_layers(state.get("network", "fcn8s"))][: rng.choice([99, 5])]
     if do == "shapes":
         honest = {f"{layer.path}.{kind}": [2, 3, 1, 1][: 4 if kind == "weight" else 1] for layer in expected_layers("fcn8s")
                   for kind in ("weight", "bias")}  # fmt: skip
-        return honest if rng.random() < 0.6 else {key: _thing(rng) for key in honest}
+        return honest if rng.random() > 0.4 else {key: _thing(rng) for key in honest}
     if do == "sample":
         sizes = {key: index.shape if isinstance(index, np.ndarray) else (24,) for key, index in arguments.get("indices", {}).items()}
-        return {key: _flat(rng, size, ("float32",)) if rng.random() < 0.95 else _thing(rng) for key, size in sizes.items()}
+        return {key: _flat(rng, size, ("float32",)) if rng.random() > 0.05 else _thing(rng) for key, size in sizes.items()}
     if do == "forward":
         count, _, height, width = arguments["x"].shape
         return _flat(rng, _misshapen(rng, (count, rng.choice([5, 5, 5, 12]), height, width)))
@@ -156,7 +156,7 @@ def _answer(rng: random.Random, state: dict[str, Any], do: str, arguments: dict[
         n = len(arguments["args"][0])
         value = rng.choice([0.0, 0.5, 1.0, float("nan")])
         iou = np.full(n, value)
-        if rng.random() < 0.3:
+        if rng.random() > 0.7:
             iou[np.asarray(arguments["args"][0]).sum(0) == 0] = float("nan")  # whoever knows which class is absent knows no IoU
         return rng.choice([
             [value, iou, value], [value, iou.tolist(), value], [iou, iou, iou], [value, [iou, [3]], value], [iou[:1], iou, iou[:1]],
@@ -194,9 +194,9 @@ def check_answers(rng: random.Random, folder: Path) -> None:
     def lie(do: str, arguments: dict[str, Any]) -> Any:
         if do in ("define", "load", "change", "forget"):
             return None
-        if rng.random() < wild:
+        if rng.random() > 1 - wild:
             return _thing(rng)
-        if rng.random() < 0.01:
+        if rng.random() > 0.99:
             cause = rng.choice(["code.raises", "code.died", "forward.type"])
             raise StudentError(rng.choice(["x" * 10**6, "\ud800", "0.123456789 " * 1000]), cause)
         return _answer(rng, state, do, arguments)

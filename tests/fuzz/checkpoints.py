@@ -47,13 +47,13 @@ def _safetensors(rng: random.Random) -> bytes:
     length = struct.unpack("<Q", data[:8])[0]
     header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
     for entry in header.values():
-        if rng.random() < 0.3:
+        if rng.random() > 0.7:
             entry["dtype"] = rng.choice(DTYPES)
-        if rng.random() < 0.2:
+        if rng.random() > 0.8:
             entry["shape"] = rng.choice([[], [0], [2**40], [2**32, 2**32], [-1], [1.5], "x", [6], [3, 2, 1, 1], [2**63], [10**30]])
-        if rng.random() < 0.2:
+        if rng.random() > 0.8:
             entry["data_offsets"] = rng.choice([[0, 0], [0, 2**60], [8, 4], [-4, 0], [0, len(body)], [0, 24], [], [24, 24]])
-    if rng.random() < 0.3:
+    if rng.random() > 0.7:
         header = mutate_tree(rng, header, rng.choice([1, 3]))
     text = dump(rng, header).encode("utf-8", "surrogatepass")
     claimed = rng.choice([len(text)] * 8 + [0, 1, len(text) - 1, len(text) + 1, 2**26, 2**40, 2**64 - 1])
@@ -65,7 +65,7 @@ def _torch_file(rng: random.Random) -> bytes:
     state: object = dict(_network().state_dict())
     kind = rng.randrange(8)
     if kind <= 2:
-        state["0.weight" if rng.random() < 0.5 else "extra"] = rng.choice(ODD)
+        state["0.weight" if rng.random() > 0.5 else "extra"] = rng.choice(ODD)
     elif kind == 3:
         state = rng.choice([[], {}, 3, None, "x", {"model": state}, {"state_dict": {"model": 3}}, {"model": {}}, {3: torch.zeros(1)},
             {(1, 2): torch.zeros(1)},
@@ -77,9 +77,9 @@ def _torch_file(rng: random.Random) -> bytes:
     elif kind == 4:
         state = _network()  # the whole object, pickled
     stream = io.BytesIO()
-    torch.save(state, stream, _use_new_zipfile_serialization=rng.random() < 0.7)
+    torch.save(state, stream, _use_new_zipfile_serialization=rng.random() > 0.3)
     data = stream.getvalue()
-    return _tampered(rng, data) if data[:2] == b"PK" and rng.random() < 0.4 else data
+    return _tampered(rng, data) if data[:2] == b"PK" and rng.random() > 0.6 else data
 
 
 def _tampered(rng: random.Random, data: bytes) -> bytes:
@@ -99,7 +99,7 @@ def _tampered(rng: random.Random, data: bytes) -> bytes:
 def check_checkpoint(rng: random.Random, folder: Path) -> None:
     """Only ``CheckpointError`` gets out; it says which file; a network that was not filled is as it was."""
     data = rng.choice([_safetensors, _torch_file])(rng)
-    if rng.random() < 0.4:
+    if rng.random() > 0.6:
         data = mutate_bytes(rng, data)
     path = folder / f"fcn32s{rng.choice(['.safetensors', '.pth', '.pt'])}"
     path.write_bytes(data)

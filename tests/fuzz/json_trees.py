@@ -55,14 +55,14 @@ def mutate_tree(rng: random.Random, tree: Any, times: int = 1) -> Any:
             rng.shuffle(container)
         else:
             container[key] = odd_value(rng)
-    return tree if rng.random() < 0.99 else odd_value(rng)
+    return tree if rng.random() > 0.01 else odd_value(rng)
 
 
 def dump(rng: random.Random, tree: Any) -> str:
     """Write a tree as one of the many programs that save notebooks would, or as none would."""
-    text = json.dumps(tree, ensure_ascii=rng.random() < 0.5, indent=rng.choice([None, 1, "\t"]))
+    text = json.dumps(tree, ensure_ascii=rng.random() > 0.5, indent=rng.choice([None, 1, "\t"]))
     depth = rng.choice([40, 900, 100_000])
     text = text.replace(json.dumps(DEEP), "[" * depth + "]" * depth).replace(json.dumps(HUGE_NUMBER), "9" * rng.choice([400, 6000]))
-    if rng.random() < 0.05:  # a key twice
+    if rng.random() > 0.95:  # a key twice
         text = text.replace("{", rng.choice(['{"cells": 3,', '{"source": "",', '{"metadata": {}, "id": 7,']), 1)
     return text

@@ -72,27 +72,27 @@ def damaged_notebook(rng: random.Random, tree: dict[str, Any], sources: float = 
     """Damage a notebook on each level: the Python of its cells, the tree of its JSON, the bytes of its file."""
     tree = copy.deepcopy(tree)
     for cell in tree["cells"]:
-        if cell["cell_type"] == "code" and rng.random() < sources:
+        if cell["cell_type"] == "code" and rng.random() > 1 - sources:
             cell["source"] = mutate_source(rng, "".join(cell["source"]))
-    if rng.random() < 0.05:
+    if rng.random() > 0.95:
         tree = _as_format_3(rng, tree)
-    if rng.random() < trees:
+    if rng.random() > 1 - trees:
         tree = mutate_tree(rng, tree, rng.choice([1, 1, 2, 6]))
     return mutate_text_file(rng, dump(rng, tree))
 
 
 def _write_class(rng: random.Random, folder: Path) -> Any:
     """Write a damaged hand-in; returns the rubric that it belongs to."""
-    if rng.random() < 0.15:
+    if rng.random() > 0.85:
         name, text = rng.choice(list(_real_notebooks().items()))
         (folder / name).write_bytes(damaged_notebook(rng, json.loads(text), sources=0.1))
         return FCN_RUBRIC
     for name, tree in tiny_notebooks().items():
-        if rng.random() < 0.9:
+        if rng.random() > 0.1:
             (folder / name).write_bytes(damaged_notebook(rng, tree))
-    if rng.random() < 0.2:
+    if rng.random() > 0.8:
         (folder / "helper.py").write_bytes(mutate_text_file(rng, mutate_source(rng, HELPERS)))
-    if rng.random() < 0.2:
+    if rng.random() > 0.8:
         named = {"dots": {"sha256": "0" * 64, "bytes": 7, "where": "there"}}
         (folder / "checkpoints.json").write_bytes(mutate_text_file(rng, dump(rng, mutate_tree(rng, named))))
     return TINY_RUBRIC
@@ -187,7 +187,7 @@ def check_zip(rng: random.Random, folder: Path) -> None:
     """Zips: nothing lands outside, nothing stays behind, what cannot be unpacked is told."""
     files = {name: damaged_notebook(rng, tree, 0.1, 0.1) for name, tree in tiny_notebooks().items()}
     files |= {"checkpoints/dots.safetensors": b"\0" * 40, "helper.py": HELPERS.encode()}
-    if rng.random() < 0.3:
+    if rng.random() > 0.7:
         files = {f"fcn/{name}": data for name, data in files.items()}
     area = folder / "area"
     area.mkdir()
@@ -214,7 +214,7 @@ def check_grading(rng: random.Random, folder: Path) -> None:
     import autograder.judge.grade
 
     autograder.judge.grade.RemoteSubject = tiny.InProcess
-    wrong = rng.random() < 0.5
+    wrong = rng.random() > 0.5
     trees = tiny_notebooks(WRONG if wrong else tiny.DOUBLE)
     damaged = rng.choice(["1_double.ipynb", "2_dots.ipynb"])
     for name, tree in trees.items():

@@ -93,4 +93,4 @@ def mutate_source(rng: random.Random, source: str) -> str:
         lines = source.split("\n")
         rng.shuffle(lines)
         return "\n".join(lines)
-    return "\n".join(f"    {line}" for line in source.split("\n")) if rng.random() < 0.5 else source * rng.choice([0, 2, 30])
+    return "\n".join(f"    {line}" for line in source.split("\n")) if rng.random() > 0.5 else source * rng.choice([0, 2, 30])

@@ -1,10 +1,10 @@
-"""A short run of every fuzz target, and each bug that fuzzing found, kept as a case of its own."""
+"""A round of every fuzz target, and each bug that fuzzing found, kept as a case of its own."""
 
 import contextlib
 import io
+import itertools
 import json
 import os
-import random
 import struct
 import time
 import tracemalloc
@@ -27,51 +27,53 @@ from segkit.subject import StudentError
 
 from .messages import sent, talker
 from .notebooks import TINY_RUBRIC, damaged_notebook, tiny, tiny_notebooks
-from .running import run_case, run_guarded
-from .targets import TARGETS, names, target_of
+from .running import run_cases, run_round
+from .targets import TARGETS
 
-SEED = 1
-SHORT = {"notebooks": 60, "grading": 10, "zips": 40, "wire": 300, "judge": 8, "answers": 12, "checkpoints": 50}
+SEED = os.environ.get("SEGKIT_FUZZ_SEED", "1")  # of a run; or the name of one round, which is replayed
+SECONDS = float(os.environ.get("SEGKIT_FUZZ_SECONDS", 0))  # for all targets together; a round of each is always run
 
 
-# ------------------------------------------------------------------------------------------------------------ the short run
+# ------------------------------------------------------------------------------------------------------------------- rounds
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("target", TARGETS)
 def test_readers_keep_their_promises_whatever_they_are_given(target):
-    replayed = os.environ.get("SEGKIT_FUZZ_SEED")
-    if replayed and not replayed.startswith(f"{target}:"):
-        pytest.skip(f"only {replayed} is replayed")
-    cases = [replayed] if replayed else names(target, SEED, SHORT[target])
-    count, failures = run_guarded(TARGETS[target][0], cases)
-    assert count == len(cases)
-    text = "\n\n".join(str(failure) for failure in failures[:3])
-    assert not failures, f"{len(failures)} of {count} cases failed:\n{text.encode('utf-8', 'backslashreplace').decode()}"
+    check, cases, share = TARGETS[target]
+    if ":" in SEED and not SEED.startswith(f"{target}:"):
+        pytest.skip(f"only {SEED} is replayed")
+    until = time.monotonic() + SECONDS * share
+    for number in itertools.count():
+        failed = run_round(check, SEED if ":" in SEED else f"{target}:{SEED}:{number}", cases)
+        assert not failed, failed.encode("utf-8", "backslashreplace").decode()
+        if ":" in SEED or time.monotonic() > until:
+            break
+    print(f"{target}: {number + 1} rounds of {cases} cases")
 
 
 # ------------------------------------------------------------------------------------------------------ the fuzzing itself
-def test_a_case_is_drawn_again_from_its_name_alone():
-    first, second, other = (damaged_notebook(random.Random(name), tiny_notebooks()["1_double.ipynb"]) for name in ("a:1:2", "a:1:2",
-        "a:1:3"))
-    assert first == second != other and target_of("wire:1:2") is TARGETS["wire"][0]
-
-
 def test_most_drawn_notebooks_are_damaged_and_many_can_still_be_read(tmp_path):
     intact, read, drawn = tiny_notebooks()["1_double.ipynb"], 0, set()
-    for number in range(100):
-        data = damaged_notebook(random.Random(number), intact)
+
+    def draw(rng):
+        nonlocal read
+        data = damaged_notebook(rng, intact)
         drawn.add(data)
         (tmp_path / "a.ipynb").write_bytes(data)
         with contextlib.suppress(DocumentError):
             read += Workbook([read_document(tmp_path / "a.ipynb")], {"double": "double"}).find("double") is not None
+
+    run_cases(draw, "any:1:0", 100)
     assert len(drawn) > 80 and 30 < read < 95, (len(drawn), read)
 
 
 def _dies(rng, folder):
-    os.kill(os.getpid(), 9) if rng.random() < 0.5 else None
+    if rng.random() > 0.5:
+        os.kill(os.getpid(), 9)
 
 
 def _breaks_a_promise(rng, folder):
-    raise KeyError("promise")
+    number = rng.randrange(10**6)
+    assert number < 500, f"promised less than 500, gave {number}"
 
 
 def _hangs(rng, folder):
@@ -86,27 +88,24 @@ def _hoards(rng, folder):
     assert len(bytearray(b"x") * 300 * 2**20) > 0
 
 
-def test_a_case_that_kills_its_process_is_told_and_the_others_are_run():
-    cases = names("any", 1, 8)
-    count, failures = run_guarded(_dies, cases)
-    assert count == 8 and 0 < len(failures) < 8
-    assert {failure.case for failure in failures} == {case for case in cases if random.Random(case).random() < 0.5}
-    assert "exit code -9" in str(failures[0]) and f"SEGKIT_FUZZ_SEED={failures[0].case} python" in str(failures[0])
+def _keeps_its_promises(rng, folder):
+    pass
 
 
-def test_failures_hangs_and_hoarding_are_told(monkeypatch):
-    monkeypatch.setattr("fuzz.running.WALL_SECONDS", 0.3)
-    assert run_case(_breaks_a_promise, "x").startswith("KeyError: 'promise'")
-    assert run_case(_hangs, "x").startswith("no end after")
+def test_a_failed_case_is_shrunk_and_tells_how_to_replay_it():
+    told = [run_round(_breaks_a_promise, "any:1:0", 50) for _ in range(2)]
+    assert told[0] == told[1] and "promised less than 500, gave 500\n" in told[0]
+    assert told[0].startswith("any:1:0: ") and "SEGKIT_FUZZ_SEED=any:1:0 python" in told[0] and "reproduce_failure" in told[0]
+
+
+@pytest.mark.parametrize(("check", "words"), [
+    (_dies, "the process died"), (_hangs, "no end after"), (_hoards, "MiB of memory"), (_keeps_its_promises, ""),
+])  # fmt: skip
+def test_deaths_hangs_and_hoarding_are_told(monkeypatch, check, words):
+    monkeypatch.setattr("fuzz.running.WALL_SECONDS", 0.3 if check is _hangs else 60)
     monkeypatch.setattr("fuzz.running.CASE_MEGABYTES", 100)
-    monkeypatch.setattr("fuzz.running.WALL_SECONDS", 60)
-    _, failures = run_guarded(_hoards, ["x"])
-    assert "MiB of memory" in failures[0].reason
-
-
-def test_a_run_that_is_given_no_time_stops():
-    count, failures = run_guarded(_breaks_a_promise, names("any", 1, 100_000), until=time.monotonic() + 1)
-    assert 0 < count < 100_000 and len(failures) == count
+    told = run_round(check, "any:1:0", 20)
+    assert words in told and bool(told) == bool(words)
 
 
 # --------------------------------------------------------------------------------------------------------- what was found

@@ -17,7 +17,7 @@ def _conflict(rng: random.Random, text: str) -> str:
 
 def mutate_text_file(rng: random.Random, text: str) -> bytes:
     """Save a text as some editor, merge or broken copy would."""
-    if rng.random() < 0.1:
+    if rng.random() > 0.9:
         text = _conflict(rng, text)
     kind = rng.randrange(14)
     if kind == 0:
@@ -74,14 +74,14 @@ def mutate_zip(rng: random.Random, files: dict[str, bytes]) -> bytes:
     names = list(files)
     with zipfile.ZipFile(stream, "w") as bundle:
         for name in names:
-            info = zipfile.ZipInfo(name if rng.random() < 0.9 else rng.choice(NAMES).encode("utf-8", "replace").decode())
+            info = zipfile.ZipInfo(name if rng.random() > 0.1 else rng.choice(NAMES).encode("utf-8", "replace").decode())
             info.compress_type = rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-            if rng.random() < 0.1:
+            if rng.random() > 0.9:
                 info.external_attr = rng.choice([0o120777, 0o020666, 0o010666, 0o040755]) << 16
             bundle.writestr(info, files[name])
-            if rng.random() < 0.1:
+            if rng.random() > 0.9:
                 extra = zipfile.ZipInfo(rng.choice(NAMES).encode("utf-8", "replace").decode())
-                bundle.writestr(extra, b"extra" if rng.random() < 0.5 else files[name])
+                bundle.writestr(extra, b"extra" if rng.random() > 0.5 else files[name])
     data = bytearray(stream.getvalue())
     for _ in range(rng.choice([0, 0, 1, 2])):  # a field of a header of one member: flags, method, times, sums, sizes
         mark, first, last = rng.choice([(b"PK\x03\x04", 4, 30), (b"PK\x01\x02", 4, 46)])
@@ -89,4 +89,4 @@ def mutate_zip(rng: random.Random, files: dict[str, bytes]) -> bytes:
         if places:
             where = rng.choice(places) + rng.randrange(first, last)
             data[where] = rng.choice([0, 1, 9, 0x7F, 0xFF, data[where] ^ 1])
-    return mutate_bytes(rng, bytes(data)) if rng.random() < 0.3 else bytes(data)
+    return mutate_bytes(rng, bytes(data)) if rng.random() > 0.7 else bytes(data)

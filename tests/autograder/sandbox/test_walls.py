@@ -1,6 +1,5 @@
 """What a red team found open in the walls: sockets that know no namespaces, rights that read every file, who goes first without memory."""
 
-# ruff: noqa: F401, F811  (fixtures of another file)
 import re
 import shutil
 import socket
@@ -9,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from test_isolation import forked, inside, level, outside, scratch
+from behind_the_wall import inside
 
 from autograder.sandbox import isolation, users
 from autograder.sandbox.isolation import IsolationError, Room, launch
