@@ -39,6 +39,7 @@ STUDENT_PARTS = (
     "environment.py",
     "evaluation.py",
     "facades.py",
+    "gradients.py",
     "handin.py",
     "history.py",
     "inference.py",
@@ -48,6 +49,7 @@ STUDENT_PARTS = (
     "mistakes.py",
     "models.py",
     "notebooks/",
+    "outputs.py",
     "pictures.py",
     "plots/",
     "precision.py",
@@ -63,6 +65,7 @@ STUDENT_PARTS = (
     "transforms.py",
     "trying.py",
     "upsampling.py",
+    "values.py",
     "vgg.py",
 )
 
