@@ -40,6 +40,7 @@ STUDENT_PARTS = (
     "environment.py",
     "evaluation.py",
     "facades.py",
+    "gradients.py",
     "handin.py",
     "history.py",
     "inference.py",
@@ -49,6 +50,7 @@ STUDENT_PARTS = (
     "mistakes.py",
     "models.py",
     "notebooks/",
+    "outputs.py",
     "pictures.py",
     "plots/",
     "precision.py",
@@ -64,6 +66,7 @@ STUDENT_PARTS = (
     "transforms.py",
     "trying.py",
     "upsampling.py",
+    "values.py",
     "vgg.py",
 )
 

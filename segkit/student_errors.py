@@ -87,11 +87,12 @@ def check_signature(function: Any, name: str, args: tuple[Any, ...], kwargs: Map
     signature, error = _misfit(function, args, kwargs)
     if not error:
         return
-    if isinstance(function, type):
-        given, expected, found = ", ".join(kwargs) or "no argument", "`def __init__(self, n_class=12)`", f"{name}{signature}"
+    found = f"{name}{signature}" if isinstance(function, type) else f"def {name}{signature}"
+    if isinstance(function, type) and issubclass(function, torch.nn.Module):
+        given, expected = ", ".join(kwargs) or "no argument", "`def __init__(self, n_class=12)`"
     else:
-        given, found = f"{len(args)} argument{'s' * (len(args) != 1)}", f"def {name}{signature}"
-        expected = f"a function of {given}"
+        given = " and ".join([f"{len(args)} argument{'s' * (len(args) != 1)}", *kwargs])
+        expected = f"{'a class' if isinstance(function, type) else 'a function'} of {given}"
     text = f"{name} cannot be called with {given} ({error}). Expected {expected}, found `{found}`."
     raise StudentError(text, "code.signature")
 

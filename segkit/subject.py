@@ -6,7 +6,6 @@ talks to the same methods over a pipe. A check written against them does not kno
 
 import contextlib
 import importlib
-import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,15 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from segkit.gradients import SmallTraining, gradients_of
 from segkit.layers import Layer, describe
 from segkit.notebooks import Program, Unrunnable, execute
+from segkit.outputs import MAPS, output_array
 from segkit.precision import choose_precision
 from segkit.student_errors import CAUSE, StudentError, as_student_error, check_forward, check_signature, device_cause
 from segkit.tracing import Step, trace
+from segkit.values import bound_method, holds_array, plain, wants_tensors
 
 __all__ = ["CAUSE", "LocalSubject", "StudentError", "Subject", "WeightFile", "as_student_error"]
-
-MAX_ELEMENTS = 2**26
 
 Values = str | Sequence | np.ndarray
 """What ``load`` gives a parameter: a tensor's name in the weight file, a place in that file (first element, shape), or an array."""
@@ -39,7 +39,7 @@ class Subject(Protocol):
     def define(self, program: Program) -> None: ...
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any: ...
     def method(self, handle: str, name: str, *args: Any) -> Any: ...
-    def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str: ...
+    def build(self, name: str, *args: Any, meta: bool = False, module: bool = True, **kwargs: Any) -> str: ...
     def carrier(self, layers: Sequence[Layer], like: str = "") -> str: ...
     def describe(self, handle: str) -> list[Layer]: ...
     def trace(self, handle: str) -> list[Step]: ...
@@ -49,8 +49,15 @@ class Subject(Protocol):
     def change(self, handle: str, key: str, index: int, value: float) -> None: ...
     def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray: ...
     def maps(self, handle: str, x: NDArray, names: Sequence[str]) -> dict[str, NDArray]: ...
+    def gradients(
+        self, name: str, *args: Any, wrt: Sequence[int] = (0,), parameters: Sequence[str] = (), train: bool = False, **kwargs: Any
+    ) -> dict[str, Any]: ...
+    def take_steps(
+        self, name: str, calls: Sequence[Sequence[Any]], layers: Sequence[Layer], weights: Mapping[str, NDArray], sgd: Mapping[str, Any],
+        training: bool = False,
+    ) -> list[dict[str, Any]]: ...
     def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]: ...
-    def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray: ...
+    def predict(self, handle: str, x: NDArray, precision: str = "float32", kind: str = "labels") -> NDArray: ...
     def peak_bytes(self) -> int: ...
     def forget(self, handle: str) -> None: ...
 
@@ -122,61 +129,85 @@ class LocalSubject:
         raise StudentError(f"{name} is not defined.", "code.missing")
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a function with plain values, arrays, files (``bytes``, as a path) and handles.
+        """Call a function with plain values, arrays, files (``bytes``, as a path), folders (name -> ``bytes``) and handles.
 
         Arrays are given as NumPy arrays; a function that cannot work with those gets tensors.
         """
         function = self._named(name)
         with as_student_error(f"{name}()"), torch.random.fork_rng(devices=[]):
             check_signature(function, name, args, kwargs)
-            try:
-                return plain(function(*map(self._argument, args), **kwargs))
-            except (AttributeError, TypeError, RuntimeError) as error:
-                if not any(isinstance(value, np.ndarray) for value in args):
-                    raise
-                first = error
-            tensors = [torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else self._argument(v) for v in args]
-            try:
-                return plain(function(*tensors, **kwargs))
-            except StudentError:
-                raise
-            except Exception:
-                if _wants_tensors(first):
-                    raise
-                raise first from None
+            return self._called(function, args, kwargs)
 
     def method(self, handle: str, name: str, *args: Any) -> Any:
-        """Call a method of a built object; one that is no method of an instance (a staticmethod) gets the object first."""
-        owner = self._objects[handle]
+        """Call a method of a built object, as ``call`` does (see ``segkit.values.bound_method``)."""
         with as_student_error(f"{name}()"):
-            method, values = getattr(owner, name), [self._argument(value) for value in args]
-            if not _takes(method, values) and _takes(method, [owner, *values]):
-                values = [owner, *values]
-            check_signature(method, name, tuple(values), {})
-            return plain(method(*values))
+            method = bound_method(self._objects[handle], name, args)
+            check_signature(method, name, args, {})
+            return self._called(method, args, {})
 
-    def _argument(self, value: Any) -> Any:
+    def _called(self, function: Callable, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What a function returned, plain: called with arrays, and where it cannot work with those, with tensors."""
+        try:
+            return plain(function(*self._arguments(args), **self._named_arguments(kwargs)))
+        except (AttributeError, TypeError, RuntimeError) as error:
+            if not any(map(holds_array, (*args, *kwargs.values()))):
+                raise
+            first = error
+        try:
+            return plain(function(*self._arguments(args, tensors=True), **self._named_arguments(kwargs, tensors=True)))
+        except StudentError:
+            raise
+        except Exception:
+            if wants_tensors(first):
+                raise
+            raise first from None
+
+    def _arguments(self, args: Sequence[Any], tensors: bool = False) -> list[Any]:
+        return [self._argument(value, tensors) for value in args]
+
+    def _named_arguments(self, kwargs: Mapping[str, Any], tensors: bool = False) -> dict[str, Any]:
+        return {key: self._argument(value, tensors) for key, value in kwargs.items()}
+
+    def _argument(self, value: Any, tensors: bool = False) -> Any:
+        """What code gets for an argument of a check: copies, paths of files and folders, objects in the place of their handles."""
         if isinstance(value, bytes):
             path = self.scratch / f"input_{self._next()}.png"
             path.write_bytes(value)
             return str(path)
+        if type(value) is dict:
+            files = bool(value) and all(isinstance(item, bytes) for item in value.values())
+            return self._folder(value) if files else self._named_arguments(value, tensors)
+        if type(value) in (list, tuple):
+            return type(value)(self._arguments(value, tensors))
         if isinstance(value, str) and value in self._objects:
             return self._objects[value]
         if isinstance(value, torch.Tensor):
             return value.clone()
-        return value.copy() if isinstance(value, np.ndarray) else value
+        if isinstance(value, np.ndarray):
+            return torch.from_numpy(value.copy()) if tensors else value.copy()
+        return value
+
+    def _folder(self, files: Mapping[str, bytes]) -> str:
+        folder = self.scratch / f"input_{self._next()}"
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        return str(folder)
 
     # ------------------------------------------------------------------------------------------------ networks
-    def build(self, name: str, *args: Any, meta: bool = False, **kwargs: Any) -> str:
-        """Construct a network; on the meta device (no memory, no initialisation) where ``meta`` is set. Handles stand for their objects."""
-        cls, args, kwargs = self._named(name), (*map(self._argument, args),), {key: self._argument(value) for key, value in kwargs.items()}
+    def build(self, name: str, *args: Any, meta: bool = False, module: bool = True, **kwargs: Any) -> str:
+        """Construct a network, or with ``module=False`` an object of any class.
+
+        On the meta device (no memory, no initialisation) where ``meta`` is set. Handles stand for their objects.
+        """
+        cls, args, kwargs = self._named(name), tuple(self._arguments(args)), self._named_arguments(kwargs)
         arguments = ", ".join([*map(_shown, args), *(f"{key}={_shown(value)}" for key, value in kwargs.items())])
         with as_student_error(name):
             check_signature(cls, name, args, kwargs)
         device = torch.device("meta") if meta else contextlib.nullcontext()
         with as_student_error(f"{name}({arguments})"), device, self._construction():
             model = cls(*args, **kwargs)
-        if not isinstance(model, nn.Module):
+        if module and not isinstance(model, nn.Module):
             raise StudentError(f"{name}({arguments}): expected an nn.Module, but got {type(model).__name__}.", "code.type")
         return self._keep(model)
 
@@ -301,7 +332,7 @@ class LocalSubject:
         Returns:
             Whatever tensor the network returns; integers stay integers.
         """
-        return self._output(self._run(handle, x, train, seed, skip), type(self._model(handle)).__name__)
+        return output_array(self._run(handle, x, train, seed, skip), type(self._model(handle)).__name__)
 
     def maps(self, handle: str, x: NDArray, names: Sequence[str]) -> dict[str, NDArray]:
         """Run a network that returns a dictionary of maps, in eval mode.
@@ -316,7 +347,7 @@ class LocalSubject:
         if missing:
             found = f"one without {', '.join(missing)}" if isinstance(output, dict) else type(output).__name__
             raise StudentError(f"{name}.forward: expected a dictionary with {', '.join(names)}, but got {found}.", "forward.type")
-        return {key: self._output(output[key], f"{name}, map {key},") for key in names}
+        return {key: output_array(output[key], f"{name}, map {key},") for key in names}
 
     def _run(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> Any:
         model = self._model(handle)
@@ -331,16 +362,54 @@ class LocalSubject:
             with torch.inference_mode():
                 return model(torch.from_numpy(np.ascontiguousarray(x)).clone())
 
-    @staticmethod
-    def _output(output: Any, name: str) -> NDArray:
-        if not isinstance(output, torch.Tensor):
-            text = f"{name}.forward: expected a tensor, but got {type(output).__name__}. Return the logits themselves."
-            raise StudentError(text, "forward.type")
-        if output.numel() > MAX_ELEMENTS:
-            text = f"{name}.forward: expected an output of the image's size, but got {tuple(output.shape)}."
-            raise StudentError(text, "shape.size")
-        output = output.detach().as_subclass(torch.Tensor).cpu()
-        return (output.float() if output.is_floating_point() else output).contiguous().numpy()
+    # ------------------------------------------------------------------------------------------------ gradients
+    def gradients(
+        self, name: str, *args: Any, wrt: Sequence[int] = (0,), parameters: Sequence[str] = (), train: bool = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Call a function, or an object by its handle, with tensors, and differentiate the sum of all that it returns.
+
+        Args:
+            name: Of a criterion; or the handle of a criterion or network.
+            *args, **kwargs: Its arguments, arrays as tensors.
+            wrt, parameters: What to differentiate with respect to; what is returned, see ``segkit.gradients.gradients_of``.
+            train: Whether a module is in train mode.
+        """
+        function = self._objects[name] if name in self._objects else self._named(name)
+        name = type(function).__name__ if name in self._objects else name
+        given, named = self._arguments(args, tensors=True), self._named_arguments(kwargs, tensors=True)
+        with as_student_error(f"{name}()"), torch.random.fork_rng(devices=[]):
+            check_signature(function, name, args, kwargs)
+            torch.manual_seed(0)
+            if isinstance(function, nn.Module):
+                nn.Module.train(function, train)
+            return gradients_of(function, given, named, wrt, parameters)
+
+    def take_steps(
+        self, name: str, calls: Sequence[Sequence[Any]], layers: Sequence[Layer], weights: Mapping[str, NDArray], sgd: Mapping[str, Any],
+        training: bool = False,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """Call a training step several times on one small network and its optimizer.
+
+        Args:
+            name: Of the function.
+            calls: Arguments of each call, arrays as tensors. ``"@network"`` and ``"@optimizer"`` stand for those.
+            layers, weights, sgd, training: See ``segkit.gradients.SmallTraining``.
+
+        Returns:
+            For each call what ``SmallTraining.after`` tells.
+        """
+        function = self._named(name)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            small = SmallTraining(layers, weights, sgd, training)
+            self._objects |= {"@network": small.network, "@optimizer": small.optimizer}
+            try:
+                with as_student_error(f"{name}()"):
+                    check_signature(function, name, tuple(calls[0]), {})
+                    return [small.after(function, self._arguments(args, tensors=True)) for args in calls]
+            finally:
+                self.forget("@network")
+                self.forget("@optimizer")
 
     # ------------------------------------------------------------------------------------------------ checkpoints
     def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]:
@@ -369,16 +438,17 @@ class LocalSubject:
             nn.Module.eval(self._model(handle)).to(self.device)
         return unused
 
-    def predict(self, handle: str, x: NDArray, precision: str = "float32") -> NDArray:
-        """Predict label maps.
+    def predict(self, handle: str, x: NDArray, precision: str = "float32", kind: str = "labels") -> NDArray:
+        """Predict label maps, or other maps of a picture's size.
 
         Args:
             handle: A network with its checkpoint.
             x: One image ``(3, H, W)``, float32, normalised; or several of one size ``(B, 3, H, W)``.
             precision: ``"float32"``, or ``"bfloat16"`` for convolutions in 16 bits.
+            kind: ``"labels"``, ``"probabilities"`` or ``"instances"``.
 
         Returns:
-            Uint8 label map ``(H, W)``, or ``(B, H, W)``: the class with the largest logit.
+            Maps of this kind (see ``segkit.outputs.MAPS``), without ``B`` for one image.
         """
         model = self._model(handle)
         images = torch.from_numpy(np.ascontiguousarray(x if x.ndim == 4 else x[None]))  # (B, 3, H, W)
@@ -391,26 +461,12 @@ class LocalSubject:
             with as_student_error(f"{type(model).__name__}.forward"), torch.inference_mode(), half:
                 check_forward(model)
                 images = images.to(self.device)
-                labels = self._labels(nn.Module.eval(model)(images), images, type(model).__name__).to(torch.uint8).cpu()
+                maps = MAPS[kind](nn.Module.eval(model)(images), images, type(model).__name__)
         except StudentError as error:
             if error.cause == "code.memory" and self.device == "cuda":
                 torch.cuda.empty_cache()  # a smaller batch may find room
             raise
-        return (labels if x.ndim == 4 else labels[0]).numpy()
-
-    def _labels(self, output: Any, images: torch.Tensor, name: str) -> torch.Tensor:
-        """The classes (B, H, W) that a network's output means."""
-        if not isinstance(output, torch.Tensor):
-            self._output(output, name)
-        if output.dim() == 3 and output.shape[0] == len(images) and not output.is_floating_point():
-            return output  # argmax in forward: judged elsewhere
-        if output.dim() != 4 or len(output) != len(images) or tuple(output.shape[2:]) != tuple(images.shape[2:]):
-            size = f"{images.shape[2]}, {images.shape[3]}"
-            raise StudentError(
-                f"{name}.forward: expected logits of shape ({len(images)}, n_class, {size}), but got {tuple(output.shape)}.",
-                "shape.size",
-            )
-        return output.argmax(dim=1)
+        return maps if x.ndim == 4 else maps[0]
 
     def peak_bytes(self) -> int:
         """Most memory that was taken so far: of the GPU where there is one, else of this process; 0 where nobody counts it."""
@@ -446,7 +502,7 @@ class LocalSubject:
 
 def _shown(argument: Any) -> str:
     """An argument as an error names it; a module by its class alone."""
-    return type(argument).__name__ if isinstance(argument, nn.Module) else repr(argument)
+    return type(argument).__name__ if isinstance(argument, nn.Module) else repr(argument)[:200]
 
 
 def _tensor(weights: WeightFile, values: Values) -> torch.Tensor:
@@ -479,49 +535,7 @@ def _passed_over(model: nn.Module, paths: Sequence[str]) -> Iterator[None]:
             hook.remove()
 
 
-def _wants_tensors(error: BaseException) -> bool:
-    """Whether code failed on an array only because it was written for tensors (``x.long()``)."""
-    return (isinstance(error, AttributeError) and isinstance(getattr(error, "obj", None), (np.ndarray, np.generic))
-            and hasattr(torch.Tensor, str(error.name)))  # fmt: skip
-
-
-def _takes(function: Callable, values: Sequence[Any]) -> bool:
-    """Whether a function can be called with so many values; True where its signature cannot be had."""
-    try:
-        inspect.signature(function).bind(*values)
-    except TypeError:
-        return False
-    except ValueError:
-        return True
-    return True
-
-
 def _without_values(model: nn.Module) -> bool:
     """Whether anything of a network is on the meta device: buffers that are not saved, tensors in plain attributes."""
     places = [place for module in nn.Module.modules(model) for place in (vars(module), module._parameters, module._buffers)]
     return any(isinstance(value, torch.Tensor) and value.is_meta for place in places for value in place.values())
-
-
-def plain(value: Any, depth: int = 0) -> Any:
-    """Turn a returned value into plain data: numbers, text, arrays, lists, dicts; anything else becomes its type's name."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().as_subclass(torch.Tensor).cpu()
-        value = value.float() if value.dtype == torch.bfloat16 else value
-        if value.numel() > MAX_ELEMENTS:
-            raise StudentError(f"expected a small result, but got a tensor of shape {tuple(value.shape)}", "code.type")
-        return value.numpy().copy()
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "biuf" or value.size > MAX_ELEMENTS:
-            return {"type": f"ndarray of {value.dtype}"}
-        return np.array(value)
-    if isinstance(value, np.generic):
-        return value.item() if value.dtype.kind in "biuf" else {"type": str(value.dtype)}
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if isinstance(value, (list, tuple)) and depth < 6 and len(value) <= 10_000:
-        return [plain(item, depth + 1) for item in value]
-    if isinstance(value, dict) and depth < 6 and len(value) <= 10_000:
-        return {str(key): plain(item, depth + 1) for key, item in value.items()}
-    return {"type": type(value).__name__}
-
-

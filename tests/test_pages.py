@@ -11,6 +11,7 @@ from test_rooms import ALLOWED
 
 import segkit
 from autograder.assignments.fcn import prepare
+from autograder.sandbox.verbs import VERBS, Questions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FCN = REPOSITORY / "autograder" / "assignments" / "fcn"
@@ -52,6 +53,17 @@ def test_every_key_of_an_entry_of_the_exam_is_explained():
 def test_every_function_of_prepare_is_explained():
     functions = {name for name in prepare.__all__ if inspect.isfunction(getattr(prepare, name))}
     assert functions <= keys_of_tables(PAGE)
+
+
+def test_every_question_of_a_check_is_explained_with_its_arguments():
+    table = PAGE.partition("| `student.` | asks |")[2].partition("\n\n")[0]
+    first_column = "".join(row.split(" | ")[0] for row in table.splitlines())
+    written = dict(re.findall(r"`(\w+)\((.*?)\)`", first_column))
+    assert set(written) == set(VERBS)
+    for name, arguments in written.items():
+        asked = inspect.signature(getattr(Questions, name)).parameters.values()
+        told = inspect.signature(eval(f"lambda self, {arguments}: 0")).parameters.values()
+        assert [(one.name, one.kind, one.default) for one in told] == [(one.name, one.kind, one.default) for one in asked], name
 
 
 def test_rooms_are_listed_in_the_order_in_which_they_may_be_imported():

@@ -131,6 +131,6 @@ class Student(Asks):
     def put(self, do: str, given: inspect.BoundArguments) -> Any:
         """Run the definition that a question needs, and pass the question on."""
         needed = given.arguments.get(VERBS[do].needs)
-        if needed:
+        if needed and not needed.startswith("@"):  # no handle
             self._need(needed)
         return getattr(self.subject, do)(*given.args, **given.kwargs)

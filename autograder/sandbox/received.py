@@ -17,12 +17,14 @@ from segkit.subject import StudentError
 from segkit.tracing import MAX_STEPS, Step
 
 __all__ = [
-    "label_map", "layers", "malformed", "maps", "names", "samples", "shapes", "steps", "tensor", "text", "training", "value", "whole",
+    "gate_maps", "gradients", "layers", "malformed", "maps", "names", "samples", "shapes", "steps", "steps_taken", "tensor", "text",
+    "training", "value", "whole",
 ]  # fmt: skip
 
 CAUSE = "answer.malformed"
 MAX_ELEMENTS = 2**26  # of an array, as in the worker
 MAX_OUTPUT = 2**24  # of a network: the probe's images are small
+MAX_CLASSES = 256  # of probabilities
 MAX_VALUES = 100_000  # in all lists and dictionaries of an answer
 MAX_CHARACTERS = 2**22  # values times the longest text: what an array of them would take
 MAX_DEPTH = 8
@@ -72,10 +74,10 @@ def _items(found: Any, what: str, kind: type[Sized], most: int) -> Any:
 
 
 # ------------------------------------------------------------------------------------------- what functions return
-def value(found: Any, what: str) -> Any:
+def value(found: Any, what: str, tree: bool = False) -> Any:
     """What a student's function returned: None, numbers, texts, arrays, and lists and dictionaries of such.
 
-    A list of results may hold different things; the rows of a list within it are of one length.
+    A list of results may hold different things; the rows of a list within it are of one length, unless any ``tree`` will do.
     """
     counts = [0, 1]  # values, characters of the longest text
 
@@ -96,7 +98,7 @@ def value(found: Any, what: str) -> Any:
             return {text(key, what, MAX_PATH): look(item, depth + 1) for key, item in found.items()}
         if isinstance(found, list):
             items = [look(item, depth + 1) for item in found]
-            lengths = {len(item) if isinstance(item, list) else -1 for item in items} if depth else set()
+            lengths = {len(item) if isinstance(item, list) else -1 for item in items} if depth and not tree else set()
             if len(lengths) > 1:
                 raise malformed(what, "a list whose rows are of one length", words=f"rows of {', '.join(_lengths(lengths))} entries")
             return items
@@ -131,10 +133,68 @@ def maps(found: Any, what: str, asked: Sequence[str]) -> dict[str, NDArray[Any]]
     return {name: tensor(found[name], f"{what}, {name}") for name in asked}
 
 
-def label_map(found: Any, what: str, axes: int) -> NDArray[np.uint8]:
-    """Label maps of so many axes."""
-    if type(found) is not np.ndarray or found.dtype != np.uint8 or found.ndim != axes:
-        raise malformed(what, f"a label map with {axes} axes, uint8", found)
+def gate_maps(found: Any, what: str, asked: tuple[int, ...], kind: str) -> NDArray[Any]:
+    """Maps of a kind of ``segkit.outputs.MAPS``, for input of the shape ``asked``; the size of label maps is looked at elsewhere."""
+    dtype, axes, words = {
+        "labels": (np.uint8, len(asked) - 1, "a label map"), "instances": (np.uint16, len(asked) - 1, "ids of instances"),
+        "probabilities": (np.float16, len(asked), "probabilities"),
+    }[kind]  # fmt: skip
+    if type(found) is not np.ndarray or found.dtype != dtype or found.ndim != axes:
+        raise malformed(what, f"{words} with {axes} axes, {np.dtype(dtype)}", found)
+    if kind != "labels" and (found.shape[-2:] != asked[-2:] or found.shape[: len(asked) - 3] != asked[:-3]):
+        raise malformed(what, f"{words} for input of shape {asked}", found)
+    if kind == "probabilities":
+        if found.shape[-3] > MAX_CLASSES or found.size > MAX_ELEMENTS:
+            raise malformed(what, f"{words} of at most {MAX_CLASSES} classes and {MAX_ELEMENTS} values", found)
+        if not (found >= 0).all() or not (np.abs(found.sum(axis=-3, dtype=np.float32) - 1) <= 0.01).all():  # NaN fails too
+            raise malformed(what, f"{words} that add up to 1 at each pixel", words="others")
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------- gradients
+def gradients(found: Any, what: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A value, and its gradients with respect to the inputs and parameters that were asked for; NaN may be among them."""
+    shapes = {place: tuple(np.shape(asked["args"][number])) for place, number in enumerate(asked["wrt"])}
+    found = _fields(found, what, ("value", "inputs", "parameters"))
+    inputs = _arrays(dict(enumerate(_items(found["inputs"], what, list, len(shapes)))), what, shapes)
+    parameters = _arrays(found["parameters"], what, dict.fromkeys(asked["parameters"]))
+    return {"value": value(found["value"], what), "inputs": list(inputs.values()), "parameters": parameters}
+
+
+def steps_taken(found: Any, what: str, calls: int, weights: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each call of a training step returned and did (see ``segkit.gradients.SmallTraining.after``)."""
+    if len(_items(found, what, list, calls)) != calls:
+        raise malformed(what, f"an account of {calls} calls", found)
+    shapes = {key: tuple(np.shape(values)) for key, values in weights.items()}
+    return [_step(step, f"{what}, call {number}", shapes) for number, step in enumerate(found, start=1)]
+
+
+def _step(found: Any, what: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    found = _fields(found, what, ("returned", "graph", "values", "gradients", "mode", "steps"))
+    if type(found["graph"]) is not bool or type(found["mode"]) not in (bool, type(None)):
+        raise malformed(what, "truth values for graph and mode", found)
+    values, slopes = (_arrays(found[name], f"{what}, {name}", shapes) for name in ("values", "gradients"))
+    if any(array is None for array in values.values()):
+        raise malformed(f"{what}, values", "arrays", found["values"])
+    return {**found, "values": values, "gradients": slopes, "returned": value(found["returned"], what),
+            "steps": whole(found["steps"], f"{what}, steps", 0)}  # fmt: skip
+
+
+def _arrays(found: Any, what: str, shapes: Mapping[Any, tuple[int, ...] | None]) -> dict[Any, NDArray[np.float32] | None]:
+    """Arrays of known names, and of known shapes but for None; a gradient may be missing."""
+    found = _fields(found, what, list(shapes))
+    for key, shape in shapes.items():
+        array, expected = found[key], f"an array{'' if shape is None else f' of shape {shape}'}, float32"
+        numbers = type(array) is np.ndarray and array.dtype == np.float32 and array.size <= MAX_OUTPUT
+        if array is not None and not (numbers and shape in (None, array.shape)):
+            raise malformed(f"{what}, {shown(str(key), MAX_PATH)}", expected, array)
+    return {key: found[key] for key in shapes}
+
+
+def _fields(found: Any, what: str, names: Sequence[Any]) -> dict[Any, Any]:
+    """A dictionary with just these keys."""
+    if not isinstance(found, dict) or set(found) != set(names):
+        raise malformed(what, f"a dictionary with {shown(', '.join(map(str, names)), 200)}", found)
     return found
 
 

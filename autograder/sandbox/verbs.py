@@ -7,12 +7,13 @@ here, one in the protocol, and its implementation there.
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autograder.sandbox import received
 from autograder.sandbox.arguments import plain
+from segkit.layer import Layer
 from segkit.subject import Subject
 
 __all__ = ["VERBS", "Asks", "Questions", "Verb", "Worker", "packed"]
@@ -59,7 +60,7 @@ class Verb:
         pack: Name of an argument -> (its value, index of the weight file) -> what is sent in its place.
         sent_as: Name of an argument -> its name in the message, where that is another.
         seconds: What was asked -> wall-clock limit, in seconds; None for that of the worker's settings.
-        needs: The argument that names a definition, which must have been run before; empty for none.
+        needs: The argument that names a definition, which must have been run before, unless it is a handle; empty for none.
     """
 
     receive: Callable[[Any, Asked], Any]
@@ -78,13 +79,17 @@ def _places(source: Mapping[str, Any], index: Mapping[str, Any]) -> dict[str, An
     return {key: index[values] if isinstance(values, str) else values for key, values in source.items()}
 
 
+def _as_json(layers: Sequence[Layer], _: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [layer.to_json() for layer in layers]
+
+
 VERBS: dict[str, Verb] = {
     "define": Verb(_nothing, pack={"program": lambda program, _: program.to_json()}),
     "call": Verb(lambda found, asked: received.value(found, f"{asked['name']}()"), needs="name"),
-    "method": Verb(lambda found, asked: received.value(found, f"{asked['name']}()")),
+    "method": Verb(lambda found, asked: received.value(found, f"{asked['name']}()", tree=True)),
     "build": Verb(lambda found, asked: received.text(found, f"{asked['name']}: its handle", HANDLE), needs="name"),
     "carrier": Verb(lambda found, _: received.text(found, "a network's handle", HANDLE), needs="like",
-                    pack={"layers": lambda layers, _: [layer.to_json() for layer in layers]}),
+                    pack={"layers": _as_json}),
     "describe": Verb(lambda found, _: received.layers(found, "the list of layers")),
     "trace": Verb(lambda found, _: received.steps(found, "the order of the layers"), seconds=lambda _: TRACE_SECONDS),
     "shapes": Verb(lambda found, _: received.shapes(found, "the list of parameters")),
@@ -93,9 +98,13 @@ VERBS: dict[str, Verb] = {
     "change": Verb(_nothing),
     "forward": Verb(lambda found, _: received.tensor(found, "forward")),
     "maps": Verb(lambda found, asked: received.maps(found, "forward", asked["names"])),
+    "gradients": Verb(lambda found, asked: received.gradients(found, "the gradients", asked), needs="name"),
+    "take_steps": Verb(lambda found, asked: received.steps_taken(found, f"{asked['name']}()", len(asked["calls"]), asked["weights"]),
+                       needs="name", pack={"layers": _as_json}),
     "load_checkpoint": Verb(lambda found, _: received.names(found, "the checkpoint's further tensors", 1000),
                             seconds=lambda _: GATE_SECONDS),
-    "predict": Verb(lambda found, asked: received.label_map(found, "a prediction", asked["x"].ndim - 1), seconds=lambda _: GATE_SECONDS),
+    "predict": Verb(lambda found, asked: received.gate_maps(found, "a prediction", asked["x"].shape, asked["kind"]),
+                    seconds=lambda _: GATE_SECONDS),
     "retrain": Verb(lambda found, _: received.training(found, "the training"), sent_as={"seconds": "time"},
                     seconds=lambda asked: asked["seconds"] + TRAINING_GRACE),
     "peak_bytes": Verb(lambda found, _: received.whole(found, "the memory used", 0, 2**50)),
@@ -136,6 +145,7 @@ class Asks:
         define, call, method, build, carrier = Questions.define, Questions.call, Questions.method, Questions.build, Questions.carrier
         describe, trace, shapes, load, sample = Questions.describe, Questions.trace, Questions.shapes, Questions.load, Questions.sample
         change, forward, maps, load_checkpoint = Questions.change, Questions.forward, Questions.maps, Questions.load_checkpoint
+        gradients, take_steps = Questions.gradients, Questions.take_steps
         predict, retrain, peak_bytes, forget = Questions.predict, Questions.retrain, Questions.peak_bytes, Questions.forget
 
     def put(self, do: str, given: inspect.BoundArguments) -> Any:

@@ -114,10 +114,10 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         with at_home(work, loaded, fresh=True):
             subject.define(loaded)
 
-    def predict(handle: str, x: Any, precision: str) -> Any:
+    def predict(**asked: Any) -> Any:
         torch.set_num_threads(settings["predict_threads"])
         try:
-            return subject.predict(handle, x, precision)
+            return subject.predict(**asked)
         finally:
             torch.set_num_threads(settings["threads"])
 
@@ -136,6 +136,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
     return named | {
         "define": define,
         "carrier": lambda layers, like: subject.carrier([Layer.from_json(layer) for layer in layers], like),
+        "take_steps": lambda layers, **asked: subject.take_steps(layers=[Layer.from_json(layer) for layer in layers], **asked),
         "describe": lambda handle: [layer.to_json() for layer in subject.describe(handle)],
         "predict": predict,
         "retrain": retrain,

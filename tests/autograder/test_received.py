@@ -9,6 +9,7 @@ import pytest
 from autograder.sandbox import client
 from autograder.sandbox.client import GraderFault, RemoteSubject, WorkerSettings
 from autograder.sandbox.wire import read_message, write_message
+from segkit.layer import Layer
 from segkit.layers import expected_layers
 from segkit.subject import StudentError
 
@@ -39,6 +40,7 @@ def layer(**settings: object) -> list[dict]:
     return [{"path": "conv", "kind": "Conv2d", "settings": CONV | settings, "same_as": None}]
 
 
+X = np.zeros((2, 3), np.float32)
 QUESTIONS = {
     "call": lambda subject: subject.call("f"), "method": lambda subject: subject.method("@object1", "f"),
     "build": lambda subject: subject.build("Net"), "carrier": lambda subject: subject.carrier([]),
@@ -47,7 +49,11 @@ QUESTIONS = {
     "sample": lambda subject: subject.sample("@object1", {"w": np.arange(3)}),
     "forward": lambda subject: subject.forward("@object1", np.zeros((1, 3, 4, 5), np.float32)),
     "maps": lambda subject: subject.maps("@object1", np.zeros((1, 3, 4, 5), np.float32), ["x1", "x2"]),
+    "gradients": lambda subject: subject.gradients("@object1", X, parameters=["w"]),
+    "take_steps": lambda subject: subject.take_steps("f", [["@network"]] * 2, [Layer("a", "ReLU")], {"w": X}, {"lr": 1}),
     "predict": lambda subject: subject.predict("@object1", np.zeros((3, 4, 5), np.float32)),
+    "probabilities": lambda subject: subject.predict("@object1", np.zeros((3, 4, 5), np.float32), kind="probabilities"),
+    "instances": lambda subject: subject.predict("@object1", np.zeros((2, 3, 4, 5), np.float32), kind="instances"),
     "load_checkpoint": lambda subject: subject.load_checkpoint("@object1", "net", extra=True),
     "retrain": lambda subject: subject.retrain("@object1", seconds=1.0), "peak_bytes": lambda subject: subject.peak_bytes(),
 }  # fmt: skip
@@ -79,7 +85,9 @@ def test_nonsense_is_the_students_fault_or_plain_data(question, name):
     ("call", "bytes"), ("call", "wide rows of text"), ("build", "a number"), ("build", "a long text"), ("describe", "pairs"),
     ("trace", "pairs"), ("shapes", "a map"), ("sample", "whole numbers"), ("sample", "too many values"), ("sample", "of another"),
     ("maps", "a map"), ("maps", "of another"), ("maps", "a vector"),
-    ("predict", "a vector"), ("predict", "a 0-d array"), ("load_checkpoint", "pairs"), ("retrain", "a map"), ("peak_bytes", "truth"),
+    ("predict", "a vector"), ("predict", "a 0-d array"), ("gradients", "a map"), ("gradients", "nothing"), ("take_steps", "pairs"),
+    ("take_steps", "a map"), ("probabilities", "a vector"), ("instances", "nan"),
+    ("load_checkpoint", "pairs"), ("retrain", "a map"), ("peak_bytes", "truth"),
 ])  # fmt: skip
 def test_an_answer_of_another_form_is_named(question, name):
     with pytest.raises(StudentError) as found:
@@ -111,6 +119,73 @@ def test_the_layers_of_the_paper_come_through(network):
 ])  # fmt: skip
 def test_results_of_functions_come_through(value):
     assert Answering(value).call("f") == value
+
+
+def test_trees_of_any_form_come_from_methods_alone():
+    tree = [[np.zeros(3), ["a", "b"]], {"a": [1, [2]]}]
+    assert str(Answering(tree).method("@object1", "__iter__")) == str(tree)
+    with pytest.raises(StudentError, match="rows are of one length"):
+        Answering(tree).call("f")
+
+
+GRADIENTS = {"value": 1.5, "inputs": [X], "parameters": {"w": np.full(4, np.nan, np.float32)}}
+STEP = {"returned": 0.5, "graph": False, "values": {"w": X}, "gradients": {"w": None}, "mode": True, "steps": 1}
+
+
+def test_gradients_and_steps_come_through_with_nan_and_none():
+    assert np.isnan(QUESTIONS["gradients"](Answering(GRADIENTS))["parameters"]["w"]).all()
+    assert QUESTIONS["gradients"](Answering(GRADIENTS | {"inputs": [None]}))["inputs"] == [None]
+    assert QUESTIONS["take_steps"](Answering([STEP, STEP | {"mode": None}]))[1]["mode"] is None
+
+
+@pytest.mark.parametrize("spoilt", [
+    {"inputs": []}, {"inputs": [X, X]}, {"inputs": [X.T]}, {"inputs": [X.astype(np.float64)]}, {"inputs": [0.5]}, {"inputs": {"0": X}},
+    {"parameters": {}}, {"parameters": {"w": X, "v": X}}, {"parameters": {"w": [1.0]}}, {"parameters": [X]}, {"more": 1},
+    {"value": b"x"}, {"value": "x" * 3000}, {"value": [[[1], [1, 2]]]}, {"parameters": {"w": np.zeros(2**24 + 1, np.float32)}},
+])  # fmt: skip
+def test_gradients_of_another_form_are_refused(spoilt):
+    with pytest.raises(StudentError) as found:
+        QUESTIONS["gradients"](Answering(GRADIENTS | spoilt))
+    assert found.value.cause == "answer.malformed"
+
+
+@pytest.mark.parametrize("spoilt", [
+    {"graph": 1}, {"mode": "train"}, {"mode": 1}, {"steps": -1}, {"steps": True}, {"steps": 10**400}, {"values": {"w": None}},
+    {"values": {"w": X[0]}}, {"values": {}}, {"values": {"v": X}}, {"gradients": {"w": 0.5}}, {"gradients": {"w": X, "v": X}},
+    {"gradients": [X]}, {"returned": b"x"}, {"more": 1},
+])  # fmt: skip
+def test_steps_of_another_form_are_refused(spoilt):
+    for steps in ([STEP | spoilt, STEP], [STEP], STEP):
+        with pytest.raises(StudentError) as found:
+            QUESTIONS["take_steps"](Answering(steps))
+        assert found.value.cause == "answer.malformed"
+
+
+HALVES, MANY = np.full((2, 4, 5), 0.5, np.float16), np.full((257, 4, 5), 1 / 257, np.float16)
+
+
+def test_probabilities_and_instances_come_through():
+    assert np.array_equal(QUESTIONS["probabilities"](Answering(HALVES)), HALVES)
+    ids = np.full((2, 4, 5), 65535, np.uint16)
+    assert np.array_equal(QUESTIONS["instances"](Answering(ids)), ids)
+
+
+@pytest.mark.parametrize("maps", [
+    HALVES[0], HALVES.astype(np.float32), HALVES[:, :3], HALVES[None], HALVES[:0], HALVES * np.float16(1.1), -HALVES, MANY,
+    np.where(np.arange(5) == 2, np.nan, HALVES).astype(np.float16), np.stack([HALVES[0] * 4, -HALVES[0] * 2]), HALVES.tolist(), None,
+])  # fmt: skip
+def test_probabilities_of_another_form_are_refused(maps):
+    with pytest.raises(StudentError) as found:
+        QUESTIONS["probabilities"](Answering(maps))
+    assert found.value.cause == "answer.malformed"
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (1, 4, 5), (2, 5, 4), (2, 1, 4, 5)])
+def test_instances_of_another_size_are_refused(shape):
+    for dtype in (np.uint16, np.int64):
+        with pytest.raises(StudentError) as found:
+            QUESTIONS["instances"](Answering(np.zeros(shape, dtype)))
+        assert found.value.cause == "answer.malformed"
 
 
 def test_a_worker_of_a_students_cannot_call_its_failure_the_graders(monkeypatch, tmp_path):
