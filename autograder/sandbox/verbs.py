@@ -99,6 +99,7 @@ VERBS: dict[str, Verb] = {
     "retrain": Verb(lambda found, _: received.training(found, "the training"), sent_as={"seconds": "time"},
                     seconds=lambda asked: asked["seconds"] + TRAINING_GRACE),
     "peak_bytes": Verb(lambda found, _: received.whole(found, "the memory used", 0, 2**50)),
+    "probe": Verb(_nothing, seconds=lambda _: GATE_SECONDS),
     "forget": Verb(_nothing),
 }  # fmt: skip
 
@@ -137,6 +138,7 @@ class Asks:
         describe, trace, shapes, load, sample = Questions.describe, Questions.trace, Questions.shapes, Questions.load, Questions.sample
         change, forward, maps, load_checkpoint = Questions.change, Questions.forward, Questions.maps, Questions.load_checkpoint
         predict, retrain, peak_bytes, forget = Questions.predict, Questions.retrain, Questions.peak_bytes, Questions.forget
+        probe = Questions.probe
 
     def put(self, do: str, given: inspect.BoundArguments) -> Any:
         """Ask.
