@@ -47,6 +47,7 @@ STUDENT_PARTS = (
     "layer.py",
     "layers.py",
     "malloc.py",
+    "memory_errors.py",
     "mistakes.py",
     "models.py",
     "notebooks/",

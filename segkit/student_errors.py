@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from segkit.memory_errors import means_out_of_memory
 from segkit.notebooks.running import student_traceback
 
 __all__ = ["CAUSE", "StudentError", "as_student_error", "check_forward", "check_signature", "device_cause"]
@@ -48,6 +49,8 @@ def as_student_error(doing: str) -> Iterator[None]:
         text = str(error).partition("\n")[0][:200]
         raise StudentError(f"{doing} ran out of memory.{f' {text}' if text else ''}", "code.memory") from None
     except BaseException as error:
+        if torch.cuda.is_initialized() and means_out_of_memory(error):
+            raise StudentError(f"{doing} ran out of memory. {str(error).partition(chr(10))[0][:200]}", "code.memory") from None
         where = student_traceback(error)
         if told := device_cause(error):
             raise StudentError(f"{doing} failed: {told}\n{where}", "code.device") from None

@@ -59,6 +59,7 @@ class Subject(Protocol):
     def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]: ...
     def predict(self, handle: str, x: NDArray, precision: str = "float32", kind: str = "labels") -> NDArray: ...
     def peak_bytes(self) -> int: ...
+    def probe(self) -> None: ...
     def forget(self, handle: str) -> None: ...
 
 
@@ -467,6 +468,19 @@ class LocalSubject:
                 torch.cuda.empty_cache()  # a smaller batch may find room
             raise
         return maps if x.ndim == 4 else maps[0]
+
+    def probe(self) -> None:
+        """Compute a small convolution where ``predict`` runs, and hold it against the CPU's.
+
+        Raises:
+            RuntimeError: The device fails, or finds something else.
+        """
+        generator = torch.Generator().manual_seed(0)
+        x, weight = (torch.rand(shape, generator=generator) for shape in ((1, 3, 32, 32), (8, 3, 3, 3)))
+        with torch.inference_mode():
+            expected, found = nn.functional.conv2d(x, weight), nn.functional.conv2d(x.to(self.device), weight.to(self.device)).cpu()
+        if not torch.allclose(found, expected, rtol=1e-3):
+            raise RuntimeError(f"a small convolution on {self.device} is wrong by up to {(found - expected).abs().max():.3g}")
 
     def peak_bytes(self) -> int:
         """Most memory that was taken so far: of the GPU where there is one, else of this process; 0 where nobody counts it."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,18 @@ from autograder.judge.retraining import retrained_in_words, retrained_network
 from autograder.judge.run import GateData, Run
 from autograder.judge.student import Student
 from autograder.sandbox import gpus
+from autograder.sandbox.client import GraderFault
 from segkit.notebooks import Program
 from segkit.subject import StudentError
 
 __all__ = ["JudgesNetwork", "asked_pictures", "checkpoint_of", "gate_points_lost", "grained", "mirrored", "near_a_step", "predictions",
            "rounded"]  # fmt: skip
 
+Found = TypeVar("Found")
 FACTS = "facts of the measurement"  # a line for people, kept beside the label maps; no picture has this name
 GRAIN = 200  # one of so many values is changed
 FINAL = ("checkpoint.unreadable", "code.unfinished", "code.signature", "code.died", "code.timeout")  # no use to try it otherwise
+SUSPECT = ("code.raises", "code.device", "code.died", "code.timeout", "code.garbage")  # a GPU that fails shows itself in these too
 CROWDED = 0.05  # share of a GPU's memory that others may hold before a lack of it is no longer the student's
 
 
@@ -174,9 +177,16 @@ def _measure(
             with run.gpu_turn():
                 before = gpus.memory() if run.uses_gpu else None
                 try:
+                    _not_for_want_of_memory(before, lambda: _probe(behind, run))
                     found = _not_for_want_of_memory(
                         before, lambda: _predict_all(behind, grading, class_name, checkpoint_name, precision, batches, network)
                     )
+                except StudentError as error:
+                    behind.subject.close()
+                    if error.cause in SUSPECT:
+                        with student.at_the_gate() as fresh:  # no student's code ran there either
+                            _probe(fresh, run, f"{error}")
+                    raise
                 finally:
                     behind.subject.close()  # the GPU is handed on empty
                 if left := gpus.memory_left_behind(before):
@@ -204,12 +214,39 @@ def _start(student: Student, run: Run) -> None:
         )
 
 
-def _not_for_want_of_memory(before: gpus.Memory | None, predict: Callable[[], dict]) -> dict:
-    """Predict; a network that finds no room because others hold the GPU's memory is not judged."""
+def _probe(student: Student, run: Run, after: str = "") -> None:
+    """Let a worker that ran nothing of the student's compute a little on the GPU. What fails there is no student's fault.
+
+    Args:
+        student: Behind the gate.
+        run: The run; where gates are measured on a CPU, nothing is asked.
+        after: What was found before.
+
+    Raises:
+        GraderFault: The GPU does not compute.
+    """
+    if not run.uses_gpu:
+        return
+    student.subject.strange = False
     try:
-        return predict()
-    except StudentError as error:
-        if error.cause != "code.memory" or before is None or before.used <= CROWDED * before.total:
+        student.subject.probe()
+    except (StudentError, GraderFault) as error:
+        found = f" That was asked because of: {after}" if after else ""
+        raise GraderFault(
+            f"{gpus.gpu_name()} does not compute a small convolution: {error}. Look at nvidia-smi and the kernel's log, or grade with "
+            f"--device cpu.{found}"
+        ) from error
+    finally:
+        student.subject.strange = True
+
+
+def _not_for_want_of_memory(before: gpus.Memory | None, work: Callable[[], Found]) -> Found:
+    """Probe or predict; a network that finds no room because others hold the GPU's memory is not judged."""
+    try:
+        return work()
+    except (StudentError, GraderFault) as error:
+        lacking = error.cause == "code.memory" if isinstance(error, StudentError) else "out of memory" in str(error)
+        if not lacking or before is None or before.used <= CROWDED * before.total:
             raise
         raise CannotGrade(
             f"The GPU has no room: other programs held {before.used / 2**30:.1f} of its {before.total / 2**30:.1f} GiB. End them, or "

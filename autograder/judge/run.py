@@ -237,7 +237,7 @@ class Run:
     @contextmanager
     def gpu_turn(self) -> Iterator[None]:
         """Wait until nobody else measures on the GPU; on a CPU there is nothing to wait for. Within ``gate_turn``."""
-        with one_of([lock_file(self.folder)] if self.uses_gpu else []):
+        with one_of([lock_file()] if self.uses_gpu else []):
             yield
 
     def worker_settings(self) -> WorkerSettings:

@@ -54,7 +54,8 @@ def bubblewrap(program: str, room: Room, style: str) -> list[str]:
     """
     rights = DOOR_RIGHTS if style == "root" else ()
     command = [*_namespaces(program, style, rights), "--proc", "/proc", *_devices(), *_view(room), *_shared_memory(program)]
-    command += ["--remount-ro", "/dev", "--remount-ro", "/proc", "--remount-ro", "/"]
+    command += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    command += [] if room.gpu else ["--remount-ro", "/proc"]  # CUDA's driver names its threads there, and fails where it cannot
     return [*command, "--chdir", str(room.scratch), "--", sys.executable, "-I", "-S", f"{DOOR_INSIDE}/door.py", "enter"]
 
 

@@ -71,7 +71,8 @@ def confine(spec: dict[str, Any]) -> None:
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     if spec["landlock"]:
         own = f"/proc/{os.getpid()}"
-        landlock.restrict([*spec["readable"], own], spec["writable"], spec["devices"])
+        threads = [f"{own}/task"] if spec["names_threads"] else []  # CUDA's driver names its threads there, and fails where it cannot
+        landlock.restrict([*spec["readable"], own], spec["writable"], [*spec["devices"], *threads])
     try:
         seccomp.install(**spec["filter"])
     except OSError:
@@ -194,7 +195,18 @@ def excess(spec: dict[str, Any], numbers: list[int]) -> str:
         return f"all processes together hold {used} MiB, {spec['memory_megabytes']} are allowed"
     if (used := disk(spec["scratch"], spec["disk_megabytes"])) > spec["disk_megabytes"]:
         return f"the files take more than {spec['disk_megabytes']} MiB"
+    if spec["stays_first"] and any(_went_back(number) for number in numbers):
+        return "the code wrote into /proc/self/task/*/oom_score_adj, to outlive others when memory runs out"
     return ""
+
+
+def _went_back(number: int) -> bool:
+    """Whether a process undid ``go_first``, where no wall keeps it from that."""
+    try:
+        with open(f"/proc/{number}/oom_score_adj", encoding="ascii") as file:
+            return int(file.read()) < 1000
+    except (OSError, ValueError):
+        return False
 
 
 def reap(child: int) -> int | None:
@@ -252,6 +264,7 @@ def guard(spec: dict[str, Any], command: list[str]) -> NoReturn:
     if os.getppid() != spec["judge"]:
         os._exit(CANNOT_ENTER)  # the judge ended before this process asked to be told of it
     me = os.getpid()
+    became, still = os.pipe()  # closes itself where the child becomes its command, and has gone first
     child = os.fork()
     if child == 0:
         try:
@@ -265,6 +278,8 @@ def guard(spec: dict[str, Any], command: list[str]) -> NoReturn:
             os.execv(command[0], command)
         except BaseException as error:
             fail(error)
+    os.close(still)
+    os.read(became, 1)
     os.closerange(3, 1 << 16)  # only the worker may hold the pipe: the judge must see when the worker closes it
     code = watch(spec, child)
     end_all()

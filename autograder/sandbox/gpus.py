@@ -1,5 +1,6 @@
 """The GPU as the judge sees it: its name, its memory, and who may use it. The driver answers; torch would allocate memory on it."""
 
+import contextlib
 import ctypes
 import os
 import re
@@ -8,9 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Memory", "gpu_name", "lock_file", "memory", "memory_left_behind", "visible_gpu"]
+__all__ = ["DRIVERS", "Memory", "gpu_name", "lock_file", "memory", "memory_left_behind", "visible_gpu"]
 
-DEVICES = Path("/dev")
+DRIVERS = ("/usr/local/nvidia/lib64", "/usr/lib64-nvidia")  # where hosted machines keep the driver's libraries
+LOCKS = Path("/tmp")  # whatever TMPDIR says: other users' judges must look at the same place
 NAMED = re.compile(r"\d{1,3}|GPU-[0-9A-Fa-f-]{1,64}|MIG-(GPU-)?[0-9A-Fa-f-]{1,64}(/\d{1,3}/\d{1,3})?", re.ASCII)  # of CUDA_VISIBLE_DEVICES
 SLACK = 64 * 2**20  # bytes by which a GPU's used memory may vary by itself
 PATIENCE = 10.0  # seconds in which the driver takes back the memory of a process that ended
@@ -54,10 +56,10 @@ def _found(named: str) -> tuple[ctypes.CDLL, ctypes.c_void_p] | None:
 
 
 def _library() -> ctypes.CDLL | None:
-    try:
-        return ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return None
+    for name in ("libnvidia-ml.so.1", *(f"{folder}/libnvidia-ml.so.1" for folder in DRIVERS)):
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(name)
+    return None
 
 
 def gpu_name() -> str:
@@ -76,18 +78,20 @@ def memory() -> Memory | None:
     return Memory(numbers.used, numbers.total)
 
 
-def lock_file(folder: Path) -> Path:
-    """What a judge locks while it uses the GPU: its device file, which the judges of all runs and users share.
+def lock_file() -> Path:
+    """What a judge locks while it uses the GPU: a file that the judges of all runs and users share.
 
-    Args:
-        folder: Of the run; a file in it is taken where the GPU has no device file.
+    It is no device file: not every driver lets those be locked. Others can read it, which is all that their locks need.
     """
-    nodes = {int(path.name[6:]): path for path in DEVICES.glob("nvidia[0-9]*") if path.name[6:].isdigit()}
     found, minor, named = _gpu(), ctypes.c_uint(), visible_gpu() or ""
-    if found is not None and not found[0].nvmlDeviceGetMinorNumber(found[1], ctypes.byref(minor)) and minor.value in nodes:
-        return nodes[minor.value]
-    wanted = int(named) if named.isdigit() and int(named) in nodes else min(nodes, default=None)
-    return folder / "gpu.lock" if wanted is None else nodes[wanted]
+    if found is not None and not found[0].nvmlDeviceGetMinorNumber(found[1], ctypes.byref(minor)):
+        named = str(minor.value)
+    path = LOCKS / f"segkit-gpu-{named if named.isdigit() else 0}.lock"
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+        os.fchmod(handle, 0o644)  # whatever the umask
+        os.close(handle)
+    return path
 
 
 def memory_left_behind(before: Memory | None) -> int:

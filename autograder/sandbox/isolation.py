@@ -172,8 +172,9 @@ def _enter_spec(level: str, room: Room, user: int | None) -> dict[str, Any]:
         "writable": [str(room.scratch)], "devices": [str(path) for path in devices(room) if str(path) != ZERO],
         "filter": {
             "network": outside, "signals": outside and not contained, "attributes": outside, "memory": bool(limits.memory_megabytes),
+            "gpu": room.gpu,
         },
-        "filter_needed": needed[level],
+        "filter_needed": needed[level], "names_threads": room.gpu,
     }  # fmt: skip
 
 
@@ -213,7 +214,7 @@ def _guard_spec(room: Room) -> dict[str, Any]:
     limits = room.limits
     return {
         "judge": os.getpid(), "scratch": str(room.scratch), "processes": limits.processes,
-        "memory_megabytes": limits.memory_megabytes, "disk_megabytes": limits.disk_megabytes,
+        "memory_megabytes": limits.memory_megabytes, "disk_megabytes": limits.disk_megabytes, "stays_first": room.gpu,
     }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def try_lock(path: Path, wait: bool = False) -> int | None:
         The open descriptor, which holds the lock until it is closed; None if another process has it.
     """
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = _open(path)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if os.fstat(handle).st_ino == path.stat().st_ino:
@@ -47,6 +47,15 @@ def try_lock(path: Path, wait: bool = False) -> int | None:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _open(path: Path) -> int:
+    """Open a file that is locked; another user's for reading, which a lock needs no more than."""
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o644)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | flags)
 
 
 def _release(path: Path, handle: int) -> None:

@@ -20,7 +20,7 @@ __all__ = ["Filter", "install", "program"]
 
 # name: (number on x86_64, number on aarch64); None where a machine has no such call
 NUMBERS: dict[str, tuple[int | None, int | None]] = {
-    "socket": (41, 198), "socketpair": (53, 199), "clone": (56, 220), "clone3": (435, 435),
+    "socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "clone": (56, 220), "clone3": (435, 435),
     "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "process_madvise": (440, 440),
     "process_mrelease": (448, 448), "kcmp": (312, 272), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438),
@@ -126,7 +126,7 @@ class Filter:
         return b"".join(struct.pack("=HBBI", *step) for step in [*self.code, _return(None)])
 
 
-def program(machine: str, own: int, network: bool, signals: bool, attributes: bool, memory: bool) -> bytes:
+def program(machine: str, own: int, network: bool, signals: bool, attributes: bool, memory: bool, gpu: bool = False) -> bytes:
     """Write the filter.
 
     Args:
@@ -141,6 +141,8 @@ def program(machine: str, own: int, network: bool, signals: bool, attributes: bo
             ``shutil.copy``.
         memory: Refuse shared memory that is no file: the kernel has no limit for it, and once a process no longer maps it,
             nothing shows whose it is. CUDA may need it.
+        gpu: Leave a local socket that keeps messages apart to CUDA, whose start binds one to a name of its own. ``network`` still
+            refuses to connect it to anything.
     """
     rules = Filter(machine)
     rules.refuse(FORBIDDEN)
@@ -150,10 +152,12 @@ def program(machine: str, own: int, network: bool, signals: bool, attributes: bo
         rules.only(name, 0, [0, own])
     for name in ("setpriority", "ioprio_set"):
         rules.only(name, 1, [0, own])
-    pair = [_argument(0), (EQUAL, 1, 0, AF_UNIX), _return(errno.EPERM), _argument(1), (AND, 0, 0, 0xF)]
-    pair += [(EQUAL, 0, 1, STREAM), _return(None), (EQUAL, 0, 1, SEQPACKET), _return(None), _return(errno.EPERM)]
-    rules.rule("socketpair", pair)
-    rules.only("socket", 0, [] if network else [AF_UNIX])
+    rules.rule("socketpair", _local(STREAM, SEQPACKET))
+    if network:
+        rules.rule("socket", _local(SEQPACKET) if gpu else [_return(errno.EPERM)])
+        rules.refuse(["connect"])
+    else:
+        rules.only("socket", 0, [AF_UNIX])
     devices = [TIOCSTI, TIOCLINUX]
     if signals:
         for name in ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"):
@@ -171,13 +175,19 @@ def program(machine: str, own: int, network: bool, signals: bool, attributes: bo
     return rules.bytes()
 
 
-def install(network: bool, signals: bool, attributes: bool, memory: bool) -> None:
+def _local(*types: int) -> list[Instruction]:
+    """Allow a call that makes local sockets of these types, whatever flags go with them."""
+    allowed = [step for kind in types for step in ((EQUAL, 0, 1, kind), _return(None))]
+    return [_argument(0), (EQUAL, 1, 0, AF_UNIX), _return(errno.EPERM), _argument(1), (AND, 0, 0, 0xF), *allowed, _return(errno.EPERM)]
+
+
+def install(network: bool, signals: bool, attributes: bool, memory: bool, gpu: bool) -> None:
     """Put this process and all its children behind the filter, for good.
 
     Raises:
         OSError: If this kernel or machine has no such filter.
     """
-    code = program(os.uname().machine, os.getpid(), network, signals, attributes, memory)
+    code = program(os.uname().machine, os.getpid(), network, signals, attributes, memory, gpu)
     buffer = ctypes.create_string_buffer(code, len(code))
     pointer = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer)))
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

@@ -108,6 +108,7 @@ VERBS: dict[str, Verb] = {
     "retrain": Verb(lambda found, _: received.training(found, "the training"), sent_as={"seconds": "time"},
                     seconds=lambda asked: asked["seconds"] + TRAINING_GRACE),
     "peak_bytes": Verb(lambda found, _: received.whole(found, "the memory used", 0, 2**50)),
+    "probe": Verb(_nothing, seconds=lambda _: GATE_SECONDS),
     "forget": Verb(_nothing),
 }  # fmt: skip
 
@@ -147,6 +148,7 @@ class Asks:
         change, forward, maps, load_checkpoint = Questions.change, Questions.forward, Questions.maps, Questions.load_checkpoint
         gradients, take_steps = Questions.gradients, Questions.take_steps
         predict, retrain, peak_bytes, forget = Questions.predict, Questions.retrain, Questions.peak_bytes, Questions.forget
+        probe = Questions.probe
 
     def put(self, do: str, given: inspect.BoundArguments) -> Any:
         """Ask.

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autograder.sandbox.gpus import visible_gpu
+from autograder.sandbox.gpus import DRIVERS, visible_gpu
 
 __all__ = ["IsolationError", "Limits", "Room", "devices", "environment", "open_to_all", "python_folders", "visible"]
 
 PACKAGES = Path(__file__).resolve().parents[2]
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
-GPU = ("/sys", "/usr/local/nvidia", "/proc/driver/nvidia", "/etc/nvidia")
+GPU = ("/sys", "/usr/local/nvidia", "/etc/nvidia", "/proc/devices", "/proc/modules", "/proc/sys/vm")
 
 
 class IsolationError(Exception):
@@ -76,8 +76,8 @@ def environment(room: Room) -> dict[str, str]:
 
 
 def driver_folders() -> list[str]:
-    """Folders of the system that LD_LIBRARY_PATH names: some hosted machines find CUDA's driver only there."""
-    named = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    """Folders of the system in which CUDA's driver may lie beside the usual ones: those of hosted machines, and LD_LIBRARY_PATH's."""
+    named = dict.fromkeys([*os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep), *DRIVERS])
     return [path for path in named if path.startswith("/usr/") and os.path.realpath(path).startswith("/usr/") and os.path.isdir(path)]
 
 
@@ -106,7 +106,8 @@ def without(path: Path, holes: Iterable[Path]) -> list[Path]:
 
 def visible(room: Room) -> list[Path]:
     """Files and folders that a worker may read; a folder within another that is named is left out."""
-    wanted = [Path(path) for path in (*SYSTEM, *(GPU if room.gpu else ())) if os.path.exists(path)]
+    gpu = [*GPU, *Path("/proc/driver").glob("nvidia*")] if room.gpu else []
+    wanted = [Path(path) for path in (*SYSTEM, *gpu) if os.path.exists(path)]
     wanted = [part for path in [*wanted, *python_folders()] for part in without(path, hidden())]
     unique = dict.fromkeys([*wanted, *(Path(path) for path in room.readable)])
     return [path for path in unique if path.is_symlink() or not any(above in unique for above in path.parents)]

@@ -4,31 +4,10 @@ import gc
 
 import torch
 
+from segkit.memory_errors import means_out_of_memory
 from segkit.training.batches import Batch
 
 __all__ = ["MemoryPlan", "advice", "described", "let_go", "means_out_of_memory", "no_room", "reason"]
-
-SIGNS = (
-    "out of memory",
-    "can't allocate memory",  # a CPU
-    "not enough memory",  # a CPU under Windows
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",  # cuDNN 9
-    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
-    "unable to find an engine to execute this computation",  # cuDNN tried all of them, and none got its memory
-    "find a valid cuDNN algorithm",
-)
-"""Parts of torch's messages for lack of memory without an error class. The last two may also mean a GPU that torch does not
-support: then no batch fits, and the user sees the message."""
-
-
-def means_out_of_memory(error: BaseException) -> bool:
-    """Whether torch ran out of memory, on a GPU or on the CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
-
 
 def reason(error: BaseException) -> str:
     """The first line of what torch said, or the kind of the error where it said nothing."""

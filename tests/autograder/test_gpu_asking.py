@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from tiny import NET, weights
 
 from autograder.judge import asking, gates
 from autograder.judge.asking import Picture, ask_all
 from autograder.judge.gates import FINAL
+from segkit import memory_errors
 from segkit.checkpoints import save_checkpoint
 from segkit.subject import LocalSubject, StudentError
 
@@ -187,3 +189,39 @@ def test_the_memory_of_a_process_is_told(tmp_path):
     before = subject.peak_bytes()
     block = np.ones(2**25)  # 256 MiB
     assert subject.peak_bytes() >= max(before, block.nbytes) and before > 2**20
+
+
+def test_the_probe_computes_what_it_should_and_notices_what_is_wrong(tmp_path, monkeypatch):
+    subject, _ = local(tmp_path, NET)
+    assert subject.probe() is None
+    usual = torch.nn.functional.conv2d
+    answers = iter([lambda x: x, lambda x: x * 1.01])
+    monkeypatch.setattr(torch.nn.functional, "conv2d", lambda x, weight: next(answers)(usual(x, weight)))
+    with pytest.raises(RuntimeError, match="a small convolution on cpu is wrong by up to"):
+        subject.probe()
+
+
+@pytest.mark.parametrize(("text", "little", "cause"), [
+    ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED", False, "code.memory"), ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", False, "code.memory"),
+    ("GET was unable to find an engine to execute this computation", True, "code.memory"),
+    ("GET was unable to find an engine to execute this computation", False, "code.raises"),
+    ("CUDA error: misaligned address", True, "code.raises"),
+])  # fmt: skip
+def test_what_cuda_says_without_an_error_class_is_a_lack_of_memory_too(tmp_path, monkeypatch, text, little, cause):
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr(memory_errors, "_little_is_free", lambda: little)
+    subject, handle = local(tmp_path, NET.replace("return self.conv(x)", f"raise RuntimeError({text!r})"))
+    with pytest.raises(StudentError) as caught:
+        subject.predict(handle, np.zeros((3, 7, 5), np.float32))
+    assert caught.value.cause == cause
+
+
+@pytest.mark.parametrize(("free", "own", "reserved", "cap", "little"), [
+    (70, 0, 0, 1.0, False), (10, 50, 60, 1.0, True), (10, 20, 60, 1.0, False), (70, 15, 15, 0.2, True), (70, 5, 5, 0.4, False),
+])  # fmt: skip
+def test_what_is_free_for_a_process_counts_its_own_cache_and_its_cap(monkeypatch, free, own, reserved, cap, little):
+    """By hand, of 100: what the driver has left and the process keeps unused; at most its share without what it uses."""
+    for name, value in {"is_initialized": True, "mem_get_info": (free, 100), "memory_allocated": own, "memory_reserved": reserved,
+                        "get_per_process_memory_fraction": cap}.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    assert memory_errors._little_is_free() is little

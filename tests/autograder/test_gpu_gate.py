@@ -1,6 +1,7 @@
 """Gates on a GPU, with a GPU that is made up: turns, memory, names. What is faster must not be felt in the points."""
 
 import multiprocessing
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from autograder.judge import grade
 from autograder.judge.gates import near_a_step
 from autograder.judge.grade import grade_path
 from autograder.sandbox import gpus
+from autograder.sandbox.client import GraderFault
 from autograder.sandbox.gpus import Memory
+from autograder.sandbox.locks import one_of
 from autograder.sandbox.view import Room, environment
 from segkit.subject import StudentError
 
@@ -53,6 +56,9 @@ class OnGpu(InProcess):
     def load_checkpoint(self, handle, file):
         return self._in(super().load_checkpoint, handle, file)
 
+    def probe(self):
+        return self._in(super().probe)
+
     def peak_bytes(self):
         return 3 * 2**30
 
@@ -61,10 +67,7 @@ class OnGpu(InProcess):
 def gpu(monkeypatch, tmp_path):
     """A GPU in the eyes of the judge; returns what its driver says."""
     said = {"memory": Memory(2**30, 100 * 2**30)}
-    (tmp_path / "dev").mkdir()
-    for name in ("nvidia1", "nvidia0", "nvidiactl", "nvidia-uvm"):
-        (tmp_path / "dev" / name).touch()
-    monkeypatch.setattr(gpus, "DEVICES", tmp_path / "dev")
+    monkeypatch.setattr(gpus, "LOCKS", tmp_path)
     monkeypatch.setattr(gpus, "memory", lambda: said["memory"])
     monkeypatch.setattr(gpus, "gpu_name", lambda: "Made-up 9000")
     monkeypatch.setattr("autograder.judge.run.gpu_name", lambda: "Made-up 9000")
@@ -163,12 +166,68 @@ def test_a_worker_is_started_before_the_gpu_is_taken_and_ended_before_it_is_hand
     monkeypatch.setattr("autograder.judge.run.Run.gpu_turn", turn)
     monkeypatch.setattr(OnGpu, "peak_bytes", lambda self: events.append("asked") or 0)
     build, load, predict = OnGpu.build, OnGpu.load_checkpoint, OnGpu.predict
+    monkeypatch.setattr(OnGpu, "probe", lambda self: events.append("probed"))
     monkeypatch.setattr(OnGpu, "build", lambda *given, **more: (events.append("built"), build(*given, **more))[1])
     monkeypatch.setattr(OnGpu, "load_checkpoint", lambda *given: (events.append("loaded"), load(*given))[1])
     monkeypatch.setattr(OnGpu, "predict", lambda *given: (events.append("predicted"), predict(*given))[1])
     monkeypatch.setattr(OnGpu, "close", lambda self: events.append("ended") if self.settings.gpu else None)
     graded(tmp_path)
-    assert list(dict.fromkeys(events)) == ["asked", "taken", "built", "loaded", "predicted", "ended", "handed on"]
+    assert list(dict.fromkeys(events)) == ["asked", "taken", "probed", "built", "loaded", "predicted", "ended", "handed on"]
+
+
+def broken(self):
+    raise GraderFault("The worker failed at probe: AcceleratorError: CUDA error: uncorrectable ECC error encountered")
+
+
+def test_a_gpu_that_cannot_compute_is_found_before_anything_of_the_students_runs(gpu, tmp_path, monkeypatch):
+    monkeypatch.setattr(OnGpu, "probe", broken)
+    monkeypatch.setattr(OnGpu, "build", lambda *_, **__: pytest.fail("nothing of the student's may run"))
+    check = graded(tmp_path)["checks"][0]
+    assert (check["status"], check["points"], check["cause"]) == ("could_not_grade", None, "grader.fault")
+    assert "Made-up 9000 does not compute a small convolution" in check["message"] and "ECC" in check["message"]
+
+
+def test_a_gpu_so_full_that_cuda_does_not_even_start_has_no_room(gpu, tmp_path, monkeypatch):
+    def full(self):
+        raise GraderFault("The worker failed at probe: AcceleratorError: CUDA error: out of memory")
+
+    gpu["memory"] = Memory(98 * 2**30, 100 * 2**30)
+    monkeypatch.setattr(OnGpu, "probe", full)
+    check = graded(tmp_path)["checks"][0]
+    assert (check["status"], check["cause"]) == ("could_not_grade", "grader.memory")
+    assert "98.0 of its 100.0 GiB" in check["message"]
+
+
+@pytest.mark.parametrize(("sound", "status"), [(True, "not_earned"), (False, "could_not_grade")])
+@pytest.mark.parametrize("text", [
+    "CUDA error: an illegal memory access was encountered", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+    "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`",
+])  # fmt: skip
+def test_after_an_error_of_cuda_a_fresh_worker_tells_whose_fault_it_was(gpu, tmp_path, monkeypatch, text, sound, status):
+    """A class that asserts on the device loses its own worker only; a GPU that is broken is so for the next worker too."""
+    probed = []
+
+    def probe(self):
+        probed.append(self)
+        if len(probed) > 1 and not sound:
+            broken(self)
+
+    def fails(self, *_, **__):
+        raise StudentError(f"DotNet.forward failed.\nRuntimeError: {text}", "code.raises")
+
+    monkeypatch.setattr(OnGpu, "probe", probe)
+    monkeypatch.setattr(OnGpu, "predict", fails)
+    check = graded(tmp_path)["checks"][0]
+    assert check["status"] == status and text in check["message"]
+    assert len(probed) == 2 and probed[0] is not probed[1]
+
+
+def test_a_faulty_checkpoint_asks_nothing_more_of_the_gpu(gpu, tmp_path, monkeypatch):
+    probed = []
+    monkeypatch.setattr(OnGpu, "probe", lambda self: probed.append(self))
+    with open_run(tmp_path / "out", device="cuda", only=("net.accuracy",)) as run:
+        result = grade_path(run, write_submission(tmp_path / "bob", checkpoint={"other": torch.zeros(1)}), "bob")
+    assert result["checks"][0]["cause"] == "checkpoint.unreadable" and len(probed) == 1
 
 
 @pytest.mark.parametrize(("value", "named"), [
@@ -185,11 +244,22 @@ def test_the_worker_sees_the_gpu_that_the_judge_was_given(tmp_path, monkeypatch,
 
 
 def test_folders_of_the_system_where_the_driver_may_lie_are_passed_on_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("autograder.sandbox.view.DRIVERS", ("/usr/no-such-folder",))
     monkeypatch.setenv("LD_LIBRARY_PATH", f"/usr/lib:{tmp_path}::/usr/no-such-folder:/usr/../{tmp_path.name}:lib")
     assert environment(Room(tmp_path, gpu=True))["LD_LIBRARY_PATH"] == "/usr/lib"
     assert "LD_LIBRARY_PATH" not in environment(Room(tmp_path))
     monkeypatch.delenv("LD_LIBRARY_PATH")
     assert "LD_LIBRARY_PATH" not in environment(Room(tmp_path, gpu=True))
+
+
+def test_folders_where_hosted_machines_keep_the_driver_are_always_searched(tmp_path, monkeypatch):
+    assert gpus.DRIVERS == ("/usr/local/nvidia/lib64", "/usr/lib64-nvidia")
+    monkeypatch.setattr("autograder.sandbox.view.DRIVERS", ("/usr/lib", "/usr/no-such-folder"))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/usr/share")
+    assert environment(Room(tmp_path, gpu=True))["LD_LIBRARY_PATH"] == "/usr/share:/usr/lib"
+    monkeypatch.delenv("LD_LIBRARY_PATH")
+    assert environment(Room(tmp_path, gpu=True))["LD_LIBRARY_PATH"] == "/usr/lib"
+    assert "LD_LIBRARY_PATH" not in environment(Room(tmp_path))
 
 
 class Driver:
@@ -217,36 +287,45 @@ class Driver:
 
 
 @pytest.mark.parametrize(("value", "name", "file"), [
-    (None, "GPU 1", "nvidia1"), ("0", "GPU 1", "nvidia1"), ("1,0", "GPU 2", "nvidia0"), ("GPU-bb", "GPU 2", "nvidia0"),
-    ("GPU-aa", "GPU 1", "nvidia1"), ("GPU-cc", "GPU", "nvidia0"),  # not known to the driver: no other GPU's name
+    (None, "GPU 1", "1"), ("0", "GPU 1", "1"), ("1,0", "GPU 2", "0"), ("GPU-bb", "GPU 2", "0"),
+    ("GPU-aa", "GPU 1", "1"), ("GPU-cc", "GPU", "0"),  # not known to the driver: no other GPU's name
 ])  # fmt: skip
 def test_the_gpu_that_is_named_and_locked_is_the_one_that_is_used(tmp_path, monkeypatch, value, name, file):
     gpus._found.cache_clear()
-    (tmp_path / "nvidia0").touch(), (tmp_path / "nvidia1").touch()
-    monkeypatch.setattr(gpus, "DEVICES", tmp_path)
+    monkeypatch.setattr(gpus, "LOCKS", tmp_path)
     monkeypatch.setattr(gpus, "_library", Driver)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value) if value else monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert (gpus.gpu_name(), gpus.lock_file(tmp_path).name) == (name, file)
+    assert (gpus.gpu_name(), gpus.lock_file().name) == (name, f"segkit-gpu-{file}.lock")
     gpus._found.cache_clear()
 
 
-@pytest.mark.parametrize(("value", "file"), [("1", "nvidia1"), ("7", "nvidia0"), ("GPU-aa", "nvidia0")])
-def test_without_a_driver_to_ask_the_number_tells_the_device_file(gpu, tmp_path, monkeypatch, value, file):
+@pytest.mark.parametrize(("value", "file"), [("1", "1"), ("7", "7"), ("GPU-aa", "0"), ("", "0")])
+def test_without_a_driver_to_ask_the_number_tells_the_lock(gpu, tmp_path, monkeypatch, value, file):
     gpus._found.cache_clear()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-    assert gpus.lock_file(tmp_path).name == file
+    assert gpus.lock_file() == tmp_path / f"segkit-gpu-{file}.lock"
 
 
-def test_the_first_device_file_is_what_is_locked(gpu, tmp_path):
-    assert gpus.lock_file(tmp_path).name == "nvidia0"
-    (tmp_path / "dev" / "nvidia0").unlink()
-    assert gpus.lock_file(tmp_path).name == "nvidia1"
-    (tmp_path / "dev" / "nvidia1").unlink()
-    assert gpus.lock_file(tmp_path) == tmp_path / "gpu.lock"
+def test_other_users_can_hold_the_lock_of_a_gpu_whatever_the_umask_of_the_first(gpu, tmp_path):
+    before = os.umask(0o077)
+    try:
+        path = gpus.lock_file()
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644 and gpus.lock_file() == path
 
 
-def hold(out, devices, seconds, told):
-    gpus.DEVICES = devices
+def test_a_link_in_the_place_of_a_gpus_lock_changes_nothing_of_what_it_points_to(gpu, tmp_path):
+    (tmp_path / "theirs").write_text("hush")
+    (tmp_path / "theirs").chmod(0o600)
+    (tmp_path / "segkit-gpu-0.lock").symlink_to(tmp_path / "theirs")
+    with pytest.raises(OSError), one_of([gpus.lock_file()]):
+        pass
+    assert (tmp_path / "theirs").stat().st_mode & 0o777 == 0o600 and (tmp_path / "theirs").read_text() == "hush"
+
+
+def hold(out, locks, seconds, told):
+    gpus.LOCKS = locks
     with open_run(out, device="cuda") as run, run.gate_turn(), run.gpu_turn():
         told.put(("begin", time.monotonic()))
         time.sleep(seconds)
@@ -257,7 +336,7 @@ def test_two_runs_never_measure_on_one_gpu_at_once(gpu, tmp_path):
     """Runs of different folders, as two people would start them; each told when it was inside."""
     context = multiprocessing.get_context("fork")
     told = context.Queue()
-    runs = [context.Process(target=hold, args=(tmp_path / name, tmp_path / "dev", 0.4, told)) for name in "abc"]
+    runs = [context.Process(target=hold, args=(tmp_path / name, tmp_path, 0.4, told)) for name in "abc"]
     for process in runs:
         process.start()
     seen = sorted((told.get(timeout=60) for _ in range(6)), key=lambda event: event[1])
@@ -302,4 +381,4 @@ def test_between_two_steps_that_lie_far_apart_no_step_is_near():
 def test_a_real_gpu_is_named_and_its_memory_counted():
     assert gpus.gpu_name() in torch.cuda.get_device_name(0) or torch.cuda.get_device_name(0) in gpus.gpu_name()
     assert abs(gpus.memory().total - torch.cuda.mem_get_info()[1]) < 2**30
-    assert gpus.lock_file(Path("/nowhere")).exists()
+    assert gpus.lock_file().exists()

@@ -538,7 +538,8 @@ def test_memory_for_the_optimizer_is_not_sought_in_smaller_batches(tmp_path, mon
         one.step(batch, 0)
 
 
-def test_other_errors_are_no_lack_of_memory():
+def test_other_errors_are_no_lack_of_memory(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: False)
     assert means_out_of_memory(MemoryError()) and means_out_of_memory(RuntimeError("CUDA error: out of memory"))
     for text in (
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",

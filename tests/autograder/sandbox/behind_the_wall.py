@@ -46,15 +46,18 @@ class Inside:
         code: Python code; it may use the names of ``PRELUDE`` and calls ``answer`` with what it found.
     """
 
-    def __init__(self, level: str, scratch: Path, code: str, limits: Limits | None = None, readable: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self, level: str, scratch: Path, code: str, limits: Limits | None = None, readable: tuple[Path, ...] = (), gpu: bool = False
+    ) -> None:
         read, write = os.pipe()
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
         self.folder, self.zygote, self._before = scratch, None, set()
+        room = Room(scratch, readable, gpu, limits or Limits())
         if getattr(level, "forked", False):
-            self._fork(level, code, Room(scratch, readable, limits=limits or Limits()), write)
+            self._fork(level, code, room, write)
         else:
             command = [sys.executable, "-I", "-S", "-c", PRELUDE + code, str(write)]
-            self.process = launch(level, Room(scratch, readable, limits=limits or Limits()), command, (write,), self.log.fileno())
+            self.process = launch(level, room, command, (write,), self.log.fileno())
         os.close(write)
         self.pipe = os.fdopen(read, "rb")
 
