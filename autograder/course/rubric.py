@@ -1,6 +1,7 @@
 """The rubric of an assignment: check ids, points, parts, thresholds, names of causes. One TOML file says it all."""
 
 import datetime
+import difflib
 import math
 import tomllib
 from collections.abc import Mapping
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 __all__ = ["CheckRubric", "Rubric", "RubricError", "SolutionCell", "read_rubric", "round_down"]
+
+TOP = frozenset({"assignment", "notebooks", "checkpoints", "dataset", "due"})  # keys that stand above all tables
 
 
 class RubricError(Exception):
@@ -139,6 +142,9 @@ def _check(identifier: str, content: Mapping[str, Any], where: Path) -> CheckRub
             "Make them add up."
         )
     settings = {name: value for name, value in content.items() if name not in known}
+    meant = [(name, close) for name in settings for close in difflib.get_close_matches(name, known, 1, 0.85)]
+    if meant:
+        raise RubricError(f"{where}: check {identifier!r} has a key {meant[0][0]!r}: if {meant[0][1]!r} was meant, correct it.")
     manual = bool(content.get("manual", False))
     needs = tuple(content.get("needs", [f"answer {identifier.replace('.', '-')}"] if manual else []))
     return CheckRubric(identifier, title, points, parts, manual, needs, str(content.get("visible", "")), settings)
@@ -154,6 +160,16 @@ def _demand_known_needs(rubric: Rubric, where: Path) -> None:
                 f"{where}: check {check.id!r} needs {', '.join(map(repr, unknown))}. Expected grade ids of solution cells, "
                 f"`checkpoint NAME` or `answer GRADE_ID`; there is: {', '.join(sorted(known))}."
             )
+
+
+def _demand_order(rubric: Rubric, where: Path) -> None:
+    """In TOML a line belongs to the table above it, so what is added at the end of the file would say something else, or nothing."""
+    misplaced = [("causes", name) for name, words in rubric.causes.items() if not isinstance(words, str)]
+    misplaced += [("aliases", name) for name, names in rubric.aliases.items() if not isinstance(names, list)]
+    misplaced += [(f'checks."{check.id}"', name) for check in rubric.checks.values() for name in check.settings if name in TOP]
+    if misplaced:
+        table, name = misplaced[0]
+        raise RubricError(f"{where}: {name!r} stands below [{table}], and so belongs to it. Move the line to the top of the file.")
 
 
 def _due(value: Any, where: Path) -> datetime.datetime | None:
@@ -173,11 +189,15 @@ def read_rubric(path: Path) -> Rubric:
         RubricError: If it cannot be used; the text says where and why.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.startswith("\ufeff"):
+            raise RubricError(f"{path} begins with a byte order mark, which TOML does not allow. Save it as UTF-8 without BOM.")
+        content = tomllib.loads(text)
     except OSError as error:
         raise RubricError(f"{path} cannot be opened: {error.strerror}. An assignment folder needs a rubric.toml.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RubricError(f"{path} is no TOML: {error}") from error
+        quotes = " A name in which stands more than A-Z, a-z, 0-9, _ and - needs quotes."  # TOML's words say only what it expected
+        raise RubricError(f"{path} is no TOML: {error}.{quotes if 'declaration' in str(error) or 'key' in str(error) else ''}") from error
     try:
         checks = {name: _check(name, check, path) for name, check in content.pop("checks").items()}
         cells = tuple(
@@ -193,4 +213,5 @@ def read_rubric(path: Path) -> Rubric:
     except (KeyError, TypeError, AttributeError) as error:
         raise RubricError(f"{path} lacks or misuses the entry {error}. Compare with another assignment's rubric.") from error
     _demand_known_needs(rubric, path)
+    _demand_order(rubric, path)
     return rubric

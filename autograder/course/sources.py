@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.course.rubric import RubricError, read_rubric
+from segkit.datasets import DATASETS
 from segkit.edition import edition_files
 
 __all__ = ["ReleaseError", "Sources", "find_sources", "repository", "rubric_facts"]
@@ -105,7 +106,7 @@ def find_sources(assignment: str, root: Path) -> Sources:
         root: the repository.
 
     Raises:
-        ReleaseError: unknown assignment, no notebooks, or a rubric that cannot be used.
+        ReleaseError: unknown assignment or data set, no notebooks, or a rubric that cannot be used.
     """
     sources = Sources(
         assignment,
@@ -129,9 +130,12 @@ def find_sources(assignment: str, root: Path) -> Sources:
 
 def _dataset(rubric: Path) -> str:
     try:
-        return read_rubric(rubric).dataset if rubric.is_file() else ""
+        name = read_rubric(rubric).dataset if rubric.is_file() else ""
     except RubricError as error:
         raise ReleaseError(str(error)) from None
+    if name and name not in DATASETS:
+        raise ReleaseError(f"{rubric}: there is no data set {name!r}. Known: {', '.join(DATASETS)} (segkit/datasets/).")
+    return name
 
 
 def rubric_facts(material: Path) -> tuple[dict[str, Any], dict[str, float] | None]:

@@ -24,7 +24,7 @@ def solved_notebooks(folder: Path) -> dict[str, dict[str, Any]]:
     notebooks, assignment = {}, assignment_of(folder)
     values = values_of(assignment) if assignment else {}
     for path in sorted(folder.glob("*.ipynb")):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         content = fill(content, assignment.rubric, values, path.name) if assignment else content
         for cell in content["cells"]:
             lines = "".join(cell["source"]).split("\n")

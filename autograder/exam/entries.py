@@ -37,11 +37,12 @@ from typing import Any, cast
 
 from autograder.course.assignment import open_assignment
 from autograder.course.numbers import values_of, write_template
-from autograder.course.rubric import CheckRubric, RubricError
+from autograder.course.rubric import CheckRubric, Rubric, RubricError
 
 __all__ = ["KINDS", "Corpus", "CorpusError", "Entry", "entry_list", "read_corpus"]
 
 KINDS = ("mutants", "variants", "damaged", "real", "attacks", "year", "generated", "leaks")
+SHOWN = 12  # faults in one message
 TEXT_KINDS = ("mutants", "variants", "real", "attacks", "year")
 
 
@@ -179,7 +180,7 @@ def _text_entry(kind: str, content: Mapping[str, Any], touches: Mapping[str, lis
     sources = {cell: content["source"]} if "source" in content else {}
     above = {cell: content["above"]} if "above" in content else {}
     cells = dict.fromkeys([*changes, *sources, *above])
-    checks = content.get("checks") or [check for name in cells for check in touches[name]]
+    checks = content.get("checks") or [check for name in cells for check in touches.get(name, ())]
     return Entry(
         kind, content["name"], content.get("about", ""), changes, sources, above, content.get("files", {}), "", tuple(checks),
         _losses(content.get("lost", {})), content.get("cause", ""), _words(content.get("says", ())), _words(content.get("note", ())),
@@ -240,4 +241,20 @@ def read_corpus(folder: Path) -> Corpus:
     nowhere = sorted(entry.name for entry in entries if entry.kind == "real" and not entry.origin)
     if nowhere:
         raise CorpusError(f"{place}: entries of the kind real that do not say in `origin` where they were seen: {', '.join(nowhere)}")
-    return Corpus(place, general["touches"], tuple(entries), tuple(general.get("equivalent", ())))
+    corpus = Corpus(place, general["touches"], tuple(entries), tuple(general.get("equivalent", ())))
+    if (folder / "rubric.toml").is_file():
+        _demand_known_names(corpus, control, open_assignment(folder).rubric)
+    return corpus
+
+
+def _demand_known_names(corpus: Corpus, control: Iterable[str], rubric: Rubric) -> None:
+    """An exercise that was dropped or renamed stays in the corpus until somebody takes it out there too."""
+    checks, cells = set(rubric.checks), set(rubric.defines)
+    named = [(f"[touches] {cell}", {cell} - cells | set(touched) - checks) for cell, touched in corpus.touches.items()]
+    named += [("control", set(control) - checks)]
+    named += [(f"{one.kind} {one.name}", {*one.checks, *one.lost} - checks | set(one.cells) - cells) for one in corpus.entries]
+    unknown = [(where, sorted(names)) for where, names in named if names]
+    if unknown:
+        lines = "".join(f"\n  {where}: {', '.join(names)}" for where, names in unknown[:SHOWN])
+        more = f"\n  and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+        raise CorpusError(f"{corpus.folder} names checks or solution cells that the rubric does not have. Take these out:{lines}{more}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.exam.building import solution_cell, solved_notebooks
-from autograder.exam.entries import Corpus, Entry
+from autograder.exam.entries import Corpus, CorpusError, Entry
 
 __all__ = ["Change", "changes_of", "equivalent_reason", "generate"]
 
@@ -187,7 +187,11 @@ def generate(corpus: Corpus, source: Path, cells: Sequence[str] = (), every: int
     notebooks, entries = solved_notebooks(source), []
     for cell in cells or corpus.touches:
         notebook, position = solution_cell(notebooks, cell)
-        for number, change in enumerate(changes_of(notebook["cells"][position]["source"])):
+        try:
+            changes = changes_of(notebook["cells"][position]["source"])
+        except SyntaxError as error:
+            raise CorpusError(f"The solution cell {cell!r} is no plain Python (line {error.lineno}): take magics out of it.") from None
+        for number, change in enumerate(changes):
             if every > 1 and int(hashlib.sha256(change.source.encode()).hexdigest(), 16) % every:
                 continue
             reason = equivalent_reason(corpus, cell, change.what)

@@ -3,11 +3,13 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from autograder.course.sources import ReleaseError, Sources
 from autograder.exam.complete import Exam, ExamError
+from autograder.exam.entries import CorpusError
 from autograder.sandbox.leftovers import owned_prefix
 
 __all__ = ["UNEXAMINED", "Guard", "GuardError", "grade_folder", "surprises_of"]
@@ -63,17 +65,27 @@ class Guard:
     grade: Grade = grade_folder
     jobs: int = 1
 
-    def __post_init__(self) -> None:
-        has_corpus = (self.sources.material / "corpus" / "corpus.toml").is_file()
-        self.exam = Exam(self.sources.material, self.sources.assignment, self.sources.root) if has_corpus else None
+    @cached_property
+    def exam(self) -> Exam | None:
+        """The exam, opened where it is first asked for; None for an assignment without a corpus.
+
+        Raises:
+            GuardError: The corpus does not fit rubric and notebooks.
+        """
+        if not (self.sources.material / "corpus" / "corpus.toml").is_file():
+            return None
+        try:
+            return Exam(self.sources.material, self.sources.assignment, self.sources.root)
+        except CorpusError as error:
+            raise GuardError(f"The grader's exam cannot be opened; nothing was released.\n{error}") from None
 
     @property
     def stamp(self) -> str:
         """What the release must say of itself; empty if there is nothing to say."""
         return f"{UNEXAMINED} (--unexamined)" if self.unexamined and self.exam and self.exam.left else ""
 
-    def ask_verdict(self) -> None:
-        """Sit what is left of the exam: before anything is built.
+    def _ask_verdict(self) -> None:
+        """Sit what is left of the exam.
 
         Raises:
             GuardError: An entry did not come out as it must, and the release is not to do without.
@@ -94,7 +106,9 @@ class Guard:
             )
 
     def approve(self, folder: Path) -> None:
-        """Try the reference solution and the release itself, and say what is known of the exam.
+        """Try the reference solution and the release itself, then sit what is left of the exam, and say what is known of it.
+
+        The tries come first: they take a minute at most, and what they find would cost the exam an hour of surprises.
 
         Args:
             folder: The finished release.
@@ -106,6 +120,7 @@ class Guard:
             self._try_both(folder)
         else:
             self.say(f"{self.sources.assignment} has no rubric: nothing can be graded, and nothing was tried")
+        self._ask_verdict()
         self.say_standing()
 
     def say_standing(self) -> None:

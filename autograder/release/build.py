@@ -20,6 +20,7 @@ from autograder.release.agreement import notebook_faults, template_faults
 from autograder.release.archive import write_zip
 from autograder.release.leaks import Finding, Release, check_leaks, collect_secrets
 from autograder.release.notebooks import NotebookFault, read_notebook, read_source, student_version, write_notebook
+from autograder.release.solutions import source_faults
 from autograder.release.verify import verify_edition, verify_notebooks
 from segkit.edition import EditionError, write_edition
 
@@ -62,9 +63,6 @@ class ReleaseGuard(Protocol):
     def stamp(self) -> str:
         """What the release must say of itself; empty if there is nothing to say."""
 
-    def ask_verdict(self) -> None:
-        """Refuse by an error before anything is built."""
-
     def approve(self, folder: Path) -> None:
         """Refuse by an error what was built."""
 
@@ -86,15 +84,13 @@ def build_release(
         facts: content of ``assignment.json``; the names of the assignment and its notebooks are added.
         checks: points by check id of the rubric; None leaves that comparison out.
         say: receives one line per step.
-        guard: has the first word, and the last before the release is published, and says what it must be stamped with; None for neither.
+        guard: has the last word before the release is published, and says what it must be stamped with; None for neither.
 
     Raises:
         GuardError: the guard refuses.
         ReleaseError: a source is missing or invalid, the result does not work, or there is no room.
         LeakError: the leak check found something.
     """
-    if guard is not None:
-        guard.ask_verdict()
     try:
         with _workshop(out) as workshop:
             return _build(sources, out, workshop, facts, checks, say, guard)
@@ -124,6 +120,7 @@ def _build(
     folder.mkdir()
     originals = {path.name: read_source(path) for path in sources.notebook_paths()}
     _demand_agreement(sources)
+    _demand_solutions(sources, originals)
     _write_notebooks(folder, originals)
     _write_rest(folder, sources, facts, guard.stamp if guard else "")
     say(f"{len(originals)} notebooks without solutions, student edition of segkit, data sample, instructions")
@@ -163,6 +160,14 @@ def _demand_agreement(sources: Sources) -> None:
         faults += template_faults(path.name, path.read_text(encoding="utf-8"), assignment.rubric)
     if faults:
         raise ReleaseError("The notebooks and the rubric disagree; nothing was released.\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def _demand_solutions(sources: Sources, originals: dict[str, NotebookNode]) -> None:
+    """Refuse notebooks that do not hold what the rubric says, or hold a solution where students would get it."""
+    assignment = assignment_of(sources.notebooks)
+    faults = source_faults(originals, assignment.rubric) if assignment else []
+    if faults:
+        raise ReleaseError("The notebooks cannot be released; nothing was released.\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
 def _write_notebooks(folder: Path, originals: dict[str, NotebookNode]) -> None:

@@ -2,12 +2,13 @@
 
 nbgrader's own preprocessors do what they can do, in the order of ``nbgrader generate_assignment``, so that a cell of the
 release and a cell of nbgrader's release carry the same text and the same checksum (an unchanged manual answer is
-recognised by it). What nbgrader leaves in place (kernel names, author, editor state, attachments) is removed here.
+recognised by it). What nbgrader leaves in place (kernel names, author, editor state, attachments of answers) is removed here.
 """
 
 import copy
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,19 @@ def read_notebook(path: Path) -> NotebookNode:
         NotebookFault: the file is missing, no JSON, or no notebook.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise NotebookFault(f"{path}: the notebook is missing; expected a file, found nothing") from None
     except (OSError, UnicodeDecodeError) as error:
         raise NotebookFault(f"{path}: cannot be read ({error})") from None
+    if re.search(r'^ ?"nbformat": *[123]\b', text, re.MULTILINE):
+        raise NotebookFault(f"{path}: it is of an old notebook format; expected format 4. Open it in Jupyter and save it.")
     try:
         notebook: nbformat.NotebookNode = nbformat.reads(text, as_version=4)
+        for cell in notebook.cells:
+            cell.source = cell.source.replace("\r\n", "\n")
+            if notebook.nbformat_minor < 5:
+                cell.pop("id", None)  # some editors write ids into formats that have none yet
         nbformat.validate(notebook)
     except Exception as error:  # nbformat raises half a dozen unrelated kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -99,7 +106,7 @@ def student_version(source: NotebookNode, name: str) -> NotebookNode:
 
     Returns:
         A new notebook: solution regions replaced by nbgrader's stub, mark schemes, hidden tests, outputs, execution
-        counts, attachments and personal metadata removed, test cells locked, checksums computed.
+        counts, personal metadata and attachments that no text shows removed, test cells locked, checksums computed.
 
     Raises:
         NotebookFault: the nbgrader metadata is invalid, or a marker is nested, unclosed or outside a solution cell.
@@ -110,7 +117,7 @@ def student_version(source: NotebookNode, name: str) -> NotebookNode:
     try:
         MetadataValidator().validate_nb(notebook)
     except Exception as error:
-        raise NotebookFault(f"{name}: invalid nbgrader metadata: {_first_line(error)}") from None
+        raise NotebookFault(f"{name}: invalid nbgrader metadata: {_first_line(error)}{_doubled(source)}") from None
     resources: dict[str, Any] = {}
     for step in _preprocessors():
         try:
@@ -119,6 +126,14 @@ def student_version(source: NotebookNode, name: str) -> NotebookNode:
             where = _where_it_fails(step, source, name)
             raise NotebookFault(f"{where}: {type(step).__name__} failed: {_first_line(error)}") from None
     return _without_persons(notebook)
+
+
+def _doubled(notebook: NotebookNode) -> str:
+    """Name the cells of a grade id that stands there twice: a copied cell keeps its own, and so does each half of a split one."""
+    ids = [cell.metadata.get("nbgrader", {}).get("grade_id") for cell in notebook.cells]
+    twice = next((one for one in ids if one and ids.count(one) > 1), None)
+    numbers = [str(number) for number, one in enumerate(ids, start=1) if one == twice]
+    return f" (cells {' and '.join(numbers)}). Give one another id, or take its nbgrader metadata away." if twice else ""
 
 
 def _first_line(error: Exception) -> str:
@@ -160,18 +175,26 @@ def _where_it_fails(step: Any, source: NotebookNode, name: str) -> str:
 
 
 def _without_persons(notebook: NotebookNode) -> NotebookNode:
-    """Keep the allowed metadata only, and clear outputs, counts and attachments of every cell."""
+    """Keep the allowed metadata only, and clear outputs, counts and what is attached for no text to show."""
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in CELL_KEYS})
         if "nbgrader" in cell.metadata:
             own = {k: v for k, v in cell.metadata["nbgrader"].items() if k in NBGRADER_KEYS}
             cell.metadata["nbgrader"] = nbformat.from_dict(own)
-        cell.pop("attachments", None)
+        _drop_attachments(cell)
         if cell.cell_type == "code":
             cell.outputs = []
             cell.execution_count = None
     return notebook
+
+
+def _drop_attachments(cell: NotebookNode) -> None:
+    """Keep the pictures that a text shows; in an answer or a solution they belong to the mark scheme."""
+    solution = cell.metadata.get("nbgrader", {}).get("solution")
+    kept = {name: data for name, data in cell.pop("attachments", {}).items() if f"attachment:{name}" in cell.source and not solution}
+    if kept:
+        cell.attachments = nbformat.from_dict(kept)
 
 
 def write_notebook(path: Path, notebook: NotebookNode) -> None:

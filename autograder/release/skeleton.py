@@ -96,13 +96,14 @@ def _notebook(values: dict[str, str], environment: str) -> nbformat.NotebookNode
 def _cell(cell: dict[str, Any], number: int, environment: str) -> nbformat.NotebookNode:
     source = cell["source"].strip("\n").replace("{{environment}}", environment)
     identifier = cell.get("id", f"text-{number}")
+    marks = {"segkit": {"from_rubric": cell["from_rubric"]}} if "from_rubric" in cell else {}
     made: nbformat.NotebookNode
     if cell["kind"] == "text":
-        made = new_markdown_cell(source, id=identifier)
+        made = new_markdown_cell(source, id=identifier, metadata=marks)
         return made
     grade, solution, locked = KINDS[cell["kind"]]
     own = {"grade_id": identifier, "grade": grade, "solution": solution, "locked": locked, "task": False, "schema_version": 3}
-    metadata = {"nbgrader": own | ({"points": cell["points"]} if grade else {})}
+    metadata = marks | {"nbgrader": own | ({"points": cell["points"]} if grade else {})}
     make = new_markdown_cell if cell["kind"] == "answer" else new_code_cell
     made = make(source, id=identifier, metadata=metadata)
     return made

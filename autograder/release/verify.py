@@ -1,10 +1,13 @@
 """Proof that a finished release works: stubs parse, nothing is missing, the edition runs without this repository."""
 
 import ast
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
@@ -14,6 +17,8 @@ from autograder.course.numbers import check_id_of
 __all__ = ["verify_edition", "verify_notebooks"]
 
 IMPORT_SECONDS = 180
+LINK = re.compile(r"""(?:\]\(\s*<?|\bsrc=["']?)([^\s"'<>()]+)""")  # of Markdown, and of pictures in HTML
+CODE = re.compile(r"(`+).*?\1|\$[^$]*\$", re.DOTALL)
 
 # Runs in a process of its own, isolated (-I: no PYTHONPATH, no user site, no working folder). Takes the repository off
 # the path, the finders of an editable installation included, and imports every module of the release.
@@ -66,14 +71,15 @@ def verify_notebooks(sources: dict[str, NotebookNode], folder: Path, checks: dic
             faults.append(f"{name}: missing in the release")
             continue
         notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-        faults += [f"{name}, {fault}" for fault in _parse_faults(notebook)]
+        faults += [f"{name}, {fault}" for fault in [*_code_faults(notebook, folder), *_link_faults(notebook, folder)]]
         wanted, found = _grade_ids(source), _grade_ids(notebook)
         faults += [f"{name}: the cell {grade_id} got lost" for grade_id in wanted if grade_id not in found]
         graded |= {grade_id: (name, points) for grade_id, points in found.items() if points is not None}
     return faults + _rubric_faults(graded, checks)
 
 
-def _parse_faults(notebook: NotebookNode) -> list[str]:
+def _code_faults(notebook: NotebookNode, folder: Path) -> list[str]:
+    """Cells that do not parse, or import what neither this machine nor the release has."""
     from IPython.core.inputtransformer2 import TransformerManager
 
     faults = []
@@ -81,10 +87,30 @@ def _parse_faults(notebook: NotebookNode) -> list[str]:
         if cell.cell_type != "code":
             continue
         try:
-            ast.parse(TransformerManager().transform_cell(cell.source))
+            body = ast.parse(TransformerManager().transform_cell(cell.source)).body
         except SyntaxError as error:
             faults.append(f"cell {number}, line {error.lineno}: the stub does not parse: {error.msg}")
+            continue
+        absent = [name for name in _imported(body) if importlib.util.find_spec(name) is None and not (folder / name).exists()]
+        faults += [f"cell {number}: it imports {name}, which is not installed here (`dependencies` of pyproject.toml)" for name in absent]
     return faults
+
+
+def _imported(body: list[ast.stmt]) -> list[str]:
+    """Packages that a cell imports in any case: not within a condition, such as whether it runs on Colab."""
+    names = [alias.name for node in body if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in body if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return list(dict.fromkeys(name.partition(".")[0] for name in names))
+
+
+def _link_faults(notebook: NotebookNode, folder: Path) -> list[str]:
+    """Texts that point to files beside the source notebook: a release holds none of these."""
+    return [
+        f"cell {number}: it points to {link!r}, which is not in the release; drag a picture into the cell, or give a web address"
+        for number, cell in enumerate(notebook.cells, start=1) if cell.cell_type == "markdown"
+        for link in dict.fromkeys(LINK.findall(CODE.sub("", cell.source)))
+        if not re.match(r"[a-z][a-z0-9+.-]*:|[#/]", link, re.IGNORECASE) and not (folder / unquote(link.partition("#")[0])).exists()
+    ]  # fmt: skip
 
 
 def _grade_ids(notebook: NotebookNode) -> dict[str, float | None]:

@@ -8,8 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from autograder.cli.new import new_command
-from autograder.course.numbers import check_id_of
+from autograder.course.assignment import open_assignment
+from autograder.course.numbers import check_id_of, fill, values_of
 from autograder.course.rubric import read_rubric
+from autograder.release.agreement import notebook_faults
+from autograder.release.notebooks import read_notebook
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -45,3 +48,15 @@ def test_what_it_writes_is_said_and_its_rubric_and_notebook_agree(root):
     said = {root / line for line in done.output.splitlines()[:-1]}
     there = {path for folder in ("notebooks", "autograder/assignments") for path in (root / folder / "dots").rglob("*") if path.is_file()}
     assert said == there
+
+
+def test_other_points_in_its_rubric_reach_its_notebook_without_another_change(root):
+    CliRunner().invoke(new_command, ["dots", "--like", "fcn", "--root", str(root)])
+    path = root / "autograder" / "assignments" / "dots" / "rubric.toml"
+    text = path.read_text().replace("points = 6", "points = 9")
+    path.write_text(text.replace("points = 4", "points = 7").replace("value = 3", "value = 6"))
+    assignment, name = open_assignment(path.parent), "1_first.ipynb"
+    source = read_notebook(root / "notebooks" / "dots" / name)
+    assert notebook_faults({name: source}, assignment.rubric, values_of(assignment)) == []
+    texts = "\n".join(cell.source for cell in fill(source, assignment.rubric, values_of(assignment), name).cells)
+    assert "(7 points), and an answer (9 points)" in texts and "`pixel_accuracy`, 7 points" in texts and "Question 1 (9 points)" in texts

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from small_course import POINTS, SECRET_LINE, notebooks, write_course
 
 from autograder.cli import release as command
+from autograder.course.sources import ReleaseError
 from autograder.demo import __main__ as demo
 from autograder.exam import guard
 from autograder.exam.entries import Entry
@@ -121,22 +122,41 @@ def test_what_needs_a_checkpoint_is_no_loss_of_the_reference_and_is_counted():
     assert surprises_of(result({"double": 4.0, "last.value": 0.0}), solved=True) == ["last.value gave 0 of 6 points: why last.value"]
 
 
-def test_what_is_left_of_the_exam_is_sat_before_anything_is_built(course, tmp_path, monkeypatch):
+def test_what_is_left_of_the_exam_is_sat_after_the_tries_and_before_anything_is_published(course, tmp_path, monkeypatch):
     exam = FakeExam()
     monkeypatch.setattr(guard, "Exam", lambda *arguments: pytest.fail("the exam is opened twice"))
     said = release(course, tmp_path, exam=exam)
-    assert exam.sat == 1 and "1 of 1 entries depend on what has changed" in said[0] and said[-1] == "The grader's exam was passed."
+    assert exam.sat == 1 and "1 of 1 entries depend on what has changed" in said[2] and said[-1] == "The grader's exam was passed."
     assert "unexamined" not in json.loads((tmp_path / "out" / "tiny" / "assignment.json").read_text())
 
 
-def test_a_surprise_in_the_exam_stops_the_release_before_anything_is_built(course, tmp_path, monkeypatch):
-    """It is refused at once: the two tries take a minute or more."""
-    grade = fake()
-    monkeypatch.setattr(building, "read_source", lambda path: pytest.fail("the release is being built"))
+def test_a_surprise_in_the_exam_stops_the_release(course, tmp_path):
     with pytest.raises(GuardError, match="exam had 1 surprise") as caught:
-        release(course, tmp_path, grade=grade, exam=FakeExam(problem="expected to lose iou"))
+        release(course, tmp_path, exam=FakeExam(problem="expected to lose iou"))
     assert "mutants/m: expected to lose iou" in str(caught.value) and "--unexamined releases without" in str(caught.value)
-    assert grade.seen == [] and not (tmp_path / "out").exists()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", ["notebook", "reference"])
+def test_what_is_found_in_seconds_is_said_before_an_exam_of_minutes(course, tmp_path, fault):
+    exam = FakeExam()
+    if fault == "notebook":
+        (course.notebooks / "2_second.ipynb").write_text("{")
+    with pytest.raises(ReleaseError, match="not a valid notebook" if fault == "notebook" else "gave 3.5 of 4"):
+        release(course, tmp_path, exam=exam, grade=fake(FULL | {"double": 3.5}))
+    assert exam.sat == 0
+
+
+def test_a_corpus_that_names_a_dropped_exercise_is_refused_with_the_entries(course, tmp_path):
+    (course.material / "corpus").mkdir()
+    (course.material / "corpus" / "corpus.toml").write_text(
+        'control = ["double", "triple"]\n[touches]\ndouble = ["double"]\ntriple = ["triple"]\n'
+        '[[mutants]]\nname = "thrice"\ncell = "triple"\nchange = [["3", "2"]]\n'
+    )
+    with pytest.raises(GuardError, match="does not have. Take these out") as caught:
+        release(course, tmp_path)
+    assert all(f"\n  {words}" in str(caught.value) for words in ("[touches] triple", "control: triple", "mutants thrice: triple"))
+    assert "double" not in str(caught.value)
 
 
 def test_an_unexamined_release_is_tried_all_the_same(course, tmp_path):

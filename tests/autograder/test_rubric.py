@@ -54,6 +54,9 @@ def test_every_cause_that_the_checks_of_fcn_can_give_has_words():
     ("[solution_cells]", "[other_cells]", "solution_cells"),
     ("points = 4", "points = = 4", "is no TOML"),
     ('defines = "double", ', "", "'defines'"),
+    ('needs = ["double"]', 'need = ["double"]', "has a key 'need': if 'needs' was meant, correct it"),
+    ("[checks.double]", "[checks.größe]", "needs quotes"),
+    ("# The smallest", "\ufeff# The smallest", "byte order mark"),
 ])  # fmt: skip
 def test_a_faulty_rubric_is_refused_with_the_place(tmp_path, old, new, words):
     assert GOOD.count(old) >= 1
@@ -108,3 +111,16 @@ def test_students_get_needs_visible_checks_and_limits_from_the_rubric():
     assert list(facts["limits"]) == ["pretraining.miou", "fcn8s.miou"]
     assert facts["limits"]["fcn8s.miou"]["base"] == open_assignment("fcn").rubric.checks["fcn8s.miou"].settings["base"]
     assert facts["checks"] == {name: check.points for name, check in open_assignment("fcn").rubric.checks.items()}
+
+
+@pytest.mark.parametrize(("line", "table"), [("due = 2026-03-14T23:59:00+01:00", "causes"), ("padding = 97", "causes")])
+def test_a_line_added_at_the_end_says_in_which_table_it_stands(tmp_path, line, table):
+    with pytest.raises(RubricError, match=rf"{line.split()[0]!r} stands below \[{table}\].* Move the line to the top") as caught:
+        read_rubric(rubric(tmp_path, f"{GOOD}\n{line}\n"))
+    assert "rubric.toml" in str(caught.value)
+
+
+def test_a_due_date_among_the_keys_of_a_check_is_refused(tmp_path):
+    text = GOOD.replace("manual = true\n", "manual = true\ndue = 2026-03-14T23:59:00+01:00\n")
+    with pytest.raises(RubricError, match=r"'due' stands below \[checks.\"question\"\]"):
+        read_rubric(rubric(tmp_path, text))

@@ -33,6 +33,8 @@ FORBIDDEN_FOLDERS = frozenset(
 )
 NOTEBOOK_KEYS = frozenset({"kernelspec", "language_info"})
 MARKERS = re.compile(r"(BEGIN|END) (SOLUTION|MARK SCHEME|HIDDEN TESTS)")
+# nbgrader knows the words above only, and leaves in place what stands between others
+MISSPELT = re.compile(r"[#=]\s*(BEGIN|START|END|STOP)[\W_]+(SOLUTION|MARK(ING)?[\W_]*SCHEME|HIDDEN[\W_]*TEST)", re.IGNORECASE)
 EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
 HOME = re.compile(r"(?:/home/|/Users/|/root/|[A-Za-z]:\\+Users\\+)([A-Za-z0-9._-]*)")
 # names of example users and of hosted machines: nobody's
@@ -205,7 +207,7 @@ def _line_of(text: str, form: str) -> str:
 
 def _line_findings(shown: str, where: str, line: str) -> list[Finding]:
     found = []
-    if marker := MARKERS.search(line):
+    if marker := MARKERS.search(line) or MISSPELT.search(line):
         found.append(Finding(shown, where, marker.group(), "a marker of a solution, mark scheme or hidden test"))
     for match in EMAIL.finditer(line):
         if not match.group().lower().endswith(EXAMPLE_HOSTS):
@@ -231,10 +233,29 @@ def _check_notebook(shown: str, data: bytes, secrets: Secrets) -> list[Finding]:
             found.append(Finding(shown, where, f"{len(cell['outputs'])} outputs", "outputs were left in"))
         if cell.get("execution_count") is not None:
             found.append(Finding(shown, where, str(cell["execution_count"]), "an execution count was left in"))
-        if cell.get("attachments"):
-            found.append(Finding(shown, where, ", ".join(cell["attachments"]), "attachments were left in"))
+        found += _attachment_findings(shown, where, cell)
         found += _value_findings(shown, where, cell, secrets)
     return found
+
+
+def _attachment_findings(shown: str, where: str, cell: dict[str, Any]) -> list[Finding]:
+    """Pictures that a text shows may stay; they are looked at like any other picture."""
+    found: list[Finding] = []
+    solution = cell.get("metadata", {}).get("nbgrader", {}).get("solution")
+    for name, kinds in cell.get("attachments", {}).items():
+        content = kinds.get("image/png") or kinds.get("image/jpeg")
+        if solution or not content or f"attachment:{name}" not in "".join(cell["source"]):
+            found.append(Finding(shown, where, name, "attachments were left in"))
+        else:
+            found += _check_picture(f"{shown}, {where}, {name}", _bytes(content))
+    return found
+
+
+def _bytes(content: str) -> bytes:
+    try:
+        return base64.b64decode(content)
+    except ValueError:
+        return b""  # no readable picture
 
 
 def _metadata_findings(shown: str, metadata: dict[str, Any]) -> list[Finding]:

@@ -15,6 +15,7 @@ from autograder.exam.entries import entry_list
 Notebooks = dict[str, dict[str, Any]]
 
 DATA = ("read_label", "confusion_matrix", "scores")
+ONE = ("read_label",)  # where a file, an archive or a folder is hostile: the same for every definition in it
 ENTRIES, attack = entry_list("attacks")
 
 
@@ -32,7 +33,7 @@ def _pack(folder: Path, add) -> Path:
     return archive
 
 
-@attack(DATA, about="E: zip-slip", note="lies outside of the folder: left out")
+@attack(ONE, about="E: zip-slip", note="lies outside of the folder: left out")
 def e_zip_slip(folder: Path, notebooks: Notebooks):
     def add(bundle: zipfile.ZipFile) -> None:
         for name in ("../evil.py", "../../evil.py", "/tmp/segkit-exam-evil.py", "a/../../../evil.py"):
@@ -41,7 +42,7 @@ def e_zip_slip(folder: Path, notebooks: Notebooks):
     return lambda folder: _pack(folder, add)
 
 
-@attack(DATA, about="E: symlink in a zip", note="is a link or lies outside of the folder: left out")
+@attack(ONE, about="E: symlink in a zip", note="is a link or lies outside of the folder: left out")
 def e_symlink_in_a_zip(folder: Path, notebooks: Notebooks):
     def add(bundle: zipfile.ZipFile) -> None:
         for name, target in (("passwd.py", "/etc/passwd"), ("checkpoints/fcn32s.safetensors", "/dev/zero")):
@@ -52,7 +53,7 @@ def e_symlink_in_a_zip(folder: Path, notebooks: Notebooks):
     return lambda folder: _pack(folder, add)
 
 
-@attack(DATA, about="E: bomb in a zip", unreadable=True, cause="submission.unreadable", says="at most 4 GiB unpacked")
+@attack(ONE, about="E: bomb in a zip", unreadable=True, cause="submission.unreadable", says="at most 4 GiB unpacked")
 def e_zip_bomb(folder: Path, notebooks: Notebooks):
     def pack(folder: Path) -> Path:
         archive = _pack(folder, lambda bundle: bundle.writestr("zeros.bin", b"\0" * 2**24))
@@ -68,7 +69,7 @@ def e_zip_bomb(folder: Path, notebooks: Notebooks):
     return pack
 
 
-@attack(DATA, about="E: a hundred thousand files in a zip", unreadable=True, cause="submission.unreadable", says="at most 20000 files")
+@attack(ONE, about="E: a hundred thousand files in a zip", unreadable=True, cause="submission.unreadable", says="at most 20000 files")
 def e_zip_of_many_files(folder: Path, notebooks: Notebooks):
     def add(bundle: zipfile.ZipFile) -> None:
         for number in range(20_100):
@@ -77,7 +78,7 @@ def e_zip_of_many_files(folder: Path, notebooks: Notebooks):
     return lambda folder: _pack(folder, add)
 
 
-@attack(DATA, about="D: symlinks and FIFOs in place of files")
+@attack(ONE, about="D: symlinks and FIFOs in place of files")
 def d_symlinks_and_fifos(folder: Path, notebooks: Notebooks) -> None:
     (folder / "passwd.py").symlink_to("/etc/passwd")
     (folder / "loop").symlink_to(folder)
@@ -97,25 +98,25 @@ def d_notebook_is_a_link(folder: Path, notebooks: Notebooks) -> None:
     (folder / "1_data.ipynb").symlink_to(other / "1_data.ipynb")
 
 
-@attack(DATA, about="E: deep JSON", note="deep.ipynb: no readable notebook")
+@attack(ONE, about="E: deep JSON", note="deep.ipynb: no readable notebook")
 def e_deep_json(folder: Path, notebooks: Notebooks) -> None:
     (folder / "deep.ipynb").write_text("[" * 200_000 + "]" * 200_000, encoding="utf-8")
     (folder / "checkpoints.json").write_text('{"a":' * 100_000 + "1" + "}" * 100_000, encoding="utf-8")
 
 
-@attack(DATA, about="E: a million cells", note="expected at most 5000 cells")
+@attack(ONE, about="E: a million cells", note="expected at most 5000 cells")
 def e_many_cells(folder: Path, notebooks: Notebooks) -> None:
     text = '{"nbformat": 4, "metadata": {}, "cells": [' + ",".join(["{}"] * 1_000_000) + "]}"
     (folder / "many.ipynb").write_text(text, encoding="utf-8")
 
 
-@attack(DATA, about="E: giant outputs", note="expected at most 64 MiB")
+@attack(ONE, about="E: giant outputs", note="expected at most 64 MiB")
 def e_giant_outputs(folder: Path, notebooks: Notebooks) -> None:
     with (folder / "giant.ipynb").open("wb") as file:
         file.truncate(70 * 2**20)
 
 
-@attack(DATA, about="E: bad UTF-8, zero bytes, names of controls")
+@attack(ONE, about="E: bad UTF-8, zero bytes, names of controls")
 def e_bad_bytes(folder: Path, notebooks: Notebooks) -> None:
     (folder / "zero\x01byte\n.py").write_bytes(b"\0\xff\xfe" * 100)
     (folder / os.fsdecode(b"\xff\xfe.py")).write_bytes(b"x = 1\n")

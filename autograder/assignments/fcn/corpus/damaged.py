@@ -12,6 +12,7 @@ from autograder.exam.entries import entry_list
 Notebooks = dict[str, dict[str, Any]]
 
 DATA = ("read_label", "confusion_matrix", "scores")
+ONE = ("read_label",)  # where a file, an archive or a folder is damaged: the same for every definition in it
 FILE = "1_data.ipynb"
 ENTRIES, damaged = entry_list("damaged")
 
@@ -154,7 +155,7 @@ def grade_ids_exchanged(folder: Path, notebooks: Notebooks) -> None:
     a["nbgrader"]["grade_id"], b["nbgrader"]["grade_id"] = "scores", "confusion_matrix"
 
 
-@damaged(DATA)
+@damaged(ONE)
 def points_changed(folder: Path, notebooks: Notebooks) -> None:
     """Points in the metadata are no evidence: the rubric's count."""
     for cell in _cells(notebooks):
@@ -202,7 +203,7 @@ def cell_magic_on_top(folder: Path, notebooks: Notebooks) -> None:
     notebook["cells"][position]["source"] = "%%time\n" + notebook["cells"][position]["source"]
 
 
-@damaged(DATA, note="1_data.ipynb, cell")
+@damaged(ONE, note="1_data.ipynb, cell")
 def syntax_error_in_another_cell(folder: Path, notebooks: Notebooks) -> None:
     """A cell of notes that are no Python, above everything."""
     _cells(notebooks).insert(0, _code("todo: ask about the palette (!!"))
@@ -221,7 +222,7 @@ def colab_round_trip(folder: Path, notebooks: Notebooks) -> None:
             cell.pop("id", None)
 
 
-@damaged(DATA)
+@damaged(ONE)
 def vs_code_round_trip(folder: Path, notebooks: Notebooks) -> None:
     """VS Code keeps metadata, writes sources as lines, and another kernel."""
     for notebook in notebooks.values():
@@ -246,7 +247,7 @@ def notebook_format_3(folder: Path, notebooks: Notebooks) -> None:
     notebooks[FILE] = {"metadata": {"name": ""}, "nbformat": 3, "nbformat_minor": 0, "worksheets": [{"cells": cells, "metadata": {}}]}
 
 
-@damaged(DATA)
+@damaged(ONE)
 def outputs_left_in(folder: Path, notebooks: Notebooks) -> None:
     """Megabytes of pictures and a traceback in the outputs."""
     picture = {"output_type": "display_data", "data": {"image/png": "iVBORw0KGgo" * 40_000}, "metadata": {}}
@@ -256,7 +257,7 @@ def outputs_left_in(folder: Path, notebooks: Notebooks) -> None:
             cell["outputs"], cell["execution_count"] = [picture, error], number
 
 
-@damaged(DATA)
+@damaged(ONE)
 def kernelspec_changed(folder: Path, notebooks: Notebooks) -> None:
     """Another kernel, another language in the metadata."""
     notebooks[FILE]["metadata"] = {"kernelspec": {"name": "conda-env-dl-py", "language": "R", "display_name": "dl"}}
@@ -271,7 +272,7 @@ def metadata_gone(folder: Path, notebooks: Notebooks) -> None:
         cell.pop("id", None)
 
 
-@damaged(DATA)
+@damaged(ONE)
 def line_ends_of_windows(folder: Path, notebooks: Notebooks) -> None:
     """CRLF in the file."""
     _write(folder, notebooks, newline="\r\n")
@@ -284,19 +285,19 @@ def line_ends_of_windows_in_the_cells(folder: Path, notebooks: Notebooks) -> Non
         cell["source"] = cell["source"].replace("\n", "\r\n")
 
 
-@damaged(DATA)
+@damaged(ONE)
 def byte_order_mark(folder: Path, notebooks: Notebooks) -> None:
     """UTF-8 with a byte order mark."""
     _write(folder, notebooks, encoding="utf-8-sig")
 
 
-@damaged(DATA)
+@damaged(ONE)
 def utf_16(folder: Path, notebooks: Notebooks) -> None:
     """Saved as "Unicode" by an editor of Windows."""
     _write(folder, notebooks, encoding="utf-16")
 
 
-@damaged(DATA)
+@damaged(ONE)
 def latin_1_comment(folder: Path, notebooks: Notebooks) -> None:
     """A comment with an umlaut in Latin-1."""
     for cell in _cells(notebooks):
@@ -315,13 +316,13 @@ def tabs_for_spaces(folder: Path, notebooks: Notebooks) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- files
-@damaged(DATA, note="not among the files: 1_data.ipynb")
+@damaged(ONE, note="not among the files: 1_data.ipynb")
 def notebook_renamed(folder: Path, notebooks: Notebooks) -> None:
     """The browser's name for a second download."""
     _write(folder, notebooks, name="1_data (1).ipynb")
 
 
-@damaged(DATA)
+@damaged(ONE)
 def notebook_renamed_with_a_name(folder: Path, notebooks: Notebooks) -> None:
     """A name with spaces, letters and a student's name in it."""
     _write(folder, notebooks, name="Übung 1 – Müller, Zoë (final FINAL).ipynb")
@@ -336,7 +337,7 @@ def older_copy_beside(folder: Path, notebooks: Notebooks) -> None:
     (folder / "1_data-Copy1.ipynb").write_text(json.dumps(other), encoding="utf-8")
 
 
-@damaged(DATA)
+@damaged(ONE)
 def checkpoint_folder_of_jupyter(folder: Path, notebooks: Notebooks) -> None:
     """.ipynb_checkpoints holds an old stub."""
     place = folder / ".ipynb_checkpoints"
@@ -345,7 +346,7 @@ def checkpoint_folder_of_jupyter(folder: Path, notebooks: Notebooks) -> None:
     (place / "1_data-checkpoint.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4}), encoding="utf-8")
 
 
-@damaged(DATA, note="5_questions.ipynb: no readable notebook")
+@damaged(ONE, note="5_questions.ipynb: no readable notebook")
 def another_notebook_cut_off(folder: Path, notebooks: Notebooks) -> None:
     """One notebook is truncated: the others are graded."""
     text = json.dumps(notebooks.pop("5_questions.ipynb"))
@@ -358,7 +359,7 @@ def notebook_missing(folder: Path, notebooks: Notebooks) -> None:
     del notebooks[FILE]
 
 
-@damaged(DATA, unreadable=True, cause="submission.no_notebook", says=("only readme.txt", "Expected 1_data.ipynb"))
+@damaged(ONE, unreadable=True, cause="submission.no_notebook", says=("only readme.txt", "Expected 1_data.ipynb"))
 def empty_folder(folder: Path, notebooks: Notebooks) -> None:
     """Nothing but a text file: nobody's zero, but could_not_grade."""
     notebooks.clear()
@@ -381,7 +382,7 @@ def scripts_in_place_of_notebooks(folder: Path, notebooks: Notebooks) -> None:
         (folder / name.replace(".ipynb", ".py")).write_text("\n\n".join(code), encoding="utf-8")
 
 
-@damaged(DATA)
+@damaged(ONE)
 def nested_folders(folder: Path, notebooks: Notebooks) -> None:
     """The work lies three folders down."""
     place = folder / "Downloads" / "dl course" / "fcn"
@@ -390,7 +391,7 @@ def nested_folders(folder: Path, notebooks: Notebooks) -> None:
         (place / name).write_text(json.dumps(notebooks.pop(name)), encoding="utf-8")
 
 
-@damaged(DATA)
+@damaged(ONE)
 def whole_release_handed_in(folder: Path, notebooks: Notebooks) -> None:
     """segkit/, data/ and an environment lie beside the notebooks: they are not searched."""
     for path in ("segkit/facades.py", "segkit/checks/__init__.py", "data/label_names.txt", "venv/lib/site.py"):
@@ -413,19 +414,19 @@ def _zipped(prefix: str = "", extra: dict[str, str] | None = None):
     return pack
 
 
-@damaged(DATA)
+@damaged(ONE)
 def zip_file(folder: Path, notebooks: Notebooks):
     """A zip in place of a folder."""
     return _zipped()
 
 
-@damaged(DATA)
+@damaged(ONE)
 def zip_of_a_mac(folder: Path, notebooks: Notebooks):
     """A zip with one folder around everything and __MACOSX beside it."""
     return _zipped("my homework/", {"__MACOSX/my homework/._1_data.ipynb": "\0\5\26\7", "my homework/.DS_Store": "Bud1"})
 
 
-@damaged(DATA, unreadable=True, cause="submission.unreadable", says="cannot be unpacked")
+@damaged(ONE, unreadable=True, cause="submission.unreadable", says="cannot be unpacked")
 def zip_cut_off(folder: Path, notebooks: Notebooks):
     """An upload that broke off: nobody's zero, but could_not_grade."""
 

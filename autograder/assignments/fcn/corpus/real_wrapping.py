@@ -26,6 +26,7 @@ from autograder.exam.entries import entry_list
 Notebooks = dict[str, dict[str, Any]]
 
 DATA = ("read_label", "confusion_matrix", "scores")
+ONE = ("read_label",)  # where a file, an archive or a folder is strange: the same for every definition in it
 FILE = "1_data.ipynb"
 ENTRIES, real = entry_list("real")
 
@@ -46,7 +47,7 @@ def _code(source: str) -> dict:
 
 
 # ---------------------------------------------------------------------------------------------------------------- names
-@real(DATA, origin="jupyter/nbviewer#177", note="1_data.ipynb.txt was read as a notebook")
+@real(ONE, origin="jupyter/nbviewer#177", note="1_data.ipynb.txt was read as a notebook")
 def ending_txt_appended(folder: Path, notebooks: Notebooks) -> None:
     """A download on Windows that got .txt behind its name."""
     _put(folder, f"{FILE}.txt", _text(notebooks))
@@ -59,19 +60,19 @@ def ending_json_in_its_place(folder: Path, notebooks: Notebooks) -> None:
     _put(folder, "assignment.json", json.dumps({"solution_cells": {"scores": "scores"}, "notebooks": [FILE]}))
 
 
-@real(DATA, origin="jupyter/notebook#4611")
+@real(ONE, origin="jupyter/notebook#4611")
 def ending_json_appended_to_a_second_copy(folder: Path, notebooks: Notebooks) -> None:
     """A browser that saves the notebook twice, as .ipynb and as .ipynb.json."""
     _put(folder, f"{FILE}.json", json.dumps(notebooks[FILE]))
 
 
-@real(DATA, origin="jupyter/notebook#4356", note="1_DATA.IPYNB was read as a notebook")
+@real(ONE, origin="jupyter/notebook#4356", note="1_DATA.IPYNB was read as a notebook")
 def ending_in_capitals(folder: Path, notebooks: Notebooks) -> None:
     """Capitals, as old cameras and some cloud drives make them."""
     _put(folder, "1_DATA.IPYNB", _text(notebooks))
 
 
-@real(DATA, origin="visum-summerschool/visum-2018#1", note="data exercise was read as a notebook")
+@real(ONE, origin="visum-summerschool/visum-2018#1", note="data exercise was read as a notebook")
 def ending_missing(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """A notebook in a zip that lost its ending altogether."""
     _put(folder, "data exercise", _text(notebooks))
@@ -88,7 +89,7 @@ def second_download_worked_on(folder: Path, notebooks: Notebooks) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- places
-@real(DATA, origin="rbg-research/AI-Training#7", note="data/1_data.ipynb was read: what it defines was found nowhere else")
+@real(ONE, origin="rbg-research/AI-Training#7", note="data/1_data.ipynb was read: what it defines was found nowhere else")
 def notebook_below_data(folder: Path, notebooks: Notebooks) -> None:
     """Sorted into the folder of the data, beside what the release brought."""
     _put(folder, f"data/{FILE}", _text(notebooks))
@@ -127,7 +128,7 @@ def _tar(folder: Path, archive: Path, mode: Literal["w:gz", "w:xz"]) -> Path:
     return archive
 
 
-@real(DATA, origin="jupyter/nbgrader#526")
+@real(ONE, origin="jupyter/nbgrader#526")
 def zip_in_a_zip(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """A course system packs each student's zip into one more."""
 
@@ -141,7 +142,7 @@ def zip_in_a_zip(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     return pack
 
 
-@real(DATA, origin="rbg-research/AI-Training#9")
+@real(ONE, origin="rbg-research/AI-Training#9")
 def zip_beside_a_letter(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """A folder with the zip in it, a letter beside it, and what a Mac leaves behind."""
 
@@ -157,13 +158,13 @@ def zip_beside_a_letter(folder: Path, notebooks: Notebooks) -> Callable[[Path], 
     return pack
 
 
-@real(DATA, origin="jupyter/nbgrader#49")
+@real(ONE, origin="jupyter/nbgrader#49")
 def tar_packed_with_gzip(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """A .tar.gz, as older submission commands made it."""
     return lambda folder: _tar(folder, folder.parent / "exam.tar.gz", "w:gz")
 
 
-@real(DATA, origin="CodeGra-de/CodeGra.de#491")
+@real(ONE, origin="CodeGra-de/CodeGra.de#491")
 def tar_packed_with_xz_in_a_folder(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """A tar in a folder, packed with xz and called otherwise: the header tells."""
 
@@ -175,7 +176,7 @@ def tar_packed_with_xz_in_a_folder(folder: Path, notebooks: Notebooks) -> Callab
     return pack
 
 
-@real(DATA, origin="icsharpcode/SharpZipLib#617")
+@real(ONE, origin="icsharpcode/SharpZipLib#617")
 def backslashes_in_a_zip(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """PowerShell 5 puts backslashes between folders, and lists folders with one at the end."""
 
@@ -190,7 +191,7 @@ def backslashes_in_a_zip(folder: Path, notebooks: Notebooks) -> Callable[[Path],
     return pack
 
 
-@real((*DATA, "pretraining.miou"), origin="srikanth-lingala/zip4j#525", lost={"pretraining.miou": "open"}, cause="submission.unreadable",
+@real((*ONE, "pretraining.miou"), origin="srikanth-lingala/zip4j#525", lost={"pretraining.miou": "open"}, cause="submission.unreadable",
       says=("fcn32s.safetensors is packed with Deflate64", "7-Zip", "--code-only"), note="is packed with Deflate64")  # fmt: skip
 def zip_of_more_than_two_gigabytes(folder: Path, notebooks: Notebooks) -> Callable[[Path], Path]:
     """Windows packs what is large with Deflate64: the notebooks are graded, the checkpoint waits for a person."""
@@ -207,7 +208,7 @@ def zip_of_more_than_two_gigabytes(folder: Path, notebooks: Notebooks) -> Callab
     return pack
 
 
-@real(DATA, origin="rbg-research/AI-Training#7", unreadable=True, cause="submission.no_notebook",
+@real(ONE, origin="rbg-research/AI-Training#7", unreadable=True, cause="submission.no_notebook",
       says=("homework.rar (a RAR archive)", "report.pdf (a PDF)", "Expected 1_data.ipynb"))  # fmt: skip
 def rar_and_a_pdf(folder: Path, notebooks: Notebooks) -> None:
     """Nothing in it can be opened: nobody's zero."""
@@ -216,7 +217,7 @@ def rar_and_a_pdf(folder: Path, notebooks: Notebooks) -> None:
     _put(folder, "report.pdf", "%PDF-1.7\n")
 
 
-@real(DATA, origin="jupyter/nbgrader#744", unreadable=True, cause="submission.empty", says="Nothing was handed in")
+@real(ONE, origin="jupyter/nbgrader#744", unreadable=True, cause="submission.empty", says="Nothing was handed in")
 def folder_of_somebody_who_handed_in_nothing(folder: Path, notebooks: Notebooks) -> None:
     """The collecting script made a folder for every student."""
     notebooks.clear()
