@@ -236,7 +236,7 @@ def test_the_whole_table_of_the_class_is_seen_on_a_laptop(tmp_path):
 
 
 def test_message_lines_stay_lines(tmp_path):
-    result = set_check(fake_result("alice"), "scores", 1, "iou.recall", {}, "Head.\nexpected  1\ngot       2")
+    result = set_check(fake_result("alice"), "scores", 1, "iou.recall", {}, "Head.\nexpected  1\n   got    2")
     page = student(result, tmp_path)
     assert "expected  1\n   got    2" in page.text
     assert "white-space: pre-wrap" in (TEMPLATES / "style.css").read_text(encoding="utf-8")
