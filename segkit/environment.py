@@ -35,6 +35,7 @@ NEEDED = {
     "tqdm": "tqdm>=4.66",
     "click": "click>=8.1",
     "nbformat": "nbformat>=5.9",
+    "ipywidgets": "ipywidgets>=8.0",  # without it tqdm warns in red, and shows a bar of letters
 }
 # what a hosted machine has already and must keep: another torch would not fit its driver
 KEPT = ("torch", "torchvision", "numpy")

@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from autograder.report.labels import STATUS_WORDS, clean_text, points_text
+from autograder.report.markdown import rendered
 
 __all__ = ["render_page", "report_link", "write_page"]
 
@@ -91,6 +92,7 @@ def _environment() -> jinja2.Environment:
         "points": points_text,
         "status": lambda status: STATUS_WORDS.get(status, status),
         "duration": _duration,
+        "markdown": rendered,
         "moment": _moment,
         "plural": lambda count, one, many: f"{count:g} {one if count == 1 else many}",
     }

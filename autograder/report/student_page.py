@@ -1,5 +1,6 @@
 """The page that one student opens: what went wrong first, with its message; then pictures, then the rest."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from autograder.report.rendering import render_page, write_page
 
 __all__ = ["check_view", "share", "write_student_page"]
 
+_COLUMNS = re.compile(r"\S {2,}\S|^[ \t]", re.MULTILINE)  # words set below each other, or code: lines that need letters of one width
 ISOLATION_WORDS = {
     "bubblewrap": "in a sealed process (bubblewrap: no network, read-only system)",
     "landlock": "in a restricted process (landlock: limited files and network)",
@@ -34,7 +36,7 @@ def write_student_page(
         titles: cause -> words, from the rubric (see ``cause_label``).
         checks: check id -> ``{"title": ...}``, from the rubric; the id serves where a title is missing.
         pictures: entries of ``pictures.json`` (see ``galleries``), with paths relative to ``folder``.
-        answers: check id -> what the student wrote for a person to grade (see ``read_answers``); shown as plain text.
+        answers: check id -> what the student wrote for a person to grade (see ``read_answers``); shown as Markdown (see ``rendered``).
 
     Returns:
         The file written.
@@ -56,7 +58,7 @@ def write_student_page(
 
 
 def check_view(check: dict[str, Any], titles: Mapping[str, str], checks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """One check as the page shows it: the result's keys, a title, its cause in words, first line and rest apart."""
+    """One check as the page shows it: the result's keys, a title, its cause in words, the first line and the rest of its message."""
     head, _, rest = check["message"].strip("\r\n").partition("\n")
     return {
         **check,
@@ -64,6 +66,7 @@ def check_view(check: dict[str, Any], titles: Mapping[str, str], checks: Mapping
         "label": cause_label(check["cause"], check["measured"], titles),
         "head": head.strip(),
         "rest": rest.rstrip(),
+        "columns": bool(_COLUMNS.search(rest)),
     }
 
 

@@ -119,7 +119,7 @@ def test_lone_surrogates_can_be_kept_and_shown(kept, tmp_path):
     found = kept(answer("broken \ud83d"))
     assert found["texts"][0]["text"] == "broken \N{REPLACEMENT CHARACTER}"
     page = write_student_page(fake_result("ada"), tmp_path, answers={"question_1": found})
-    (shown,) = re.findall('class="written"[^>]*>(broken[^<]*)<', page.read_text(encoding="utf-8"))
+    (shown,) = re.findall('class="written"[^>]*><p>(broken[^<]*)<', page.read_text(encoding="utf-8"))
     assert shown == "broken \N{REPLACEMENT CHARACTER}"
 
 

@@ -1,18 +1,22 @@
 """Pages: escaped whatever a student wrote, complete in one file, readable, and right in what they count."""
 
 import re
+import shutil
+import subprocess
+import time
 from html.parser import HTMLParser
 
 import pytest
 from fake_class import CHECKS, HOSTILE, TITLES, fake_class, fake_pictures, fake_result, set_check
 from PIL import Image
 
-from autograder.report import read_pictures, write_class_page, write_student_page
+from autograder.report import markdown, read_pictures, write_class_page, write_student_page
+from autograder.report.markdown import TAGS, rendered
 from autograder.report.pictures import data_uri
 from autograder.report.rendering import TEMPLATES, report_link
 from autograder.report.statistics import cause_groups, histogram, identical, note_groups, stuck_groups
 
-VOID = {"meta", "img", "br", "input", "rect", "line", "link"}
+VOID = {"meta", "img", "br", "hr", "input", "rect", "line", "link"}
 
 
 class Page(HTMLParser):
@@ -150,12 +154,85 @@ def test_answers_stand_with_the_check_that_a_person_grades(tmp_path):
     answers = {"question_1": {"texts": [{"where": "5.ipynb, cell 6", "text": text}], "note": ""},
                "question_2": {"texts": [], "note": "No answer was written: 5.ipynb, cell 8."}}
     page = student(fake_result("alice"), tmp_path, answers=answers)
-    assert text in page.text, "as it was written: no Markdown, every line"
     first, second = page.text.index("Question 1: why"), page.text.index("Question 2: FCN")
-    assert first < page.text.index(text) < second < page.text.index("No answer was written")
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    assert ".message, .written { white-space: pre-wrap;" in style
+    assert first < page.text.index("few pictures: 1 < 2") < second < page.text.index("No answer was written")
     assert "5.ipynb" not in student(fake_result("bob"), tmp_path / "b").text
+
+
+@pytest.mark.parametrize(("written", "html"), [
+    ("# Two reasons", "<h4>Two reasons</h4>"),
+    ("###### deep", "<h6>deep</h6>"),
+    ("**few** and *more* ~~not~~", "<p><strong>few</strong> and <em>more</em> <del>not</del></p>"),
+    ("- a\n- b", "<ul>\n<li>a</li>\n<li>b</li>\n</ul>"),
+    ("`1 < 2`", "<p><code>1 &lt; 2</code></p>"),
+    ("$a_1 * b_1 * c < 2$", "<p><code>$a_1 * b_1 * c &lt; 2$</code></p>"),
+    ("x<sub>i</sub>", "<p>x<sub>i</sub></p>"),
+    ("![a plot](https://example.org/x.png)", "<p><em>[picture: a plot]</em></p>"),
+    ("[a paper](https://example.org/a?b=1&c=2)", "<p>a paper (https://example.org/a?b=1&amp;c=2)</p>"),
+    ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+    ("<p style='position:fixed' onclick='x' class='card' id='a'>a</p>", "<p>a</p>"),
+    ("<style>p{}</style>", "&lt;style&gt;p{}&lt;/style&gt;"),
+    ("|a|\n|:-:|\n|b|", "<table>\n<thead>\n<tr>\n  <th>a</th>\n</tr>\n</thead>\n<tbody>\n<tr>\n  <td>b</td>\n</tr>\n</tbody>\n</table>"),
+    ("\x1b[31mred\x1b[0m", "<p>red</p>"),
+])  # fmt: skip
+def test_an_answer_is_rendered_without_what_could_act(written, html):
+    assert str(rendered(written)).strip() == html
+
+
+# what bleach's own advisories speak of, and tags in which a browser reads other tags otherwise than a parser may
+@pytest.mark.parametrize("written", [
+    "<noscript><style></noscript><img src=x onerror=alert(1)>", "<svg><p></p><style><a id='</style><img src=1 onerror=alert(1)>'>",
+    "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>", "<!--><img src=x onerror=alert(1)>-->", "<img src=//example.org/a>",
+    "<a href='javas&#99;ript:alert(1)'>a</a>", "[a](javascript:alert(1))", "<iframe srcdoc='&lt;script&gt;'>", "![](data:text/html,x)",
+    "</div></section></main><form action=//example.org><input>", "<table><td><plaintext>",
+    "```\n</code></pre><script>alert(1)</script>\n```",
+    "<b", "<p><pre></p>", "<b><i></b></i>", "</p></p>", "<br><hr>", "$$</code><script>$$",
+])  # fmt: skip
+def test_no_answer_leaves_its_box(written):
+    page = Page(f"<div>{rendered(written)}</div>")
+    assert {tag for tag, _ in page.tags} <= TAGS | {"div"} and [tag for tag, _ in page.tags].count("div") == 1
+    assert all(attrs == {} for _, attrs in page.tags)
+    assert page.faults == [] and page.open == []
+
+
+def test_an_answer_that_cannot_be_rendered_is_shown_as_it_was_written(monkeypatch):
+    monkeypatch.setattr(markdown, "MOST_RENDERED", 20)
+    assert rendered("# a *b*\n<c> and many more") == '<p class="plain"># a *b*\n&lt;c&gt; and many more</p>'
+    monkeypatch.setattr(markdown.bleach, "clean", None)
+    assert rendered("# *b*") == '<p class="plain"># *b*</p>'
+
+
+def test_long_answers_made_to_be_slow_are_rendered_all_the_same():
+    for text in ("[", "![", "**", "*_", "> ", "`a", "<pre>", "<b>", "|", "- ", "$a\\", "<!--", "[a]("):
+        started = time.process_time()
+        rendered((text * markdown.MOST_RENDERED)[: markdown.MOST_RENDERED])
+        assert time.process_time() - started < 10, text
+
+
+def test_a_message_is_one_piece_with_its_columns_in_letters_of_one_width(tmp_path):
+    prose = set_check(fake_result("alice"), "scores", 1, "iou.recall", {}, "Expected 1.\nLikely cause: recall.")
+    columns = set_check(fake_result("bob"), "scores", 1, "iou.recall", {}, "Head.\nexpected  1\ngot       2")
+    for result, classes in ((prose, []), (columns, ["columns"])):
+        page = student(result, tmp_path / result["submission"])
+        card = (tmp_path / result["submission"] / "report.html").read_text().partition("<article")[2].partition("</article>")[0]
+        assert card.count('class="message') == 1
+        assert [attrs["class"] for attrs in page.all("span") if attrs.get("class") == "columns"] == classes
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="looks at the page with Chromium")
+def test_the_whole_table_of_the_class_is_seen_on_a_laptop(tmp_path):
+    class_page(fake_class(), tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    measure = "const t = document.querySelector('.scroll'); document.title = `${t.scrollWidth} of ${t.clientWidth}`"
+    page = tmp_path / "measured.html"
+    page.write_text(re.sub(r"<meta http-equiv=.*?>", "", text).replace("</body>", f"<script>{measure}</script></body>"), encoding="utf-8")
+    done = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1100,900", f"--user-data-dir={tmp_path}",
+                           "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=60)  # fmt: skip
+    wide, seen = map(int, re.search(r"<title>(\d+) of (\d+)</title>", done.stdout).groups())
+    assert wide == seen
 
 
 def test_message_lines_stay_lines(tmp_path):

@@ -1,0 +1,64 @@
+"""A student's Markdown as HTML that can do nothing: a few tags without any attribute, no pictures, no links, no script."""
+
+from typing import Any
+
+import bleach
+import mistune
+from markupsafe import Markup, escape
+from mistune.renderers.html import HTMLRenderer
+
+from autograder.report.labels import clean_text
+
+__all__ = ["MOST_RENDERED", "rendered"]
+
+MOST_RENDERED = 21_000
+"""Characters; a longer text is shown as it was written. Of an answer 20 000 are kept; what takes longest of that takes a second."""
+# None of them may have an attribute: no address, no style, no class, nothing that leaves the box around the answer.
+TAGS = frozenset(
+    "p br hr h4 h5 h6 em strong b i u del s sub sup code pre kbd blockquote ul ol li table thead tbody tr th td".split()
+)
+
+
+class _Renderer(HTMLRenderer):
+    """HTML of an answer: headings below those of the page, pictures and links as their words and addresses, formulas as written."""
+
+    def heading(self, text: str, level: int, **attrs: Any) -> str:
+        return super().heading(text, min(level + 3, 6))
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        address = str(escape(url))
+        return text if text == address else f"{text} ({address})"
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        return f"<em>[picture: {text or escape(url)}]</em>"
+
+    def inline_math(self, text: str) -> str:
+        return f"<code>${escape(text)}$</code>"
+
+    def block_math(self, text: str) -> str:
+        return f"<pre><code>$${escape(text)}$$</code></pre>\n"
+
+
+def rendered(text: str) -> Markup:
+    """Render a student's Markdown.
+
+    Args:
+        text: What the student wrote: of any length, and perhaps meant to do harm.
+
+    Returns:
+        HTML of ``TAGS`` without attributes; other tags stand there as text. A text that is too long or that cannot be parsed is one
+        preformatted block.
+    """
+    text = clean_text(text)
+    if len(text) <= MOST_RENDERED:
+        try:
+            html = _markdown()(text)
+            return Markup(bleach.clean(str(html), tags=TAGS, attributes={}, strip=False, strip_comments=False))
+        except Exception:  # whatever a parser does with such a text, the page is written
+            pass
+    return Markup('<p class="plain">{}</p>').format(text)
+
+
+def _markdown() -> mistune.Markdown:
+    """A parser; a new one for each text, which costs little, so that no text can leave anything behind for the next."""
+    return mistune.create_markdown(renderer=_Renderer(escape=False), plugins=["table", "strikethrough", "math"])
