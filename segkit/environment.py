@@ -10,9 +10,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +37,7 @@ NEEDED = {
     "nbformat": "nbformat>=5.9",
     "ipywidgets": "ipywidgets>=8.0",  # without it tqdm warns in red, and shows a bar of letters
 }
+DRIVE = Path("/content/drive/MyDrive")  # where a hosted machine mounts it
 # what a hosted machine has already and must keep: another torch would not fit its driver
 KEPT = ("torch", "torchvision", "numpy")
 
@@ -54,7 +55,7 @@ class Kit:
         root: Data root.
         split: Whichever the data root allows.
         device: ``"cuda"`` or ``"cpu"``.
-        quick: True in quick mode (``SEGKIT_QUICK=1``): few images, tiny crops, one or two steps.
+        quick: True in quick mode (``SEGKIT_QUICK=1``): few images, and training in minutes.
         notes: What else there is to know.
         copies: Copies of the notebooks outside the work folder, where nobody looks.
     """
@@ -76,18 +77,13 @@ class Kit:
 
     @property
     def runs(self) -> Path:
-        """Where training writes. A quick run leaves nothing behind, so that it is never handed in by mistake."""
-        return _scratch_folder() if self.quick else self.work / "runs"
-
-    @property
-    def window(self) -> int:
-        """Side in pixels of the small windows that ``dataset(..., small=True)`` gives."""
-        return 64 if self.quick else 160
+        """Where training writes. Quick mode has a folder of its own, where nothing is looked for that is handed in."""
+        return self.work / ("runs_quick" if self.quick else "runs")
 
     def names(self, part: str) -> tuple[str, ...]:
-        """Names of a part of the split; in quick mode only the first two of them."""
+        """Names of a part of the split; in quick mode the first of them, 12 to train and 4 to look at."""
         names = self.spec.split_names(self.split, part)
-        return names[:2] if self.quick else names
+        return names[: 12 if part == "train" else 4] if self.quick else names
 
     def dataset(self, part: str, read_label: Callable, *, small: bool = False, first: int | None = None) -> "PairDataset":
         """The pictures of a part, decoded with your ``read_label``.
@@ -95,17 +91,18 @@ class Kit:
         Args:
             part: ``train``, ``val`` or ``test``.
             read_label: Your function of notebook 1.
-            small: Only the middle of each picture (always so in quick mode).
+            small: Only the middle of each picture, 160 x 160 pixels. In quick mode it is otherwise 320 x 320 at the most.
             first: Only so many pictures.
         """
         from segkit.datasets import PairDataset
 
-        transform = _Middle(self.window) if small or self.quick else None
+        transform = _Middle(160 if small else 320) if small or self.quick else None
         names = self.names(part)[:first]
         return PairDataset(self.spec, self.root, self.split, part, read_label=read_label, transform=transform, names=names)
 
     def vgg16(self) -> "tuple[Module, bool]":
-        """VGG-16, and whether it has its ImageNet weights; without them (no network, quick mode) it is random."""
+        """VGG-16, and whether it has its ImageNet weights; without them (no network, quick mode) it is random, always the same."""
+        import torch
         from torchvision.models import vgg16
 
         from segkit.vgg import VGGError, find_vgg16, load_vgg16
@@ -117,7 +114,9 @@ class Kit:
         except VGGError as error:
             print(f"ImageNet weights are not at hand: {error}")
             print("Random numbers stand in for them: every step below is shown, but this is no head start.")
-            return vgg16(weights=None).eval(), False
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # notebook 4 compares networks that notebook 3 gave the same trunk
+                return vgg16(weights=None).eval(), False
 
     def can_train(self, pretrained: bool) -> bool:
         """Whether the full recipe makes sense here; if not, says why."""
@@ -128,29 +127,37 @@ class Kit:
             return False
         if self.device != "cuda":
             print("not trained: no GPU, it would take days. Train on a hosted machine and put the file into checkpoints/,")
-            print("or look at the course's own model: unpack it to published/. SEGKIT_QUICK=1 shows the way in a minute.")
+            print("or look at the course's own model: unpack it to published/. SEGKIT_QUICK=1 trains a part of it in minutes.")
             return False
         return True
 
-    def lighten(self, model: "Module") -> "Module":
-        """In quick mode leave only the score and upsampling layers trainable, and say so; else do nothing."""
-        if self.quick:
-            for name, parameter in model.named_parameters():
-                parameter.requires_grad_("score" in name or "transpose" in name)
-            print("quick mode: the trunk is frozen, only score and upsampling layers learn. This shows the way, not the result.")
-        return model
+    def keep(self, name: str, model: "Module") -> Path:
+        """Keep the weights of a quick run, in half precision, for the notebooks that follow; see :meth:`trained`."""
+        from torch import float16
+
+        from segkit.checkpoints import save_checkpoint
+
+        folder = self.runs / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "resume.pt").unlink(missing_ok=True)  # 1.5 GiB, and a quick run is sooner begun again than resumed
+        return save_checkpoint(folder / "best.safetensors", model, float16)
+
+    def trained(self, name: str) -> Path | None:
+        """The weights that run ``name`` left in :attr:`runs`, or None."""
+        path = self.runs / name / "best.safetensors"
+        return path if path.is_file() else None
 
     def checkpoint(self, name: str, *, published: bool = True) -> Path | None:
         """A checkpoint of network ``name``: your own in ``checkpoints/``, else a published one in ``published/``.
 
-        In quick mode there is none: quick mode shows the whole path, training included.
+        In quick mode it is what quick mode kept itself.
 
         Args:
             name: ``fcn32s`` or ``fcn8s``.
             published: Whether a published one will do.
         """
         if self.quick:
-            return None
+            return self.trained(name)
         folders = ("checkpoints", "published") if published else ("checkpoints",)
         places = [self.work / folder / f"{name}{ending}" for folder in folders for ending in (".safetensors", ".pth")]
         return next((path for path in places if path.is_file()), None)
@@ -159,8 +166,10 @@ class Kit:
 def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     """Check packages, device, data and the imported code; print a line about each.
 
+    Where ``segkit`` was imported out of ``fcn.zip``, the archive is unpacked first: on the drive if one is mounted, else here.
+
     Args:
-        home: Folder that holds ``segkit/``, as the notebook's first cell found it.
+        home: Folder that should hold this ``segkit``; None: the one that it was imported from.
         quiet: Print nothing (for tests).
 
     Returns:
@@ -169,8 +178,12 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     Raises:
         EnvironmentFault: If something is missing that cannot be made up for.
     """
-    home = Path(home) if home else Path(__file__).resolve().parent.parent
+    own = Path(__file__).resolve().parent.parent
+    if own.parent.is_file():
+        return _unpacked(own, quiet)
+    home = Path(home) if home else _nearest_kit() or own
     _demand_this_kit(home)
+    sys.path[:] = [str(own), *(entry for entry in sys.path if not entry or Path(entry).is_absolute())]  # the first cell's guesses go
     _install(missing_packages())
     work, started = work_folder(home), _STARTED.setdefault("folder", Path.cwd().resolve())
     os.chdir(work)  # what another notebook defined is looked for here, and what you make lands here
@@ -185,6 +198,25 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     if not quiet:
         _print_proof(kit, torch)
     return kit
+
+
+def _unpacked(home: Path, quiet: bool) -> Kit:
+    """Unpack the archive that holds ``home``, and go on with what came out of it in place of this very module."""
+    target = DRIVE if DRIVE.is_dir() else Path.cwd()
+    with zipfile.ZipFile(home.parent) as archive:
+        archive.extractall(target)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "segkit"]:
+        del sys.modules[name]
+    sys.path.insert(0, str(target / home.name))
+    importlib.invalidate_caches()
+    kit: Kit = importlib.import_module("segkit.environment").prepare(quiet=quiet)
+    return kit
+
+
+def _nearest_kit() -> Path | None:
+    """The folder with a kit that the notebook's first cell means: around the notebook, or unpacked beside it."""
+    here = Path.cwd()
+    return next((place for place in (here, here.parent, here / "fcn") if (place / "segkit" / "environment.py").is_file()), None)
 
 
 def missing_packages() -> list[str]:
@@ -217,14 +249,6 @@ def split_of(root: str | Path) -> str:
     return dataset().split_of(Path(root))
 
 
-@cache
-def _scratch_folder() -> Path:
-    folder = tempfile.TemporaryDirectory(prefix="segkit-quick-")
-    _KEEP.append(folder)  # removed when the notebook's kernel ends
-    return Path(folder.name)
-
-
-_KEEP: list[tempfile.TemporaryDirectory] = []
 _STARTED: dict[str, Path] = {}  # where the kernel was started: the first cell changes the folder, and may run again
 
 
@@ -307,7 +331,7 @@ def _print_proof(kit: Kit, torch: ModuleType) -> None:
     counts = ", ".join(f"{len(kit.spec.split_names(kit.split, part))} {part}" for part in ("train", "val", "test"))
     versions = "  ".join(f"{name} {metadata.version(name)}" for name in KEPT)
     device = torch.cuda.get_device_name() if kit.device == "cuda" else f"CPU, {os.cpu_count()} cores (no GPU found)"
-    mode = "quick: few pictures, tiny crops, one or two steps" if kit.quick else "full: the course recipe"
+    mode = "quick: few pictures, and training in minutes" if kit.quick else "full: the course recipe"
     print(f"[ok] segkit {segkit.__version__:<8} {Path(segkit.__file__).parent}")
     print(f"[ok] python {sys.version.split()[0]:<8} {versions}")
     print(f"[ok] device          {device}")

@@ -1,5 +1,6 @@
 """Pictures for notebooks and reports. Each function returns a matplotlib figure and shows nothing by itself."""
 
+from segkit.plots.crops import skip_crops
 from segkit.plots.geometry import alignment, crop_geometry
 from segkit.plots.maps import gallery, legend, overlay
 from segkit.plots.network import network
@@ -16,5 +17,6 @@ __all__ = [
     "legend",
     "network",
     "overlay",
+    "skip_crops",
     "stages",
 ]

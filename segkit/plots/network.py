@@ -151,10 +151,10 @@ def network(model: nn.Module, size: tuple[int, int] = (224, 224)) -> Figure:
     bars, joins = _layout(steps, main)
     length = bars["output"].x + bars["output"].width + 0.3
     length = max(length, 7.0)  # bars of a small network keep their width
-    top = 3.0 if joins else 2.3  # room for the arcs
-    figure = Picture(figsize=(12, 0.96 * (top + 2.45)))
+    top = 3.15 if joins else 2.3  # room for the arcs
+    figure = Picture(figsize=(12, 0.96 * (top + 2.95)))
     axes = bare(figure.add_axes((0, 0, 1, 1)))
-    axes.set(xlim=(-0.6, length), ylim=(-2.45, top))
+    axes.set(xlim=(-0.6, length), ylim=(-2.95, top))
     axes.plot([0, bars["output"].x], [0, 0], color=GREY, linewidth=1, zorder=0)
     for bar in bars.values():
         _draw_bar(axes, bar)
@@ -165,8 +165,8 @@ def network(model: nn.Module, size: tuple[int, int] = (224, 224)) -> Figure:
     _draw_sizes(axes, bars, main)
     _draw_legend(axes, length, top - 0.22)
     count = sum(value.numel() for value in model.parameters())
-    axes.text(-0.4, top - 0.22, type(model).__name__, fontsize=14, fontweight="bold")
-    axes.text(-0.4, top - 0.48, f"{count:,} parameters".replace(",", " "), color="#52606D")
+    axes.text(-0.4, top - 0.22, type(model).__name__, fontsize=16, fontweight="bold")
+    axes.text(-0.4, top - 0.53, f"{count:,} parameters".replace(",", " "), fontsize=11, color="#52606D")
     return figure
 
 
@@ -196,7 +196,7 @@ def _layout(steps: list[Step], main: list[str]) -> tuple[dict[str, _Bar], dict[s
         width = 0.10 + 0.035 * max(step.shape[0], 1) ** 0.35
         height = 0.22 + 2.1 * (max(step.shape[1:]) / largest) ** 0.5
         bars[name] = _Bar(step, x, width, height)
-        x += width + (0.26 if step.kind == "pooling" else 0.16)
+        x += width + (0.16 if "1 x 1" in step.kind or step.kind == "convolution" else 0.28)
     return bars, joins
 
 
@@ -226,7 +226,7 @@ def _draw_bar(axes: Axes, bar: _Bar) -> None:
     )  # fmt: skip
     label = bar.step.name if plain else f"{_short(bar.step.name)}  {bar.step.shape[0]}"
     axes.text(
-        bar.x + bar.width / 2, -1.24, label, rotation=90, ha="center", va="top", fontsize=7.5,
+        bar.x + bar.width / 2, -1.24, label, rotation=90, ha="center", va="top", fontsize=11,
         color=INK if plain else _colour(bar.step.kind),
     )  # fmt: skip
 
@@ -242,9 +242,9 @@ def _draw_skip(axes: Axes, bars: dict[str, _Bar], step: Step, at: float, index: 
     if start is None:
         return
     x = start.x + start.width / 2
-    top = 1.5 + 0.28 * index + 0.055 * (at - x)
+    top = 1.55 + 0.28 * index + 0.085 * (at - x)
     colour = _colour(step.kind)
-    axes.plot([x, x], [start.height / 2 + 0.36, top - 0.25], color=colour, linewidth=1.6)
+    axes.plot([x, x], [start.height / 2 + 0.46, top - 0.25], color=colour, linewidth=1.6)
     bend: dict[str, Any] = {"arrowstyle": "-", "color": colour, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
     axes.add_patch(FancyArrowPatch((x, top - 0.25), (x + 0.25, top), connectionstyle="angle3,angleA=90,angleB=0", **bend))
     axes.plot([x + 0.25, at - 0.25], [top, top], color=colour, linewidth=1.6)
@@ -258,7 +258,7 @@ def _draw_skip(axes: Axes, bars: dict[str, _Bar], step: Step, at: float, index: 
     channels, height, width = step.shape
     axes.text(
         (x + at) / 2, top, f"{_short(step.name)}   {channels} x {height} x {width}", ha="center",
-        va="center", fontsize=8, color=colour, bbox={"fc": "white", "ec": "none", "pad": 2},
+        va="center", fontsize=11, color=colour, bbox={"fc": "white", "ec": "none", "pad": 2},
     )  # fmt: skip
 
 
@@ -270,7 +270,7 @@ def _draw_sizes(axes: Axes, bars: dict[str, _Bar], main: list[str]) -> None:
         if size != last:
             axes.text(
                 bar.x + bar.width / 2, bar.height / 2 + 0.06, f"{size[0]}\nx {size[1]}", ha="center",
-                va="bottom", linespacing=0.95, fontsize=7, color="#52606D",
+                va="bottom", linespacing=0.9, fontsize=9, color="#52606D",
             )  # fmt: skip
         last = size
 
@@ -278,6 +278,6 @@ def _draw_sizes(axes: Axes, bars: dict[str, _Bar], main: list[str]) -> None:
 def _draw_legend(axes: Axes, length: float, y: float) -> None:
     x = length - 0.2
     for kind in reversed(KINDS):
-        text = axes.text(x, y, kind, ha="right", va="center", fontsize=8.5, color=_colour(kind), fontweight="bold")
+        text = axes.text(x, y, kind, ha="right", va="center", fontsize=11.5, color=_colour(kind), fontweight="bold")
         box = text.get_window_extent()
         x -= box.width / axes.get_window_extent().width * (axes.get_xlim()[1] - axes.get_xlim()[0]) + 0.25

@@ -46,13 +46,19 @@ def stages(
 
 
 @styled
-def label_maps(columns: Mapping[str, Sequence[MapLike]], titles: Sequence[str] | None = None, spec: DatasetSpec | None = None) -> Figure:
-    """Rows of label maps of one picture each, without the photograph.
+def label_maps(
+    columns: Mapping[str, Sequence[MapLike]],
+    titles: Sequence[str] | None = None,
+    spec: DatasetSpec | None = None,
+    images: Sequence[MapLike] | None = None,
+) -> Figure:
+    """Rows of label maps of one picture each, after the photograph if there is one.
 
     Args:
         columns: title -> label maps (H, W), 255 for unknown, one per row.
         titles: one line of text per row, or None.
         spec: the data set; None: that of the assignment.
+        images: one per row, see :func:`segkit.plots.style.photograph`; None: not shown.
 
     Returns:
         A figure with the classes that occur named below.
@@ -60,10 +66,11 @@ def label_maps(columns: Mapping[str, Sequence[MapLike]], titles: Sequence[str] |
     Raises:
         ValueError: the columns are empty or not equally long.
     """
-    lengths = {title: len(maps) for title, maps in columns.items()}
+    lengths = {title: len(maps) for title, maps in columns.items()} | ({} if images is None else {"photograph": len(images)})
     if len(set(lengths.values())) != 1 or not all(lengths.values()):
         raise ValueError(f"Expected equally many label maps in each column, but got {lengths}.")
-    drawn = {title: [label_picture(item, spec) for item in maps] for title, maps in columns.items()}
-    figure = _grid(drawn, titles)
+    drawn = {} if images is None else {"photograph": [photograph(image) for image in images]}
+    drawn |= {title: [label_picture(item, spec) for item in maps] for title, maps in columns.items()}
+    figure = _grid(drawn, titles, width=min(2.7, 11.5 / len(drawn)))
     _names_below(figure, [item for maps in columns.values() for item in maps], spec)
     return figure

@@ -101,7 +101,8 @@ def test_code_cells_are_short_and_prose_stands_between_them(name, notebooks):
         if cell.cell_type == "code":
             lines = stub(cell.source).splitlines()
             assert len(lines) <= 20, cell.id
-            assert max(map(len, lines)) <= 120, cell.id
+            known = cell.metadata.get("nbgrader", {}).get("solution")  # their docstrings are what the exam was written for
+            assert max(map(len, lines)) <= (120 if known else 88), cell.id
         elif "nbgrader" not in cell.metadata:
             assert len(cell.source.split()) <= 125, cell.id
 
@@ -115,7 +116,7 @@ def test_each_notebook_says_how_long_it_takes(name, notebooks):
 
 def test_first_cell_is_the_same_everywhere(notebooks):
     first = {next(cell.source for cell in book.cells if cell.cell_type == "code") for book in notebooks.values()}
-    assert len(first) == 1
+    assert len(first) == 1 and len(first.pop().splitlines()) <= 3
 
 
 def test_questions_hide_their_mark_schemes(notebooks):
