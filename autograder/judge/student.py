@@ -104,8 +104,9 @@ class Student(Asks):
 
     def once(self, key: tuple[Hashable, ...], make: Callable[[], Any]) -> Any:
         """Return ``make()``, computed once per worker: a network that several checks use is built once."""
-        if key in self._kept and self._kept[key][0] == self.generation:
-            return self._kept[key][1]
+        generation, kept = self._kept.get(key, (None, None))
+        if generation == self.generation:
+            return kept
         value = make()
         self._kept[key] = (self.generation, value)
         return value
