@@ -48,7 +48,7 @@ def _result(run: Run, name: str, checks: list[CheckResult], **more: Any) -> dict
 
 
 def _notes(notes: list[str]) -> list[str]:
-    """The first notes, none of them endless: a hand-in may give reason for thousands."""
+    """The first notes, none of them endless: a submission may give reason for thousands."""
     left = [f"and {len(notes) - MOST_NOTES} more notes"] if len(notes) > MOST_NOTES else []
     return [capped(note, LONGEST_NOTE) for note in notes[:MOST_NOTES]] + left
 

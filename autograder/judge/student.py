@@ -73,7 +73,7 @@ class Student(Asks):
     def code(self) -> str:
         """SHA-256 of all that a worker can get of this work: every definition to the letter, comments, labels and scripts too.
 
-        What differs between two hand-ins by no letter tells nothing; what does differ gets other hidden inputs.
+        What differs between two submissions by no letter tells nothing; what does differ gets other hidden inputs.
         """
         found = [self.workbook.find(name) for name in sorted(set(self.workbook.cells.values()))]
         programs = [self.workbook.program(definition).to_json() for definition in found if definition is not None]
