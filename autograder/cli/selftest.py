@@ -93,9 +93,9 @@ def _tell(verbose: bool) -> "Callable[[Outcome], None]":
         elif verbose:
             tqdm.write(f"ok  {entry.kind}/{entry.name} ({outcome.seconds:.1f} s)", file=sys.stdout)
         if verbose:
-            for verdict in outcome.verdicts:
-                if verdict["message"]:
-                    tqdm.write(f"      {verdict['id']} {verdict['points']} {verdict['cause']}: {verdict['message']}", file=sys.stdout)
+            for result in outcome.results:
+                if result["message"]:
+                    tqdm.write(f"      {result['id']} {result['points']} {result['cause']}: {result['message']}", file=sys.stdout)
             for note in outcome.notes:
                 tqdm.write(f"      note: {note}", file=sys.stdout)
             if outcome.complaint:

@@ -37,7 +37,7 @@ class CheckRubric:
         points: Points at full marks.
         parts: Name of each part -> its points; they add up to ``points``.
         manual: Whether a person grades it.
-        needs: What a hand-in must hold for it: grade ids of solution cells, ``checkpoint NAME``, ``answer GRADE_ID``.
+        needs: What a submission must hold for it: grade ids of solution cells, ``checkpoint NAME``, ``answer GRADE_ID``.
         visible: The call of ``segkit.checks`` that tells students before they hand in, as the notebook writes it; empty for none.
         settings: Everything else the rubric says of it (thresholds, sizes).
     """

@@ -24,7 +24,7 @@ class Outcome:
         parity: Whether nbgrader and plain pytest give the points of the command line; None where that was not asked.
         problem: What is not as it must be, in words; empty if all is well.
         complaint: The line of the visible check.
-        verdicts: The graded checks.
+        results: Of the graded checks.
         notes: The result's notes.
         seconds: How long it took.
     """
@@ -40,6 +40,6 @@ class Outcome:
     parity: bool | None = None
     problem: str = ""
     complaint: str = ""
-    verdicts: list[dict[str, Any]] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0

@@ -28,14 +28,14 @@ class PlainChecks(CheckPlugin):
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        before = dict(self.verdicts)
+        before = dict(self.results)
         super().pytest_runtest_makereport(item, call)
-        fresh = [verdict for name, verdict in self.verdicts.items() if before.get(name) is not verdict]
-        for verdict in fresh:
-            item.user_properties += [("check", verdict.id), ("points", "none" if verdict.points is None else repr(verdict.points))]
-            if report.passed and verdict.points != verdict.max_points:
+        fresh = [result for name, result in self.results.items() if before.get(name) is not result]
+        for result in fresh:
+            item.user_properties += [("check", result.id), ("points", "none" if result.points is None else repr(result.points))]
+            if report.passed and result.points != result.max_points:
                 report.outcome = "failed"
-                report.longrepr = f"{verdict.points:g} of {verdict.max_points:g} points\n{verdict.message}"
+                report.longrepr = f"{result.points:g} of {result.max_points:g} points\n{result.message}"
         return report
 
 

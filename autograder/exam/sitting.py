@@ -26,7 +26,7 @@ from autograder.exam.parity import Points, differences, nbgrader_points, pytest_
 from autograder.exam.replay import Tape
 from autograder.exam.seen import first_complaint
 from autograder.exam.traces import NAMES, Traces
-from autograder.judge.checking import Verdict
+from autograder.judge.checking import CheckResult
 from autograder.judge.grade import grade_path
 from autograder.judge.run import Run, Settings
 from autograder.sandbox import kernel
@@ -102,15 +102,15 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool,
         if entry.kind == "generated":
             _hunt(outcome, run, path)
             return None
-        told: list[Verdict] = []
+        told: list[CheckResult] = []
         result = grade_path(run, path, entry.name, handover=tape, told=told)
-    outcome.verdicts, outcome.notes = _with_losses(result["checks"], told, run), result["notes"]
+    outcome.results, outcome.notes = _with_losses(result["checks"], told, run), result["notes"]
     _judge(outcome, run, traces.found)
     if tape is not None:
         _compare_ways(outcome, run, path, place, source, tape)
     if with_seen and entry.kind in SEEN_KINDS:
         (path / "assignment.json").write_text(json.dumps(run.assignment.facts), encoding="utf-8")
-        lost = [v["id"] for v in outcome.verdicts if v["points"] is not None and v["points"] < v["max_points"]]
+        lost = [v["id"] for v in outcome.results if v["points"] is not None and v["points"] < v["max_points"]]
         outcome.complaint = first_complaint(path, notebooks, run.rubric.defines, entry.cells, lost)
         outcome.seen = bool(outcome.complaint)
         if not outcome.seen and not entry.unseen:
@@ -118,13 +118,13 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool,
     return result
 
 
-def _with_losses(verdicts: Sequence[dict[str, Any]], told: Sequence[Verdict], run: Run) -> list[dict[str, Any]]:
-    """Verdicts of a result, with what each check has lost; a submission that could not be read has lost nothing, or all."""
-    losses = {verdict.id: verdict.lost for verdict in told}
-    for verdict in verdicts:
-        everything = dict.fromkeys(run.rubric.checks[verdict["id"]].parts, 1.0)
-        losses.setdefault(verdict["id"], None if verdict["points"] is None else everything)
-    return [verdict | {"lost": losses[verdict["id"]]} for verdict in verdicts]
+def _with_losses(results: Sequence[dict[str, Any]], told: Sequence[CheckResult], run: Run) -> list[dict[str, Any]]:
+    """Results of checks, with what each check has lost; a submission that could not be read has lost nothing, or all."""
+    losses = {result.id: result.lost for result in told}
+    for result in results:
+        everything = dict.fromkeys(run.rubric.checks[result["id"]].parts, 1.0)
+        losses.setdefault(result["id"], None if result["points"] is None else everything)
+    return [result | {"lost": losses[result["id"]]} for result in results]
 
 
 def _compare_with_control(
@@ -145,9 +145,9 @@ def _compare_ways(outcome: Outcome, run: Run, path: Path, place: Path, source: P
     if run.assignment.name not in _COURSES:  # in the folder of the whole exam, which is removed at its end
         place_of_course = run.folder / f"course-{os.getpid()}"
         _COURSES[run.assignment.name] = Course(place_of_course, run.assignment.name, source)
-    ours: Points | None = {verdict["id"]: verdict["points"] for verdict in outcome.verdicts}
+    ours: Points | None = {result["id"]: result["points"] for result in outcome.results}
     # what cannot be read at all has no points anywhere: there must be no way on which it is read
-    ours = None if all((verdict["cause"] or "").startswith("submission.") for verdict in outcome.verdicts) else ours
+    ours = None if all((result["cause"] or "").startswith("submission.") for result in outcome.results) else ours
     course = _COURSES[run.assignment.name]
     lines = differences(ours, nbgrader_points(course, run, path, f"{entry.kind}_{entry.name}", tape), "nbgrader")
     lines += differences(ours, pytest_points(run, path, place / "pytest.xml", tape), "pytest")
@@ -162,13 +162,13 @@ def _hunt(outcome: Outcome, run: Run, path: Path) -> None:
     stages = [entry.checks[:1], entry.checks[1:]] if len(entry.checks) > 1 else [entry.checks]
     for checks in stages:
         run.settings = dataclasses.replace(run.settings, only=tuple(checks))
-        verdicts = grade_path(run, path, entry.name)["checks"]
-        outcome.verdicts += verdicts
-        ungraded = [v["id"] for v in verdicts if v["points"] is None]
+        results = grade_path(run, path, entry.name)["checks"]
+        outcome.results += results
+        ungraded = [v["id"] for v in results if v["points"] is None]
         if ungraded:
-            _add(outcome, f"could not be graded: {', '.join(ungraded)}: {verdicts[0]['message'][:300]}")
+            _add(outcome, f"could not be graded: {', '.join(ungraded)}: {results[0]['message'][:300]}")
             return
-        if any(v["points"] < v["max_points"] for v in verdicts):
+        if any(v["points"] < v["max_points"] for v in results):
             outcome.caught = True
             break
     outcome.exact = outcome.caught or bool(entry.equivalent)
@@ -183,22 +183,22 @@ def _add(outcome: Outcome, problem: str) -> None:
 
 
 def _judge(outcome: Outcome, run: Run, traces: Sequence[str]) -> None:
-    """Hold the verdicts against the entry."""
+    """Hold the results of the checks against the entry."""
     entry = outcome.entry
-    found = {verdict["id"]: verdict for verdict in outcome.verdicts}
+    found = {result["id"]: result for result in outcome.results}
     wrong, losing = [], []
     for name in entry.checks:
-        check, verdict = run.rubric.checks[name], found[name]
-        expected, lost = entry.lost_in(check), verdict["lost"]
-        if not _equal(lost, expected) or verdict["points"] != (None if lost is None else check.earned(lost)):
-            wrong.append(f"{name}: expected to lose {_loss(expected)}, but lost {_loss(lost)} and got {_points(verdict['points'])} points"
-                         f" ({verdict['cause']}: {verdict['message'][:300]})")  # fmt: skip
+        check, result = run.rubric.checks[name], found[name]
+        expected, lost = entry.lost_in(check), result["lost"]
+        if not _equal(lost, expected) or result["points"] != (None if lost is None else check.earned(lost)):
+            wrong.append(f"{name}: expected to lose {_loss(expected)}, but lost {_loss(lost)} and got {_points(result['points'])} points"
+                         f" ({result['cause']}: {result['message'][:300]})")  # fmt: skip
         deserved = None if expected is None else check.earned(expected)
-        outcome.points_lost += max(0.0, (deserved or 0.0) - (verdict["points"] or 0.0))
-        outcome.undeserved += max(0.0, (verdict["points"] or 0.0) - (deserved or 0.0))
-        outcome.false_alarm |= deserved is not None and (verdict["points"] is None or verdict["points"] < deserved)
+        outcome.points_lost += max(0.0, (deserved or 0.0) - (result["points"] or 0.0))
+        outcome.undeserved += max(0.0, (result["points"] or 0.0) - (deserved or 0.0))
+        outcome.false_alarm |= deserved is not None and (result["points"] is None or result["points"] < deserved)
         if lost is None or lost:
-            losing.append(verdict)
+            losing.append(result)
     outcome.exact = not wrong
     outcome.caught = bool(losing) and (bool(entry.lost) or entry.unreadable)
     for text in wrong:
@@ -223,8 +223,8 @@ def _loss(lost: Mapping[str, float] | None) -> str:
 
 def _judge_words(outcome: Outcome, lost: Sequence[dict[str, Any]]) -> None:
     entry = outcome.entry
-    messages = "\n".join(verdict["message"] for verdict in lost or outcome.verdicts)
-    causes = {verdict["cause"] for verdict in lost}
+    messages = "\n".join(result["message"] for result in lost or outcome.results)
+    causes = {result["cause"] for result in lost}
     missing = [word for word in entry.says if word not in messages]
     wrong_cause = entry.cause and entry.cause not in causes
     if entry.lost or entry.unreadable:

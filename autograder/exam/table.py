@@ -109,8 +109,8 @@ def to_json(outcomes: Sequence[Outcome], about: dict[str, Any]) -> dict[str, Any
             "exact": o.exact, "caught": o.caught, "named": o.named, "false_alarm": o.false_alarm, "seen": o.seen, "parity": o.parity,
             "lost": o.points_lost, "undeserved": o.undeserved, "complaint": o.complaint, "seconds": round(o.seconds, 1), "notes": o.notes,
             "checks": [
-                {key: verdict.get(key) for key in ("id", "points", "lost", "status", "cause", "measured", "message")}
-                for verdict in o.verdicts
+                {key: result.get(key) for key in ("id", "points", "lost", "status", "cause", "measured", "message")}
+                for result in o.results
             ],
         }
         for o in outcomes

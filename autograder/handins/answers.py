@@ -45,7 +45,7 @@ def keep_answers(folder: Path, submission: Submission, checks: Mapping[str, Chec
 
 
 def forget_answers(folder: Path) -> None:
-    """Remove those of an earlier hand-in, as far as that can be done."""
+    """Remove those of an earlier submission, as far as that can be done."""
     with contextlib.suppress(OSError):
         (folder / ANSWERS).unlink(missing_ok=True)
 

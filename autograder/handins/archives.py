@@ -1,6 +1,6 @@
 """Unpack what students hand in: zip, tar, and what is packed with gzip, bzip2 or xz. Archives are known by their content.
 
-Nothing lands outside of the folder, no link is made, and all archives of a hand-in share one budget of files and bytes.
+Nothing lands outside of the folder, no link is made, and all archives of a submission share one budget of files and bytes.
 """
 
 import bz2
@@ -68,7 +68,7 @@ class ArchiveError(Exception):
 
 @dataclass
 class Budget:
-    """What may still be unpacked for one hand-in, whatever the number of its archives."""
+    """What may still be unpacked for one submission, whatever the number of its archives."""
 
     files: int = field(default_factory=lambda: MAX_FILES)
     bytes: int = field(default_factory=lambda: MAX_UNPACKED)

@@ -31,7 +31,7 @@ class Checkpoint:
         path: The file, or None if it was only named (``checkpoints.json``) and not found.
         sha256: Its hash.
         problem: Why there is no path.
-        packed: Whether it is in the hand-in, in an archive that cannot be unpacked here; such a check gets no zero.
+        packed: Whether it is in the submission, in an archive that cannot be unpacked here; such a check gets no zero.
     """
 
     path: Path | None
@@ -110,7 +110,7 @@ def _in_its_place(where: str, candidates: list[Path], root: Path) -> str:
 def submitted_checkpoints(
     folder: Path, rubric: Rubric, root: Path | None, workbook: Workbook, left_out: Mapping[str, str], notes: list[str]
 ) -> dict[str, Checkpoint]:
-    """Find the checkpoints of a hand-in.
+    """Find the checkpoints of a submission.
 
     Args:
         folder: Its files.
@@ -136,7 +136,7 @@ def submitted_checkpoints(
 
 
 def _linked(folder: Path, path: Path) -> Checkpoint | None:
-    """The entry for a file outside of the hand-in, reached through a link."""
+    """The entry for a file outside of the submission, reached through a link."""
     links = [part for part in (path, *path.parents) if part.is_relative_to(folder) and part != folder and part.is_symlink()]
     if links:
         return _behind(folder, links[-1])

@@ -20,8 +20,8 @@ from segkit.notebooks.reading import shown
 
 __all__ = ["Checkpoint", "Submission", "SubmissionError", "file_sha256", "read_submission", "submission_names"]
 
-MAX_ARCHIVES = 20  # inside of a hand-in
-MAX_LEVELS = 2  # of archives in archives, the hand-in itself included
+MAX_ARCHIVES = 20  # inside of a submission
+MAX_LEVELS = 2  # of archives in archives, the submission itself included
 MAX_NAMED = 10
 RESERVED = ("index.html", "summary.csv", "handins.csv", "journal.jsonl", "regrade.csv")
 QUIET = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)  # files that operating systems leave behind
@@ -110,8 +110,8 @@ def _hash(folder: Path, checkpoints: dict[str, Checkpoint]) -> str:
     return digest.hexdigest()
 
 
-class _HandIn:
-    """A hand-in while it is opened: its folder, or a temporary copy of it in which archives are unpacked."""
+class _Opening:
+    """A submission while it is opened: its folder, or a temporary copy of it in which archives are unpacked."""
 
     def __init__(self, path: Path, rubric: Rubric, root: Path | None) -> None:
         self.path, self.rubric, self.checkpoints_root = path, rubric, root
@@ -173,7 +173,7 @@ class _HandIn:
         return Submission(name, folder, workbook, checkpoints, notes, _hash(folder, checkpoints), self.temporary)
 
     def _open_archives(self) -> bool:
-        """Unpack the archives inside of the hand-in, each into a folder of its name in a temporary copy; False if there are none."""
+        """Unpack the archives inside of the submission, each into a folder of its name in a temporary copy; False if there are none."""
         self.levels -= 1
         archives = [p for p in _files(self.folder) if p not in self.damaged and may_hold_work(self.folder / p)][:MAX_ARCHIVES]
         if not archives:
@@ -207,7 +207,7 @@ class _HandIn:
         return True
 
     def _refuse_nothing(self, folder: Path, workbook: Workbook) -> None:
-        """Refuse a hand-in in which nothing of the assignment can be read, so that it gets no zero.
+        """Refuse a submission in which nothing of the assignment can be read, so that it gets no zero.
 
         Raises:
             SubmissionError: It is one.
@@ -239,7 +239,7 @@ class _HandIn:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All plain files of a hand-in that can matter, relative to it: nothing hidden, no links, no environments, nothing of the release."""
+    """Plain files of a submission that can matter, relative to it; nothing hidden, no links, no environments, nothing of the release."""
     for place, folders, files in os.walk(folder):
         here = Path(place)
         folders[:] = sorted(name for name in folders if name not in FOREIGN - SPARE and enterable(here / name))
@@ -286,11 +286,11 @@ def read_submission(path: Path, name: str, rubric: Rubric, checkpoints_root: Pat
     Raises:
         SubmissionError: If there is nothing that can be read.
     """
-    handin = _HandIn(path, rubric, checkpoints_root)
+    opening = _Opening(path, rubric, checkpoints_root)
     try:
-        handin.open()
-        return handin.read(name)
+        opening.open()
+        return opening.read(name)
     except BaseException:
-        if handin.temporary is not None:
-            handin.temporary.cleanup()
+        if opening.temporary is not None:
+            opening.temporary.cleanup()
         raise

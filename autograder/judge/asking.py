@@ -70,14 +70,14 @@ def ask_all(
         Name -> label map (H, W), uint8; and how they were asked, in words.
 
     Raises:
-        StudentError: The network fails, or answers with something else than a label map.
+        StudentError: The network fails, or replies with something else than a label map.
     """
     batches, maps = _Batches(pictures, most_pixels), {}
     try:
         for names, images in read_ahead(batches, 0, 1):
             asked = images if len(images) > 1 else images[0]
-            answer = _label_map(student.predict(handle, asked, precision), asked)
-            maps |= zip(names, answer if len(images) > 1 else [answer], strict=True)
+            reply = _label_map(student.predict(handle, asked, precision), asked)
+            maps |= zip(names, reply if len(images) > 1 else [reply], strict=True)
             progress(len(maps))
     except StudentError as error:
         if error.cause in GONE or (most_pixels == 0 and precision == "float32"):
@@ -86,9 +86,9 @@ def ask_all(
     return maps, precision + (" in batches" if len(batches) < len(pictures) else "")
 
 
-def _label_map(answer: NDArray, asked: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A label map ([B,] H, W) for images ([B,] 3, H, W), if that is what was answered."""
+def _label_map(reply: NDArray, asked: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A label map ([B,] H, W) for images ([B,] 3, H, W), if that is what was replied."""
     expected = asked.shape[:-3] + asked.shape[-2:]
-    if answer.shape != expected or answer.dtype != np.uint8:
-        raise StudentError(f"expected a label map of shape {expected}, but got {answer.shape}", "shape.size")
-    return answer
+    if reply.shape != expected or reply.dtype != np.uint8:
+        raise StudentError(f"expected a label map of shape {expected}, but got {reply.shape}", "shape.size")
+    return reply

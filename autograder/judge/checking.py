@@ -1,4 +1,4 @@
-"""Run an assignment's checks with pytest, and turn what happened into verdicts.
+"""Run an assignment's checks with pytest, and turn what happened into their results.
 
 A check is a pytest function marked with its id; it asks the fixture ``student`` for evidence and tells the fixture
 ``grading`` what it lost::
@@ -31,7 +31,7 @@ from autograder.sandbox.client import GraderFault
 from segkit.subject import StudentError
 
 __all__ = [
-    "CannotGrade", "CheckPlugin", "Fault", "Grading", "NeedsPerson", "Verdict", "check", "inspect_checks", "places_of_checks",
+    "CannotGrade", "CheckPlugin", "CheckResult", "Fault", "Grading", "NeedsPerson", "check", "inspect_checks", "places_of_checks",
     "run_checks",
 ]  # fmt: skip
 
@@ -58,7 +58,7 @@ def check(identifier: str) -> pytest.MarkDecorator:
 
 
 @dataclass
-class Verdict:
+class CheckResult:
     """What became of one check, as a result says it.
 
     Attributes:
@@ -146,27 +146,27 @@ class Grading:
         """Random numbers that depend on the student's code too: on every letter of it that reaches a worker."""
         return self.seeds.generator(self.check.id, *names, self.student.code)
 
-    def verdict(self) -> Verdict:
+    def result(self) -> CheckResult:
         """Points by parts, rounded down to halves; any fault at all keeps a check from being earned."""
         full = self.check.points
         message = capped("\n\n".join(filter(None, [*(fault.message for fault in self.faults), *self.notes])), REPORT)
         if not self.faults:
-            return Verdict(self.check.id, full, full, "earned", message=message)
+            return CheckResult(self.check.id, full, full, "earned", message=message)
         lost: dict[str, float] = {}
         for fault in self.faults:
             lost[fault.part] = min(1.0, lost.get(fault.part, 0.0) + fault.share)
         points, first = self.check.earned(lost), self.faults[0]
         status = "partial" if points > 0 else "not_earned"
-        return Verdict(self.check.id, points, full, status, first.cause, first.measured, message, lost=lost)
+        return CheckResult(self.check.id, points, full, status, first.cause, first.measured, message, lost=lost)
 
 
 class CheckPlugin:
-    """The pytest plugin that offers the fixtures and collects the verdicts."""
+    """The pytest plugin that offers the fixtures and collects the results of the checks."""
 
     def __init__(self, student: Student, context: Context, checks: Mapping[str, CheckRubric],
                  progress: Callable[..., None] | None) -> None:  # fmt: skip
         self.student, self.context, self.checks = student, context, checks
-        self.verdicts: dict[str, Verdict] = {}
+        self.results: dict[str, CheckResult] = {}
         self.gradings: dict[str, Grading] = {}
         self.collect_errors: list[str] = []
         self.faults: list[str] = []
@@ -206,28 +206,28 @@ class CheckPlugin:
         self.gradings[identifier] = Grading(self.checks[identifier], self.context.seeds, self.context, self.student)
         started = time.monotonic()
         result = yield
-        if identifier in self.verdicts:
-            self.verdicts[identifier].seconds = time.monotonic() - started
+        if identifier in self.results:
+            self.results[identifier].seconds = time.monotonic() - started
         return result
 
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
         identifier = _check_of(item)
         if call.excinfo is not None:
-            self.verdicts[identifier] = self._failed(identifier, call.excinfo.value)
+            self.results[identifier] = self._failed(identifier, call.excinfo.value)
         elif call.when == "call":
-            self.verdicts[identifier] = self.gradings[identifier].verdict()
+            self.results[identifier] = self.gradings[identifier].result()
 
-    def _failed(self, identifier: str, error: BaseException) -> Verdict:
+    def _failed(self, identifier: str, error: BaseException) -> CheckResult:
         full, everything = self.checks[identifier].points, dict.fromkeys(self.checks[identifier].parts, 1.0)
         if isinstance(error, StudentError):
-            return Verdict(identifier, 0.0, full, "not_earned", error.cause, message=capped(str(error)), lost=everything)
+            return CheckResult(identifier, 0.0, full, "not_earned", error.cause, message=capped(str(error)), lost=everything)
         if isinstance(error, (AssertionError, pytest.fail.Exception)):
-            return Verdict(identifier, 0.0, full, "not_earned", "check.failed", message=capped(_said(str(error))), lost=everything)
+            return CheckResult(identifier, 0.0, full, "not_earned", "check.failed", message=capped(_said(str(error))), lost=everything)
         if isinstance(error, (CannotGrade, pytest.skip.Exception)):
             cause, measured = getattr(error, "cause", "grader.data"), getattr(error, "measured", {})
-            return Verdict(identifier, None, full, "could_not_grade", cause, measured_values(measured), capped(str(error)), lost=None)
+            return CheckResult(identifier, None, full, "could_not_grade", cause, measured_values(measured), capped(str(error)), lost=None)
         text = capped(f"The grader failed here, not you ({type(error).__name__}: {error}).")
-        return Verdict(identifier, None, full, "could_not_grade", "grader.fault", message=text, lost=None)
+        return CheckResult(identifier, None, full, "could_not_grade", "grader.fault", message=text, lost=None)
 
 
 def _said(text: str) -> str:
@@ -334,7 +334,7 @@ def _inspected(folder: Path, empty_ini: Path) -> _Inspection:
 
 def run_checks(
     student: Student, context: Context, folder: Path, checks: Mapping[str, CheckRubric], progress: Callable[..., None] | None = None
-) -> list[Verdict]:
+) -> list[CheckResult]:
     """Run the checks of a folder in this process (the judge's).
 
     Args:
@@ -345,22 +345,22 @@ def run_checks(
         progress: Called with the id of each check before it runs.
 
     Returns:
-        One verdict for each check; a check without a verdict of its own could not be graded.
+        One result for each check; a check without one of its own could not be graded.
     """
     automatic = {name: entry for name, entry in checks.items() if not entry.manual}
     plugin = CheckPlugin(student, context, automatic, progress)
     code, printed = run_pytest(folder, context.empty_ini, plugin)
     if plugin.interrupted:
-        raise KeyboardInterrupt  # somebody wants the run to end: what is missing is no verdict
-    verdicts = []
+        raise KeyboardInterrupt  # somebody wants the run to end: what is missing is no result
+    results = []
     for name, entry in checks.items():
         if entry.manual:
-            verdicts.append(Verdict(name, None, entry.points, "needs_manual", message="Graded by a person.", lost=None))
-        elif name in plugin.verdicts:
-            verdicts.append(plugin.verdicts[name])
+            results.append(CheckResult(name, None, entry.points, "needs_manual", message="Graded by a person.", lost=None))
+        elif name in plugin.results:
+            results.append(plugin.results[name])
         else:
             known = [*plugin.collect_errors, *(fault for fault in plugin.faults if repr(name) in fault)]
             reason = known[0] if known else printed[-500:]
             text = f"The grader has no verdict for this check (pytest ended with code {code}). {reason}".strip()
-            verdicts.append(Verdict(name, None, entry.points, "could_not_grade", "grader.fault", message=text, lost=None))
-    return verdicts
+            results.append(CheckResult(name, None, entry.points, "could_not_grade", "grader.fault", message=text, lost=None))
+    return results

@@ -19,7 +19,7 @@ __all__ = ["Context", "Handover"]
 
 
 class Handover:
-    """What stands in the place of the worker: it takes down answers, or gives again those that were taken down.
+    """What stands in the place of the worker: it takes down replies, or gives again those that were taken down.
 
     Attributes:
         needs_checkpoints: Whether gates need the files of the checkpoints.

@@ -9,7 +9,7 @@ from typing import Any
 import segkit
 from autograder.handins.answers import forget_answers, keep_answers
 from autograder.handins.submission import Submission, SubmissionError, read_submission
-from autograder.judge.checking import Verdict, run_checks
+from autograder.judge.checking import CheckResult, run_checks
 from autograder.judge.context import Context, Handover
 from autograder.judge.pictures import write_pictures
 from autograder.judge.predictions import BundleError, Replay
@@ -25,15 +25,15 @@ __all__ = ["Context", "grade_path", "grade_submission", "unreadable_result"]
 MOST_NOTES, LONGEST_NOTE = 200, 4000
 
 
-def _result(run: Run, name: str, verdicts: list[Verdict], **more: Any) -> dict[str, Any]:
+def _result(run: Run, name: str, checks: list[CheckResult], **more: Any) -> dict[str, Any]:
     data = run.data
     return {
         "schema": "segkit-result/1",
         "assignment": run.rubric.assignment,
         "submission": name,
-        "score": sum(v.points for v in verdicts if v.points is not None),
-        "max_score": sum(v.max_points for v in verdicts),
-        "needs_manual": sum(v.max_points for v in verdicts if v.status == "needs_manual"),
+        "score": sum(check.points for check in checks if check.points is not None),
+        "max_score": sum(check.max_points for check in checks),
+        "needs_manual": sum(check.max_points for check in checks if check.status == "needs_manual"),
         "isolation": run.isolation,
         "kit_version": segkit.__version__,
         "started": more["started"],
@@ -43,12 +43,12 @@ def _result(run: Run, name: str, verdicts: list[Verdict], **more: Any) -> dict[s
         "data": {"source": data.source, "split": data.split, "images": len(data.names)} if data else None,
         "submission_sha256": more["sha256"],
         "notes": _notes(more["notes"]),
-        "checks": [verdict.to_json() for verdict in verdicts],
+        "checks": [check.to_json() for check in checks],
     }
 
 
 def _notes(notes: list[str]) -> list[str]:
-    """The first notes, none of them endless: a hand-in may give reason for thousands."""
+    """The first notes, none of them endless: a submission may give reason for thousands."""
     left = [f"and {len(notes) - MOST_NOTES} more notes"] if len(notes) > MOST_NOTES else []
     return [capped(note, LONGEST_NOTE) for note in notes[:MOST_NOTES]] + left
 
@@ -59,7 +59,7 @@ def _now() -> str:
 
 def grade_submission(
     run: Run, submission: Submission, pictures: Path | None = None, progress: Callable[..., None] | None = None,
-    gate_progress: Callable[..., None] | None = None, handover: Handover | None = None, told: list[Verdict] | None = None,
+    gate_progress: Callable[..., None] | None = None, handover: Handover | None = None, told: list[CheckResult] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Grade a submission that was read.
 
@@ -70,7 +70,7 @@ def grade_submission(
         progress: Called with each check id; while a network is trained again, also with how long that has taken.
         gate_progress: Called with (check id, pictures done, of, seconds so far).
         handover: What stands in the place of the worker, or None.
-        told: Receives the verdicts themselves, which know the lost parts.
+        told: Receives the results of the checks themselves, which know the lost parts.
 
     Returns:
         The result, of schema ``segkit-result/1``.
@@ -86,14 +86,14 @@ def grade_submission(
     progress = handover.watch(progress) if handover else progress
     with (handover.open if handover else RemoteSubject)(run.worker_settings()) as subject:
         student = Student(submission.workbook, subject, tuple(submission.checkpoints), lambda: RemoteSubject(gate, files))
-        verdicts = run_checks(student, context, run.assignment.checks, run.wanted_checks, progress)
+        checks = run_checks(student, context, run.assignment.checks, run.wanted_checks, progress)
     if told is not None:
-        told += verdicts
+        told += checks
     if pictures is not None and context.predictions:
         write_pictures(pictures, context)
     notes = list(dict.fromkeys([*submission.notes, *submission.workbook.notes, *student.notes]))
     result = _result(
-        run, submission.name, verdicts, started=started, seconds=time.monotonic() - clock, device=context.device_name,
+        run, submission.name, checks, started=started, seconds=time.monotonic() - clock, device=context.device_name,
         sha256=submission.sha256, notes=notes,
     )  # fmt: skip
     return handover.sign(result) if handover else result
@@ -102,11 +102,11 @@ def grade_submission(
 def unreadable_result(run: Run, name: str, message: str, cause: str, status: str = "could_not_grade") -> dict[str, Any]:
     """Result of a submission that could not be read or graded at all."""
     message = capped(message, LONGEST_NOTE)
-    verdicts = [
-        Verdict(n, None, c.points, "needs_manual" if c.manual else status, None if c.manual else cause, message=message)
+    checks = [
+        CheckResult(n, None, c.points, "needs_manual" if c.manual else status, None if c.manual else cause, message=message)
         for n, c in run.wanted_checks.items()
     ]
-    return _result(run, name, verdicts, started=_now(), seconds=0.0, device="cpu", sha256=None, notes=[message])
+    return _result(run, name, checks, started=_now(), seconds=0.0, device="cpu", sha256=None, notes=[message])
 
 
 def grade_path(

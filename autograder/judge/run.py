@@ -43,9 +43,9 @@ class Settings:
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``, for the gates.
         only: Ids of the checks to run; empty for all.
         overrides: Rubric settings that replace those of the file.
-        seconds: Wall-clock limit of one answer of a worker.
-        total_seconds: The same of all answers of a submission together, those of gates apart.
-        gate_seconds: The same of all answers in one measurement of a gate.
+        seconds: Wall-clock limit of one reply of a worker.
+        total_seconds: The same of all replies of a submission together, those of gates apart.
+        gate_seconds: The same of all replies in one measurement of a gate.
         labels: Whether the gates' labels are read; ``predict`` needs none.
         predictions: What ``predict`` handed over; with it no worker is started.
         precision: Of gates on a GPU: ``"float32"``, or ``"bfloat16"`` where no step of points is near (see ``autograder.judge.asking``).

@@ -73,7 +73,7 @@ class Student(Asks):
     def code(self) -> str:
         """SHA-256 of all that a worker can get of this work: every definition to the letter, comments, labels and scripts too.
 
-        What differs between two hand-ins by no letter tells nothing; what does differ gets other hidden inputs.
+        What differs between two submissions by no letter tells nothing; what does differ gets other hidden inputs.
         """
         found = [self.workbook.find(name) for name in sorted(set(self.workbook.cells.values()))]
         programs = [self.workbook.program(definition).to_json() for definition in found if definition is not None]
@@ -104,8 +104,9 @@ class Student(Asks):
 
     def once(self, key: tuple[Hashable, ...], make: Callable[[], Any]) -> Any:
         """Return ``make()``, computed once per worker: a network that several checks use is built once."""
-        if key in self._kept and self._kept[key][0] == self.generation:
-            return self._kept[key][1]
+        generation, kept = self._kept.get(key, (None, None))
+        if generation == self.generation:
+            return kept
         value = make()
         self._kept[key] = (self.generation, value)
         return value

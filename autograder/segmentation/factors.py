@@ -107,8 +107,8 @@ def measure_factors(
             place = _search(skip_windows, full.shape[2] - size[0], full.shape[3] - size[1], expected[name])
         if place is None:
             return None
-        offsets["output" if name == "score" else name], factors[name] = place[0], place[1]
-        scaled[name] = (full - bias) * place[1] + bias * place[2]
+        offsets["output" if name == "score" else name], factors[name], constant_factor = place
+        scaled[name] = (full - bias) * factors[name] + bias * constant_factor
     return Factors(factors, offsets, {**pieces, **scaled})
 
 

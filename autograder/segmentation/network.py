@@ -110,10 +110,11 @@ class Network:
         if n_class != self.probe_classes or not fixed:
             return Built(handle, accepts, reason, n_class, tuple(fixed) if accepts else ())
         if accepts and len(others) == 1:  # some layers follow n_class: with their number it may fit together
-            other = self._with_classes(others.pop())
+            written = others.pop()
+            other = self._with_classes(written)
             if other is not None:
                 self.student.forget(handle)
-                return Built(other[0], True, reason, other[1], tuple(fixed))
+                return Built(other, True, reason, written, tuple(fixed))
         return Built(handle, accepts, reason, n_class, ())
 
     def _construct(self) -> tuple[str, bool, str]:
@@ -140,12 +141,12 @@ class Network:
             for part in parts:
                 self.student.forget(part)
 
-    def _with_classes(self, n_class: int) -> tuple[str, int] | None:
-        """The network for another number of classes, and that number; None where its layers do not fit that either."""
+    def _with_classes(self, n_class: int) -> str | None:
+        """The network for another number of classes; None where its layers do not fit that either."""
         try:
             handle = self.build(n_class)
             if not self._fixed(self.student.describe(handle), n_class, asked=n_class):
-                return handle, n_class
+                return handle
             self.student.forget(handle)
         except StudentError:
             pass

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from autograder.segmentation.shadow import DEARER, MAX_WEIGHTS, fitted
+from autograder.segmentation.shadow import DEARER, MAX_WEIGHTS, Cost, fitted
 from autograder.segmentation.spec import NetworkSpec
 from segkit.layers import tensor_shapes
 from segkit.subject import StudentError, WeightFile
@@ -65,15 +65,15 @@ def _made(kind: str, settings: Mapping[str, Any]) -> nn.Module:
     return getattr(nn, kind)(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
 
 
-def _work(model: nn.Module, shape: tuple[int, ...]) -> list[tuple[str, int, int, int]]:
-    """Layer by layer: name, multiplications for all images, values that it gives, values of its weights; nothing is computed."""
-    found: list[tuple[str, int, int, int]] = []
+def _work(model: nn.Module, shape: tuple[int, ...]) -> list[Cost]:
+    """Layer by layer, for all images, with the values that it gives; nothing is computed."""
+    found: list[Cost] = []
 
     def hook(name: str) -> Any:
         def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             weights = sum(parameter.numel() for parameter in module.parameters(recurse=False))
             cells = math.prod((inputs[0] if isinstance(module, nn.ConvTranspose2d) else output).shape[2:])
-            found.append((name, weights * len(output) * cells, output.numel(), weights))
+            found.append(Cost(name, weights * len(output) * cells, output.numel(), weights))
 
         return note
 
@@ -86,9 +86,9 @@ def _work(model: nn.Module, shape: tuple[int, ...]) -> list[tuple[str, int, int,
     return found
 
 
-def _refuse_too_large(found: list[tuple[str, int, int, int]], usual: list[tuple[str, int, int, int]]) -> None:
+def _refuse_too_large(found: list[Cost], usual: list[Cost]) -> None:
     """Compute no network of which a student's layers were only said to be so."""
-    work, largest = (DEARER * count for count in (sum(cost[1] for cost in usual), max(cost[2] for cost in usual)))
+    work, largest = DEARER * sum(cost.operations for cost in usual), DEARER * max(cost.values for cost in usual)
     for name, operations, values, weights in found:
         work -= operations
         if work < 0 or values > largest or weights > MAX_WEIGHTS:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from autograder.segmentation.gate_network import crop
 from autograder.segmentation.spec import Graph, NetworkSpec
 from segkit.subject import StudentError
 
-__all__ = ["Pieces", "Shadow", "fitted"]
+__all__ = ["Cost", "Pieces", "Shadow", "fitted"]
 
 DEARER = 12
 """How many times the work, or the largest maps, of the network of the paper is computed: a stride that was forgotten costs four times."""
@@ -28,6 +28,22 @@ DEARER = 12
 WIDER = 64  # the same of a map in which offsets are searched
 
 MAX_WEIGHTS = 2**28  # values of one layer, 1 GiB; fc6 has two fifths of that
+
+
+class Cost(NamedTuple):
+    """What a layer costs before anything is computed.
+
+    Attributes:
+        layer: Its name.
+        operations: Multiplications.
+        values: Of the maps that it reads and writes, or only writes.
+        weights: Values of its weights.
+    """
+
+    layer: str
+    operations: int
+    values: int
+    weights: int
 
 
 def fitted(values: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -116,13 +132,13 @@ class Shadow:
             StudentError: ``layer.too_large``; the text names the layer.
             ValueError, TypeError, ArithmeticError: The layers fit no network at all.
         """
-        known = {cost[0]: cost for cost in usual._costs(size)}
-        work, largest = (DEARER * count for count in (sum(c[1] for c in known.values()), max(c[2] for c in known.values())))
+        known = {cost.layer: cost for cost in usual._costs(size)}
+        work, largest = DEARER * sum(c.operations for c in known.values()), DEARER * max(c.values for c in known.values())
         other = ""  # the first layer that differs
         for name, operations, values, weights in self._costs(size):
             other = other or (name if dict(self.settings[name]) != dict(usual.settings[name]) else "")
             work -= operations
-            most = WIDER * known[name][2] if "output_padding" in self.settings[name] else largest
+            most = WIDER * known[name].values if "output_padding" in self.settings[name] else largest
             if work < 0 or values > most or weights > MAX_WEIGHTS:
                 settings = ", ".join(f"{key}={value}" for key, value in self.settings[other or name].items())
                 raise StudentError(
@@ -130,11 +146,11 @@ class Shadow:
                     f"than {DEARER} times the work or memory ({settings}).", "layer.too_large"
                 )  # fmt: skip
 
-    def _costs(self, size: tuple[int, int]) -> Iterator[tuple[str, int, int, int]]:
-        """Layer by layer: name, multiplications for an image, values that it reads and writes, values of its weights."""
+    def _costs(self, size: tuple[int, int]) -> Iterator[Cost]:
+        """Layer by layer, for one image."""
         maps: dict[str, tuple[int, int, int]] = {}
 
-        def run(name: str, before: tuple[int, int, int]) -> tuple[str, int, int, int]:
+        def run(name: str, before: tuple[int, int, int]) -> Cost:
             s = self.settings[name]
             kernel, stride, padding = (self.pair(s[key]) for key in ("kernel_size", "stride", "padding"))
             dilation, area = self.pair(s["dilation"]), kernel[0] * kernel[1]
@@ -149,7 +165,7 @@ class Shadow:
                 raise ValueError(f"{name} gives nothing")
             weights = channels * s.get("in_channels", 0) // s.get("groups", 1) * area
             pixels = math.prod(before[1:]) if "output_padding" in s else math.prod(after)
-            return name, pixels * (weights or channels * area), math.prod(before) + math.prod(found), weights
+            return Cost(name, pixels * (weights or channels * area), math.prod(before) + math.prod(found), weights)
 
         name, maps[""] = "", (3, *size)
         graph = self.graph

@@ -53,7 +53,7 @@ def test_a_check_says_no_more_than_a_report_holds():
     for _ in range(100):
         grading.lose("x", cause="layer.kernel_size", message="found kernel_size=" + "9" * 3_000_000, measured={"found": "9" * 3_000_000})
     grading.note("z" * 10**6)
-    verdict = grading.verdict()
+    verdict = grading.result()
     assert len(verdict.message) <= REPORT and len(json.dumps(verdict.to_json())) < REPORT + 1000
 
 

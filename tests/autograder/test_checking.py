@@ -8,7 +8,7 @@ import pytest
 
 from autograder.course.rubric import CheckRubric
 from autograder.course.seeds import Seeds
-from autograder.judge.checking import Verdict, run_checks
+from autograder.judge.checking import CheckResult, run_checks
 from autograder.sandbox.client import GraderFault
 from segkit.subject import StudentError
 
@@ -32,7 +32,7 @@ def rubric(**points) -> dict[str, CheckRubric]:
             else CheckRubric(name, name, sum(p.values()), p) for name, p in points.items()}  # fmt: skip
 
 
-def run(folder: Path, checks: dict[str, CheckRubric], student: object = None, **files: str) -> dict[str, Verdict]:
+def run(folder: Path, checks: dict[str, CheckRubric], student: object = None, **files: str) -> dict[str, CheckResult]:
     """Run checks written as text; returns the verdicts by id, in their order."""
     place = folder / "checks"
     place.mkdir(exist_ok=True)
@@ -44,7 +44,7 @@ def run(folder: Path, checks: dict[str, CheckRubric], student: object = None, **
     return {v.id: v for v in run_checks(student or Answers(), context, place, checks)}
 
 
-def one(folder: Path, body: str, points=4.0, student: object = None) -> Verdict:
+def one(folder: Path, body: str, points=4.0, student: object = None) -> CheckResult:
     body = "\n".join(f"    {line}" for line in body.splitlines())
     return run(folder, rubric(one=points), student, one=f"@check('one')\ndef test_one(student, grading):\n{body}\n")["one"]
 

@@ -179,7 +179,7 @@ def outcome_of(entry: Entry, **verdicts: dict) -> Outcome:
         {"id": name, "cause": None, "message": "", "status": "", "measured": None, "lost": {}, "points": checks[name].points, **verdict}
         for name, verdict in verdicts.items()
     ]
-    outcome = Outcome(entry, verdicts=found, notes=["n was repaired"])
+    outcome = Outcome(entry, results=found, notes=["n was repaired"])
     sitting._judge(outcome, run, [])
     return outcome
 

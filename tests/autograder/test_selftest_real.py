@@ -58,7 +58,7 @@ def test_an_exam_without_the_section_says_nothing_of_it():
 def test_what_was_lost_and_given_is_measured_against_the_entry():
     rubric = SimpleNamespace(checks={name: CheckRubric(name, name, 4.0, {"x": 1.0, "y": 1.5, "z": 1.5}) for name in "abc"})
     entry = Entry("real", "x", checks=("a", "b", "c"), lost={"b": {"y": 1.0, "z": 1.0}, "c": "open"}, origin="a/b")
-    found = Outcome(entry, verdicts=[
+    found = Outcome(entry, results=[
         {"id": "a", "points": 2.5, "lost": {"y": 1.0}, "cause": "x.y", "message": ""},
         {"id": "b", "points": 3, "lost": {"x": 1.0}, "cause": "x.y", "message": ""},
         {"id": "c", "points": None, "lost": None, "cause": "x.y", "message": ""},
@@ -66,7 +66,7 @@ def test_what_was_lost_and_given_is_measured_against_the_entry():
     _judge(found, SimpleNamespace(rubric=rubric), [])
     assert (found.points_lost, found.undeserved) == (1.5, 2.0) and not found.exact
     losses = {"a": {"y": 1.0}, "b": {"x": 1.0}, "c": "open"}
-    right = Outcome(dataclasses.replace(entry, lost=losses), verdicts=found.verdicts)
+    right = Outcome(dataclasses.replace(entry, lost=losses), results=found.results)
     _judge(right, SimpleNamespace(rubric=rubric), [])
     assert (right.points_lost, right.undeserved, right.exact, right.false_alarm) == (0, 0, True, False)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from autograder.course.assignment import open_assignment
-from autograder.judge.checking import Verdict, run_checks
+from autograder.judge.checking import CheckResult, run_checks
 from autograder.judge.run import Run, Settings
 from autograder.judge.student import Student
 from autograder.sandbox.client import RemoteSubject, WorkerSettings
@@ -173,7 +173,7 @@ def _run() -> Run:
     return run
 
 
-def graded(lie: Lie, only: tuple[str, ...] = ()) -> list[Verdict]:
+def graded(lie: Lie, only: tuple[str, ...] = ()) -> list[CheckResult]:
     """The verdicts of the checks of ``fcn`` (without gates) on a worker's lies."""
     run = _run()
     cells = [Cell("lies.ipynb", number, source, None) for number, source in enumerate(DEFINITIONS.values(), start=1)]

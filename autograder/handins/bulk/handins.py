@@ -15,11 +15,11 @@ from autograder.handins.roster import Roster, folder_name, read_roster
 from autograder.report.rendering import write_page
 from segkit.atomic import disk_is_full
 
-__all__ = ["HandIn", "read_bulk", "write_handins"]
+__all__ = ["BulkSubmission", "read_bulk", "write_submissions"]
 
 
 @dataclass(frozen=True)
-class HandIn:
+class BulkSubmission:
     """What counts of a student.
 
     Attributes:
@@ -43,7 +43,7 @@ class _Attempt:
 
     label: str
     who: str
-    members: list[tuple[zipfile.ZipInfo, str, int]] = field(default_factory=list)  # member, name in the hand-in, number
+    members: list[tuple[zipfile.ZipInfo, str, int]] = field(default_factory=list)  # member, name in the submission, number
     unusable: dict[zipfile.ZipInfo, str] = field(default_factory=dict)  # of the members, and why
     submitted: datetime.datetime | None = None
     late: bool = False
@@ -58,18 +58,18 @@ class _Attempt:
 
 def read_bulk(
     archive: Path, folder: Path, roster: Path | None = None, due: str = "", assignment: str = "fcn"
-) -> tuple[list[HandIn], list[str]]:
-    """Split a bulk download into one hand-in per student.
+) -> tuple[list[BulkSubmission], list[str]]:
+    """Split a bulk download into one submission per student.
 
     Args:
         archive: The zip as the course system gave it.
-        folder: Where hand-ins go, ``folder/NAME`` or ``folder/NAME.zip``; existing files of these names are replaced.
+        folder: Where submissions go, ``folder/NAME`` or ``folder/NAME.zip``; existing files of these names are replaced.
         roster: CSV of the class, or None.
         due: When the work was due, ISO 8601 (UTC without an offset), or empty.
         assignment: Its name, for exports that hold several.
 
     Returns:
-        The hand-ins, one per student, sorted by name; and notes on the export as a whole (what was not recognised, who of the
+        The submissions, one per student, sorted by name; and notes on the export as a whole (what was not recognised, who of the
         roster handed in nothing).
 
     Raises:
@@ -85,7 +85,7 @@ def read_bulk(
             members, unusable = safe_members(bundle, archive)
             check_room(members, archive, folder)
             attempts, notes = _attempts(bundle, members, unusable, people, assignment)
-            handins = [_hand_in(bundle, name, group, folder, limit) for name, group in _by_student(attempts)]
+            submissions = [_submission(bundle, name, group, folder, limit) for name, group in _by_student(attempts)]
     except BROKEN_ZIP as error:
         if isinstance(error, OSError) and disk_is_full(error):
             raise BulkError(f"{folder}: {error.strerror or error}. Free some space and give the same command again.") from error
@@ -94,16 +94,16 @@ def read_bulk(
     absent = [student.name for student in people.students if student.name not in there]
     if absent:
         notes.append(f"{len(absent)} of the roster handed in nothing: {', '.join(absent)}")
-    return handins, notes
+    return submissions, notes
 
 
-def write_handins(handins: Iterable[HandIn], path: Path) -> Path:
+def write_submissions(submissions: Iterable[BulkSubmission], path: Path) -> Path:
     """Write ``handins.csv``: name, submitted, lateness, file, notes; quoted, and no cell is a formula."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(["name", "submitted", "lateness", "file", "notes"])
-    for handin in handins:
-        row = [handin.name, handin.submitted, handin.lateness, handin.path.name, "; ".join(handin.notes)]
+    for submission in submissions:
+        row = [submission.name, submission.submitted, submission.lateness, submission.path.name, "; ".join(submission.notes)]
         writer.writerow([f"'{cell}" if cell.lstrip().startswith(("=", "+", "-", "@")) else cell for cell in row])
     return write_page(path, text.getvalue())
 
@@ -208,9 +208,9 @@ def _by_student(attempts: list[_Attempt]) -> list[tuple[str, list[_Attempt]]]:
     return list(named.items())
 
 
-def _hand_in(
+def _submission(
     bundle: zipfile.ZipFile, name: str, group: list[_Attempt], folder: Path, due: datetime.datetime | None
-) -> HandIn:
+) -> BulkSubmission:
     """Write the submission that counts, and list the others."""
     newest, older = group[0], group[1:]
     notes = list(newest.notes)
@@ -224,11 +224,11 @@ def _hand_in(
     if due and submitted and submitted > due:
         lateness = _duration(submitted - due)
     when = submitted.isoformat(timespec="seconds") if submitted else ""
-    return HandIn(name, path, when, lateness, tuple(notes))
+    return BulkSubmission(name, path, when, lateness, tuple(notes))
 
 
 def _newest_files(attempt: _Attempt, notes: list[str]) -> dict[str, zipfile.ZipInfo]:
-    """Name in the hand-in -> member. Of several files of one name, and of several archives, the newest counts."""
+    """Name in the submission -> member. Of several files of one name, and of several archives, the newest counts."""
     files: dict[str, zipfile.ZipInfo] = {}
     usable = [entry for entry in attempt.members if entry[0] not in attempt.unusable]
     for member, name, _ in sorted(usable, key=lambda entry: (entry[2], entry[0].date_time)):

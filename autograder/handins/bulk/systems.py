@@ -22,12 +22,12 @@ class System:
 
     Attributes:
         name: Its name.
-        pattern: Matches the path of a member. Group ``file`` (and ``suffix``) is its name in the hand-in; the others where the
+        pattern: Matches the path of a member. Group ``file`` (and ``suffix``) is its name in the submission; the others where the
             system has them: ``student`` (name or user name), ``user`` (id), ``attempt`` (tells submissions apart), ``number``
             (rises with time), ``time``, ``late``, ``assignment``, ``text`` (typed into a web page: not graded).
         metadata: Name of a file in the zip that says who handed in what, or empty.
         reader: Reads that file: its text -> facts by ``attempt``.
-        stamp: Name of a file in each hand-in in which the system itself (not the student) says when it came, or empty.
+        stamp: Name of a file in each submission in which the system itself (not the student) says when it came, or empty.
     """
 
     name: str

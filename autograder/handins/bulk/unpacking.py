@@ -125,18 +125,18 @@ def _unpack(archive: Path, folder: Path, name: str, left_out: list[str]) -> str:
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of a hand-in is named as an archive that holds the work."""
+    """Whether a file of a submission is named as an archive that holds the work."""
     return name.lower().endswith(ARCHIVES) and "/" not in name
 
 
 def write_files(
     bundle: zipfile.ZipFile, files: Mapping[str, zipfile.ZipInfo], target: Path, unusable: Iterable[str] = ()
 ) -> tuple[Path, list[str]]:
-    """Write a hand-in. A single archive stays an archive, of whatever kind: reading a submission recognises it by its content.
+    """Write a submission. A single archive stays an archive, of whatever kind: reading a submission recognises it by its content.
 
     Args:
         bundle: The export.
-        files: Name in the hand-in -> member.
+        files: Name in the submission -> member.
         target: The folder; what is there is replaced.
         unusable: What was left out before.
 

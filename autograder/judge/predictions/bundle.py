@@ -1,7 +1,7 @@
-"""What ``predict`` hands over for one submission: facts in ``predictions.json``, answers and predictions beside it.
+"""What ``predict`` hands over for one submission: facts in ``predictions.json``, replies and predictions beside it.
 
 The second file is a gzip of wire messages: plain data, read with the same limits and the same care as what a worker sends. Whoever
-reads a bundle trusts nothing in it: it says what student code answered, perhaps only what it wants to have answered.
+reads a bundle trusts nothing in it: it says what student code replied, perhaps only what it wants to have replied.
 """
 
 import gzip
@@ -21,11 +21,11 @@ from autograder.sandbox.wire import Readable, WireError, Writable, read_message,
 from segkit.atomic import replacing
 from segkit.subject import CAUSE
 
-__all__ = ["ANSWERS_FILE", "FACTS_FILE", "SCHEMA", "Answer", "Bundle", "BundleError", "BundleWriter", "Gate", "read_bundle", "read_facts",
+__all__ = ["FACTS_FILE", "REPLIES_FILE", "SCHEMA", "Bundle", "BundleError", "BundleWriter", "Gate", "Reply", "read_bundle", "read_facts",
            "writing"]  # fmt: skip
 
 SCHEMA = "segkit-predictions/1"
-FACTS_FILE, ANSWERS_FILE = "predictions.json", "answers.gz"
+FACTS_FILE, REPLIES_FILE = "predictions.json", "answers.gz"
 MAX_UNPACKED = 2**30
 _SHORT = {"type": "string", "maxLength": 200}
 _FACTS = {
@@ -46,8 +46,8 @@ class BundleError(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An answer of student code.
+class Reply:
+    """A reply of student code.
 
     Attributes:
         value: What came back, if nothing failed.
@@ -85,23 +85,23 @@ class Bundle:
 
     Attributes:
         facts: Content of ``predictions.json``.
-        answers: By the hash of the question.
+        replies: By the hash of the question.
         gates: By class and checkpoint.
     """
 
     facts: Mapping[str, Any]
-    answers: Mapping[str, Answer]
+    replies: Mapping[str, Reply]
     gates: Mapping[tuple[str, str], Gate]
 
 
 class BundleWriter:
-    """Takes down answers and predictions as they come."""
+    """Takes down replies and predictions as they come."""
 
     def __init__(self, stream: Writable) -> None:
         self._stream, self.count = stream, 0
 
-    def answer(self, question: str, answer: Answer) -> None:
-        self._write({"kind": "answer", "question": question, "value": answer.value, "fault": answer.fault, "ended": answer.ended})
+    def reply(self, question: str, reply: Reply) -> None:
+        self._write({"kind": "answer", "question": question, "value": reply.value, "fault": reply.fault, "ended": reply.ended})
 
     def gate(self, class_name: str, checkpoint: str, gate: Gate) -> None:
         pictures = {name: {"asked": asked, "map": found} for name, (asked, found) in gate.pictures.items()}
@@ -130,7 +130,7 @@ def writing(folder: Path, facts: dict[str, Any]) -> Iterator[BundleWriter]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS_FILE).unlink(missing_ok=True)
-    with replacing(folder / ANSWERS_FILE) as partial, partial.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+    with replacing(folder / REPLIES_FILE) as partial, partial.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
         writer = BundleWriter(packed)
         yield writer
         writer.end()
@@ -170,20 +170,20 @@ def read_bundle(folder: Path) -> Bundle:
             f"There are no predictions of this submission: expected {folder.name}/{FACTS_FILE} in {folder.parent}. Run `python -m "
             "autograder predict SUBMISSION --out FOLDER` where student code may run, and hand that folder over."
         )
-    answers: dict[str, Answer] = {}
+    replies: dict[str, Reply] = {}
     gates: dict[tuple[str, str], Gate] = {}
     try:
-        for message in _messages(folder / ANSWERS_FILE):
+        for message in _messages(folder / REPLIES_FILE):
             if message["kind"] == "answer":
-                answers[_text(message["question"])] = Answer(message["value"], _fault(message["fault"]), message["ended"] is True)
+                replies[_text(message["question"])] = Reply(message["value"], _fault(message["fault"]), message["ended"] is True)
             else:
                 gates[_text(message["class"]), _text(message["checkpoint"])] = _gate(message)
     except (OSError, EOFError, zlib.error, WireError, KeyError, TypeError, ValueError) as error:
         raise BundleError(
-            f"{folder.name}/{ANSWERS_FILE} is damaged ({type(error).__name__}: {error}). Hand it over again, or run `python -m autograder "
+            f"{folder.name}/{REPLIES_FILE} is damaged ({type(error).__name__}: {error}). Hand it over again, or run `python -m autograder "
             "predict` again."
         ) from error
-    return Bundle(facts, answers, gates)
+    return Bundle(facts, replies, gates)
 
 
 def _messages(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """The two sides of the handover: ``Recorder`` asks student code and takes down what it says, ``Replay`` asks the notes.
 
 A question is known by the check that asks it, its number within that check, and everything it says, to the last bit of every
-array. So an answer can only stand for the question it was given to: other code, another secret, other pictures or another version of
-the checks ask otherwise, and find no answer.
+array. So a reply can only stand for the question it was given to: other code, another secret, other pictures or another version of
+the checks ask otherwise, and find no reply.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import segkit
 from autograder.handins.submission import Submission
 from autograder.judge.checking import CannotGrade, Grading
 from autograder.judge.context import Handover
-from autograder.judge.predictions.bundle import SCHEMA, Answer, BundleError, BundleWriter, Gate, read_bundle
+from autograder.judge.predictions.bundle import SCHEMA, BundleError, BundleWriter, Gate, Reply, read_bundle
 from autograder.judge.run import Run
 from autograder.judge.student import Student
 from autograder.report.labels import clean_text
@@ -82,7 +82,7 @@ def _asked(image: NDArray) -> str:
 
 
 class Recorder(_Questions):
-    """Takes down what a submission answers.
+    """Takes down what a submission replies.
 
     Attributes:
         lost: What could not be asked although the student is not at fault, one line each.
@@ -128,7 +128,7 @@ class Recorder(_Questions):
 
 
 class _Recording(RemoteSubject):
-    """A worker whose answers are taken down."""
+    """A worker whose replies are taken down."""
 
     def __init__(self, settings: WorkerSettings, recorder: Recorder) -> None:
         super().__init__(settings)
@@ -141,11 +141,11 @@ class _Recording(RemoteSubject):
         try:
             value = super()._ask(do, seconds, **arguments)
         except StudentError as error:
-            self._recorder.writer.answer(question, Answer(None, (str(error), error.cause), self._process is None))
+            self._recorder.writer.reply(question, Reply(None, (str(error), error.cause), self._process is None))
             raise
         finally:
             self._within = False
-        self._recorder.writer.answer(question, Answer(value))
+        self._recorder.writer.reply(question, Reply(value))
         return value
 
 
@@ -235,22 +235,22 @@ class Replay(_Questions):
 
 
 class _Replaying(RemoteSubject):
-    """Answers from the notes; what they do not hold cannot be graded."""
+    """Replies from the notes; what they do not hold cannot be graded."""
 
     def __init__(self, settings: WorkerSettings, replay: Replay) -> None:
         super().__init__(settings)
         self._replay, self._open = replay, False
 
     def _ask(self, do: str, seconds: float | None = None, **arguments: Any) -> Any:
-        answer = self._replay.bundle.answers.get(self._replay.name(do, arguments))
-        if answer is None:
+        reply = self._replay.bundle.replies.get(self._replay.name(do, arguments))
+        if reply is None:
             raise _missing(f"no answer to a question of this check ({do})")
         self._open = True
-        if answer.ended:
+        if reply.ended:
             self.close()
-        if answer.fault:
-            raise StudentError(*answer.fault)
-        return answer.value
+        if reply.fault:
+            raise StudentError(*reply.fault)
+        return reply.value
 
     def forget(self, handle: str) -> None:
         if self._open:

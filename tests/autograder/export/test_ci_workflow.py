@@ -50,10 +50,10 @@ def test_labels_are_in_the_second_job_only(jobs):
 
 
 def test_what_is_handed_over_is_what_predict_writes_and_nothing_else(jobs):
-    from autograder.judge.predictions.bundle import ANSWERS_FILE, FACTS_FILE
+    from autograder.judge.predictions.bundle import FACTS_FILE, REPLIES_FILE
 
     (upload,) = [step["with"] for step in jobs["predict"]["steps"] if "upload-artifact" in step.get("uses", "")]
-    assert upload["path"].split() == [f"handed/*/{FACTS_FILE}", f"handed/*/{ANSWERS_FILE}"]
+    assert upload["path"].split() == [f"handed/*/{FACTS_FILE}", f"handed/*/{REPLIES_FILE}"]
     (download,) = [step["with"] for step in jobs["score"]["steps"] if "download-artifact" in step.get("uses", "")]
     # upload-artifact leaves out the folder that all paths share
     assert (download["name"], download["path"]) == (upload["name"], "handed")

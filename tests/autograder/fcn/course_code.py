@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from autograder.assignments.fcn import labels, metrics
 from autograder.course.assignment import open_assignment
 from autograder.course.seeds import Seeds
-from autograder.judge.checking import Grading, Verdict
+from autograder.judge.checking import CheckResult, Grading
 from autograder.judge.student import Student
 from segkit.notebooks import Workbook
 from segkit.notebooks.reading import Cell, Document
@@ -41,7 +41,7 @@ def changed(grade_id: str, *edits: tuple[str, str]) -> str:
     return source
 
 
-def judged(grade_id: str, source: str, tmp_path: Path) -> Verdict:
+def judged(grade_id: str, source: str, tmp_path: Path) -> CheckResult:
     """Judge a cell of notebook 1 under several secrets, which must agree."""
     found = []
     for secret in SECRETS:
@@ -50,8 +50,8 @@ def judged(grade_id: str, source: str, tmp_path: Path) -> Verdict:
         grading = Grading(RUBRIC.checks[grade_id], Seeds(secret), SimpleNamespace(rubric=RUBRIC), student)
         try:
             JUDGES[grade_id](student, grading)
-            found.append(grading.verdict())
+            found.append(grading.result())
         except StudentError as error:
-            found.append(Verdict(grade_id, 0.0, grading.check.points, "not_earned", error.cause, message=str(error)))
+            found.append(CheckResult(grade_id, 0.0, grading.check.points, "not_earned", error.cause, message=str(error)))
     assert len({(v.points, v.cause) for v in found}) == 1, [(v.points, v.cause, v.message) for v in found]
     return found[0]

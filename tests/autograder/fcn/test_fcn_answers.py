@@ -56,7 +56,7 @@ def test_no_answer_of_the_right_form_is_too_much_for_a_judge(name, tmp_path):
         grading = Grading(RUBRIC.checks[name], Seeds("one"), SimpleNamespace(rubric=RUBRIC), student)
         try:
             JUDGES[name](student, grading)
-            verdict = grading.verdict()
+            verdict = grading.result()
             assert verdict.status in ("not_earned", "partial", "earned")
         except StudentError:
             pass

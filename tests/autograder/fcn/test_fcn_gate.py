@@ -108,7 +108,7 @@ class Measured:
 
     def points(self):
         judge(None, self.grading, FCN32S, SPEC)
-        return self.grading.verdict().points
+        return self.grading.result().points
 
 
 @pytest.mark.parametrize(("gpu", "handed_over", "value", "ways"), [

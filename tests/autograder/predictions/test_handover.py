@@ -16,7 +16,7 @@ from autograder.course.assignment import open_assignment
 from autograder.handins.submission import read_submission
 from autograder.judge.gates import grained
 from autograder.judge.grade import grade_path
-from autograder.judge.predictions.bundle import Answer, BundleError, Gate, read_bundle, writing
+from autograder.judge.predictions.bundle import BundleError, Gate, Reply, read_bundle, writing
 from autograder.judge.predictions.handover import Replay, facts_of
 from autograder.sandbox.client import GraderFault, RemoteSubject
 from segkit.checkpoints import save_checkpoint
@@ -242,7 +242,7 @@ def test_damage_is_named_and_gives_no_points(hand, how):
 def test_a_small_file_that_unpacks_to_any_size_is_refused(hand, monkeypatch):
     monkeypatch.setattr("autograder.judge.predictions.bundle.MAX_UNPACKED", 2**20)
     with writing(hand.out / "alice", hand.facts) as writer:
-        writer.answer("0" * 64, Answer(np.zeros(2**22, np.uint8)))
+        writer.reply("0" * 64, Reply(np.zeros(2**22, np.uint8)))
     assert (hand.out / "alice" / "answers.gz").stat().st_size < 10_000
     with pytest.raises(BundleError, match="unpacks to more than"):
         read_bundle(hand.out / "alice")
@@ -258,11 +258,11 @@ def test_facts_that_are_none_are_named(hand, text):
 def test_answers_keep_their_values_to_the_bit(tmp_path, hand):
     values = {"a": np.float32([1 / 3, np.nan, -0.0]), "n": [None, True, 2**60, 0.1, float("inf")]}
     with writing(tmp_path / "b", hand.facts) as writer:
-        writer.answer("q", Answer(values))
-        writer.answer("r", Answer(None, ("it fell", "code.died"), True))
-    found = read_bundle(tmp_path / "b").answers
+        writer.reply("q", Reply(values))
+        writer.reply("r", Reply(None, ("it fell", "code.died"), True))
+    found = read_bundle(tmp_path / "b").replies
     assert found["q"].value["a"].tobytes() == values["a"].tobytes() and found["q"].value["n"] == values["n"]
-    assert found["r"] == Answer(None, ("it fell", "code.died"), True)
+    assert found["r"] == Reply(None, ("it fell", "code.died"), True)
 
 
 def test_a_run_that_was_killed_leaves_no_bundle(tmp_path, hand):

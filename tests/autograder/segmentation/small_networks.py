@@ -10,7 +10,7 @@ from torch import nn
 from autograder.course.rubric import CheckRubric
 from autograder.course.seeds import Seeds
 from autograder.judge.array_cache import ArrayCache
-from autograder.judge.checking import Grading, Verdict
+from autograder.judge.checking import CheckResult, Grading
 from autograder.judge.student import Student
 from autograder.segmentation.network import Network
 from autograder.segmentation.probe import probe_weights, write_weights
@@ -122,11 +122,11 @@ def _check(spec: NetworkSpec, parts: tuple[str, ...]) -> CheckRubric:
     return CheckRubric(spec.name, "", float(len(parts) or 1), dict.fromkeys(parts or ("all",), 1.0))
 
 
-def verdict(network: Network, judge: Callable[..., None], *parts: str, **more: Any) -> Verdict:
+def verdict(network: Network, judge: Callable[..., None], *parts: str, **more: Any) -> CheckResult:
     """What one judgement says of a network."""
     network.grading.check, network.grading.faults, network.grading.notes = _check(network.spec, parts), [], []
     try:
         judge(network, **more)
     except StudentError as error:
-        return Verdict(network.spec.name, 0.0, float(len(parts)), "not_earned", error.cause, message=str(error))
-    return network.grading.verdict()
+        return CheckResult(network.spec.name, 0.0, float(len(parts)), "not_earned", error.cause, message=str(error))
+    return network.grading.result()
