@@ -1,5 +1,6 @@
 """Runs of the fast recipe on small stand-ins, shared by the tests of training."""
 
+import dataclasses
 import math
 
 import torch
@@ -17,7 +18,7 @@ PLAIN = {"schedule": "plateau", "warmup": 0}
 
 
 def config(**settings) -> TrainConfig:
-    return TrainConfig(**({f: getattr(RECIPES["fast"], f) for f in RECIPES["fast"].__dataclass_fields__} | FAST | settings))
+    return dataclasses.replace(RECIPES["fast"], **FAST | settings)
 
 
 def run(root, out, model=None, train=None, *, resume=False, progress=False, every=600.0, after_epoch=None, device="cpu", **settings):

@@ -6,11 +6,12 @@ from facade_files import encoded, lay_out, png
 from PIL import Image
 from torch import nn
 
+from segkit.evaluation import evaluate
 from segkit.precision import Precision
-from segkit.reference import confusion_matrix
+from segkit.reference import confusion_matrix, scores
+from segkit.training.measuring import measure
 
 CPU, FLOAT32 = torch.device("cpu"), Precision("float32", "cpu")
-QUIET = {"progress": False, "bootstrap": 0}
 SIZES = [(7, 9), (5, 3), (7, 9), (1, 1), (9, 7), (5, 3), (7, 9), (1, 13)]
 
 
@@ -87,3 +88,15 @@ def by_hand(model, data, n_class):
 
 def plain(pred, gt, n_class):
     return confusion_matrix(pred, gt, n_class)  # as a student's function: nothing on the device
+
+
+def judged(model, data, **how):
+    """``evaluate`` on the CPU, with the reference's functions."""
+    usual = {"device": "cpu", "confusion_matrix": confusion_matrix, "scores": scores, "progress": False, "bootstrap": 0}
+    return evaluate(model, data, **usual | how)
+
+
+def counted(model, data, **how):
+    """``measure`` on the CPU over pictures whose sizes are known."""
+    usual = {"device": CPU, "precision": FLOAT32, "confusion_matrix": confusion_matrix, "progress": False}
+    return measure(model, Sized(data), **usual | how)

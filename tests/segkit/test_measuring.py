@@ -5,21 +5,21 @@ import math
 import numpy as np
 import pytest
 import torch
-from noise import CPU, FLOAT32, QUIET, SIZES, Noise, Sized, by_hand, plain, whole_numbers, write_facades
+from course_items import facades, net
+from noise import CPU, FLOAT32, SIZES, Noise, by_hand, counted, judged, plain, whole_numbers, write_facades
 from sklearn.metrics import jaccard_score
 from torch import nn
 from torch.nn import functional as F
 
-from segkit.evaluation import evaluate
 from segkit.facades import FacadeDataset
-from segkit.inference import near_ties
+from segkit.inference import near_ties, scored
 from segkit.reference import confusion_matrix, read_label, scores
 from segkit.training import measuring
 from segkit.training.measuring import (
     batches_of_one_size,
     measure,
 )
-from segkit.training.sources import read_pairs
+from segkit.training.sources import open_pairs, read_pairs
 
 
 @pytest.mark.parametrize("counting", [plain, confusion_matrix], ids=["a student's function", "the reference's"])
@@ -30,10 +30,7 @@ def test_batches_of_any_size_count_like_a_loop_over_pixels(counting, most_pixels
         n_class, dtype = int(rng.integers(1, 24)), rng.choice([np.uint8, np.int32, np.int64])
         absent = tuple(rng.choice(n_class, n_class // 3, replace=False).tolist()) if seed % 2 else ()
         data, model = Noise(SIZES, n_class, seed, dtype, absent), whole_numbers(n_class, seed)
-        counts = measure(
-            model, Sized(data), device=CPU, precision=FLOAT32, confusion_matrix=counting, threads=seed % 3, most_pixels=most_pixels,
-            progress=False,
-        )  # fmt: skip
+        counts = counted(model, data, confusion_matrix=counting, threads=seed % 3, most_pixels=most_pixels)
         expected = by_hand(model, data, n_class)
         assert counts.hists.dtype == np.int64 and (counts.hists == expected).all(), (seed, n_class, dtype)
         for loss, (image, label) in zip(counts.losses, data, strict=True):
@@ -49,7 +46,7 @@ def test_evaluate_counts_decoded_facades_as_a_plain_loop_does_to_the_integer(tmp
     model = nn.Sequential(nn.Conv2d(3, 32, 7, padding=3), nn.ReLU(), nn.Conv2d(32, 12, 5, padding=2)).eval()
     seen = []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
-    result = evaluate(model, data, device="cpu", confusion_matrix=plain, scores=scores, **QUIET)
+    result = judged(model, data, confusion_matrix=plain)
     for x, (image, _) in zip(seen, data, strict=True):
         assert torch.equal(x, image[None]) and x.is_contiguous()  # another layout is added up in another order
     assert (result.by_image == by_hand(model, data, 12)).all()
@@ -58,7 +55,7 @@ def test_evaluate_counts_decoded_facades_as_a_plain_loop_does_to_the_integer(tmp
 
 def test_scores_over_all_pixels_agree_with_scikit_learn_micro_and_macro():
     data, model = Noise(SIZES, 5), whole_numbers(5)
-    result = evaluate(model, data, device="cpu", confusion_matrix=confusion_matrix, scores=scores, **QUIET)
+    result = judged(model, data)
     truth = torch.cat([label.flatten() for _, label in data])
     with torch.no_grad():
         guess = torch.cat([model(image[None]).argmax(1).flatten() for image, _ in data])
@@ -70,9 +67,7 @@ def test_scores_over_all_pixels_agree_with_scikit_learn_micro_and_macro():
 
 def test_intervals_are_percentiles_over_drawn_images():
     data, model = Noise(SIZES, 4), whole_numbers(4)
-    result = evaluate(
-        model, data, device="cpu", confusion_matrix=confusion_matrix, scores=scores, progress=False, bootstrap=200, seed=3
-    )
+    result = judged(model, data, bootstrap=200, seed=3)
     rng, drawn = np.random.default_rng(3), []
     for _ in range(200):
         times = rng.multinomial(len(SIZES), [1 / len(SIZES)] * len(SIZES))
@@ -144,13 +139,10 @@ def test_a_counting_function_may_write_into_its_arguments(dtype):
         return counts
 
     data, model = Noise(SIZES, 4, dtype=dtype), whole_numbers(4)
-    settings = {"device": "cpu", "scores": scores, "ties": True, **QUIET}
-    expected = evaluate(model, data, confusion_matrix=plain, **settings)
-    found = evaluate(model, data, confusion_matrix=writing, **settings)
+    expected = judged(model, data, confusion_matrix=plain, ties=True)
+    found = judged(model, data, confusion_matrix=writing, ties=True)
     assert (found.by_image == expected.by_image).all() and found.to_json() == expected.to_json()
-    together = measure(
-        model, Sized(data), device=CPU, precision=FLOAT32, confusion_matrix=writing, threads=2, most_pixels=10_000, progress=False
-    )
+    together = counted(model, data, confusion_matrix=writing, threads=2, most_pixels=10_000)
     assert (together.hists == expected.by_image).all()
     assert (data[0][1] == 255).any()  # the dataset's own labels are as they were
 
@@ -177,9 +169,8 @@ def test_evaluate_tells_how_many_pixels_tie():
     image[0, :2] = 1.0  # the upper half is decided
     label = torch.zeros(4, 5, dtype=torch.long)
     label[3] = 255
-    settings = {"device": "cpu", "confusion_matrix": confusion_matrix, "scores": scores, **QUIET}
-    assert evaluate(Even(), [(image, label)], ties=True, **settings).ties == 5
-    assert evaluate(Even(), [(image, label)], **settings).ties is None
+    assert judged(Even(), [(image, label)], ties=True).ties == 5
+    assert judged(Even(), [(image, label)]).ties is None
 
 
 def test_datasets_that_draw_are_asked_item_by_item(tmp_path):
@@ -192,5 +183,23 @@ def test_datasets_that_draw_are_asked_item_by_item(tmp_path):
 def test_the_loss_is_that_of_training_which_adds_in_one_order_where_a_run_must_repeat(monkeypatch):
     data, numbers = Noise(SIZES, 4), iter(range(len(SIZES)))
     monkeypatch.setattr(measuring, "segmentation_loss", lambda logits, labels: torch.tensor(float(next(numbers))))
-    counts = measure(whole_numbers(4), Sized(data), device=CPU, precision=FLOAT32, confusion_matrix=confusion_matrix, progress=False)
+    counts = counted(whole_numbers(4), data)
     assert counts.losses == list(range(len(SIZES)))
+
+
+def test_validation_is_that_of_the_slow_loop_to_the_integer(tmp_path):
+    """With a function of the student's (in a thread), and with the one that counts on the device."""
+    data, model = facades(tmp_path), net()
+    slow = judged(model, data)
+
+    def students(pred, gt, n_class):
+        assert isinstance(pred, torch.Tensor) and pred.dtype == gt.dtype == torch.int64 and pred.shape == gt.shape
+        return torch.from_numpy(confusion_matrix(pred, gt, n_class))
+
+    for function in (confusion_matrix, students):
+        for pairs in (open_pairs(data, "auto"), open_pairs(data, "off")):
+            counts = measure(model, pairs, device=CPU, precision=FLOAT32, confusion_matrix=function, threads=2, progress=False)
+            fast = scored(counts, scores)
+            assert np.array_equal(fast.hist, slow.hist) and fast.mean_iou == slow.mean_iou
+            assert fast.loss == pytest.approx(slow.loss, rel=1e-6) and fast.images == 8 and fast.iou == slow.iou
+    assert model.training

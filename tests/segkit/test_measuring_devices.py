@@ -6,13 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from noise import CPU, FLOAT32, QUIET, SIZES, Noise, Sized, by_hand, plain, whole_numbers
+from noise import CPU, SIZES, Noise, by_hand, counted, judged, plain, whole_numbers
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from segkit.evaluation import evaluate
 from segkit.precision import Precision, tie_tolerance
-from segkit.reference import confusion_matrix, scores
+from segkit.reference import confusion_matrix
 from segkit.reference.fcn.metrics import _product_counts, confusion_matrix_on_device
 from segkit.training import measuring
 from segkit.training.batches import collate
@@ -21,7 +20,6 @@ from segkit.training.measuring import (
     _Counter,
     _laid_out,
     _Seeing,
-    measure,
 )
 
 
@@ -68,8 +66,8 @@ def test_a_gpu_counts_like_the_plain_loop_but_for_pixels_that_tie():
     model = nn.Sequential(nn.Conv2d(3, 64, 7, padding=3), nn.ReLU(), nn.Conv2d(64, 12, 5, padding=2)).eval()
     data = Noise([(120, 90)] * 5 + [(64, 100)], 12)
     expected = by_hand(model, data, 12)
-    counts = measure(
-        model, Sized(data), device=torch.device("cuda"), precision=Precision("float32", "cuda"), confusion_matrix=confusion_matrix,
+    counts = counted(
+        model, data, device=torch.device("cuda"), precision=Precision("float32", "cuda"),
         threads=2, most_pixels=2**16, ties=True, progress=False,
     )  # fmt: skip
     assert abs(counts.hists - expected).sum() <= 2 * counts.ties
@@ -144,7 +142,7 @@ def test_a_students_products_are_exact_while_the_network_runs_in_16_bits(convert
     def counting(pred, gt, n_class):
         return convert(products(pred, gt, n_class))
 
-    result = evaluate(Blank(), [(image, label)], device="cpu", precision="bfloat16", confusion_matrix=counting, scores=scores, **QUIET)
+    result = judged(Blank(), [(image, label)], precision="bfloat16", confusion_matrix=counting)
     assert result.hist.tolist() == [[0, 0], [0, 257 * 263]] and result.loss == pytest.approx(math.log1p(math.exp(-1)), rel=1e-6)
 
 
@@ -179,7 +177,7 @@ def test_only_copies_to_a_cuda_gpu_do_not_wait():
 
     hasty = []
     with Copies():
-        measure(whole_numbers(4), Sized(Noise(SIZES, 4)), device=CPU, precision=FLOAT32, confusion_matrix=plain, progress=False)
+        counted(whole_numbers(4), Noise(SIZES, 4), confusion_matrix=plain)
     assert hasty == []
 
 
@@ -208,7 +206,7 @@ def test_pictures_of_one_size_share_a_batch_on_a_gpu_alone(monkeypatch, device, 
 
     monkeypatch.setattr(measuring, "batches_of_one_size", planned)
     with pytest.raises(Planned):
-        measure(Blank(), Sized(Noise(SIZES, 2)), device=torch.device(device), precision=FLOAT32, confusion_matrix=plain)
+        counted(Blank(), Noise(SIZES, 2), device=torch.device(device))
 
 
 @pytest.mark.gpu
@@ -220,6 +218,6 @@ def test_a_gpu_in_16_bits_counts_every_pixel_and_leaves_a_network_that_trains(co
     with torch.no_grad():
         model[2].weight.clamp_(-1, 1)
         model[0].weight.mul_(0), model[2].bias.copy_(torch.tensor([0, 1, 0, 0]))
-    settings = {"device": "cuda", "confusion_matrix": counting, "scores": scores, "precision": name, **QUIET}
-    assert (evaluate(model, data, **settings).by_image == by_hand(model, data, 4)).all()
+    result = judged(model, data, device="cuda", confusion_matrix=counting, precision=name)
+    assert (result.by_image == by_hand(model, data, 4)).all()
     model(torch.ones(1, 3, 5, 5)).sum().backward()

@@ -1,54 +1,20 @@
 """Runs of the fast recipe: unharmed by kills, NaN and damaged files, and refused where they are another run."""
 
 import json
-import math
 
-import numpy as np
 import pytest
 import torch
 from course_items import comparable, ends_alike, facades, net
-from fast_runs import CPU, files, run
+from fast_runs import files, poison, run
 from safetensors.torch import load_file
-from torch import nn
 
 import segkit.training.measuring
 import segkit.training.run
 from segkit.checkpoints import save_checkpoint
-from segkit.evaluation import EvaluationError, evaluate
-from segkit.inference import scored
-from segkit.precision import Precision, choose_precision
+from segkit.precision import Precision
 from segkit.reference import confusion_matrix, scores
 from segkit.training import RECIPES, TrainConfig, TrainingError, fit
-from segkit.training.measuring import measure
 from segkit.training.recipes import configured
-from segkit.training.sources import open_pairs
-
-
-def test_validation_is_that_of_the_slow_loop_to_the_integer(tmp_path):
-    """With a function of the student's (in a thread), and with the one that counts on the device."""
-    data, model = facades(tmp_path), net()
-    slow = evaluate(model, data, confusion_matrix=confusion_matrix, scores=scores, progress=False, bootstrap=0)
-
-    def students(pred, gt, n_class):
-        assert isinstance(pred, torch.Tensor) and pred.dtype == gt.dtype == torch.int64 and pred.shape == gt.shape
-        return torch.from_numpy(confusion_matrix(pred, gt, n_class))
-
-    for function in (confusion_matrix, students):
-        for pairs in (open_pairs(data, "auto"), open_pairs(data, "off")):
-            counts = measure(
-                model, pairs, device=CPU, precision=choose_precision(CPU), confusion_matrix=function, threads=2, progress=False
-            )
-            fast = scored(counts, scores)
-            assert np.array_equal(fast.hist, slow.hist) and fast.mean_iou == slow.mean_iou
-            assert fast.loss == pytest.approx(slow.loss, rel=1e-6) and fast.images == 8 and fast.iou == slow.iou
-    assert model.training
-
-
-def test_validation_names_what_a_network_returns_wrongly(tmp_path):
-    pairs = open_pairs(facades(tmp_path), "auto")
-    flat = nn.Sequential(net(), nn.AvgPool2d(2))
-    with pytest.raises(EvaluationError, match=r"cmp_b0001: expected network output \(1, n_class, 20, 31\), but got \(1, 12, 10, 15\)"):
-        measure(flat, pairs, device=CPU, precision=choose_precision(CPU), confusion_matrix=confusion_matrix, progress=False)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -147,37 +113,19 @@ def test_a_damaged_picture_stops_the_run_where_it_can_go_on(tmp_path):
 
 
 def test_nan_ends_the_run_and_overwrites_nothing(tmp_path):
-    run(tmp_path, tmp_path / "out", epochs=3, schedule="plateau", warmup=0)
+    settings = {"epochs": 5, "schedule": "plateau", "warmup": 0}
+    run(tmp_path, tmp_path / "out", **settings | {"epochs": 3})
     before = files(tmp_path / "out")
-    train = facades(tmp_path)
-    decoded = train.decode
     model = net()
-
-    class Poisoned(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner, self.count = model, 0
-
-        def forward(self, x):
-            self.count += self.training
-            return self.inner(x) * (math.nan if self.count == 2 and self.training else 1.0)
-
-        def state_dict(self, *args, **kwargs):
-            return self.inner.state_dict(*args, **kwargs)
-
-        def load_state_dict(self, *args, **kwargs):
-            return self.inner.load_state_dict(*args, **kwargs)
-
-    Poisoned.__name__ = "Sequential"
-    assert decoded is not None
+    poison(model, 2)
     with pytest.raises(TrainingError) as caught:
-        run(tmp_path, tmp_path / "out", Poisoned(), train, resume=True, epochs=5, schedule="plateau", warmup=0)
+        run(tmp_path, tmp_path / "out", model, resume=True, **settings)
     text = str(caught.value)
     assert "The loss became nan in epoch 4, batch 1 (cmp_b" in text and "learning rate 1.0e-02" in text
     assert "best.safetensors holds epoch" in text and "resume.pt is as it was saved last" in text
     assert files(tmp_path / "out") == before
-    _, history = run(tmp_path, tmp_path / "out", resume=True, epochs=5, schedule="plateau", warmup=0)
-    _, expected = run(tmp_path, tmp_path / "whole", epochs=5, schedule="plateau", warmup=0)
+    _, history = run(tmp_path, tmp_path / "out", resume=True, **settings)
+    _, expected = run(tmp_path, tmp_path / "whole", **settings)
     assert comparable(history) == comparable(expected)
 
 
