@@ -1,13 +1,11 @@
-"""What a run leaves behind after an accident, and how it goes on from there: NaN, full disks, full memory, slow savings."""
+"""What a run leaves behind after an accident, and how it goes on from there: NaN, full disks, slow savings."""
 
-import gc
 import math
-import weakref
 
 import pytest
 import torch
 from course_items import N, comparable, descend, facades, net
-from test_training_fast import CPU, config, files, run, stepper
+from fast_runs import CPU, PLAIN, config, files, poison, run, stepper
 from torch import nn
 
 import segkit.training.run
@@ -18,22 +16,6 @@ from segkit.training.batches import EpochBatches
 from segkit.training.descent import Descent, Diverged
 from segkit.training.rescue import diverged
 from segkit.training.sources import DecodedPairs
-
-PLAIN = {"schedule": "plateau", "warmup": 0}
-
-
-def poison(model, at):
-    """Make the forward pass of training step ``at`` return NaN."""
-    steps = []
-
-    def spoil(module, images, logits):
-        steps.append(module.training)
-        return logits * math.nan if module.training and sum(steps) == at else None
-
-    return model.register_forward_hook(spoil)
-
-
-# -- a loss that is no number -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("clip", [0.0, 5.0])
@@ -138,16 +120,6 @@ def test_a_loss_that_is_found_to_be_no_number_when_a_run_stops_is_told_beside_th
     assert history.epochs[-1].epoch == 3
 
 
-def test_a_gradient_that_is_no_number_is_seen_without_clipping_too():
-    """The course recipe: the loss of zero is fine, its gradient is not."""
-    model = nn.Linear(1, 1, bias=False)
-    before = model.weight.item()
-    descent = Descent(model, config(read_every=1, clip=0.0, warmup=0), choose_precision(CPU), 10)
-    with pytest.raises(Diverged, match=r"0\.000, with a gradient of norm (inf|nan),"):
-        descend(descent, lambda: (model.weight - model.weight.detach()).sum().sqrt())
-    assert model.weight.item() == before
-
-
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_gradient_whose_square_is_too_large_spoils_no_weights(optimizer):
     model = nn.Linear(2, 1, bias=False)
@@ -171,9 +143,6 @@ def test_an_infinite_loss_with_a_finite_gradient_is_told_as_it_was(tmp_path):
     text = diverged(caught.value, 1, 1e-2, "")
     assert "The loss became inf in epoch 1, batch 0" in text and "Its gradient was finite, and its step was taken." in text
     assert "Nothing was learned" not in text and one.read() == []
-
-
-# -- savings ------------------------------------------------------------------------------------------
 
 
 def test_no_room_for_the_resume_file_leaves_the_best_weights_that_belong_to_the_old_one(tmp_path, monkeypatch):
@@ -211,103 +180,3 @@ def test_ends_of_epochs_are_saved_where_that_takes_a_twentieth_of_the_time(tmp_p
 
     run(tmp_path, tmp_path / "out", train=train, epochs=8, after_epoch=elapse)
     assert saved == expected
-
-
-# -- memory -------------------------------------------------------------------------------------------
-
-
-def test_a_network_that_does_not_fit_on_the_device_is_told_with_advice_and_brought_back(tmp_path):
-    asked = []
-
-    class Crowded(nn.Sequential):
-        def to(self, *args, **kwargs):
-            asked.append(str(*args))
-            if len(asked) == 1:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 392.00 MiB.\nmore")
-            return super().to(*args, **kwargs)
-
-    with pytest.raises(TrainingError) as caught:
-        run(tmp_path, tmp_path / "out", Crowded(*net()))
-    text = str(caught.value)
-    assert "Out of memory on cpu with the weights of the network (CUDA out of memory. Tried to allocate 392.00 MiB.)" in text
-    assert "What helps: ending other programs" in text and asked == ["cpu", "cpu"] and not (tmp_path / "out").exists()
-
-
-def test_a_gpu_that_failed_is_told_as_it_failed(tmp_path, monkeypatch):
-    def failed(*_):
-        raise RuntimeError("CUDA error: device-side assert triggered")
-
-    model = net()
-    model.register_forward_pre_hook(lambda module, images: failed() if module.training else None)
-    monkeypatch.setattr(torch.cuda, "empty_cache", failed)
-    with pytest.raises(RuntimeError, match="device-side assert") as caught:
-        run(tmp_path, tmp_path / "out", model)
-    assert caught.value.__context__ is None
-
-
-def test_no_memory_between_the_steps_is_told_too(tmp_path):
-    def full(done):
-        if done.epoch == 1:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    with pytest.raises(TrainingError, match=r"^Out of memory on cpu \(CUDA out of memory\.\)\. What helps: ending other programs"):
-        run(tmp_path, tmp_path / "out", after_epoch=full)
-
-
-def test_moments_that_were_begun_without_memory_are_not_saved(tmp_path, monkeypatch):
-    """Of the first layer's two moments there is room for one; with more memory, the run goes on from what it saved."""
-    pairs = DecodedPairs(facades(tmp_path))
-    batch = EpochBatches(pairs, seed=0, epoch=1, batch_size=2)[0]
-    one, other = stepper(net(), pairs), stepper(net(), pairs)
-    calls, zeros_like = [], torch.zeros_like
-
-    def scarce(*args, **kwargs):
-        calls.append(0)
-        if len(calls) == 2:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return zeros_like(*args, **kwargs)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(torch, "zeros_like", scarce)
-        with pytest.raises(MemoryError, match="with the optimizer's two moments"):
-            one.step(batch, 0)
-    assert len(calls) == 2
-    other.descent.restore(one.descent.state())
-    other.step(batch, 0)
-    assert math.isfinite(other.read()[0][0])
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_run_that_ended_holds_no_memory_of_the_device(tmp_path, monkeypatch, fails):
-    """Moments and gradients, each as large as the weights; a traceback may hold the run, and no collector may have come."""
-    made, kept = [], []
-
-    class Noted(Descent):
-        def __init__(self, *args):
-            super().__init__(*args)
-            made.append(self)
-
-    def look(done):
-        if done.epoch == 1:
-            kept.extend(weakref.ref(value) for state in made[0].optimizer.state.values() for value in state.values())
-            kept.extend(weakref.ref(value.grad) for value in done.model.parameters())
-            made.clear()
-            if fails:
-                raise KeyError("an error that somebody keeps")
-
-    monkeypatch.setattr(segkit.training.run, "Descent", Noted)
-    runs = []
-    begin = segkit.training.run.Run.begin
-    monkeypatch.setattr(segkit.training.run.Run, "begin", lambda self, *how: (runs.append(weakref.ref(self)), begin(self, *how)))
-    gc.disable()
-    try:
-        if fails:
-            with pytest.raises(KeyError) as caught:
-                run(tmp_path, tmp_path / "out", after_epoch=look)
-            assert caught.tb is not None
-        else:
-            run(tmp_path, tmp_path / "out", after_epoch=look)
-            assert runs[0]() is None
-        assert len(kept) == 4 * 4 and all(value() is None for value in kept)
-    finally:
-        gc.enable()

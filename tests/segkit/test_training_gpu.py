@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from course_items import N, descend, ends_alike, facades, net
-from test_training_fast import config, run
+from fast_runs import config, run
 from torch import nn
 
 import segkit.training.segmentation
