@@ -19,14 +19,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import psutil
 import torch
+from limits import Sampling, machine, print_table, seconds_of, write_json
 
 from autograder.assignments.fcn.networks import FCN32S
 from autograder.batch import grade_many
@@ -38,6 +37,7 @@ from autograder.segmentation.probe import probe_images
 from segkit.reference import FCN8s, FCN32s
 
 ROOT = Path(__file__).resolve().parents[1]
+CPU = torch.device("cpu")
 SECRET = "how fast is it"
 LIMIT_GIB = 3.0
 
@@ -75,25 +75,16 @@ def grade(paths: list[Path], out: Path, jobs: int, checks: tuple[str, ...]) -> N
         raise SystemExit(f"correct submissions lost points: {', '.join(short)}")
 
 
-class Memory(threading.Thread):
+class Memory(Sampling):
     """Notes the largest memory (proportional set size) of any one judge with all processes below it, in GiB."""
 
     def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.largest, self._ended = 0.0, threading.Event()
+        super().__init__(self._look, 0.2)
+        self.largest = 0.0
 
-    def run(self) -> None:
-        while not self._ended.wait(0.2):
-            for judge in psutil.Process().children():
-                self.largest = max(self.largest, sum(map(_share, [judge, *_below(judge)])) / 2**30)
-
-    def __enter__(self) -> "Memory":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self.join()
+    def _look(self) -> None:
+        for judge in psutil.Process().children():
+            self.largest = max(self.largest, sum(map(_share, [judge, *_below(judge)])) / 2**30)
 
 
 def _below(process: psutil.Process) -> list[psutil.Process]:
@@ -217,12 +208,6 @@ def floor_seconds(count: int, jobs: int) -> float:
 
 
 # --------------------------------------------------------------------------------------------------------------- together
-def timed(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--submissions", type=int, default=40)
@@ -241,8 +226,8 @@ def main() -> None:
             write_course(folder / "course", paths[: options.stock], run.folder, checks)
             for number in range(options.rounds):
                 out = folder / f"out{number}"
-                seconds["segkit"].append(timed(lambda out=out: grade(paths, out, options.jobs, checks)))
-                seconds["nbgrader"].append(timed(lambda: grade_with_nbgrader(folder / "course")))
+                seconds["segkit"].append(seconds_of(lambda out=out: grade(paths, out, options.jobs, checks), CPU))
+                seconds["nbgrader"].append(seconds_of(lambda: grade_with_nbgrader(folder / "course"), CPU))
                 seconds["floor"].append(floor_seconds(options.submissions, options.jobs))
                 print(f"round {number + 1}: " + ", ".join(f"{name} {values[-1]:.1f} s" for name, values in seconds.items()), flush=True)
     report(options, checks, seconds, memory.largest)
@@ -255,21 +240,18 @@ def report(options: argparse.Namespace, checks: tuple[str, ...], seconds: dict[s
         "segkit / floor": statistics.median(a / b for a, b in zip(each["segkit"], each["floor"], strict=True)),
         "nbgrader / segkit": statistics.median(a / b for a, b in zip(each["nbgrader"], each["segkit"], strict=True)),
     }
-    print(f"\n{options.submissions} submissions, {len(checks)} checks, {options.jobs} judges")
-    print(f"{os.cpu_count()} cores, torch {torch.__version__}")
-    print(f"{'':10} {'submissions':>11} {'seconds':>8} {'per minute':>11}")
-    for name, values in seconds.items():
-        median = statistics.median(values)
-        print(f"{name:10} {counts[name]:11} {median:8.1f} {60 * counts[name] / median:11.1f}")
-    for name, value in ratios.items():
-        print(f"{name:20} {value:.2f}")
-    print(f"largest judge with its worker: {memory:.2f} GiB (aim: under {LIMIT_GIB:g})")
-    content = {
-        "submissions": counts, "jobs": options.jobs, "cores": os.cpu_count(), "torch": torch.__version__,
-        "checks": list(checks), "seconds": seconds, "ratios": ratios, "memory_gib": memory,
-    }  # fmt: skip
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    print_table(
+        f"{options.submissions} submissions, {len(checks)} checks, {options.jobs} judges, {os.cpu_count()} cores",
+        ("way", "submissions", "seconds", "per minute"),
+        [(name, counts[name], (median := statistics.median(values)), 60 * counts[name] / median) for name, values in seconds.items()],
+    )  # fmt: skip
+    print_table("ratios within rounds, and memory", ("what", "value"), [
+        *ratios.items(), (f"largest judge with its worker, GiB (aim: under {LIMIT_GIB:g})", memory),
+    ])  # fmt: skip
+    write_json(options.out, {
+        "machine": machine(CPU), "submissions": counts, "jobs": options.jobs, "cores": os.cpu_count(), "checks": list(checks),
+        "seconds": seconds, "ratios": ratios, "memory_gib": memory,
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""What a machine can do at most: rates against which the other benchmarks hold their figures, and their tables."""
+"""What all benchmarks share: clocks, what a machine can do at most, and tables."""
 
 import io
 import json
 import platform
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,8 +16,8 @@ import torch
 from PIL import Image
 
 __all__ = [
-    "Stopwatch", "as_convolutions", "bandwidth", "float32_of_convolutions", "jpeg_rate", "limit_rows", "machine", "machine_limits",
-    "matmul_rate", "middle_ratio", "paired", "print_table", "seconds_of", "wait", "write_json",
+    "Sampling", "Stopwatch", "as_convolutions", "bandwidth", "float32_of_convolutions", "jpeg_rate", "limit_rows", "machine",
+    "machine_limits", "matmul_rate", "middle_ratio", "paired", "print_table", "seconds_of", "wait", "write_json",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -35,6 +36,31 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     work()
     wait(device)
     return time.perf_counter() - begun
+
+
+class Sampling:
+    """Calls a function again and again beside the work within the context.
+
+    Args:
+        sample: what is called, in a thread of its own.
+        seconds: from one call to the next.
+    """
+
+    def __init__(self, sample: Callable[[], object], seconds: float) -> None:
+        self.sample, self.seconds, self._ended = sample, seconds, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._ended.wait(self.seconds):
+            self.sample()
+
+    def __enter__(self) -> "Sampling":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
 
 
 class Stopwatch:

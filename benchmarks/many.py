@@ -5,15 +5,14 @@ tenths of the run, and writes JSON. Exit 1 if the judges grew by more than ``--g
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
-import threading
 import time
 from pathlib import Path
 
 import psutil
+from limits import Sampling, write_json
 
 from autograder.batch import grade_many
 from autograder.batch.journal import JOURNAL
@@ -22,82 +21,44 @@ from autograder.judge.run import Settings
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "tests" / "autograder" / "tiny_assignment"
 SECRET = "many submissions"
-SOLVED = ROOT / "notebooks" / "fcn"
-DOUBLE = "import numpy as np\n\ndef double(values):\n    return np.asarray(values) * 2\n"
-NET = """from torch import nn
-
-class DotNet(nn.Module):
-    def __init__(self, n_class=2):
-        super().__init__()
-        self.conv = nn.Conv2d(3, n_class, 1)
-
-    def forward(self, x):
-        return self.conv(x)
-"""
 
 
-def write_class(folder: Path, assignment: str, count: int) -> list[Path]:
-    """Write copies; every one differs in a comment of a solution cell."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for number in range(count):
-        target = folder / f"student_{number:04}"
-        target.mkdir(parents=True)
-        for name, content in _notebooks(assignment, f"# copy {number}\n").items():
-            (target / name).write_text(json.dumps(content), encoding="utf-8")
-    return sorted(folder.iterdir())
-
-
-def _notebooks(assignment: str, mark: str) -> dict[str, dict]:
-    if assignment == "tiny":
-        return {"1_double.ipynb": _notebook(mark + DOUBLE, "double"), "2_dots.ipynb": _notebook(mark + NET, "net")}
-    found = {}
-    for path in sorted(SOLVED.glob("*.ipynb")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        for cell in content["cells"]:
-            if cell["metadata"].get("nbgrader", {}).get("solution") and cell["cell_type"] == "code":
-                cell["source"] = mark + "".join(cell["source"])
-        found[path.name] = content
-    return found
-
-
-def _notebook(code: str, grade_id: str) -> dict:
-    metadata = {"nbgrader": {"grade_id": grade_id, "solution": True, "schema_version": 3}}
-    cell = {"cell_type": "code", "metadata": metadata, "source": code, "outputs": [], "execution_count": None}
-    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}
-
-
-class Watch:
+class Watch(Sampling):
     """Samples the memory of this process, of its judges, and of all they started."""
 
     def __init__(self, journal: Path) -> None:
-        self.journal, self.samples, self._end = journal, [], threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        super().__init__(self._look, 0.5)
+        self.journal, self.samples = journal, []
 
-    def __enter__(self) -> "Watch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def _look(self) -> None:
         me = psutil.Process()
-        while not self._end.wait(0.5):
-            try:
-                done = self.journal.read_bytes().count(b'{"do": "graded"')
-                judges = [child for child in me.children() if "spawn_main" in " ".join(child.cmdline())]
-                sizes = [_own(judge) for judge in judges]
-                below = sum(_own(child) for judge in judges for child in judge.children(recursive=True))
-            except (OSError, psutil.Error):  # something ended meanwhile
-                continue
-            if sizes:
-                self.samples.append({"done": done, "first": _own(me), "judges": max(sizes), "workers": below})
+        try:
+            done = self.journal.read_bytes().count(b'{"do": "graded"')
+            judges = [child for child in me.children() if "spawn_main" in " ".join(child.cmdline())]
+            sizes = [_own(judge) for judge in judges]
+            below = sum(_own(child) for judge in judges for child in judge.children(recursive=True))
+        except (OSError, psutil.Error):  # something ended meanwhile
+            return
+        if sizes:
+            self.samples.append({"done": done, "first": _own(me), "judges": max(sizes), "workers": below})
 
     def at(self, done: int, width: int) -> dict[str, float]:
         """Means over the samples around a number of finished submissions."""
         near = [sample for sample in self.samples if abs(sample["done"] - done) <= width] or self.samples[-1:]
         return {name: sum(sample[name] for sample in near) / len(near) for name in ("first", "judges", "workers")}
+
+
+def write_copies(folder: Path, assignment: str, count: int) -> list[Path]:
+    """Write copies; every one differs in a comment of a solution cell."""
+    sys.path.append(str(TINY.parent))
+    import tiny  # not at the top: judges import this file
+    from grading import write_class
+
+    shutil.rmtree(folder, ignore_errors=True)
+    if assignment == "fcn":
+        return write_class(folder, count)
+    marks = [f"# copy {number}\n" for number in range(count)]
+    return [tiny.write_submission(folder / f"student_{n:04}", mark + tiny.DOUBLE, mark + tiny.NET) for n, mark in enumerate(marks)]
 
 
 def _own(process: psutil.Process) -> float:
@@ -115,7 +76,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "many")
     options = parser.parse_args()
     out = options.out / options.assignment
-    paths = write_class(out / "submitted", options.assignment, options.count)
+    paths = write_copies(out / "submitted", options.assignment, options.count)
     shutil.rmtree(out / "graded", ignore_errors=True)
     assignment = str(TINY) if options.assignment == "tiny" else options.assignment
     settings = Settings(assignment, out / "graded", secret=SECRET, device="cpu", only=tuple(options.only))
@@ -136,7 +97,7 @@ def main() -> None:
         "peak_mib": max(sum(sample[name] for name in ("first", "judges", "workers")) for sample in watch.samples),
         "judge_growth_mib": growth, "mib": rows,
     }  # fmt: skip
-    (options.out / f"many_{options.assignment}.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+    write_json(options.out / f"many_{options.assignment}.json", table)
     print(f"{'graded':>8} {'first process':>14} {'largest judge':>14} {'their workers':>14}   MiB of their own")
     for mark, row in rows.items():
         print(f"{mark:>8} {row['first']:>14.0f} {row['judges']:>14.0f} {row['workers']:>14.0f}")

@@ -12,16 +12,6 @@ from stand_ins import Place, check_cell, copy_of_the_repository
 from test_printed_commands import PAGE, WRITING, run_all
 
 
-def recall_in_place_of_iou(folder: Path) -> Path:
-    from autograder.exam.building import solved_notebooks, write_submission
-    from autograder.exam.entries import Entry
-
-    entry = Entry("mutants", "recall", sources={"scores": (
-        "import numpy as np\n\ndef scores(hist):\n    hist = np.asarray(hist, float)\n    recall = np.diag(hist) / hist.sum(1)\n"
-        "    return np.diag(hist).sum() / hist.sum(), recall, np.nanmean(recall)\n")})  # fmt: skip
-    return write_submission(entry, solved_notebooks(REPOSITORY / "notebooks" / "fcn"), folder)
-
-
 def example_of_a_check() -> tuple[str, str]:
     """The check that the page prints, and its points for the rubric."""
     (entry,) = (block for block in code_blocks(PAGE, "toml") if block.startswith('[checks."scores.small"]'))
@@ -37,24 +27,6 @@ def pasted(folder: Path, identifier: str = "scores.small") -> Path:
     with (assignment / "rubric.toml").open("a") as file:
         file.write(f"\n{entry}" if identifier == "scores.small" else "")
     return assignment
-
-
-@pytest.mark.slow
-def test_example_of_a_new_check_can_be_pasted_and_grades(tmp_path):
-    from autograder.exam.building import solved_notebooks, write_notebooks
-    from autograder.judge.grade import grade_path
-    from autograder.judge.run import Run as GradingRun
-    from autograder.judge.run import Settings
-
-    solved = tmp_path / "ada"
-    solved.mkdir()
-    write_notebooks(solved_notebooks(REPOSITORY / "notebooks" / "fcn"), solved)
-    settings = Settings(str(pasted(tmp_path)), tmp_path / "out", secret="test", device="cpu", only=("scores.small",))
-    with GradingRun.create(settings) as run:
-        (good,) = grade_path(run, solved, "ada")["checks"]
-        (bad,) = grade_path(run, recall_in_place_of_iou(tmp_path / "bob"), "bob")["checks"]
-    assert (good["id"], good["points"], bad["points"]) == ("scores.small", 2.0, 0.0), (good, bad)
-    assert bad["cause"] == "iou.recall" and "this is recall" in bad["message"]
 
 
 def test_example_of_a_new_check_is_not_released_before_the_notebook_has_its_cell(tmp_path):
@@ -98,4 +70,5 @@ def desk(tmp_path_factory) -> Iterator[Place]:
 
 @pytest.mark.slow
 def test_commands_of_authors_work_as_printed(desk):
+    """The page's own check gives its points to the solution, and takes them with its cause from the page's own mutant."""
     run_all(WRITING, desk)

@@ -15,6 +15,6 @@ TARGETS: dict[str, tuple[Check, int, float]] = {
     "zips": (check_zip, 40, 0.1),
     "wire": (check_wire, 300, 0.1),
     "judge": (check_judge, 8, 0.1),
-    "answers": (check_answers, 12, 0.2),
+    "answers": (check_answers, 8, 0.2),
     "checkpoints": (check_checkpoint, 50, 0.1),
 }
