@@ -15,7 +15,7 @@ PYTHON := $(shell for p in python3 python3.12 python3.11 python3.13 python3.14 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 endif
 
-.PHONY: help venv demo test fuzz lint lock clean
+.PHONY: help venv demo test fuzz lint lock gpu wheels clean
 
 help:
 	@echo 'make demo    a release, a class with one mistake each, trained checkpoints, and their grades (build/demo/)'
@@ -23,6 +23,8 @@ help:
 	@echo 'make fuzz    damaged notebooks, zips, checkpoints, messages and answers for ten minutes; SECONDS=60 SEED=7 for others'
 	@echo 'make lint    ruff and mypy; part of make test'
 	@echo 'make venv    the environment alone: .venv/ with the versions of requirements.lock (about 6 GB)'
+	@echo 'make gpu     on a machine with one GPU: all that the kit claims of it, tried in nine minutes; DATA=CMP_ROOT for real facades'
+	@echo 'make wheels  what a bare machine without a network lacks, into build/wheels/ (2.4 MB), for the --wheels of that script'
 	@echo 'make lock    write the versions of .venv/ to requirements.lock'
 	@echo 'make clean   remove what was built; .venv/ stays'
 
@@ -53,6 +55,15 @@ fuzz: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
+
+gpu: $(STAMP)
+	$(BIN)/python benchmarks/first_gpu.py $(if $(DATA),--data $(DATA))
+
+# pure Python only, so that they fit any machine; jsonschema from 4.18 on needs a compiled package
+wheels: $(STAMP)
+	$(BIN)/python -m pip download --quiet --no-deps --dest build/wheels --only-binary=:all: --platform any --implementation py --abi none \
+		nbformat fastjsonschema 'jsonschema==4.17.3' attrs pyrsistent jupyter-core platformdirs traitlets \
+		pytest pluggy iniconfig packaging pygments pytest-xdist execnet
 
 # the CUDA libraries come with torch; what exists on Unix only is marked so
 lock: $(STAMP)
