@@ -260,14 +260,14 @@ class LocalSubject:
             source: Key of the parameter or buffer -> name in the weight file, place in it (first element, shape), or array.
             zero: Keys of parameters that become 0.
         """
-        if self.weights is None:
+        if self.weights is None and not all(isinstance(values, np.ndarray) for values in source.values()):
             raise RuntimeError("this subject has no weight file")
         model = self._model(handle)
         parameters = self._parameters(handle)
         tensors = parameters | self._buffers(handle)
         on_meta = any(tensors[key].is_meta for key in source)
         with _memory_for("weights"):
-            private = WeightFile(self.weights.path, self.weights.index) if on_meta else self.weights
+            private = WeightFile(self.weights.path, self.weights.index) if on_meta and self.weights else self.weights
         for key in zero:
             tensors[key].zero_()
         for key, values in source.items():
@@ -519,10 +519,11 @@ def _shown(argument: Any) -> str:
     return type(argument).__name__ if isinstance(argument, nn.Module) else repr(argument)[:200]
 
 
-def _tensor(weights: WeightFile, values: Values) -> torch.Tensor:
-    if isinstance(values, str):
-        return weights[values]
-    return torch.from_numpy(values) if isinstance(values, np.ndarray) else weights.at(*values)
+def _tensor(weights: WeightFile | None, values: Values) -> torch.Tensor:
+    if isinstance(values, np.ndarray):
+        return torch.from_numpy(values)
+    assert weights is not None  # `load` has seen to it
+    return weights[values] if isinstance(values, str) else weights.at(*values)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import datetime
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 __all__ = ["CheckRubric", "Rubric", "RubricError", "SolutionCell", "read_rubric", "round_down"]
 
+ID = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")  # what results and gradebooks take
 TOP = frozenset({"assignment", "notebooks", "checkpoints", "dataset", "due"})  # keys that stand above all tables
 
 
@@ -130,6 +132,8 @@ def round_down(points: float) -> float:
 
 def _check(identifier: str, content: Mapping[str, Any], where: Path) -> CheckRubric:
     known = {"title", "points", "parts", "manual", "needs", "visible"}
+    if not ID.fullmatch(identifier):
+        raise RubricError(f"{where}: check {identifier!r} needs an id of A-Z, a-z, 0-9 and _, with dots or hyphens between.")
     try:
         points = float(content["points"])
         parts = {str(name): float(value) for name, value in content.get("parts", {"all": points}).items()}

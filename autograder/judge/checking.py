@@ -187,6 +187,7 @@ class CheckPlugin:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.collect_errors.append(str(report.longrepr)[-1500:])
+            _forget(report)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self.interrupted = issubclass(excinfo.type, KeyboardInterrupt)
@@ -266,6 +267,13 @@ def _doubled(places: Mapping[str, list[str]]) -> list[str]:
     ]  # fmt: skip
 
 
+def _forget(report: pytest.CollectReport) -> None:
+    """Take a file that failed to import out of the loaded modules: pytest leaves it there, half made, and would find no check in it."""
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").replace(os.sep, "/").endswith(f"/{report.nodeid}"):
+            del sys.modules[name]
+
+
 class _Inspection:
     """The pytest plugin that looks at which checks there are, and runs none."""
 
@@ -278,7 +286,9 @@ class _Inspection:
         config.addinivalue_line("markers", "check(id): the check of the rubric that this function is")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        self.broken |= report.failed
+        if report.failed:
+            self.broken = True
+            _forget(report)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         self.places = _places(items)

@@ -42,7 +42,7 @@ def source_faults(notebooks: Mapping[str, NotebookNode], rubric: Rubric) -> list
     """
     cells = [
         _Cell(place_of(cell, number, name), name, cell)
-        for name, book in notebooks.items() for number, cell in enumerate(book.cells, start=1)
+        for name, book in notebooks.items() if name in rubric.notebooks for number, cell in enumerate(book.cells, start=1)
     ]  # fmt: skip
     faults = [*_notebook_faults(notebooks, rubric), *_doubled(cells)]
     for wanted in rubric.cells:

@@ -8,7 +8,8 @@ from test_checking import GOOD, Answers, rubric, run
 from tiny import TINY, open_run, write_submission
 
 from autograder.__main__ import main
-from autograder.course.rubric import RubricError
+from autograder.course.rubric import RubricError, read_rubric
+from autograder.judge.checking import inspect_checks
 
 
 @pytest.fixture
@@ -47,6 +48,16 @@ def test_a_line_of_the_rubric_without_a_test_is_named(assignment, tmp_path):
     path = assignment / "rubric.toml"
     path.write_text(path.read_text() + '\n[checks.lonely]\ntitle = "Lonely"\npoints = 1\n')
     assert "the rubric's check 'lonely' has no test" in refusal(assignment, tmp_path)
+
+
+def test_a_file_that_cannot_be_imported_is_not_taken_for_one_without_checks_the_next_time(assignment, tmp_path):
+    """In one process a release looks at the checks more than once."""
+    (assignment / "checks" / "__init__.py").write_text("")
+    file = assignment / "checks" / "test_tiny.py"
+    file.write_text("import a_library_that_is_not_here\n" + file.read_text())
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    checks = read_rubric(assignment / "rubric.toml").checks
+    assert [inspect_checks(assignment / "checks", checks, tmp_path / "pytest.ini") for _ in range(2)] == [[], []]
 
 
 def test_parametrised_ids_of_which_each_is_there_once_are_fine(assignment, tmp_path):

@@ -1,12 +1,14 @@
 """Rubrics: one file says all; what it must not say is refused with words."""
 
+import json
 from pathlib import Path
 
 import pytest
 from tiny import TINY
 
+from autograder import report
 from autograder.course.assignment import open_assignment
-from autograder.course.rubric import RubricError, read_rubric, round_down
+from autograder.course.rubric import ID, RubricError, read_rubric, round_down
 
 GOOD = (TINY / "rubric.toml").read_text()
 
@@ -56,6 +58,8 @@ def test_every_cause_that_the_checks_of_fcn_can_give_has_words():
     ('defines = "double", ', "", "'defines'"),
     ('needs = ["double"]', 'need = ["double"]', "has a key 'need': if 'needs' was meant, correct it"),
     ("[checks.double]", "[checks.größe]", "needs quotes"),
+    ("[checks.double]", '[checks."größe"]', "check 'größe' needs an id of A-Z"),
+    ("[checks.double]", '[checks."a b"]', "check 'a b' needs an id of A-Z"),
     ("# The smallest", "\ufeff# The smallest", "byte order mark"),
 ])  # fmt: skip
 def test_a_faulty_rubric_is_refused_with_the_place(tmp_path, old, new, words):
@@ -124,3 +128,8 @@ def test_a_due_date_among_the_keys_of_a_check_is_refused(tmp_path):
     text = GOOD.replace("manual = true\n", "manual = true\ndue = 2026-03-14T23:59:00+01:00\n")
     with pytest.raises(RubricError, match=r"'due' stands below \[checks.\"question\"\]"):
         read_rubric(rubric(tmp_path, text))
+
+
+def test_every_id_that_a_rubric_may_have_is_one_that_a_result_may_have():
+    schema = json.loads((Path(report.__file__).with_name("result.schema.json")).read_text())
+    assert f'"pattern": "^{ID.pattern}$"' in json.dumps(schema)

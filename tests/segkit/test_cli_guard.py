@@ -187,6 +187,13 @@ def test_a_fault_of_segkits_own_is_one_line_and_its_traceback_is_kept(monkeypatc
     assert "test_cli_guard.py" in log.read_text() and "TypeError: unsupported operand" in log.read_text()
 
 
+def test_a_python_without_the_requirements_is_named_and_no_traceback_shown(monkeypatch):
+    monkeypatch.setitem(sys.modules, "segkit.notebooks.running", None)
+    code, text, _ = said_of(ModuleNotFoundError("No module named 'tqdm'", name="tqdm"), monkeypatch)
+    assert code == 1 and text.count("\n") == 1 and text.startswith(f"Error: this Python ({sys.executable}) has no ")
+    assert "make venv && . .venv/bin/activate" in text and "pip install -r requirements.txt" in text
+
+
 def test_segkit_debug_shows_the_traceback(monkeypatch):
     assert isinstance(said_of(TypeError("x"), monkeypatch, SEGKIT_DEBUG="1")[2], TypeError)
 

@@ -182,6 +182,17 @@ def test_a_carrier_has_just_the_layers_that_were_named(subject):
     assert subject.shapes(handle) == {"conv.weight": (2, 3, 1, 1), "conv.bias": (2,)}
 
 
+@pytest.mark.parametrize("meta", [True, False])
+def test_arrays_are_loaded_where_an_assignment_wrote_no_weights(tmp_path, meta):
+    subject = LocalSubject(tmp_path)
+    subject.adopt("Net", Net)
+    handle = subject.build("Net", meta=meta)
+    weight = np.arange(6, dtype=np.float32).reshape(2, 3, 1, 1)
+    subject.load(handle, {"conv.weight": weight, "conv.bias": np.array([10, 20], np.float32)})
+    x = np.ones((1, 3, 2, 2), np.float32)
+    assert np.array_equal(subject.forward(handle, x)[0, :, 0, 0], [0 + 1 + 2 + 10, 3 + 4 + 5 + 20])
+
+
 # --------------------------------------------------------------------------------------------------------- checkpoints
 @pytest.mark.parametrize(("meta", "dtype"), [(True, None), (False, None), (True, torch.float16), (False, torch.bfloat16)])
 def test_a_checkpoint_is_loaded_and_predicts_label_maps(tmp_path, subject, meta, dtype):
