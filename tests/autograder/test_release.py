@@ -325,7 +325,10 @@ def test_templates_of_the_real_release_can_be_filled(tmp_path):
     project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
     assert project["dependencies"] == sources.requirements()
     assert all(">=" in line for line in project["dependencies"])
-    assert "1_data.ipynb" in (tmp_path / "START_HERE.md").read_text()
+    text = (tmp_path / "START_HERE.md").read_text()
+    assert "1_data.ipynb" in text
+    pair = " ".join(f'"{line}"' for line in sources.requirements() if line.startswith("torch"))
+    assert f"pip install {pair} --index-url https://download.pytorch.org/whl/cpu" in text, "the versions that the release asks for"
 
 
 def test_a_release_into_a_relative_folder_is_tried_where_it_lies(course, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """``segkit check``: every visible check in one table, what is wrong with each, and that one bad cell costs the others nothing."""
 
 import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +11,8 @@ from segkit import submit as module
 from segkit.checking import check_all
 from segkit.cli import main
 from segkit.trying import run_trials
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -61,6 +64,14 @@ def test_a_cell_gets_the_table_and_something_that_is_true_or_false(work, capsys)
     found = check_all(work)
     assert not found and found.kinds == ["ok", "fault", "note"]
     assert found._ipython_display_() is None and capsys.readouterr().out.count("[ok] confusion_matrix") == 2
+
+
+@pytest.mark.parametrize("text", ["docs/students.md", "autograder/assignments/fcn/release/START_HERE.md"])
+def test_the_line_for_a_cell_that_the_texts_print_works(work, text, monkeypatch, capsys):
+    (line,) = re.findall("`(from segkit[^`]*)`", (REPOSITORY / text).read_text(encoding="utf-8"))
+    monkeypatch.chdir(work)
+    exec(line, {})
+    assert "3 checks: 2 passed" in capsys.readouterr().out
 
 
 def test_the_work_is_only_read(work):
