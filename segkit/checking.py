@@ -75,7 +75,7 @@ def check_all(folder: str | Path = ".") -> Checked:
         unreadable = copy_files(folder, files, Path(place))
         work = inspect_work(Path(place), facts)
         work.faults += unreadable
-        checkpoints = {}
+        checkpoints: dict[str, Path] = {}
         for name in facts.get("checkpoints", CHECKPOINTS):
             path = checkpoint_of(folder, name)
             item = no_checkpoint(folder, name) if path is None else Item(f"checkpoint {name}", "ready", path.name)
