@@ -56,6 +56,22 @@ class Work:
         items = [self.items[need] for need in self.needs.get(check, ()) if need in self.items]
         return [item for item in items if item.state != "ready"]
 
+    def findings(self, check: str) -> list[tuple[str, str]]:
+        """What is known of a check, as kinds of ``segkit.checks.report.Line`` and words.
+
+        Returns:
+            One entry for each thing that the check lacks (``unfinished`` or ``fault``), else one: ``ok`` or ``fault`` where its visible
+            check was run, and ``note`` with the reason, which may be empty, where nothing was tested.
+        """
+        lacking = self.lacking(check)
+        if lacking:
+            return [("unfinished" if item.state == "unfinished" else "fault", item.text) for item in lacking]
+        outcome = self.outcomes.get(check)
+        if outcome is None:
+            by_hand = all(need.startswith(ANSWER) for need in self.needs[check])
+            return [("note", "a person reads it" if by_hand else "")]
+        return [({"passed": "ok", "failed": "fault"}.get(outcome.state, "note"), outcome.text)]
+
     def trials(self, checkpoints: dict[str, Path], facts: dict[str, Any]) -> list[Trial]:
         """The visible checks of all that is there, in the order of the assignment.
 

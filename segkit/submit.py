@@ -38,6 +38,9 @@ class _Silent:
     def update(self) -> None:
         """One more is done."""
 
+    def set_description(self, text: str) -> None:
+        """What is being done."""
+
 
 def silent_bar(**options: Any) -> AbstractContextManager[Any]:
     """Return a bar for callers that show none."""
@@ -105,7 +108,7 @@ def build_submission(
     facts = assignment_facts(folder)
     with _workshop(out.resolve()) as workshop:
         stage = workshop / "stage"
-        unreadable = _copy(folder, files, stage)
+        unreadable = copy_files(folder, files, stage)
         models = _add_checkpoints(folder, stage, facts, code_only, where, say)
         hashes = _write_zip(out, stage)
         inside = workshop / "inside"
@@ -114,7 +117,7 @@ def build_submission(
         work.items |= {item.need: item for item, _ in models.values()}
         if not fast:
             checkpoints = {name: path for name, (item, path) in models.items() if path is not None and item.state == "ready"}
-            work.outcomes = _run_checks(work, checkpoints, facts, inside, bar)
+            work.outcomes = run_checks(work, checkpoints, facts, inside, bar)
     built = Submission(out, out.with_name(f"{out.stem}-receipt.txt"), work, hashes, out.stat().st_size)
     failed = [f"{check}: {outcome.text}" for check, outcome in work.outcomes.items() if outcome.state == "failed"]
     built.faults = [*work.faults, *(item.text for item in work.items.values() if item.state == "fault"), *failed]
@@ -147,8 +150,8 @@ def _workshop(out: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _copy(folder: Path, files: list[Path], stage: Path) -> list[str]:
-    """Copy the student's files into the stage; returns one line for each that cannot be read."""
+def copy_files(folder: Path, files: list[Path], stage: Path) -> list[str]:
+    """Copy files of a student's folder, with their times; returns one line for each that cannot be read."""
     unreadable = []
     for name in files:
         target = stage / name
@@ -165,21 +168,37 @@ def _copy(folder: Path, files: list[Path], stage: Path) -> list[str]:
     return unreadable
 
 
-def _run_checks(
-    work: Work, checkpoints: dict[str, Path], facts: dict[str, Any], folder: Path, bar: Callable[..., Any]
-) -> dict[str, Outcome]:
-    """Run the visible checks; Ctrl-C leaves out those that are not done."""
+def run_checks(
+    work: Work, checkpoints: dict[str, Path], facts: dict[str, Any], folder: Path, bar: Callable[..., Any] = silent_bar,
+    told: Callable[[str, Outcome], None] = lambda check, outcome: None,
+) -> dict[str, Outcome]:  # fmt: skip
+    """Run the visible checks of all that is there; Ctrl-C leaves out those that are not done.
+
+    Args:
+        work: A student's work.
+        checkpoints: Name of a network -> file.
+        facts: Content of ``assignment.json``.
+        folder: Where the checks stand: a copy of the hand-in.
+        bar: Makes the progress bar; it names the check that is running.
+        told: Receives the id and outcome of each check when it is done.
+
+    Returns:
+        Check id -> outcome, for each check that can be run.
+    """
     trials, found = work.trials(checkpoints, facts), {}
     if not trials:
         return {}
-    with bar(total=len(trials), desc="running the checks", unit=" checks") as shown:
+    names = [trial.check for trial in trials]
+    with bar(total=len(trials), desc=f"running {names[0]}", unit=" checks") as shown:
 
-        def told(check: str, outcome: Outcome) -> None:
+        def note(check: str, outcome: Outcome) -> None:
             found[check] = outcome
             shown.update()
+            shown.set_description(next((f"running {name}" for name in names if name not in found), "all checks"))
+            told(check, outcome)
 
         try:
-            run_trials(trials, work.definitions(), folder, told)
+            run_trials(trials, work.definitions(), folder, note)
         except KeyboardInterrupt:
             found = {trial.check: Outcome("untested", "stopped by Ctrl-C") for trial in trials} | found
         except OSError as error:
@@ -203,8 +222,7 @@ def _add_checkpoints(
     for name in facts.get("checkpoints", CHECKPOINTS):
         path, need = checkpoint_of(folder, name), f"checkpoint {name}"
         if path is None:
-            text = f"no checkpoint of {name}: train it and save it as checkpoints/{name}.safetensors{_run_left_behind(folder, name)}"
-            items[name] = Item(need, "unfinished", text), None
+            items[name] = no_checkpoint(folder, name), None
         elif code_only:
             place = where or path.relative_to(folder).as_posix()
             elsewhere[name] = {"sha256": sha256_of(path), "bytes": path.stat().st_size, "where": place}
@@ -217,6 +235,12 @@ def _add_checkpoints(
     if elsewhere:
         (stage / "checkpoints.json").write_text(json.dumps(elsewhere, indent=2) + "\n", encoding="utf-8")
     return items
+
+
+def no_checkpoint(folder: Path, name: str) -> Item:
+    """What to tell of a network that has none."""
+    text = f"no checkpoint of {name}: train it and save it as checkpoints/{name}.safetensors{_run_left_behind(folder, name)}"
+    return Item(f"checkpoint {name}", "unfinished", text)
 
 
 def _run_left_behind(folder: Path, name: str) -> str:

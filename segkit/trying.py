@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,12 @@ class Outcome:
     Attributes:
         state: ``passed``, ``failed`` or ``untested``.
         text: The cause, or what was measured, or why it was not tested; one line.
+        seconds: How long the check took; 0 where it was not begun.
     """
 
     state: str
     text: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -220,11 +222,13 @@ def _run_until_it_ends(
                     note(trial, Outcome("untested", f"the checks do not run on this machine: {_last_line(said)}"))
                 return []
             for trial in trials:
-                outcome = _next_reply(process, replies, trial.check, min(time.monotonic() + seconds, end))
+                begun = time.monotonic()
+                outcome = _next_reply(process, replies, trial.check, min(begun + seconds, end))
+                took = time.monotonic() - begun
                 if isinstance(outcome, str):
-                    note(trial, Outcome("failed", _gone(trial, outcome, process.returncode, seconds)))
+                    note(trial, Outcome("failed", _gone(trial, outcome, process.returncode, seconds), took))
                     return list(trial.own)
-                note(trial, outcome)
+                note(trial, replace(outcome, seconds=took))
         finally:
             process.kill()
             process.wait()

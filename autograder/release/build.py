@@ -17,7 +17,7 @@ from autograder.course.numbers import values_of, write_template
 from autograder.course.rubric import RubricError
 from autograder.course.sources import ReleaseError, Sources
 from autograder.release.agreement import notebook_faults, template_faults
-from autograder.release.archive import write_zip
+from autograder.release.archive import source_time, write_zip
 from autograder.release.leaks import Finding, Release, check_leaks, collect_secrets
 from autograder.release.notebooks import NotebookFault, read_notebook, read_source, student_version, write_notebook
 from autograder.release.solutions import source_faults
@@ -125,7 +125,7 @@ def _build(
     _write_rest(folder, sources, facts, guard.stamp if guard else "")
     say(f"{len(originals)} notebooks without solutions, student edition of segkit, data sample, instructions")
     archive = workshop / f"{name}.zip"
-    write_zip(archive, folder, name)
+    write_zip(archive, folder, name, source_time(sources.root, sources.notebook_paths()))
 
     faults = verify_notebooks(originals, folder, checks)
     faults += verify_edition(folder, [sources.root, sources.package.parent])

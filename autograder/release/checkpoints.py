@@ -48,7 +48,7 @@ def publish_checkpoints(source: Path, out: Path, assignment: str) -> Path:
         workshop.mkdir(parents=True)
         _fill(workshop, files)
         partial = workshop.with_suffix(".partial")
-        write_zip(partial, workshop, PUBLISHED)
+        write_zip(partial, workshop, PUBLISHED, max(path.stat().st_mtime for path in files))
         os.replace(partial, target)
     except OSError as error:
         workshop.with_suffix(".partial").unlink(missing_ok=True)

@@ -13,7 +13,9 @@ from segkit.checks.report import Report
 from segkit.layers import compare_layers, describe, expected_layers, table_closed
 from segkit.tracing import paths_in_run
 
-__all__ = ["FORWARD_HINTS", "Watched", "build", "clear", "expected", "forward", "found_layers", "is_score", "watch"]
+__all__ = ["FORWARD_HINTS", "Watched", "build", "clear", "expected", "forward", "found_layers", "is_score", "quick_draws", "watch"]
+
+DRAWN = 1_000_003  # a prime, so that no two channels of a layer become equal
 
 # part of PyTorch's message -> what is usually behind it
 FORWARD_HINTS = {
@@ -39,7 +41,7 @@ def expected(network: str, n_class: int) -> list:
 def build(report: Report, network: Callable[..., nn.Module], n_class: int | None = None) -> nn.Module | None:
     """Build a student's network in eval mode; what goes wrong becomes a line, and None comes back."""
     name = "building it" if n_class is None else f"building it, n_class={n_class}"
-    with table_closed():
+    with table_closed(), quick_draws():
         ran, model = report.run(name, lambda: network() if n_class is None else network(n_class=n_class), FORWARD_HINTS)
     if not ran:
         return None
@@ -51,6 +53,40 @@ def build(report: Report, network: Callable[..., nn.Module], n_class: int | None
                      "the layers are missing, or they hide in a plain list: assign each with self.name = ...")  # fmt: skip
         return None
     return model.eval()
+
+
+@contextmanager
+def quick_draws() -> Iterator[None]:
+    """While the block runs, random fills of a large tensor draw ``DRAWN`` numbers and repeat them.
+
+    Building a network takes seconds on a CPU, nearly all of them for 134 million random numbers, and a check looks at no more than
+    their spread before it sets weights of its own. So each check builds its network, with its own number of classes, at little cost.
+    """
+    kinds = {name: getattr(Tensor, name) for name in ("normal_", "uniform_")}
+    for name, draw in kinds.items():
+        setattr(Tensor, name, _repeating(draw))
+    try:
+        yield
+    finally:
+        for name, draw in kinds.items():
+            setattr(Tensor, name, draw)
+
+
+def _repeating(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A random fill of a tensor, as a method, that draws its first numbers and copies them into the rest."""
+
+    def fill(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if tensor.numel() < 2 * DRAWN or not tensor.is_contiguous() or tensor.is_meta:
+            return draw(tensor, *args, **kwargs)
+        flat = tensor.view(-1)
+        block = flat[:DRAWN]
+        draw(block, *args, **kwargs)
+        whole = len(flat) // DRAWN * DRAWN
+        flat[DRAWN:whole].view(-1, DRAWN).copy_(block)
+        flat[whole:].copy_(block[: len(flat) - whole])
+        return tensor
+
+    return fill
 
 
 def found_layers(model: nn.Module, network: str, n_class: int) -> dict[str, nn.Module]:

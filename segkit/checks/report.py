@@ -16,16 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit.student_errors import device_cause
-
-__all__ = ["Line", "Report", "describe_error", "describe_value"]
+__all__ = ["Line", "Report", "as_shown", "describe_error", "describe_value", "reading_width"]
 
 _KIT = Path(__file__).resolve().parent.parent
 _SELF = frozenset({"site-packages", "dist-packages"})
 WIDTH = 30
-MARKS = {"ok": "[ok]", "fault": "[!!]", "note": "[  ]"}
+MARKS = {"ok": "[ok]", "fault": "[!!]", "note": "[  ]", "unfinished": "[--]"}
 # bold green and bold red: readable on light and on dark, in a terminal and as Jupyter shows them
-COLOURS = {"ok": "\x1b[1;32m", "fault": "\x1b[1;31m", "note": "", "emphasis": "\x1b[1m", "end": "\x1b[0m"}
+COLOURS = {"ok": "\x1b[1;32m", "fault": "\x1b[1;31m", "note": "", "unfinished": "", "emphasis": "\x1b[1m", "end": "\x1b[0m"}
 REST = "waits for the line above: repair it, and run this cell again"
 
 
@@ -34,7 +32,7 @@ class Line:
     """One line of a report, as data.
 
     Attributes:
-        kind: ``"ok"``, ``"fault"``, or ``"note"`` (something to know, no fault).
+        kind: ``"ok"``, ``"fault"``, ``"note"`` (something to know, no fault), or ``"unfinished"``.
         name: What was looked at.
         detail: What was found; of a fault, what was expected and what came.
         cause: Likely cause of a fault, in words; empty where none is known.
@@ -89,11 +87,11 @@ class Report:
     def _print(self, line: Line) -> None:
         if self.fault_line is None:
             self.found.append(line)
-            _show(line)
+            print(as_shown(line), flush=True)
         elif not self._waits:
             self._waits = True
             self.found.append(Line("note", "the rest of this check", REST))
-            _show(self.found[-1])
+            print(as_shown(self.found[-1]), flush=True)
 
     def ok(self, name: str, detail: str = "") -> bool:
         """Print an ``[ok]`` line."""
@@ -138,6 +136,8 @@ class Report:
             self.fault(name, "a result", "nothing yet", "the cell above is still to be written: fill it in, run it, then run this cell",
                        "code.unfinished")  # fmt: skip
         except (Exception, SystemExit) as error:
+            from segkit.student_errors import device_cause  # here, for it imports torch, and lines are also printed where there is none
+
             where, what = describe_error(error)
             cause = next((text for part, text in (hints or {}).items() if part in f"{type(error).__name__}: {error}"), "")
             if told := device_cause(error):
@@ -148,15 +148,15 @@ class Report:
         return False, None
 
 
-def _show(line: Line) -> None:
-    """Print a line: coloured and wrapped where a person reads, one plain line where it is captured."""
-    width = _reading_width()
+def as_shown(line: Line) -> str:
+    """A line as stdout can show it: coloured and wrapped where a person reads, one plain line where it is captured."""
+    width = reading_width()
     text = _pretty(line, width) if width else str(line)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding, "replace"), flush=True)
+    return text.encode(encoding, "backslashreplace").decode(encoding, "replace")
 
 
-def _reading_width() -> int:
+def reading_width() -> int:
     """Columns of the notebook or terminal that shows colour; 0 for a file, a pipe, ``NO_COLOR`` or a dumb terminal."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return 0

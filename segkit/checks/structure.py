@@ -108,7 +108,7 @@ def _check_trunk(report: Report, layers: dict[str, nn.Conv2d]) -> None:
         report.fault("trunk weights", "random numbers", f"all zeros in {len(dead)} layers ({dead[0]}, ...)",
                      "a trunk of zeros cannot learn: no gradient gets through. Zero belongs to the score layers only")  # fmt: skip
         return
-    broken = [name for name, layer in layers.items() if not layer.weight.detach().isfinite().all()]
+    broken = [name for name, layer in layers.items() if not torch.stack(layer.weight.detach().aminmax()).isfinite().all()]
     if broken:
         report.fault("trunk weights", "finite numbers", f"nan or inf in {broken[0]}")
         return

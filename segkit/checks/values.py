@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from segkit.checks.networks import Watched, build, clear, expected, forward, found_layers, is_score, watch
+from segkit.checks.networks import Watched, build, clear, expected, forward, found_layers, is_score, quick_draws, watch
 from segkit.checks.report import Report
 from segkit.upsampling import bilinear_weight
 
@@ -57,11 +57,11 @@ def check_values(network_class: Callable[..., nn.Module], network: str) -> Repor
 def _draw_weights(layers: dict[str, nn.Module]) -> None:
     """He-drawn weights, so that a change anywhere in the network is seen at its end."""
     generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
+    with torch.no_grad(), quick_draws():
         for layer in layers.values():
             if isinstance(layer, nn.Conv2d):
                 fan_in = layer.weight[0].numel()
-                # fc6 and fc7 hold 119 million numbers: uniform ones of He's variance are drawn fastest
+                # uniform ones of He's variance are drawn fastest
                 layer.weight.uniform_(-1, 1, generator=generator).mul_((6 / fan_in) ** 0.5)
                 if layer.bias is not None:
                     layer.bias.uniform_(-0.5, 0.5, generator=generator)

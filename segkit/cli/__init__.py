@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("segkit.cli.train:train", "Train a network: your own, or the kit's where the full kit is installed."),
     "pretrain": ("segkit.cli.pretrain:pretrain", "Train the VGG-16 trunk on the training pictures, without ImageNet."),
     "evaluate": ("segkit.cli.evaluate:evaluate", "Score a checkpoint: per-class IoU, accuracy, pictures."),
+    "check": ("segkit.cli.check:check", "Run the checks of all your notebooks and print a table."),
     "submit": ("segkit.cli.submit:submit", "Build your hand-in, check it as the grader will read it, print a receipt."),
 }
 

@@ -76,20 +76,13 @@ def _print_checks(built: "Submission") -> None:
 
 def _print_check(work: "Work", check: str) -> None:
     """What is known of a check. Points stand only where something was tested."""
-    lacking = work.lacking(check)
-    for item in lacking:
-        click.echo(f"{'[--]' if item.state == 'unfinished' else '[!!]'}  {check:<18} {item.text}")
-    if lacking:
-        return
-    outcome = work.outcomes.get(check)
-    if outcome is None or outcome.state == "untested":
-        by_hand = all(need.startswith("answer ") for need in work.needs[check])
-        why = outcome.text if outcome else "a person reads it" if by_hand else ""
-        click.echo(f"[  ]  {check:<18} found, not tested{f': {why}' if why else ''}")
-        return
+    from segkit.checks.report import MARKS
+
     worth = f" (worth {work.points[check]:g} points)" if check in work.points else ""
-    sign, words = ("[ok]", "passed") if outcome.state == "passed" else ("[!!]", "failed")
-    click.echo(f"{sign}  {check:<18} {words}{worth}{f': {outcome.text}' if outcome.text else ''}")
+    words = {"ok": f"passed{worth}", "fault": f"failed{worth}", "note": "found, not tested"}
+    for kind, text in work.findings(check):
+        told = [text] if work.lacking(check) else [words[kind], *filter(None, [text])]
+        click.echo(f"{MARKS[kind]}  {check:<18} {': '.join(told)}")
 
 
 def _print_size(built: "Submission", code_only: bool) -> None:

@@ -101,6 +101,41 @@ def test_two_releases_are_the_same_bytes(built, course, tmp_path, quick):
     assert again.archive.read_bytes() == built.archive.read_bytes()
 
 
+def times_in(archive: Path) -> set[tuple[int, ...]]:
+    with zipfile.ZipFile(archive) as bundle:
+        return {member.date_time for member in bundle.infolist()}
+
+
+def test_files_of_the_zip_have_the_time_of_the_newest_notebook_where_there_is_no_repository(tmp_path, quick, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    course = write_course(tmp_path / "c")
+    for path, moment in zip(course.notebook_paths(), (1_700_000_000, 1_600_000_000), strict=True):
+        os.utime(path, (moment, moment))
+    built = build_release(course, tmp_path / "out", facts={}, checks=POINTS)
+    assert times_in(built.archive) == {(2023, 11, 14, 22, 13, 20)}
+
+
+def test_files_of_the_zip_have_the_time_of_the_last_commit(tmp_path, quick):
+    course = write_course(tmp_path / "c")
+    own = {"GIT_COMMITTER_DATE": "2026-03-14T15:09:26Z", "GIT_CONFIG_GLOBAL": os.devnull}
+    names = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "init.defaultBranch=main"]
+    for command in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", "-C", str(course.root), *names, *command], env=os.environ | own, check=True)
+    assert times_in(build_release(course, tmp_path / "out", facts={}, checks=POINTS).archive) == {(2026, 3, 14, 15, 9, 26)}
+
+
+@pytest.mark.parametrize(("seconds", "moment"), [("1700000000", (2023, 11, 14, 22, 13, 20)), ("0", (1980, 1, 1, 0, 0, 0)),
+                                                 ("99999999999", (2107, 12, 31, 23, 59, 58))])  # fmt: skip
+def test_files_of_the_zip_have_the_time_that_the_environment_asks_for(tmp_path, quick, monkeypatch, seconds, moment):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", seconds)
+    assert times_in(build_release(write_course(tmp_path / "c"), tmp_path / "out", facts={}, checks=POINTS).archive) == {moment}
+
+
+def test_a_time_that_is_none_is_refused(tmp_path, quick, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    assert "SOURCE_DATE_EPOCH: expected seconds since 1970, found 'yesterday'" in failing(tmp_path, write_course(tmp_path / "c"))
+
+
 def test_nothing_temporary_stays_behind(built):
     assert sorted(path.name for path in built.folder.parent.iterdir()) == ["tiny", "tiny.zip"]
 
@@ -290,7 +325,10 @@ def test_templates_of_the_real_release_can_be_filled(tmp_path):
     project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
     assert project["dependencies"] == sources.requirements()
     assert all(">=" in line for line in project["dependencies"])
-    assert "1_data.ipynb" in (tmp_path / "START_HERE.md").read_text()
+    text = (tmp_path / "START_HERE.md").read_text()
+    assert "1_data.ipynb" in text
+    pair = " ".join(f'"{line}"' for line in sources.requirements() if line.startswith("torch"))
+    assert f"pip install {pair} --index-url https://download.pytorch.org/whl/cpu" in text, "the versions that the release asks for"
 
 
 def test_a_release_into_a_relative_folder_is_tried_where_it_lies(course, tmp_path, monkeypatch):
