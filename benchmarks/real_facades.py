@@ -11,14 +11,13 @@ import time
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from autograder.batch import grade_many
-from autograder.demo.fitting import Head, Picture, compute_features, feature_scale, folded, train
 from autograder.judge.run import Settings
 from segkit.checkpoints import save_checkpoint
 from segkit.facades import FacadeDataset
 from segkit.reference import FCN8s, read_label
+from segkit.training import compute_features, fit_head
 from segkit.transforms import RandomCrop
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,13 +34,10 @@ def windows(data: Path, count: int, side: int) -> list[tuple[torch.Tensor, torch
 def fit(data: Path, count: int, side: int, epochs: int) -> tuple[FCN8s, dict[str, float]]:
     """Train the layers behind a frozen random trunk."""
     torch.manual_seed(0)
-    model, started = FCN8s().eval(), time.monotonic()
-    pictures: list[Picture] = [compute_features(model, i, t) for i, t in tqdm(windows(data, count, side), desc="features")]
+    model, started = FCN8s(), time.monotonic()
+    pictures = compute_features(model, windows(data, count, side))
     featured = time.monotonic()
-    head = Head(model, feature_scale(pictures))
-    with tqdm(total=epochs, desc="fitting") as bar:
-        train(head, pictures, epochs, 2e-3, lambda *_: bar.update())
-    model.load_state_dict(folded(head), strict=False)
+    fit_head(model, pictures, epochs=epochs, rate=2e-3)
     return model, {"features_seconds": featured - started, "fitting_seconds": time.monotonic() - featured}
 
 
