@@ -81,7 +81,7 @@ def compute_features(network: nn.Module, pairs: Items[tuple[Tensor, Tensor]], *,
     readers = {path: layer for path, layer in head_layers(network).items() if _reads_trunk(path)}
     maps: dict[str, Tensor] = {}
     hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs, path=path: maps.update({path: inputs[0]}))  # type: ignore[misc]
+        layer.register_forward_pre_hook(lambda _, inputs, path=path: maps.update({path: inputs[0]}))
         for path, layer in readers.items()
     ]
     training, found = network.training, []
@@ -146,7 +146,7 @@ def fit_head(
         for index in (shown := bar(steps, show=progress, desc="fitting", unit="step")):
             loss = functional.cross_entropy(logits(pictures[index]), pictures[index].label, ignore_index=IGNORE_INDEX)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
@@ -182,7 +182,7 @@ def _over_features(network: nn.Module, scale: Mapping[str, Tensor]) -> Iterator[
         return found
 
     hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs, path=path: (current[path],))  # type: ignore[misc]
+        layer.register_forward_pre_hook(lambda _, inputs, path=path: (current[path],))
         for path, layer in readers.items()
     ]
     _rescale(readers, scale)

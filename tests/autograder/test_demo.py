@@ -1,6 +1,5 @@
 """Does the demo make the submissions it says it makes, and does it notice a grade that is not as written down?"""
 
-import copy
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -11,18 +10,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from test_outputs import FCN_STUDENTS
-from torch import nn
 
 from autograder.demo import classroom, fitting
 from autograder.demo.__main__ import main, run_demo
 from autograder.demo.classroom import DemoError, make_class, solve
 from autograder.demo.expectations import lost_checks, surprises
-from autograder.demo.fitting import Checkpoints, Head, compute_features, folded
+from autograder.demo.fitting import Checkpoints
 from autograder.demo.students import AUTOMATIC, STUDENTS, Edit, Student
 from autograder.release.notebooks import student_version, write_notebook
 from segkit.checkpoints import read_state_dict
 from segkit.notebooks import open_folder
-from segkit.reference import FCN8s, FCN32s
 from segkit.reference import scores as reference_scores
 
 SOURCE = Path(__file__).parents[2] / "notebooks" / "fcn"
@@ -226,68 +223,6 @@ def test_one_student_hands_in_what_segkit_submit_makes(release: Path, tmp_path: 
 
 
 # ----------------------------------------------------------------------------------------------------------- the fitting
-@pytest.fixture(scope="module")
-def picture() -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    return torch.randn(3, 20, 33, generator=generator), torch.randint(0, 12, (20, 33), generator=generator)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [FCN32s, FCN8s])
-def test_a_head_on_features_computes_what_the_network_computes_on_the_picture(kind: type, picture: tuple) -> None:
-    """Oracle: the reference network itself, with the folded layers put in."""
-    torch.manual_seed(0)
-    network = kind().eval()
-    features = compute_features(network, *picture)
-    head = Head(network, fitting.feature_scale([features]))
-    with torch.no_grad():
-        for layer in head.layers.values():
-            for parameter in layer.parameters():
-                parameter.normal_(std=0.1)
-        expected = head(features)
-        state = folded(head)
-        network.load_state_dict(network.state_dict() | state)
-        found = network(picture[0][None])
-    assert found.shape == (1, 12, 20, 33)
-    assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
-    assert float(expected.std()) > 0.1  # not zeros against zeros
-
-
-def test_folding_leaves_the_head_as_it_is(picture: tuple) -> None:
-    network = small_network()
-    head = Head(network, {"fc7": torch.full((1, 4, 1, 1), 2.0)})
-    before = copy.deepcopy(head.layers.state_dict())
-    state = folded(head)
-    assert torch.equal(state["score.weight"], before["score.weight"] / 2)
-    assert torch.equal(state["score.bias"], before["score.bias"])
-    assert all(torch.equal(head.layers.state_dict()[key], value) for key, value in before.items())
-
-
-def small_network() -> nn.Module:
-    """The head of an FCN-32s of three classes on four channels."""
-    torch.manual_seed(0)
-    network = nn.Module()
-    network.geometry = fitting.CropGeometry()
-    network.score, network.transpose_conv = nn.Conv2d(4, 3, 1), nn.ConvTranspose2d(3, 3, 64, stride=32, bias=False)
-    return network
-
-
-def test_training_a_head_lowers_its_loss() -> None:
-    generator = torch.Generator().manual_seed(5)
-    features = {"fc7": torch.randn(1, 4, 7, 7, generator=generator)}
-    example = fitting.Picture(features, torch.zeros(1, 40, 40, dtype=torch.int64))
-    head = Head(small_network(), {"fc7": torch.ones(1, 4, 1, 1)})
-    epochs: list[int] = []
-
-    def loss() -> float:
-        with torch.no_grad():
-            return float(nn.functional.cross_entropy(head(example), example.label))
-
-    first = loss()
-    fitting.train(head, [example], 5, 3e-1, lambda: epochs.append(1))
-    assert loss() < 0.5 * first and len(epochs) == 5
-
-
 def test_every_other_training_picture_is_mirrored() -> None:
     plain = fitting.FacadeDataset(fitting.find_root("sample"), "sample", "train", read_label=fitting.read_label)
     smallest = sorted((plain[index] for index in range(len(plain))), key=lambda pair: pair[1].numel())[:2]

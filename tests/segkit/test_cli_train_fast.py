@@ -182,3 +182,12 @@ def test_label_maps_stand_side_by_side_without_photographs():
     assert (first.get_array()[0, 0] == PALETTE[3]).all() and (second.get_array()[0, 0] == PALETTE[5]).all()
     with pytest.raises(ValueError, match="equally many label maps in each column"):
         plots.label_maps({"label": [torch.full((6, 8), 2)], "FCN-8s": []})
+
+
+def test_label_maps_stand_beside_their_photographs_and_fit_a_notebook_however_many_they_are():
+    columns = {f"network {number}": [torch.full((6, 8), 2)] for number in range(6)}
+    figure = plots.label_maps(columns, images=[torch.full((3, 6, 8), 0.25)])
+    assert (figure.axes[0].images[0].get_array() == 0.25).all() and len(figure.axes) == 7
+    assert figure.get_figwidth() <= 11.5
+    with pytest.raises(ValueError, match="equally many label maps in each column"):
+        plots.label_maps(columns, images=[])

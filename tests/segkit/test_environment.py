@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from segkit import environment
+from segkit.checkpoint_files import find_checkpoints
+from segkit.checkpoints import read_state_dict
 from segkit.environment import EnvironmentFault, Kit, missing_packages, prepare, split_of, work_folder
 
 REPO = Path(__file__).resolve().parents[2]
@@ -44,9 +46,10 @@ def make_zip(path: Path) -> Path:
     return path
 
 
-def run_cell(folder: Path, tail: str = "") -> subprocess.CompletedProcess:
-    """Run the notebooks' first cell in a fresh Python that knows nothing of the repository."""
-    code = first_cell() + "\n" + tail
+def run_cell(folder: Path, tail: str = "", between: str = "") -> subprocess.CompletedProcess:
+    """Run the notebooks' first cell in a fresh Python that knows nothing of the repository; ``between`` runs before its last line."""
+    *start, last = first_cell().splitlines()
+    code = "\n".join([*start, between, last, tail])
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "SEGKIT_DATA")}
     # -P -S would hide site-packages; the editable install of the kit must lose against sys.path[0]
     return subprocess.run([sys.executable, "-c", code], cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
@@ -66,15 +69,37 @@ def test_another_segkit_is_refused(tmp_path):
         prepare(tmp_path)
 
 
-def test_quick_mode_takes_few_small_pictures(monkeypatch):
+def test_quick_mode_takes_few_pictures_of_bounded_size(monkeypatch):
     monkeypatch.setenv("SEGKIT_QUICK", "1")
     kit = prepare(REPO, quiet=True)
-    dataset = kit.dataset("train", right_read_label)
-    image, label = dataset[0]
-    assert len(dataset) == 2
-    assert tuple(image.shape) == (3, 64, 64) and tuple(label.shape) == (64, 64)
-    assert kit.checkpoint("fcn32s") is None
-    assert not kit.runs.is_relative_to(kit.work), "nothing of a quick run may lie where it could be handed in"
+    counts = [len(kit.dataset(part, right_read_label)) for part in ("train", "val", "test")]
+    assert counts == [12, 4, 4]
+    whole, small = (kit.dataset("train", right_read_label, small=small)[7] for small in (False, True))
+    assert tuple(whole[1].shape) == (277, 303) and tuple(small[0].shape) == (3, 160, 160)
+    high = torch.zeros(3, 900, 500)
+    assert tuple(environment._Middle(320)(high, high[0])[0].shape) == (3, 320, 320), "photographs are larger than the sample's"
+
+
+def test_what_quick_mode_keeps_is_found_by_the_next_notebook_and_never_handed_in(tmp_path):
+    kit = Kit(tmp_path, tmp_path, "sample", "cpu", quick=True)
+    assert kit.checkpoint("fcn32s") is None and kit.trained("fcn32s_scratch") is None
+    model = torch.nn.Conv2d(1, 1, 1)
+    kit.runs.joinpath("fcn32s").mkdir(parents=True)
+    (kit.runs / "fcn32s" / "resume.pt").touch()
+    for name in ("fcn32s", "fcn32s_scratch", "fcn16s"):
+        kit.keep(name, model)
+        assert torch.allclose(read_state_dict(kit.trained(name))["weight"].float(), model.weight, atol=1e-3)
+    assert kit.checkpoint("fcn32s") == kit.trained("fcn32s") and not list(tmp_path.rglob("resume.pt"))
+    assert find_checkpoints(tmp_path, ["fcn32s", "fcn8s"]) == {}
+    assert Kit(tmp_path, tmp_path, "sample", "cpu", quick=False).checkpoint("fcn32s") is None
+
+
+def test_the_stand_in_for_vgg16_is_always_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("segkit.vgg.find_vgg16", lambda: None)
+    kit = Kit(tmp_path, tmp_path, "sample", "cpu", quick=True)
+    first, second = (network for network, _ in (kit.vgg16(), (torch.rand(3), kit.vgg16())[1]))
+    assert torch.equal(first.features[28].weight, second.features[28].weight)
+    assert "this is no head start" in capsys.readouterr().out
 
 
 def right_read_label(path):
@@ -100,16 +125,6 @@ def test_own_checkpoint_comes_before_a_published_one(tmp_path):
         (tmp_path / folder / "fcn8s.safetensors").touch()
         assert kit.checkpoint("fcn8s").parent.name == folder
         assert (kit.checkpoint("fcn8s", published=False) is None) == (folder == "published")
-
-
-def test_lighten_freezes_the_trunk_in_quick_mode_only(tmp_path, capsys):
-    def names(quick: bool) -> list[str]:
-        model = torch.nn.ModuleDict({name: torch.nn.Conv2d(1, 1, 1) for name in ("fc7", "score", "transpose_conv")})
-        Kit(tmp_path, tmp_path, "sample", "cpu", quick).lighten(model)
-        return [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
-
-    assert names(False) == [] and capsys.readouterr().out == ""
-    assert names(True) == ["fc7.weight", "fc7.bias"] and "frozen" in capsys.readouterr().out
 
 
 def test_without_weights_or_gpu_the_full_recipe_is_refused_in_words(tmp_path, capsys):
@@ -212,9 +227,33 @@ def test_second_notebook_on_the_bare_machine_keeps_your_files(tmp_path):
 
 
 def test_without_a_zip_the_cell_says_where_to_put_it(tmp_path):
-    done = run_cell(tmp_path)
-    assert done.returncode == 1
-    assert "fcn.zip not found: put it beside this notebook" in done.stderr
+    code = first_cell()
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "No module named 'segkit'" in done.stderr
+    assert "not found? Add fcn.zip here." in code.splitlines()[-1], "the line that a notebook shows with this error"
+
+
+@pytest.mark.parametrize("place", ["drive/MyDrive", "drive/MyDrive/Colab Notebooks"])
+def test_a_zip_on_a_mounted_drive_is_unpacked_there(place, tmp_path):
+    (tmp_path / place).mkdir(parents=True)
+    make_zip(tmp_path / place / "fcn.zip")
+    drive = f"import segkit.environment as e\ne.DRIVE = e.Path({str(tmp_path)!r}, 'drive/MyDrive')"
+    done = run_cell(tmp_path, "print('WORK', kit.work)", drive)
+    assert done.returncode == 0, done.stderr
+    assert f"WORK {tmp_path / 'drive' / 'MyDrive' / 'fcn'}" in done.stdout
+    again = run_cell(tmp_path, "import sys; print('PATH', [entry for entry in sys.path if 'zip/fcn' in entry or '..' in entry])")
+    assert "PATH []" in again.stdout and str(tmp_path / "drive" / "MyDrive" / "fcn" / "segkit") in again.stdout
+
+
+def test_another_segkit_that_was_imported_before_is_refused(tmp_path):
+    """As after the work folder was copied, and its notebook is opened in a kernel that runs."""
+    make_zip(tmp_path / "fcn.zip")
+    assert run_cell(tmp_path).returncode == 0
+    shutil.move(tmp_path / "fcn", tmp_path / "other")
+    shutil.copytree(tmp_path / "other", tmp_path / "fcn")
+    code = f"import os, sys; sys.path.insert(0, {str(tmp_path / 'other')!r}); import segkit; os.chdir('fcn')\n{first_cell()}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "Another segkit was imported" in done.stderr
 
 
 def test_damaged_data_variable_is_not_papered_over(monkeypatch, tmp_path):

@@ -114,6 +114,24 @@ def test_crop_geometry_refuses_unknown_networks():
         plots.crop_geometry(network="unet")
 
 
+@pytest.mark.parametrize(("padding", "size"), [(100, (96, 128)), (120, (207, 301))])
+def test_the_three_crops_have_the_sizes_and_places_of_a_real_network(padding, size):
+    """The reference network says how large its maps are."""
+    with torch.device("meta"):
+        steps = {step.name: step.shape[1:] for step in trace(model_class("fcn8s")(padding=padding), size)}
+    figure = plots.skip_crops(padding, size)
+    wholes = [steps["score_pool_4"], steps["score_pool_3"], steps["upscore3"]]
+    keeps = [steps["upscore1"], steps["upscore2"], size]
+    for axes, whole, kept, stride, offset in zip(figure.axes, wholes, keeps, (16, 8, 1), (5, 9, padding - 69), strict=True):
+        text = " ".join(item.get_text() for item in axes.texts)
+        assert f"{whole[0]} x {whole[1]}" in text and f"kept: {kept[0]} x {kept[1]}" in text and str(offset) in text
+        _, outer, inner, image = (patch.get_bbox() for patch in axes.patches)
+        assert (outer.height, outer.width) == (stride * whole[0], stride * whole[1])
+        assert (inner.height, inner.width) == (stride * kept[0], stride * kept[1])
+        assert inner.x0 - outer.x0 == inner.y0 - outer.y0 == stride * offset
+        assert inner.x0 <= image.x0 == 0 and inner.x1 >= image.x1 == size[1] and inner.y1 >= image.y1 == size[0]
+
+
 class Skipping(nn.Module):
     """Two pools, a skip from the first, a crop and a sum: a small FCN."""
 
