@@ -12,6 +12,8 @@ A check is a pytest function marked with its id; it asks the fixture ``student``
 A plain ``assert`` will do too: its text is what the student reads. Points need a test that came to its end.
 """
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
