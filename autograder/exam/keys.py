@@ -236,7 +236,9 @@ def _statements(tree: ast.Module, without: set[str]) -> list[ast.stmt]:
 @lru_cache(maxsize=4096)
 def _lines(text: str) -> tuple[str, ...]:
     """Lines of a program, those of comments and docstrings emptied. Raises SyntaxError."""
-    lines, words, inside = text.split("\n"), set(), set()
+    lines = text.split("\n")
+    words: set[int] = set()
+    inside: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
             words.update(range(node.body[0].lineno - 1, node.body[0].end_lineno or 0))
