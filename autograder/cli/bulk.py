@@ -7,7 +7,7 @@ import click
 
 from autograder.course.assignment import open_assignment
 from autograder.course.rubric import RubricError
-from autograder.handins.bulk.handins import read_bulk, write_submissions
+from autograder.handins.bulk.handins import read_bulk, write_handins
 from autograder.handins.bulk.unpacking import BulkError
 from autograder.handins.roster import RosterError
 
@@ -39,7 +39,7 @@ def bulk_submissions(
         handins, notes = read_bulk(archive, out / ".handins", roster, due, rubric.assignment)
     except (BulkError, RosterError, RubricError) as error:
         raise click.UsageError(str(error)) from error
-    listing = write_submissions(handins, out / "handins.csv")
+    listing = write_handins(handins, out / "handins.csv")
     for note in notes:
         say(f"{archive.name}: {note}")
     for handin in handins:

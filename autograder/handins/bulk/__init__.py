@@ -4,7 +4,7 @@
 and the submission that counts. Nothing of a submission is executed.
 """
 
-from autograder.handins.bulk.handins import BulkSubmission, read_bulk, write_submissions
+from autograder.handins.bulk.handins import BulkSubmission, read_bulk, write_handins
 from autograder.handins.bulk.unpacking import BulkError
 
-__all__ = ["BulkError", "BulkSubmission", "read_bulk", "write_submissions"]
+__all__ = ["BulkError", "BulkSubmission", "read_bulk", "write_handins"]

@@ -15,7 +15,7 @@ from autograder.handins.roster import Roster, folder_name, read_roster
 from autograder.report.rendering import write_page
 from segkit.atomic import disk_is_full
 
-__all__ = ["BulkSubmission", "read_bulk", "write_submissions"]
+__all__ = ["BulkSubmission", "read_bulk", "write_handins"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def read_bulk(
     return submissions, notes
 
 
-def write_submissions(submissions: Iterable[BulkSubmission], path: Path) -> Path:
+def write_handins(submissions: Iterable[BulkSubmission], path: Path) -> Path:
     """Write ``handins.csv``: name, submitted, lateness, file, notes; quoted, and no cell is a formula."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 from downloads import METADATA, by_name, content, inner_zip
 
-from autograder.handins.bulk import read_bulk, write_submissions
+from autograder.handins.bulk import read_bulk, write_handins
 from autograder.handins.bulk.systems import gradescope_facts, moment
 from autograder.handins.roster import RosterError, read_roster
 
@@ -194,7 +194,7 @@ def test_ruby_types_and_histories_do_not_disturb_the_metadata():
 def test_lateness_is_a_column_and_no_cell_is_a_formula(tmp_path, export):
     archive = export({"=cmd(1)_LATE_4_5_x.ipynb": "x"})
     handins, _ = read_bulk(archive, tmp_path / "out")
-    with write_submissions(handins, tmp_path / "handins.csv").open(encoding="utf-8", newline="") as file:
+    with write_handins(handins, tmp_path / "handins.csv").open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
     assert list(row) == ["name", "submitted", "lateness", "file", "notes"]
     assert row["lateness"] == "late"
