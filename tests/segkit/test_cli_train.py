@@ -70,7 +70,8 @@ def test_the_networks_of_another_data_set_are_trained_and_evaluated_by_the_same_
 
 
 def test_a_network_that_the_data_set_lacks_is_refused_with_those_it_has():
-    done = CliRunner().invoke(main, ["train", "--dataset", "satellite", "--model", "fcn8s", "--split", "course", "--data", "gone", "--out", "x"])
+    wanted = ["--dataset", "satellite", "--model", "fcn8s", "--split", "course", "--data", "gone", "--out", "x"]
+    done = CliRunner().invoke(main, ["train", *wanted])
     assert done.exit_code == 2 and "'fcn8s' is none of fcn32s, nor FILE.ipynb:CLASS" in done.output
 
 
