@@ -53,6 +53,14 @@ def test_conda_asks_for_the_same_lower_bounds_as_pip() -> None:
     assert {canonicalize_name(r.name): r.specifier for r in requirements} == {n: r.specifier for n, r in wanted().items()}
 
 
+def test_tqdm_finds_the_widgets_that_students_get_with_it() -> None:
+    """Without them ``tqdm.auto`` warns in red in every notebook that imports it."""
+    from tqdm.notebook import IProgress
+
+    assert "ipywidgets" in {canonicalize_name(Requirement(line).name) for line in project()["dependencies"]}
+    assert IProgress is not None
+
+
 def test_conda_installs_this_folder_as_the_package() -> None:
     (pip,) = (entry["pip"] for entry in conda()["dependencies"] if isinstance(entry, dict))
     assert pip[-1] == "-e ."
