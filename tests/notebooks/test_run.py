@@ -20,7 +20,7 @@ def run(path: Path, monkeypatch: pytest.MonkeyPatch, data: str) -> tuple[str, st
     monkeypatch.setenv("SEGKIT_DATA", data)
     notebook = nbformat.read(path, as_version=4)
     started = time.time()
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     streams = {name: "".join(o.text for o in outputs if o.get("name") == name) for name in ("stdout", "stderr")}
     if folder := os.environ.get("SEGKIT_KEEP_NOTEBOOKS"):
