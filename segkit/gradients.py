@@ -40,7 +40,7 @@ def gradients_of(
         output = function(*given, **kwargs)
         sums = [tensor.sum() for tensor in tensors_in(output) if tensor.requires_grad]
         reached = [leaf for leaf in leaves if leaf.requires_grad]
-        found = torch.autograd.grad(sum(sums), reached, allow_unused=True) if sums and reached else ()
+        found = torch.autograd.grad(sum(sums, torch.zeros(())), reached, allow_unused=True) if sums and reached else ()
     by_leaf = {id(leaf): array_of(value) for leaf, value in zip(reached, found, strict=bool(found))}
     gradients = [by_leaf.get(id(leaf)) for leaf in leaves]
     return {"value": plain(output), "inputs": gradients[: len(wrt)],

@@ -132,7 +132,7 @@ class Network:
                 raise refused from None
             return self.build(), False, reason
 
-    def build(self, *n_class: int, meta: bool = False, **named: int) -> str:
+    def build(self, *n_class: int, meta: bool = False, **named: Any) -> str:
         """Build the network: first the parts that its constructor takes, which live on in it."""
         parts = [self.student.build(part.name, meta=meta, **part.arguments) for part in self.spec.parts]
         try:

@@ -51,8 +51,9 @@ class Exercise:
         labels = np.where(rng.random((2, 6, 7)) < 0.2, ignore, rng.integers(0, n_class, (2, 6, 7)))
         known = {"network": "@network", "optimizer": "@optimizer", "images": rng.standard_normal((2, 3, 6, 7)).astype(np.float32),
                  "labels": labels}  # fmt: skip
-        self.question = {"calls": [[known[name] for name in order]] * 2, "layers": layers, "weights": weights,
-                         "sgd": {"lr": 0.1, "momentum": 0.5}}  # fmt: skip
+        self.question: dict[str, Any] = {
+            "calls": [[known[name] for name in order]] * 2, "layers": layers, "weights": weights, "sgd": {"lr": 0.1, "momentum": 0.5},
+        }  # fmt: skip
 
     def taken(self, **how: Any) -> list[dict[str, Any]]:
         """What the judge's own step does; ``how`` spoils it (see ``_step``)."""
@@ -85,7 +86,8 @@ def _loss(logits: Tensor, labels: Tensor, ignore: int, void: int | None, mean: s
     counts = labels != ignore if void is None else torch.ones_like(labels, dtype=torch.bool)
     labels = torch.where(labels == ignore, void or 0, labels)
     losses = functional.cross_entropy(logits, labels, reduction="none") * counts  # (N, H, W)
-    return losses.sum() / {"known pixels": counts.sum(), "pixels": labels.numel(), "images": len(labels), "none": 1}[mean]
+    divisors = {"known pixels": int(counts.sum()), "pixels": labels.numel(), "images": len(labels), "none": 1}
+    return losses.sum() / divisors[mean]
 
 
 NO_GRADIENT = "the optimizer stepped without a gradient: is loss.backward() missing, or does zero_grad() stand between it and step()?"

@@ -78,6 +78,7 @@ class Criterion(nn.Module):
 
 def root(x): return (x - x).sqrt()
 def number(x): return x.sum().item()
+def detached(x): return x.sum().detach()
 def large(x): return torch.zeros(2**17) + x.sum()
 
 class Net(nn.Module):
@@ -257,6 +258,7 @@ def test_gradients_of_a_networks_parameters_by_name(student):
 def test_gradients_that_are_no_numbers_or_not_there_are_told(student):
     assert np.isnan(student.gradients("root", X)["inputs"][0]).all()
     assert student.gradients("number", X) == {"value": 6 - 0.5, "inputs": [None], "parameters": {}}
+    assert student.gradients("detached", X) == {"value": 6 - 0.5, "inputs": [None], "parameters": {}}
     assert failure(lambda: student.gradients("cross_entropy", X)).cause == "code.signature"
 
 

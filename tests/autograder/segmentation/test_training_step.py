@@ -67,6 +67,11 @@ def test_each_mistake_is_called_by_its_name(change, code, words):
     assert found == code and words in text
 
 
+def test_a_step_that_changes_the_weights_before_backward_needs_them_is_a_mistake_in_the_order():
+    source = RIGHT.replace(ZERO, "").replace(BACKWARD + STEP, STEP + ZERO + BACKWARD)  # torch raises in the second call
+    assert [code for code, _ in told(source)] == ["step.order"]
+
+
 def test_the_gradient_of_the_batch_before_is_a_mistake_in_the_order():
     source = RIGHT.replace(STEP, "").replace(ZERO, STEP + ZERO)
     assert [code for code, _ in told(source)] == ["step.order"]
