@@ -2,7 +2,6 @@
 
 import copy
 import json
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,8 @@ MISTAKES = {
 }  # fmt: skip
 
 
-@contextmanager
-def opened(out, **more):
-    """A run whose gates are measured on two pictures."""
-    with Run.create(Settings("fcn", out, data="sample", secret=SECRET, device="cpu", **more)) as run:
-        run.data.names = run.data.names[:2]
-        yield run
+def settings(out, **more):
+    return Settings("fcn", out, data="sample", secret=SECRET, device="cpu", **more)
 
 
 @pytest.mark.slow
@@ -51,16 +46,16 @@ def test_the_split_gives_the_result_of_the_direct_run(tmp_path, monkeypatch):
     (tmp_path / "right" / "checkpoints").mkdir()
     save_checkpoint(tmp_path / "right" / "checkpoints" / "fcn32s.safetensors", FCN32s().state_dict(), dtype=torch.float16)
     said = []
-    with opened(tmp_path / "handed", labels=False) as run:
+    with Run.create(settings(tmp_path / "handed", labels=False)) as run:
         assert _predict_all(run, paths, said.append) == 0, said
-    with opened(tmp_path / "direct") as run:
+    with Run.create(settings(tmp_path / "direct")) as run:
         direct = {path.name: grade_path(run, path, path.name) for path in paths}
 
     def refuse(*_):
         raise GraderFault("a worker was started")
 
     monkeypatch.setattr(RemoteSubject, "_start", refuse)
-    with opened(tmp_path / "split", predictions=tmp_path / "handed") as run:
+    with Run.create(settings(tmp_path / "split", predictions=tmp_path / "handed")) as run:
         split = {path.name: grade_path(run, path, path.name) for path in paths}
     for name in MISTAKES:
         assert told(split[name]) == told(direct[name])
