@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="of the test list  [default: all]")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"], help="of gates on a GPU")
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"], help="of gates, where the device has it")
     parser.add_argument("--checkpoints", type=Path, help="folder with fcn32s.safetensors and fcn8s.safetensors  [default: untrained]")
     parser.add_argument("--jobs", type=int, metavar="N", help="grade a class, so many side by side  [default: one gate, step by step]")
     parser.add_argument("--submissions", type=int, metavar="N", help="of the class  [default: four for each of --jobs]")

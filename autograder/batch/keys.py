@@ -35,7 +35,7 @@ def run_key(run: Run) -> dict[str, str]:
         "seed": run.seeds.name,
         "data": run.data.digest if run.data else "",
         "isolation": run.isolation,
-        "device": f"cuda {run.gate_precision}" if run.uses_gpu else "cpu",
+        "device": f"cuda {run.gate_precision}" if run.uses_gpu else "cpu" + (" bfloat16" if run.gate_precision != "float32" else ""),
         "retraining": repr(settings.retraining),
         "only": ",".join(settings.only),
         "limits": f"{settings.seconds:g} s, {settings.total_seconds:g} s in all, {settings.gate_seconds:g} s for a gate",

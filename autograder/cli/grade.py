@@ -25,8 +25,8 @@ __all__ = ["grade_command"]
 @click.option("--regrade", is_flag=True, help="Grade everything again, and show whose points changed and why.")
 @click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap, landlock or process.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
-@click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]),
-              help="Of gates on a GPU; bfloat16 counts only where no step of points is near.")
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "float32", "bfloat16"]),
+              help="Of gates; bfloat16 counts only where no step of points is near. auto takes it on a CPU that has it in hardware.")
 @click.option("--retrain", is_flag=True, help="Train each network again with the kit's recipe, and grade that in place of the checkpoint.")
 @click.option("--retrain-minutes", default=30.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
               help="For each network; when they are over, its best epoch so far counts.")

@@ -124,8 +124,9 @@ def checkpoint_of(grading: Grading, name: str) -> Any:
 
 
 def predictions(
-    student: Student, grading: Grading, class_name: str, checkpoint_name: str, exact: bool = False, network: JudgesNetwork | None = None
-) -> dict[str, NDArray[np.uint8]]:
+    student: Student, grading: Grading, class_name: str, checkpoint_name: str, exact: bool = False, network: JudgesNetwork | None = None,
+    again: bool = False,
+) -> dict[str, NDArray[np.uint8]]:  # fmt: skip
     """Predict every picture of the gate's test list with a student's class and checkpoint.
 
     The pictures cross the pipe, on a GPU several at a time; label maps come back. Predictions of the same network, checkpoint,
@@ -138,6 +139,7 @@ def predictions(
         checkpoint_name: Of its weights.
         exact: One picture at a time in float32, whatever is faster.
         network: What takes the place of the class; None for the class itself.
+        again: Whether the caller asks again, exactly, where a step of points is near: then 16 bits are taken unasked.
 
     Returns:
         Picture name -> label map (H, W), uint8, not mirrored.
@@ -150,6 +152,7 @@ def predictions(
 
     def measure() -> dict[str, NDArray[np.uint8]]:
         slow = exact or (handover is not None and run.gate_precision == "float32")  # where points are given nothing is measured again
+        slow = slow or (run.settings.precision == "auto" and not again)
         return _measure(student, grading, class_name, checkpoint_name, checkpoint.sha256, slow, network)
 
     if handover is not None:
@@ -313,7 +316,8 @@ def _load_judges(student: Student, network: JudgesNetwork, checkpoint_name: str)
 def rounded(grading: Grading) -> bool:
     """Whether predictions may differ by rounding from those of one picture at a time in float32."""
     handed_over = getattr(grading.context.handover, "facts", None)
-    return handed_over["precision"] != "float32" if handed_over else grading.context.run.uses_gpu
+    run = grading.context.run
+    return handed_over["precision"] != "float32" if handed_over else run.uses_gpu or run.gate_precision != "float32"
 
 
 def near_a_step(value: float, full: float, zero: float, points: float, within: float = 0.01) -> bool:

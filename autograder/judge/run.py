@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from autograder.sandbox.leftovers import remove_leftovers, scratch_folder
 from autograder.sandbox.locks import one_of
 from segkit.edition import write_edition
 
-__all__ = ["GateData", "Run", "Settings"]
+__all__ = ["GateData", "Run", "Settings", "cpu_has_bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Settings:
         gate_seconds: The same of all replies in one measurement of a gate.
         labels: Whether the gates' labels are read; ``predict`` needs none.
         predictions: What ``predict`` handed over; with it no worker is started.
-        precision: Of gates on a GPU: ``"float32"``, or ``"bfloat16"`` where no step of points is near (see ``autograder.judge.asking``).
+        precision: Of gates: ``"float32"``; ``"bfloat16"`` where the device has it in hardware; or ``"auto"``, which on a CPU is the
+            second for gates that are measured again near a step of points (see ``autograder.judge.asking``), else the first.
         retraining: Train each network again in place of taking its checkpoint, or None (see ``autograder.judge.retraining``).
     """
 
@@ -221,7 +222,10 @@ class Run:
     @property
     def gate_precision(self) -> str:
         """The fastest format that gates may be computed in."""
-        return self.settings.precision if self.uses_gpu else "float32"
+        wanted = self.settings.precision
+        if self.uses_gpu:
+            return "float32" if wanted == "auto" else wanted
+        return "bfloat16" if wanted != "float32" and cpu_has_bfloat16() else "float32"
 
     @cached_property
     def gate_device(self) -> str:
@@ -269,6 +273,17 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@cache
+def cpu_has_bfloat16(listing: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this processor computes in bfloat16 by itself (AVX-512 BF16, AMX); others emulate it, slower than float32."""
+    try:
+        lines = listing.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _gpu_is_there() -> bool:

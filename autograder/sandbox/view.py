@@ -106,7 +106,7 @@ def without(path: Path, holes: Iterable[Path]) -> list[Path]:
 
 def visible(room: Room) -> list[Path]:
     """Files and folders that a worker may read; a folder within another that is named is left out."""
-    gpu = [*GPU, *Path("/proc/driver").glob("nvidia*")] if room.gpu else []
+    gpu = [*GPU, *map(str, Path("/proc/driver").glob("nvidia*"))] if room.gpu else []
     wanted = [Path(path) for path in (*SYSTEM, *gpu) if os.path.exists(path)]
     wanted = [part for path in [*wanted, *python_folders()] for part in without(path, hidden())]
     unique = dict.fromkeys([*wanted, *(Path(path) for path in room.readable)])

@@ -125,7 +125,7 @@ def _measured(student: Student, grading: Grading, network: JudgesNetwork | None,
     limits = settings[data.split] if data else {}
 
     def predicted(exact: bool) -> Score:
-        maps = predictions(student, grading, settings["defines"], settings["checkpoint"], exact, network)
+        maps = predictions(student, grading, settings["defines"], settings["checkpoint"], exact, network, again=True)
         assert data is not None  # without pictures there are no predictions
         hist = _count(maps, data, n_class)
         return Score(hist, gate_points_lost(scores(hist)[2], limits["full"], limits["zero"]), maps)

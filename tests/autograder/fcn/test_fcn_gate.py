@@ -86,7 +86,7 @@ class Measured:
 
     def __init__(self, monkeypatch, judged, same, theirs):
         self.asked = []
-        run = type("Run", (), {"settings": type("S", (), {"retraining": None}), "uses_gpu": False})
+        run = type("Run", (), {"settings": type("S", (), {"retraining": None}), "uses_gpu": False, "gate_precision": "float32"})
         data = type("Data", (), {"split": "base", "label": staticmethod(lambda name: np.arange(12).reshape(3, 4))})
         rubric = open_assignment("fcn").rubric
         context = type("Context", (), {"run": run, "handover": None, "data": data, "predictions": {}, "picture_notes": {},
@@ -97,7 +97,7 @@ class Measured:
         monkeypatch.setattr(gate, "judges_network", lambda network: (None if judged is None else "network", same))
         monkeypatch.setattr(gate, "predictions", self.predictions)
 
-    def predictions(self, student, grading, class_name, checkpoint, exact, network):
+    def predictions(self, student, grading, class_name, checkpoint, exact, network, again):
         self.asked.append("judge" if network else "class")
         value = self.values[bool(network)]
         if isinstance(value, Exception):
@@ -121,7 +121,7 @@ def test_a_score_near_a_step_of_points_is_measured_again_where_it_was_rounded(mo
     measured.grading.context.run.uses_gpu = gpu
     measured.grading.context.handover = handed_over and SimpleNamespace(facts={"precision": handed_over})
     real = measured.predictions
-    monkeypatch.setattr(gate, "predictions", lambda *asked: (exact.append(asked[4]), real(*asked))[1])
+    monkeypatch.setattr(gate, "predictions", lambda *asked, **more: (exact.append(asked[4]), real(*asked, **more))[1])
     measured.points()
     assert exact == ways
 
