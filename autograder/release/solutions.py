@@ -37,7 +37,7 @@ def source_faults(notebooks: Mapping[str, NotebookNode], rubric: Rubric) -> list
         rubric: Of the assignment.
 
     Returns:
-        One line per fault: a notebook that only one of them knows; a grade id that stands in two notebooks; a solution cell that is
+        One line per fault: a notebook that only one of them knows; a grade id that counts in two notebooks; a solution cell that is
         missing, has no marker, or defines another name; a solution that stands in another cell too.
     """
     cells = [
@@ -60,9 +60,11 @@ def _notebook_faults(notebooks: Mapping[str, NotebookNode], rubric: Rubric) -> I
 
 
 def _doubled(cells: list[_Cell]) -> Iterator[str]:
+    """Cells that are graded or completed; those that only show something may have one id in all notebooks."""
     first: dict[str, _Cell] = {}
     for cell in cells:
-        other = first.setdefault(cell.grade_id, cell) if cell.grade_id else cell
+        counts = cell.solution or cell.cell.metadata.get("nbgrader", {}).get("grade")
+        other = first.setdefault(cell.grade_id, cell) if counts else cell
         if other.notebook != cell.notebook:
             yield f"{cell.where}: the grade id is that of {other.where} too. Give one of them another one, or take the copy out."
 

@@ -183,7 +183,7 @@ def test_unclosed_solution_is_named_by_cell(tmp_path, quick):
     books = notebooks()
     books["1_first.ipynb"].cells[2].source = "### BEGIN SOLUTION\nx = 1"
     text = failing(tmp_path, write_course(tmp_path / "c", books))
-    assert "1_first.ipynb, cell 3 (double): no end solution statement found" in text
+    assert "1_first.ipynb, cell 3 (double): ClearSolutions failed: no end solution statement found" in text
 
 
 def test_duplicate_grade_id_is_named(tmp_path, quick):

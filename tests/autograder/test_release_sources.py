@@ -107,9 +107,17 @@ def test_a_copy_of_a_notebook_in_the_folder_is_refused(tmp_path):
     assert "1_first-Copy1.ipynb: `notebooks` of the rubric does not list it. Take it out" in text and text.count("\n") == 1
 
 
+def repeated(index: int):
+    return lambda books: books["2_second.ipynb"].cells.append(copy.deepcopy(books["1_first.ipynb"].cells[index]))
+
+
 def test_a_grade_id_in_two_notebooks_is_refused_with_both_cells(tmp_path):
-    text = refused(tmp_path, lambda books: books["2_second.ipynb"].cells.append(copy.deepcopy(books["1_first.ipynb"].cells[3])))
-    assert "2_second.ipynb, cell 5 (show-double): the grade id is that of 1_first.ipynb, cell 4 (show-double) too." in text
+    text = refused(tmp_path, repeated(4))
+    assert "2_second.ipynb, cell 5 (double-check): the grade id is that of 1_first.ipynb, cell 5 (double-check) too." in text
+
+
+def test_a_cell_that_only_shows_something_may_stand_in_two_notebooks(tmp_path):
+    release(tmp_path, repeated(3))
 
 
 def test_a_renamed_notebook_is_refused_by_both_names(tmp_path):
