@@ -159,7 +159,8 @@ def with_other_line_ends(content: dict) -> None:
 
 
 @pytest.mark.parametrize("saved", [by_jupyter, by_vs_code, by_a_hosted_editor, with_other_line_ends])
-def test_what_an_editor_saves_besides_makes_no_other_release(tmp_path, saved):
+def test_what_an_editor_saves_besides_makes_no_other_release(tmp_path, monkeypatch, saved):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     course = write_course(tmp_path / "c")
     plain = build_release(course, tmp_path / "out", facts={}, checks=POINTS).archive.read_bytes()
     for path in course.notebook_paths():

@@ -3,55 +3,16 @@
 import re
 import shutil
 import subprocess
-import time
-from html.parser import HTMLParser
 
 import pytest
 from fake_class import CHECKS, HOSTILE, TITLES, fake_class, fake_pictures, fake_result, set_check
 from PIL import Image
+from read_page import Page
 
-from autograder.report import markdown, read_pictures, write_class_page, write_student_page
-from autograder.report.markdown import TAGS, rendered
+from autograder.report import read_pictures, write_class_page, write_student_page
 from autograder.report.pictures import data_uri
 from autograder.report.rendering import TEMPLATES, report_link
 from autograder.report.statistics import cause_groups, histogram, identical, note_groups, stuck_groups
-
-VOID = {"meta", "img", "br", "hr", "input", "rect", "line", "link"}
-
-
-class Page(HTMLParser):
-    """Everything a browser would see: tags with attributes, text, and whether tags are closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.open: list[str] = []
-        self.faults: list[str] = []
-        self.parts: list[str] = []
-        self.feed(text)
-        self.close()
-        self.text = "".join(self.parts)
-
-    def handle_starttag(self, tag, attrs):
-        if tag in ("br", "li"):
-            self.parts.append(" ")
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.faults.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] not in ("style", "script"):
-            self.parts.append(data)
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
 
 
 def student(result, folder, **options):
@@ -157,56 +118,6 @@ def test_answers_stand_with_the_check_that_a_person_grades(tmp_path):
     first, second = page.text.index("Question 1: why"), page.text.index("Question 2: FCN")
     assert first < page.text.index("few pictures: 1 < 2") < second < page.text.index("No answer was written")
     assert "5.ipynb" not in student(fake_result("bob"), tmp_path / "b").text
-
-
-@pytest.mark.parametrize(("written", "html"), [
-    ("# Two reasons", "<h4>Two reasons</h4>"),
-    ("###### deep", "<h6>deep</h6>"),
-    ("**few** and *more* ~~not~~", "<p><strong>few</strong> and <em>more</em> <del>not</del></p>"),
-    ("- a\n- b", "<ul>\n<li>a</li>\n<li>b</li>\n</ul>"),
-    ("`1 < 2`", "<p><code>1 &lt; 2</code></p>"),
-    ("$a_1 * b_1 * c < 2$", "<p><code>$a_1 * b_1 * c &lt; 2$</code></p>"),
-    ("x<sub>i</sub>", "<p>x<sub>i</sub></p>"),
-    ("![a plot](https://example.org/x.png)", "<p><em>[picture: a plot]</em></p>"),
-    ("[a paper](https://example.org/a?b=1&c=2)", "<p>a paper (https://example.org/a?b=1&amp;c=2)</p>"),
-    ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
-    ("<p style='position:fixed' onclick='x' class='card' id='a'>a</p>", "<p>a</p>"),
-    ("<style>p{}</style>", "&lt;style&gt;p{}&lt;/style&gt;"),
-    ("|a|\n|:-:|\n|b|", "<table>\n<thead>\n<tr>\n  <th>a</th>\n</tr>\n</thead>\n<tbody>\n<tr>\n  <td>b</td>\n</tr>\n</tbody>\n</table>"),
-    ("\x1b[31mred\x1b[0m", "<p>red</p>"),
-])  # fmt: skip
-def test_an_answer_is_rendered_without_what_could_act(written, html):
-    assert str(rendered(written)).strip() == html
-
-
-# what bleach's own advisories speak of, and tags in which a browser reads other tags otherwise than a parser may
-@pytest.mark.parametrize("written", [
-    "<noscript><style></noscript><img src=x onerror=alert(1)>", "<svg><p></p><style><a id='</style><img src=1 onerror=alert(1)>'>",
-    "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>", "<!--><img src=x onerror=alert(1)>-->", "<img src=//example.org/a>",
-    "<a href='javas&#99;ript:alert(1)'>a</a>", "[a](javascript:alert(1))", "<iframe srcdoc='&lt;script&gt;'>", "![](data:text/html,x)",
-    "</div></section></main><form action=//example.org><input>", "<table><td><plaintext>",
-    "```\n</code></pre><script>alert(1)</script>\n```",
-    "<b", "<p><pre></p>", "<b><i></b></i>", "</p></p>", "<br><hr>", "$$</code><script>$$",
-])  # fmt: skip
-def test_no_answer_leaves_its_box(written):
-    page = Page(f"<div>{rendered(written)}</div>")
-    assert {tag for tag, _ in page.tags} <= TAGS | {"div"} and [tag for tag, _ in page.tags].count("div") == 1
-    assert all(attrs == {} for _, attrs in page.tags)
-    assert page.faults == [] and page.open == []
-
-
-def test_an_answer_that_cannot_be_rendered_is_shown_as_it_was_written(monkeypatch):
-    monkeypatch.setattr(markdown, "MOST_RENDERED", 20)
-    assert rendered("# a *b*\n<c> and many more") == '<p class="plain"># a *b*\n&lt;c&gt; and many more</p>'
-    monkeypatch.setattr(markdown.bleach, "clean", None)
-    assert rendered("# *b*") == '<p class="plain"># *b*</p>'
-
-
-def test_long_answers_made_to_be_slow_are_rendered_all_the_same():
-    for text in ("[", "![", "**", "*_", "> ", "`a", "<pre>", "<b>", "|", "- ", "$a\\", "<!--", "[a]("):
-        started = time.process_time()
-        rendered((text * markdown.MOST_RENDERED)[: markdown.MOST_RENDERED])
-        assert time.process_time() - started < 10, text
 
 
 def test_a_message_is_one_piece_with_its_columns_in_letters_of_one_width(tmp_path):
@@ -427,44 +338,3 @@ def test_histogram(scores, top, width, counts):
     found = histogram(scores, top)
     assert (found.width, found.counts) == (width, counts)
     assert found.edges[-1] == top if top else True
-
-
-def luminance(colour):
-    """Relative luminance of WCAG 2.1, of #rrggbb."""
-    channels = [int(colour[index:index + 2], 16) / 255 for index in (1, 3, 5)]
-    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one, two):
-    low, high = sorted([luminance(one), luminance(two)])
-    return (high + 0.05) / (low + 0.05)
-
-
-def test_contrast_formula_on_known_values():
-    assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
-
-
-def themes():
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    blocks = re.findall(r":root \{(.*?)\}", style, re.S)
-    light, dark, printed = (dict(re.findall(r"--([\w-]+):\s*(#[0-9a-f]{6})", block)) for block in blocks)
-    return {"light": light, "dark": {**light, **dark}, "print": {**light, **printed}}
-
-
-@pytest.mark.parametrize("theme", ["light", "dark", "print"])
-def test_text_has_enough_contrast(theme):
-    colours = themes()[theme]
-    pairs = [(name.removesuffix("-ink"), name) for name in colours if name.endswith("-ink")]
-    pairs = [pair for pair in pairs if pair[0] in colours]
-    assert len(pairs) == 7
-    pairs += [(back, ink) for back in ("page", "card") for ink in ("muted-ink", "link-ink", "alert-ink")]
-    pairs += [("bar", "card-ink"), ("could-not-grade", "card-ink")]
-    weak = {pair: round(contrast(colours[pair[0]], colours[pair[1]]), 2) for pair in pairs}
-    assert {pair: value for pair, value in weak.items() if value < 4.5} == {}
-
-
-def test_dark_theme_changes_every_colour():
-    found = themes()
-    assert all(found["light"][name] != found["dark"][name] for name in found["light"])

@@ -96,7 +96,7 @@ def test_expectations_fit_the_rubric():
 
 
 def test_every_attack_is_followed_by_an_honest_submission():
-    assert all(len(entry.control) == 3 for entry in CORPUS.of_kind("attacks"))
+    assert all(entry.control == ("read_label",) for entry in CORPUS.of_kind("attacks"))
     assert not any(entry.control for entry in CORPUS.entries if entry.kind != "attacks")
 
 
