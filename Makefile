@@ -54,6 +54,7 @@ fuzz: $(STAMP)
 # mypy looks at what changed since its last run; the first one takes half a minute
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check --quiet .
 	$(BIN)/python -m mypy
 
 gpu: $(STAMP)

@@ -137,8 +137,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="processes of torchvision's manner")
     parser.add_argument("--divisor", type=int, default=1, help="all channels of the networks divided by this")
     parser.add_argument("--side", type=int, help="fixed windows of this side instead of whole images")
-    parser.add_argument("--small", action="store_true", help=f"8 windows of 128, networks of a sixteenth of the channels, 2 epochs of "
-                        f"--whole, {SMALL_BUDGET:g} of --budget: for a CPU")
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help=f"8 windows of 128, networks of a sixteenth of the channels, 2 epochs of --whole, {SMALL_BUDGET:g} of --budget: for a CPU",
+    )
     parser.add_argument("--whole", action="store_true", help="train once from start to end instead, with validation")
     parser.add_argument("--budget", type=float, metavar="PFLOP", help="train FCN-32s and then FCN-8s from it instead, within this")
     parser.add_argument("--recipe", choices=list(RECIPES), default="fast", help="of --whole and --budget")
@@ -146,8 +149,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=25, help="of --whole")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="VGG-16 that --whole, or --budget's FCN-32s, begins with")
     parser.add_argument("--start-from", type=Path, metavar="FILE", help="another FCN's checkpoint that --whole begins with")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["auto"],
-                        help="of what may compute in 16 bits; several with --whole or --budget")
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=PRECISIONS,
+        default=["auto"],
+        help="of what may compute in 16 bits; several with --whole or --budget",
+    )
     parser.add_argument("--memory-cap", type=float, metavar="GIB", help="of the GPU's memory, for this process")
     parser.add_argument("--pytorch-fcn", type=Path, metavar="DIR", help="a checkout of wkentaro/pytorch-fcn")
     parser.add_argument("--torchvision-references", type=Path, metavar="DIR", help="references/segmentation of pytorch/vision")

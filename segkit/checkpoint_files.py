@@ -174,6 +174,7 @@ def _age(path: Path) -> tuple[bool, float]:
 
 def _chosen(folder: Path, name: str, found: list[tuple[Any, ...]]) -> FoundCheckpoint:
     """The first of the best-ranked files, and what is to be said of it."""
+
     def order(entry: tuple[Any, ...]) -> tuple[Any, ...]:
         rank, path = entry
         return (*rank[:2], *(rank[2:] if rank[1] == 0 else _age(folder / path)), path.as_posix())

@@ -25,9 +25,7 @@ from segkit.state_files import (
 __all__ = ["MAX_BYTES", "CheckpointError", "load_checkpoint", "read_state_dict", "save_checkpoint"]
 
 
-def save_checkpoint(
-    path: str | Path, model: nn.Module | Mapping[str, Tensor], dtype: torch.dtype | None = None
-) -> Path:
+def save_checkpoint(path: str | Path, model: nn.Module | Mapping[str, Tensor], dtype: torch.dtype | None = None) -> Path:
     """Write the weights of a network to ``path``, by value and in one step.
 
     A file that is already there stays whole until the new one is complete, also when the process is
@@ -76,9 +74,7 @@ def _own_copies(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[
     return copies
 
 
-def load_checkpoint(
-    model: nn.Module, path: str | Path, *, max_bytes: int = MAX_BYTES, unused: list[str] | None = None
-) -> nn.Module:
+def load_checkpoint(model: nn.Module, path: str | Path, *, max_bytes: int = MAX_BYTES, unused: list[str] | None = None) -> nn.Module:
     """Copy a checkpoint into a network; every name and shape must agree.
 
     If the saved network was inside a wrapper (``model.conv1_1.weight``, with the loss's own weights beside it), the prefix is

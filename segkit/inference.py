@@ -33,6 +33,7 @@ __all__ = [
     "scored",
 ]
 
+
 class EvaluationError(ValueError):
     """The network or a metric returned something that cannot be scored."""
 
@@ -225,8 +226,7 @@ def plain_counts(counts: object, n_class: int, name: str) -> np.ndarray:
     array = counts.detach().cpu().numpy() if isinstance(counts, Tensor) else np.asarray(counts)
     if array.shape != (n_class, n_class) or array.dtype.kind not in "iufb":
         raise EvaluationError(
-            f"{name}: expected confusion_matrix to return counts ({n_class}, {n_class}), but got "
-            f"{array.shape} of {array.dtype}."
+            f"{name}: expected confusion_matrix to return counts ({n_class}, {n_class}), but got {array.shape} of {array.dtype}."
         )
     return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
 
@@ -251,9 +251,7 @@ def _scorer(scores: Callable, as_tensor: bool, n_class: int) -> Callable[[np.nda
     return score
 
 
-def scored(
-    counts: Counts, scores: Callable, class_names: Sequence[str] | None = None, bootstrap: int = 0, seed: int = 0
-) -> Evaluation:
+def scored(counts: Counts, scores: Callable, class_names: Sequence[str] | None = None, bootstrap: int = 0, seed: int = 0) -> Evaluation:
     """Score what was counted over a dataset.
 
     Args:

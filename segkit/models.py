@@ -66,9 +66,7 @@ def model_class(name: str, folder: str | Path = ".", spec: DatasetSpec | None = 
     elif name in (known := networks(spec)):
         found = _solution(known[name], folder, spec)
     else:
-        raise ModelError(
-            f"Unknown model {name!r}. Expected {', '.join(known)}, or a class in a notebook: 2_fcn32s.ipynb:FCN32s"
-        )
+        raise ModelError(f"Unknown model {name!r}. Expected {', '.join(known)}, or a class in a notebook: 2_fcn32s.ipynb:FCN32s")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ModelError(f"{name}: expected a class derived from nn.Module, found {found!r}.")
     return found

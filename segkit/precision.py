@@ -69,9 +69,7 @@ def choose_precision(device: torch.device, wanted: str = "auto") -> Precision:
     if wanted == "auto":
         wanted = ("bfloat16" if native else "float16") if cuda else "float32"
     if wanted == "bfloat16" and cuda and not native:
-        raise ValueError(
-            f"{torch.cuda.get_device_name(device)} has no bfloat16 in hardware. Use precision 'auto' or 'float16' there."
-        )
+        raise ValueError(f"{torch.cuda.get_device_name(device)} has no bfloat16 in hardware. Use precision 'auto' or 'float16' there.")
     if wanted == "float16" and not cuda:
         raise ValueError(f"Expected precision 'auto' or 'float32' on this device ({device.type}), but got 'float16'.")
     return Precision(wanted, device.type)

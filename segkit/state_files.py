@@ -76,8 +76,7 @@ def _check_file(path: Path, max_bytes: int) -> None:
     size = path.stat().st_size
     if size > max_bytes:
         raise CheckpointError(
-            f"{path}: {_mib(size)}, more than the {_mib(max_bytes)} allowed. Store the weights "
-            f"alone, without the optimizer. {_ADVICE}"
+            f"{path}: {_mib(size)}, more than the {_mib(max_bytes)} allowed. Store the weights alone, without the optimizer. {_ADVICE}"
         )
     with open(path, "rb") as file:
         head = file.read(256)
@@ -120,8 +119,7 @@ def _read_torch(path: Path, max_bytes: int) -> object:
         _check_zip(path, max_bytes)
     elif magic[:1] != b"\x80":  # the first byte of every pickle of the last twenty years
         raise CheckpointError(
-            f"{path}: not a checkpoint: expected safetensors or a file of torch.save, found a file that "
-            f"begins with {magic!r}. {_ADVICE}"
+            f"{path}: not a checkpoint: expected safetensors or a file of torch.save, found a file that begins with {magic!r}. {_ADVICE}"
         )
     try:
         return _load(path, zipped)
@@ -202,9 +200,7 @@ def _check_zip(path: Path, max_bytes: int) -> None:
         ) from error
     if not any(record.filename.endswith("data.pkl") for record in records):
         names = ", ".join(record.filename for record in records[:4])
-        raise CheckpointError(
-            f"{path}: a zip archive ({names}), not a checkpoint. Unpack it and give the file inside."
-        )
+        raise CheckpointError(f"{path}: a zip archive ({names}), not a checkpoint. Unpack it and give the file inside.")
     if any(record.compress_type for record in records) or sum(r.file_size for r in records) > max_bytes:
         raise CheckpointError(f"{path}: a compressed or oversized zip, as torch.save never writes. {_ADVICE}")
 

@@ -53,7 +53,12 @@ class Subject(Protocol):
         self, name: str, *args: Any, wrt: Sequence[int] = (0,), parameters: Sequence[str] = (), train: bool = False, **kwargs: Any
     ) -> dict[str, Any]: ...
     def take_steps(
-        self, name: str, calls: Sequence[Sequence[Any]], layers: Sequence[Layer], weights: Mapping[str, NDArray], sgd: Mapping[str, Any],
+        self,
+        name: str,
+        calls: Sequence[Sequence[Any]],
+        layers: Sequence[Layer],
+        weights: Mapping[str, NDArray],
+        sgd: Mapping[str, Any],
         training: bool = False,
     ) -> list[dict[str, Any]]: ...
     def load_checkpoint(self, handle: str, file: str, extra: bool = False) -> list[str]: ...

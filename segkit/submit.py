@@ -144,7 +144,7 @@ def _workshop(out: Path) -> Iterator[Path]:
         other = next((folder for folder in (Path.home(), Path(tempfile.gettempdir())) if os.access(folder, os.W_OK)), Path("FOLDER"))
         raise SubmitError(
             f"{place}: nothing can be written here ({error.strerror or error}), so no hand-in was built. Your work was only read. Name a "
-            f"file in a folder of your own: python -m segkit submit --out \"{other / out.name}\""
+            f'file in a folder of your own: python -m segkit submit --out "{other / out.name}"'
         ) from error
     with temporary as folder:
         yield Path(folder)

@@ -129,9 +129,7 @@ class RandomCrop(_Random):
         pad: False leaves smaller pictures as small as they are.
     """
 
-    def __init__(
-        self, size: tuple[int, int], fill: float = 0.0, generator: torch.Generator | None = None, pad: bool = True
-    ) -> None:
+    def __init__(self, size: tuple[int, int], fill: float = 0.0, generator: torch.Generator | None = None, pad: bool = True) -> None:
         super().__init__(generator)
         self.size = size
         self.fill = fill
@@ -182,9 +180,7 @@ class RandomScaleCrop(_Random):
         generator: source of the draws.
     """
 
-    def __init__(
-        self, side: int | None, low: float = 0.5, high: float = 2.0, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, side: int | None, low: float = 0.5, high: float = 2.0, generator: torch.Generator | None = None) -> None:
         super().__init__(generator)
         if not 0 < low <= high:
             raise ValueError(f"Expected 0 < low <= high, but got low = {low}, high = {high}.")
@@ -226,9 +222,7 @@ class PadToMultiple:
         return _pad(image, label, height, width, self.fill)
 
 
-def _pad(
-    image: torch.Tensor, label: torch.Tensor, height: int, width: int, fill: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _pad(image: torch.Tensor, label: torch.Tensor, height: int, width: int, fill: float) -> tuple[torch.Tensor, torch.Tensor]:
     right = max(0, width - label.shape[1])
     bottom = max(0, height - label.shape[0])
     if not right and not bottom:
@@ -240,6 +234,5 @@ def _pad(
 def _demand_pair(image: torch.Tensor, label: torch.Tensor) -> None:
     if image.ndim != 3 or label.ndim != 2 or image.shape[1:] != label.shape:
         raise ValueError(
-            f"Expected an image (3, H, W) and a label (H, W) of one size, but got {tuple(image.shape)} "
-            f"and {tuple(label.shape)}."
+            f"Expected an image (3, H, W) and a label (H, W) of one size, but got {tuple(image.shape)} and {tuple(label.shape)}."
         )

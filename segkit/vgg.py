@@ -112,10 +112,7 @@ def _demand_vgg16(state: object, model: torch.nn.Module, file: Path) -> None:
     found = {key: tuple(value.shape) for key, value in state.items() if isinstance(value, torch.Tensor)}
     for key, shape in expected.items():
         if found.get(key) != shape:
-            raise VGGError(
-                f"{file}: not torchvision's VGG-16: expected {key} of shape {shape}, "
-                f"found {found.get(key, 'no such tensor')}."
-            )
+            raise VGGError(f"{file}: not torchvision's VGG-16: expected {key} of shape {shape}, found {found.get(key, 'no such tensor')}.")
     if extra := sorted(set(state) - set(expected)):
         raise VGGError(
             f"{file}: not torchvision's VGG-16: {len(extra)} tensors more than expected, for instance {extra[0]} "

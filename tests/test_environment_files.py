@@ -137,9 +137,7 @@ def test_a_fresh_clone_gets_its_environment_first(target: str, tmp_path: Path) -
 
 
 def test_make_says_which_python_is_needed(tmp_path: Path) -> None:
-    done = subprocess.run(
-        ["make", "-C", str(ROOT), f"VENV={tmp_path / 'none'}", "PYTHON=", "venv"], capture_output=True, text=True
-    )
+    done = subprocess.run(["make", "-C", str(ROOT), f"VENV={tmp_path / 'none'}", "PYTHON=", "venv"], capture_output=True, text=True)
     assert done.returncode != 0
     assert "No Python 3.11 or newer was found" in done.stderr
 

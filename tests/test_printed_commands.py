@@ -83,13 +83,18 @@ RELEASE = [
 ]
 
 FACADES = [
-    Run("python -c \"from segkit.datasets.facades.verifying import write_manifest; "
-        "write_manifest('CMP_ROOT', 'data/facades/manifest.sha256')\""),
+    Run(
+        'python -c "from segkit.datasets.facades.verifying import write_manifest; '
+        "write_manifest('CMP_ROOT', 'data/facades/manifest.sha256')\""
+    ),
     Run("cd CMP_ROOT && sha256sum -c .../data/facades/manifest.sha256", {"...": ".."}, says="base/cmp_b0378.xml: OK"),
     Run(f"{SEGKIT} data verify --data ROOT", says="all in order"),
     Run(f"{SEGKIT} data verify", says="all in order"),
-    Run(f"{SEGKIT} data sample --out data/facades/sample", leaves=("data/facades/sample/base/cmp_s0032.png",),
-        before="rm -r data/facades/sample"),
+    Run(
+        f"{SEGKIT} data sample --out data/facades/sample",
+        leaves=("data/facades/sample/base/cmp_s0032.png",),
+        before="rm -r data/facades/sample",
+    ),
 ]
 
 CHECKS = "autograder/assignments/fcn/checks"

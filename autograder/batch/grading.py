@@ -153,9 +153,10 @@ class _Class:
     def _read_answers_again(self, path: Path) -> None:
         """The journal has results, but not what students wrote for a person to grade."""
         name = self.names[path]
-        with going_on(self.say, f"{name}: its answers could not be read again: "), contextlib.closing(
-            read_submission(path, name, self.run.rubric)
-        ) as submission:
+        with (
+            going_on(self.say, f"{name}: its answers could not be read again: "),
+            contextlib.closing(read_submission(path, name, self.run.rubric)) as submission,
+        ):
             keep_answers(self.run.settings.out / name, submission, self.run.wanted_checks)
 
     def _keep(self, path: Path, graded: Graded) -> None:

@@ -14,9 +14,7 @@ from autograder.handins.roster import RosterError
 __all__ = ["bulk_submissions"]
 
 
-def bulk_submissions(
-    archive: Path, out: Path, roster: Path | None, due: str, assignment: str, say: Callable[[str], None]
-) -> list[Path]:
+def bulk_submissions(archive: Path, out: Path, roster: Path | None, due: str, assignment: str, say: Callable[[str], None]) -> list[Path]:
     """Take a bulk download apart below ``out/.handins`` and write ``out/handins.csv``.
 
     Args:

@@ -10,8 +10,13 @@ __all__ = ["collect_command"]
 
 @click.command("collect")
 @click.argument("raw", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="submitted", show_default=True,
-              help="nbgrader's folder of submissions.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="submitted",
+    show_default=True,
+    help="nbgrader's folder of submissions.",
+)
 @click.option("--assignment", default="fcn", show_default=True)
 @click.option("--force", is_flag=True, help="Replace copies that are there already.")
 @click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path), hidden=True)

@@ -21,16 +21,35 @@ TARGETS = ("gradescope", "classroom50", "junit", "csv", "gradebook")
 @click.option("--to", "target", required=True, type=click.Choice(TARGETS))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder, or a file where one is written. Default: GRADED/exports/TARGET.")
 @click.option("--visibility", default="visible", show_default=True, help="Gradescope: visible, after_due_date, after_published, hidden.")
-@click.option("--fact", "facts", multiple=True, metavar="NAME=VALUE",
-              help="Classroom 50: what its runner would say, such as commit=https://.../{owner}/commit/abc (may be repeated).")
+@click.option(
+    "--fact",
+    "facts",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Classroom 50: what its runner would say, such as commit=https://.../{owner}/commit/abc (may be repeated).",
+)
 @click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for names and mail.")
 @click.option("--due", default="", help="CSV: when the work was due.")
-@click.option("--manual", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Points by hand: a copy of GRADED/summary.csv whose empty cells you filled in, or its column name and those you grade.")
-@click.option("--db", default="gradebook.db", show_default=True, type=click.Path(dir_okay=False, path_type=Path),
-              help="Gradebook: nbgrader's database, an SQLite file.")
-@click.option("--wait", default=30.0, show_default=True, type=click.FloatRange(0.1, 3600), metavar="SECONDS",
-              help="Gradebook: how long to wait while another program writes to it.")
+@click.option(
+    "--manual",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Points by hand: a copy of GRADED/summary.csv whose empty cells you filled in, or its column name and those you grade.",
+)
+@click.option(
+    "--db",
+    default="gradebook.db",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Gradebook: nbgrader's database, an SQLite file.",
+)
+@click.option(
+    "--wait",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 3600),
+    metavar="SECONDS",
+    help="Gradebook: how long to wait while another program writes to it.",
+)
 def export_command(
     graded: Path, target: str, out: Path | None, visibility: str, facts: tuple[str, ...], roster: Path | None, due: str,
     manual: Path | None, db: Path, wait: float,

@@ -17,25 +17,50 @@ __all__ = ["grade_command"]
 @click.option("--data", default=None, help="CMP_ROOT (holds base/), or 'sample' for the embedded sample.")
 @click.option("--gate-data", default=None, help="Your own labelled pictures (for fcn: with base/), in place of the public test list.")
 @click.option("--checkpoints", default=None, type=click.Path(path_type=Path), help="Where checkpoints lie that were only named.")
-@click.option("--predictions", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="What `predict` wrote: no student code is run here.")
+@click.option(
+    "--predictions",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="What `predict` wrote: no student code is run here.",
+)
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="How many submissions side by side.")
-@click.option("--memory", default=None, type=click.FloatRange(min=0, min_open=True), metavar="GIB",
-              help="Memory for the whole run; fewer submissions side by side if it is short.  [default: what is free]")
+@click.option(
+    "--memory",
+    default=None,
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="Memory for the whole run; fewer submissions side by side if it is short.  [default: what is free]",
+)
 @click.option("--regrade", is_flag=True, help="Grade everything again, and show whose points changed and why.")
 @click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap, landlock or process.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
-@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "float32", "bfloat16"]),
-              help="Of gates; bfloat16 counts only where no step of points is near. auto takes it on a CPU that has it in hardware.")
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    help="Of gates; bfloat16 counts only where no step of points is near. auto takes it on a CPU that has it in hardware.",
+)
 @click.option("--retrain", is_flag=True, help="Train each network again with the kit's recipe, and grade that in place of the checkpoint.")
-@click.option("--retrain-minutes", default=30.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
-              help="For each network; when they are over, its best epoch so far counts.")
+@click.option(
+    "--retrain-minutes",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="For each network; when they are over, its best epoch so far counts.",
+)
 @click.option("--retrain-recipe", default="fast", show_default=True, type=click.Choice(["course", "fast"]))
-@click.option("--retrain-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-              help="Weights of VGG-16, which the student's own function copies first.  [default: from scratch]")
+@click.option(
+    "--retrain-weights",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Weights of VGG-16, which the student's own function copies first.  [default: from scratch]",
+)
 @click.option("--only", multiple=True, metavar="CHECK", help="Grade this check only (may be repeated).")
-@click.option("--bulk", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Bulk download (zip) of Canvas, Moodle, Gradescope or nbgrader's exchange.")
+@click.option(
+    "--bulk",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Bulk download (zip) of Canvas, Moodle, Gradescope or nbgrader's exchange.",
+)
 @click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for --bulk.")
 @click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.  [default: as the rubric says]")
 def grade_command(

@@ -19,8 +19,13 @@ __all__ = ["predict_command"]
 @click.option("--checkpoints", default=None, type=click.Path(path_type=Path), help="Where checkpoints lie that were only named.")
 @click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap, landlock or process.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
-@click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]),
-              help="Of gates, where the device has it; bfloat16 counts only where no step of points is near.")
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Of gates, where the device has it; bfloat16 counts only where no step of points is near.",
+)
 def predict_command(
     submissions: tuple[Path, ...], out: Path, assignment: str, data: str | None, gate_data: str | None, checkpoints: Path | None,
     require_isolation: str | None, device: str, precision: str,

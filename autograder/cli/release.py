@@ -16,14 +16,22 @@ __all__ = ["release_command"]
 
 @click.command("release")
 @click.argument("assignment")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
-              help="Folder that receives ASSIGNMENT/ and ASSIGNMENT.zip.")
-@click.option("--checkpoints", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Folder with trained models (*.safetensors): published as ASSIGNMENT-checkpoints.zip beside the release.")
-@click.option("--unexamined", is_flag=True,
-              help="Do not sit what is left of the grader's exam; the release is stamped with it.")
-@click.option("--jobs", default=os.cpu_count() or 1, show_default="one a core", type=click.IntRange(1, 64),
-              help="How many judges sit the exam side by side.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder that receives ASSIGNMENT/ and ASSIGNMENT.zip."
+)
+@click.option(
+    "--checkpoints",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with trained models (*.safetensors): published as ASSIGNMENT-checkpoints.zip beside the release.",
+)
+@click.option("--unexamined", is_flag=True, help="Do not sit what is left of the grader's exam; the release is stamped with it.")
+@click.option(
+    "--jobs",
+    default=os.cpu_count() or 1,
+    show_default="one a core",
+    type=click.IntRange(1, 64),
+    help="How many judges sit the exam side by side.",
+)
 @click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path), hidden=True)
 def release_command(
     assignment: str, out: Path, checkpoints: Path | None, unexamined: bool, jobs: int, root: Path | None

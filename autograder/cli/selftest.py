@@ -20,8 +20,12 @@ USUAL = ("mutants", "variants", "damaged", "real", "attacks", "year")
 
 @click.command("selftest")
 @click.argument("assignment", default="fcn")
-@click.option("--all", "everything", is_flag=True,
-              help="The complete exam, with --parity: all that is not known to hold. Goes on where a killed one was; the verdict is kept.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="The complete exam, with --parity: all that is not known to hold. Goes on where a killed one was; the verdict is kept.",
+)
 @click.option("--kind", "kinds", multiple=True, help="This kind only (may be repeated).")
 @click.option("--only", multiple=True, metavar="NAME", help="Entries whose name holds NAME (may be repeated).")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="How many judges side by side.")

@@ -142,8 +142,7 @@ def _check(identifier: str, content: Mapping[str, Any], where: Path) -> CheckRub
         raise RubricError(f"{where}: check {identifier!r} needs a title and points (a number): {error!r}") from error
     if points <= 0 or abs(sum(parts.values()) - points) > 1e-9:
         raise RubricError(
-            f"{where}: the parts of check {identifier!r} give {sum(parts.values()):g} points, expected {points:g}. "
-            "Make them add up."
+            f"{where}: the parts of check {identifier!r} give {sum(parts.values()):g} points, expected {points:g}. Make them add up."
         )
     settings = {name: value for name, value in content.items() if name not in known}
     meant = [(name, close) for name in settings for close in difflib.get_close_matches(name, known, 1, 0.85)]
@@ -205,8 +204,7 @@ def read_rubric(path: Path) -> Rubric:
     try:
         checks = {name: _check(name, check, path) for name, check in content.pop("checks").items()}
         cells = tuple(
-            SolutionCell(grade_id, str(cell["defines"]), str(cell["notebook"]))
-            for grade_id, cell in content.pop("solution_cells").items()
+            SolutionCell(grade_id, str(cell["defines"]), str(cell["notebook"])) for grade_id, cell in content.pop("solution_cells").items()
         )
         rubric = Rubric(
             assignment=str(content.pop("assignment")), title=str(content.pop("title")), checks=checks, cells=cells,

@@ -120,8 +120,7 @@ def find_sources(assignment: str, root: Path) -> Sources:
     if not sources.notebooks.is_dir():
         known = sorted(path.name for path in (root / "notebooks").glob("*") if path.is_dir())
         raise ReleaseError(
-            f"No assignment {assignment!r}: expected the folder {sources.notebooks}. "
-            f"There is: {', '.join(known) or 'none'}."
+            f"No assignment {assignment!r}: expected the folder {sources.notebooks}. There is: {', '.join(known) or 'none'}."
         )
     if not sources.notebook_paths():
         raise ReleaseError(f"{sources.notebooks}: expected the notebooks of the assignment, found none.")

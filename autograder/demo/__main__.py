@@ -97,8 +97,11 @@ class _Step:
 @click.command()
 @click.option("--out", default=ROOT / "build" / "demo", type=click.Path(path_type=Path), help="Where the graded class goes.")
 @click.option("--jobs", default=min(2, os.cpu_count() or 1), show_default=True, help="Submissions graded side by side.")
-@click.option("--fitted", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Checkpoints of an earlier demo (build/demo-checkpoints), in place of fitting them again.")
+@click.option(
+    "--fitted",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Checkpoints of an earlier demo (build/demo-checkpoints), in place of fitting them again.",
+)
 def main(out: Path, jobs: int, fitted: Path | None) -> None:  # fmt: skip
     """Build a release, make a class of students with one mistake each, fit checkpoints, and grade the class.
 

@@ -21,9 +21,7 @@ __all__ = ["CLEAN", "sit_leaks"]
 CLEAN = Entry("leaks", "the-clean-release", "nothing planted")
 
 
-def sit_leaks(
-    entries: Sequence[Entry], assignment: str, root: Path, tell: Callable[[Outcome], None] | None = None
-) -> list[Outcome]:
+def sit_leaks(entries: Sequence[Entry], assignment: str, root: Path, tell: Callable[[Outcome], None] | None = None) -> list[Outcome]:
     """Build a release, then spoil copies of it one by one.
 
     Args:

@@ -70,9 +70,7 @@ def sit_control(entry: Entry, source: Path) -> dict[str, Any]:
     return grade_control(_run_for(entry, _BASES[_key(entry.overrides)][0].seconds), entry.control, source)
 
 
-def sit_entry(
-    entry: Entry, source: Path, with_seen: bool, with_parity: bool = False, control: Mapping[str, Any] | None = None
-) -> Outcome:
+def sit_entry(entry: Entry, source: Path, with_seen: bool, with_parity: bool = False, control: Mapping[str, Any] | None = None) -> Outcome:
     """Grade one entry and judge the result; where there is a control, see that it is graded as before."""
     started = time.monotonic()
     outcome = Outcome(entry)
@@ -245,8 +243,13 @@ def _points(value: float | None) -> str:
 
 # ----------------------------------------------------------------------------------------------- in the first process
 def sit(
-    entries: Iterable[Entry], settings: Settings, source: Path, jobs: int = 1, with_seen: bool = True,
-    tell: Callable[[Outcome], None] | None = None, with_parity: bool = False,
+    entries: Iterable[Entry],
+    settings: Settings,
+    source: Path,
+    jobs: int = 1,
+    with_seen: bool = True,
+    tell: Callable[[Outcome], None] | None = None,
+    with_parity: bool = False,
 ) -> list[Outcome]:
     """Sit the exam.
 

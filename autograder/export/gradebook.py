@@ -172,9 +172,7 @@ def _fits(assignment: "Assignment", checks: dict[str, dict[str, Any]], whose: st
         )
 
 
-def _find_or_add(
-    gradebook: "Gradebook", assignment: "Assignment", name: str, options: Options, written: Written
-) -> "SubmittedAssignment":
+def _find_or_add(gradebook: "Gradebook", assignment: "Assignment", name: str, options: Options, written: Written) -> "SubmittedAssignment":
     """The submission of a student with a grade for every cell of the assignment; made where the gradebook has none."""
     from nbgrader.api import Comment, Grade, MissingEntry, SubmittedNotebook
 

@@ -34,9 +34,7 @@ def junit_xml(result: Mapping[str, Any]) -> str:
 
 
 def _case(suite: ElementTree.Element, check: Mapping[str, Any], assignment: str) -> None:
-    case = ElementTree.SubElement(
-        suite, "testcase", classname=assignment, name=check["id"], time=f"{check['seconds'] or 0:.3f}"
-    )
+    case = ElementTree.SubElement(suite, "testcase", classname=assignment, name=check["id"], time=f"{check['seconds'] or 0:.3f}")
     properties = ElementTree.SubElement(case, "properties")
     for name, value in (("points", check["points"]), ("max_points", check["max_points"]), ("cause", check["cause"])):
         if value is not None:

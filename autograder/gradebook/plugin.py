@@ -38,9 +38,7 @@ MAX_TEXT = 20_000
 class _CoursePreprocessor(NbGraderPreprocessor):
     """A preprocessor that knows the course's folders."""
 
-    material = Unicode("", help="Folder of the assignment (rubric, checks); empty: the one of that name in the kit.").tag(
-        config=True
-    )
+    material = Unicode("", help="Folder of the assignment (rubric, checks); empty: the one of that name in the kit.").tag(config=True)
 
     def course(self) -> CourseDirectory:
         """The course directory of the running command."""

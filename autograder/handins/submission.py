@@ -70,6 +70,7 @@ class Submission:
 # in a name: what separates folders, control characters, and what Python makes of bytes that are no UTF-8
 UNPRINTABLE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
+
 def submission_names(paths: Iterable[Path], assignment: str) -> dict[Path, str]:
     """Give every submission its name: the base name, or the parent's where that is the assignment's name or collides.
 

@@ -120,9 +120,7 @@ class Grading:
     def rubric(self) -> Rubric:
         return self.context.rubric
 
-    def lose(
-        self, part: str = "all", *, cause: str, message: str, measured: Mapping[str, Any] | None = None, share: float = 1.0
-    ) -> None:
+    def lose(self, part: str = "all", *, cause: str, message: str, measured: Mapping[str, Any] | None = None, share: float = 1.0) -> None:
         """Take away a share of a part's points.
 
         Args:

@@ -26,9 +26,7 @@ __all__ = ["NotebookFault", "read_notebook", "read_source", "student_config", "s
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python"}
 CELL_KEYS = frozenset({"nbgrader", "deletable", "editable", "tags"})
-NBGRADER_KEYS = frozenset(
-    {"cell_type", "checksum", "grade", "grade_id", "locked", "points", "schema_version", "solution", "task"}
-)
+NBGRADER_KEYS = frozenset({"cell_type", "checksum", "grade", "grade_id", "locked", "points", "schema_version", "solution", "task"})
 
 
 class NotebookFault(Exception):

@@ -7,5 +7,13 @@ from autograder.report.pictures import read_pictures
 from autograder.report.student_page import write_student_page
 from autograder.report.summary import format_table, write_summary
 
-__all__ = ["cause_label", "first_fault", "format_table", "read_answers", "read_pictures", "write_class_page",
-           "write_student_page", "write_summary"]
+__all__ = [
+    "cause_label",
+    "first_fault",
+    "format_table",
+    "read_answers",
+    "read_pictures",
+    "write_class_page",
+    "write_student_page",
+    "write_summary",
+]

@@ -68,8 +68,15 @@ def write_class_page(
         notes=note_groups(results),
         identical=identical(results),
         link=report_link,
-        heads=[{"id": name, "short": name.split(".", 1)[-1], "title": str(checks.get(name, {}).get("title") or name),
-                "top": tops.get(name, checks.get(name, {}).get("points"))} for name in ids],
+        heads=[
+            {
+                "id": name,
+                "short": name.split(".", 1)[-1],
+                "title": str(checks.get(name, {}).get("title") or name),
+                "top": tops.get(name, checks.get(name, {}).get("points")),
+            }
+            for name in ids
+        ],
         families=_families(ids),
         rows=rows,
         changes=changes,
@@ -102,8 +109,12 @@ def _cause(group: CauseGroup, count: int) -> dict[str, Any]:
     words = [f"{name} ({many})" if many > 1 and len(counted) > 1 else name for name, many in counted]
     if len(words) > MOST_CHECKS + 1:
         words = [*words[:MOST_CHECKS], f"{len(words) - MOST_CHECKS} more checks"]
-    return {"label": group.label, "names": group.names, "checks": ", ".join(words),
-            "percent": round(100 * len(group.names) / max(count, 1), 2)}
+    return {
+        "label": group.label,
+        "names": group.names,
+        "checks": ", ".join(words),
+        "percent": round(100 * len(group.names) / max(count, 1), 2),
+    }
 
 
 def _plot(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -116,11 +127,18 @@ def _plot(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     bars = []
     for index, count in enumerate(found.counts):
         height = room * count / highest
-        bars.append({"x": index * step + 2, "y": PLOT_HEIGHT - PLOT_FLOOR - height, "width": step - 4,
-                     "height": height, "count": count, "range": _range(found, index)})
+        bars.append(
+            {
+                "x": index * step + 2,
+                "y": PLOT_HEIGHT - PLOT_FLOOR - height,
+                "width": step - 4,
+                "height": height,
+                "count": count,
+                "range": _range(found, index),
+            }
+        )
     ticks = [{"x": min(index * step, PLOT_WIDTH), "text": f"{edge:g}"} for index, edge in enumerate(found.edges)]
-    return {"bars": bars, "ticks": ticks, "width": PLOT_WIDTH, "height": PLOT_HEIGHT,
-            "floor": PLOT_HEIGHT - PLOT_FLOOR}
+    return {"bars": bars, "ticks": ticks, "width": PLOT_WIDTH, "height": PLOT_HEIGHT, "floor": PLOT_HEIGHT - PLOT_FLOOR}
 
 
 def _range(found: Histogram, index: int) -> str:

@@ -14,9 +14,7 @@ __all__ = ["MOST_RENDERED", "rendered"]
 MOST_RENDERED = 21_000
 """Characters; a longer text is shown as it was written. Of an answer 20 000 are kept; what takes longest of that takes a second."""
 # None of them may have an attribute: no address, no style, no class, nothing that leaves the box around the answer.
-TAGS = frozenset(
-    "p br hr h4 h5 h6 em strong b i u del s sub sup code pre kbd blockquote ul ol li table thead tbody tr th td".split()
-)
+TAGS = frozenset("p br hr h4 h5 h6 em strong b i u del s sub sup code pre kbd blockquote ul ol li table thead tbody tr th td".split())
 
 
 class _Renderer(HTMLRenderer):

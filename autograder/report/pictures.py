@@ -48,8 +48,7 @@ def galleries(pictures: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, 
         gallery["legend"] = gallery["legend"] or _legend(entry.get("legend"))
         if any(entry.get(kind) for kind in KINDS):
             cells = [{"kind": kind, "uri": data_uri(folder, entry.get(kind))} for kind in KINDS]
-            gallery["rows"].append({"name": str(entry.get("name") or ""), "note": str(entry.get("note") or ""),
-                                    "cells": cells})
+            gallery["rows"].append({"name": str(entry.get("name") or ""), "note": str(entry.get("note") or ""), "cells": cells})
     return found
 
 

@@ -51,8 +51,9 @@ def write_page(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = None
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", newline="",
-                                         dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", errors="backslashreplace", newline="", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
             part = Path(file.name)
             file.write(text)
         part.chmod(0o666 & ~_umask())
@@ -61,8 +62,10 @@ def write_page(path: Path, text: str) -> Path:
         if part is not None:
             part.unlink(missing_ok=True)
         reason = error.strerror or error
-        raise OSError(error.errno, f"Could not write {path}: {reason}. Free some space or choose another --out; "
-                                   "results that are there already are kept") from error
+        raise OSError(
+            error.errno,
+            f"Could not write {path}: {reason}. Free some space or choose another --out; results that are there already are kept",
+        ) from error
     return path
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from autograder.report.labels import STATUS_WORDS, cause_label, first_line
 
-__all__ = ["CauseGroup", "Histogram", "NoteGroup", "cause_groups", "histogram", "identical", "middle",
-           "note_groups", "stuck_groups"]
+__all__ = ["CauseGroup", "Histogram", "NoteGroup", "cause_groups", "histogram", "identical", "middle", "note_groups", "stuck_groups"]
 
 _SHARED = re.compile(r"\b(duplicate[sd]?|identical|shared?|same (file|checkpoint|bytes|network|hash))\b", re.IGNORECASE)
 

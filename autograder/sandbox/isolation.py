@@ -183,9 +183,7 @@ def _proc_files() -> list[str]:
     return ["/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems", "/sys/devices/system"]
 
 
-def _start(
-    level: str, style: str | None, room: Room, command: Sequence[str], descriptors: Sequence[int], errors: int
-) -> GuardedProcess:
+def _start(level: str, style: str | None, room: Room, command: Sequence[str], descriptors: Sequence[int], errors: int) -> GuardedProcess:
     """Start a command behind one kind of wall."""
     room = _real(room)
     user = users.lend() if style != "user" and users.can_lend_users() else None

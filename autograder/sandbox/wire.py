@@ -97,7 +97,7 @@ def _unpack(value: Any, parts: _Parts, depth: int = 0) -> Any:
         return value
     if len(value) != 1:
         raise WireError("an object of a message must have one key")
-    (key, content), = value.items()
+    ((key, content),) = value.items()
     if key == "$array":
         return _array(content, parts)
     if key == "$bytes" and type(content) is int:

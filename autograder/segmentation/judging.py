@@ -213,9 +213,13 @@ def _unmeasurable(network: Network, name: str, found: Measurement | None) -> Non
         text = f"{_what(name).capitalize()}: nothing of them arrives in the output, so their crop cannot be measured. Are they added?"
     else:
         text = f"The crop of {_what(name)} cannot be measured: the output is not the expected one at any offset.{blame(network)}"
-        text += "" if blame(network) else (
-            f"\nIs it resized (F.interpolate) in place of being cropped? Else get the values right first: see the message of "
-            f"{network.spec.name}.forward."
+        text += (
+            ""
+            if blame(network)
+            else (
+                f"\nIs it resized (F.interpolate) in place of being cropped? Else get the values right first: see the message of "
+                f"{network.spec.name}.forward."
+            )
         )
     for part in _crop_parts(network, name):
         network.grading.lose(part, cause="crop.unmeasurable", message=text, measured={"crop": name})
@@ -259,8 +263,12 @@ def judge_values(network: Network) -> None:
     except StudentError as error:
         raise StudentError(f"{error}{blame(network, error)}", error.cause) from None
     if not np.isfinite(evidence.output.astype(np.float64)).all():
-        grading.lose("values", cause="forward.nan", message="Expected finite numbers, but the output holds NaN or infinity. "
-                     "Likely cause: a division, logarithm or root in forward; the network needs none.")
+        grading.lose(
+            "values",
+            cause="forward.nan",
+            message="Expected finite numbers, but the output holds NaN or infinity. "
+            "Likely cause: a division, logarithm or root in forward; the network needs none.",
+        )
     elif network.norms():
         shown = ", ".join(f"{path} ({kind})" for path, kind in list(network.norms().items())[:3])
         text = (f"Expected the numbers of the network of the paper, which normalises nothing, but forward uses {shown}. Leave it out; "

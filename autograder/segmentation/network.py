@@ -382,8 +382,14 @@ class Network:
         images = rng.standard_normal(self.evidence().images.shape).astype(np.float32)
         try:
             offsets, silent = position_offsets(
-                self.student, self.built().handle, shadow, self.match()[0].paths, images, self.offsets,
-                self.built().n_class, tuple(self.norms()),
+                self.student,
+                self.built().handle,
+                shadow,
+                self.match()[0].paths,
+                images,
+                self.offsets,
+                self.built().n_class,
+                tuple(self.norms()),
             )
         except (StudentError, RuntimeError, ValueError):
             return found

@@ -54,7 +54,10 @@ def _check_counts(report: Report, hist: Any) -> bool:
     found = as_array(hist)
     if found.shape != (3, 3):
         return report.fault(
-            name, "shape (3, 3)", describe_value(hist), "the table has one row and one column per class: reshape to (n_class, n_class)",
+            name,
+            "shape (3, 3)",
+            describe_value(hist),
+            "the table has one row and one column per class: reshape to (n_class, n_class)",
             "hist.shape",
         )
     code, cause = counts_mistake(found, COUNTS)
@@ -110,8 +113,12 @@ def _compare(report: Report, name: str, call: Callable[[], Any], expected: np.nd
         return
     wrong = int((found != expected).sum())
     report.expect(
-        wrong == 0, name, "every pixel in its place", f"{wrong} wrong entries, {int(found.sum())} pixels of {expected.sum()}", cause,
-        code=code
+        wrong == 0,
+        name,
+        "every pixel in its place",
+        f"{wrong} wrong entries, {int(found.sum())} pixels of {expected.sum()}",
+        cause,
+        code=code,
     )
 
 

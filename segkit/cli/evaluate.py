@@ -31,8 +31,13 @@ SCORES = {
 @options("dataset", "split", "out", "data")
 @click.option("--part", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True,
-              help="Number format of the convolutions; 16 bits are faster on a GPU, and change pixels whose classes nearly tie.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Number format of the convolutions; 16 bits are faster on a GPU, and change pixels whose classes nearly tie.",
+)
 @click.option("--bootstrap", type=click.IntRange(0), default=1000, show_default=True, help="Draws for the intervals; 0 for none.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the draws.")
 @click.option("--worst", type=click.IntRange(0), default=4, show_default=True, help="How many failure cases to draw.")

@@ -22,8 +22,11 @@ __all__ = ["pretrain"]
 @click.option("--side", type=click.IntRange(32), help="Side of a patch in pixels.  [default: 224]")
 @click.option("--batch-size", type=click.IntRange(1), help="Patches per step.  [default: 64]")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: 3e-4]")
-@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-              help="Number format of the convolutions.  [default: auto: 16 bits on a GPU]")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    help="Number format of the convolutions.  [default: auto: 16 bits on a GPU]",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; start if there is none.")
 @click.option("--overwrite", is_flag=True, help="Start again although --out holds a run.")

@@ -13,10 +13,16 @@ __all__ = ["submit"]
 
 
 @click.command()
-@click.option("--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".", show_default=True,
-              help="Folder with your notebooks.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default="submission.zip", show_default=True,
-              help="The bundle to write.")
+@click.option(
+    "--folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=".",
+    show_default=True,
+    help="Folder with your notebooks.",
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), default="submission.zip", show_default=True, help="The bundle to write."
+)
 @click.option("--code-only", is_flag=True, help="Leave the trained models out; name them by hash in checkpoints.json.")
 @click.option("--where", default="", metavar="TEXT", help="With --code-only: where your instructor finds the models.")
 @click.option("--fast", is_flag=True, help="Do not run the checks: build and read the hand-in only.")
@@ -92,6 +98,6 @@ def _print_size(built: "Submission", code_only: bool) -> None:
     if built.size > WARN_BYTES and not code_only:
         click.echo(
             f"            more than {megabytes(WARN_BYTES)}: many upload forms refuse that. If yours does, run\n"
-            "                python -m segkit submit --code-only --where \"folder or link\"\n"
+            '                python -m segkit submit --code-only --where "folder or link"\n'
             "            and put checkpoints/*.safetensors there; the grader knows them by their hash."
         )

@@ -23,10 +23,19 @@ __all__ = ["train"]
 @click.option("--recipe", type=click.Choice(["course", "fast"]), default="course", show_default=True)
 @options("dataset", "split", "out", "data")
 @click.option("--epochs", type=click.IntRange(1), help="[default: 5 for course from scratch, else 25]")
-@click.option("--pretrained", "--weights", "weights", metavar="FILE|imagenet",
-              help="Copy VGG-16 first: a file of its weights (pretrain writes one), or 'imagenet'.")
-@click.option("--start-from", type=click.Path(path_type=Path), metavar="FILE",
-              help="Take over the layers of another FCN's checkpoint first: of a coarser one, or of an earlier run.")
+@click.option(
+    "--pretrained",
+    "--weights",
+    "weights",
+    metavar="FILE|imagenet",
+    help="Copy VGG-16 first: a file of its weights (pretrain writes one), or 'imagenet'.",
+)
+@click.option(
+    "--start-from",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take over the layers of another FCN's checkpoint first: of a coarser one, or of an earlier run.",
+)
 @click.option("--staged", is_flag=True, help="Train the coarser networks first, each in a folder below --out.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images per step.  [default: the recipe's]")
 @click.option("--patience", type=click.IntRange(1), metavar="EPOCHS", help="Stop after so many epochs without a better mean IoU.")

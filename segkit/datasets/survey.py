@@ -145,8 +145,7 @@ def _class_lines(found: Survey) -> list[str]:
         *lines,
         f"{spec.stored[0]:>{wide}s}  {spec.ignore_index:5d}  {'unknown':<{long}s}  {100 * unknown:5.1f} % of all pixels; they do not count",
         # a network that gives one answer everywhere has the IoU of that class, and 0 for the others
-        f"always answering {spec.classes[most]!r}: {100 * share[most]:.1f} % accuracy, "
-        f"{100 * share[most] / (share > 0).sum():.1f} % mIoU",
+        f"always answering {spec.classes[most]!r}: {100 * share[most]:.1f} % accuracy, {100 * share[most] / (share > 0).sum():.1f} % mIoU",
     ]
 
 

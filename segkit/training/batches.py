@@ -144,9 +144,7 @@ class EpochBatches(Dataset[Batch]):
         return collate(loaded, [self.pairs.names[index] for index in self.plan[k]], self.pad_to, self.pin)
 
 
-def _plan(
-    order: list[int], sizes: list[tuple[int, int]] | None, batch_size: int, generator: torch.Generator
-) -> list[list[int]]:
+def _plan(order: list[int], sizes: list[tuple[int, int]] | None, batch_size: int, generator: torch.Generator) -> list[list[int]]:
     """Cut an order into batches; where sizes are known, images of about one size come together."""
     if sizes is not None:
         pool = POOL * batch_size

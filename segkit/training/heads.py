@@ -81,8 +81,7 @@ def compute_features(network: nn.Module, pairs: Items[tuple[Tensor, Tensor]], *,
     readers = {path: layer for path, layer in head_layers(network).items() if _reads_trunk(path)}
     maps: dict[str, Tensor] = {}
     hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs, path=path: maps.update({path: inputs[0]}))
-        for path, layer in readers.items()
+        layer.register_forward_pre_hook(lambda _, inputs, path=path: maps.update({path: inputs[0]})) for path, layer in readers.items()
     ]
     training, found = network.training, []
     device = next(network.parameters()).device
@@ -181,10 +180,7 @@ def _over_features(network: nn.Module, scale: Mapping[str, Tensor]) -> Iterator[
         found: Tensor = network(torch.zeros(1, 3, *picture.label.shape[1:], device=picture.label.device))
         return found
 
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs, path=path: (current[path],))
-        for path, layer in readers.items()
-    ]
+    hooks = [layer.register_forward_pre_hook(lambda _, inputs, path=path: (current[path],)) for path, layer in readers.items()]
     _rescale(readers, scale)
     for module in passed:
         vars(module)["forward"] = _pass_on

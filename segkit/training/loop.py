@@ -35,9 +35,7 @@ def train(run: "Run") -> None:
         run.task.after_epoch(run)
 
 
-def learn(
-    model: nn.Module, descent: Descent, pieces: Iterable[Sequence[Any]], loss_of: Callable[..., Tensor]
-) -> tuple[Tensor, Tensor]:
+def learn(model: nn.Module, descent: Descent, pieces: Iterable[Sequence[Any]], loss_of: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
     """Learn from one batch.
 
     Args:

@@ -9,6 +9,7 @@ from segkit.training.batches import Batch
 
 __all__ = ["MemoryPlan", "advice", "described", "let_go", "means_out_of_memory", "no_room", "reason"]
 
+
 def reason(error: BaseException) -> str:
     """The first line of what torch said, or the kind of the error where it said nothing."""
     return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__

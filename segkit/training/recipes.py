@@ -154,4 +154,3 @@ def _parse(text: str, kind: object) -> object:
             raise ValueError
         return SWITCHES[text.lower()]
     return (int if "int" in named else float if "float" in named else str)(text)
-

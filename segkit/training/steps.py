@@ -99,8 +99,7 @@ class Stepper:
         if in_state or not self.memory.shrink(batch):
             what = "the optimizer's two moments, as large as the weights each" if in_state else tried
             raise MemoryError(
-                f"Out of memory on {self.device.type} with {what} ({said}). "
-                f"{advice(batch, self.device, self.descent.precision.half)}"
+                f"Out of memory on {self.device.type} with {what} ({said}). {advice(batch, self.device, self.descent.precision.half)}"
             )
         now = self.memory.images_at_once(batch)
         self.say(

@@ -45,22 +45,52 @@ TITLES = {
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">'
 
 _FAULTS = {
-    "shift": ("fcn32s.crop", 2, "crop.shift", {"dy": 1, "dx": 0, "expected": 19, "found": 18},
-              "The output is aligned in x, but one row too low.\nexpected  output[:, :, 19:19+H, 19:19+W]\n"
-              "got       output[:, :, 18:18+H, 19:19+W]\nlikely    the row offset of the crop is off by one"),
-    "recall": ("scores", 1, "iou.recall", {"expected": 0.3333, "found": 0.5},
-               "IoU of class 1: expected 0.3333, got 0.5000.\nThat is the recall: diagonal / row sum.\n"
-               "IoU = diagonal / (row sum + column sum - diagonal)"),
-    "name": ("fcn8s.layers", 5.5, "layer.name", {"expected": "score_pool_4", "found": "score_pool4"},
-             "Layer score_pool_4 not found; score_pool4 sits in its place.\nexpected  score_pool_4  Conv2d(512, 12, k1)\n"
-             "got       score_pool4   Conv2d(512, 12, k1)"),
-    "ceil": ("fcn32s.layers", 2, "layer.ceil_mode", {"expected": True, "found": False},
-             "pool1 to pool5: expected ceil_mode=True, got ceil_mode=False."),
-    "alias": ("pretraining.copy", 0, "copy.alias", {"tensors": 30},
-              "After the copy, changing the FCN changes VGG-16 as well: 30 tensors are shared.\n"
-              "a.data = b.data makes two names of one memory; copy the values: a.data.copy_(b.data)"),
-    "gate": ("pretraining.miou", 3, "miou.below", {"miou": 0.3512, "threshold": 0.4},
-             "mIoU 0.351 on 48 test images; all 6 points from 0.400, none under 0.300."),
+    "shift": (
+        "fcn32s.crop",
+        2,
+        "crop.shift",
+        {"dy": 1, "dx": 0, "expected": 19, "found": 18},
+        "The output is aligned in x, but one row too low.\nexpected  output[:, :, 19:19+H, 19:19+W]\n"
+        "got       output[:, :, 18:18+H, 19:19+W]\nlikely    the row offset of the crop is off by one",
+    ),
+    "recall": (
+        "scores",
+        1,
+        "iou.recall",
+        {"expected": 0.3333, "found": 0.5},
+        "IoU of class 1: expected 0.3333, got 0.5000.\nThat is the recall: diagonal / row sum.\n"
+        "IoU = diagonal / (row sum + column sum - diagonal)",
+    ),
+    "name": (
+        "fcn8s.layers",
+        5.5,
+        "layer.name",
+        {"expected": "score_pool_4", "found": "score_pool4"},
+        "Layer score_pool_4 not found; score_pool4 sits in its place.\nexpected  score_pool_4  Conv2d(512, 12, k1)\n"
+        "got       score_pool4   Conv2d(512, 12, k1)",
+    ),
+    "ceil": (
+        "fcn32s.layers",
+        2,
+        "layer.ceil_mode",
+        {"expected": True, "found": False},
+        "pool1 to pool5: expected ceil_mode=True, got ceil_mode=False.",
+    ),
+    "alias": (
+        "pretraining.copy",
+        0,
+        "copy.alias",
+        {"tensors": 30},
+        "After the copy, changing the FCN changes VGG-16 as well: 30 tensors are shared.\n"
+        "a.data = b.data makes two names of one memory; copy the values: a.data.copy_(b.data)",
+    ),
+    "gate": (
+        "pretraining.miou",
+        3,
+        "miou.below",
+        {"miou": 0.3512, "threshold": 0.4},
+        "mIoU 0.351 on 48 test images; all 6 points from 0.400, none under 0.300.",
+    ),
 }
 
 
@@ -69,24 +99,48 @@ def fake_result(name: str, **changes: object) -> dict:
     checks = []
     for check, entry in CHECKS.items():
         manual = check.startswith("question")
-        checks.append({
-            "id": check, "points": None if manual else entry["points"], "max_points": entry["points"],
-            "status": "needs_manual" if manual else "earned", "cause": None, "measured": None,
-            "message": "Graded by a person, with the mark scheme." if manual else "As expected.",
-            "seconds": None if manual else 0.7,
-        })
+        checks.append(
+            {
+                "id": check,
+                "points": None if manual else entry["points"],
+                "max_points": entry["points"],
+                "status": "needs_manual" if manual else "earned",
+                "cause": None,
+                "measured": None,
+                "message": "Graded by a person, with the mark scheme." if manual else "As expected.",
+                "seconds": None if manual else 0.7,
+            }
+        )
     result = {
-        "schema": "segkit-result/1", "assignment": "fcn", "submission": name, "score": 70, "max_score": 100,
-        "needs_manual": 30, "isolation": "bubblewrap", "kit_version": "0.1.0",
-        "started": "2026-03-14T22:10:05+00:00", "seconds": 83.4, "seed": "a41f09", "device": "cpu",
+        "schema": "segkit-result/1",
+        "assignment": "fcn",
+        "submission": name,
+        "score": 70,
+        "max_score": 100,
+        "needs_manual": 30,
+        "isolation": "bubblewrap",
+        "kit_version": "0.1.0",
+        "started": "2026-03-14T22:10:05+00:00",
+        "seconds": 83.4,
+        "seed": "a41f09",
+        "device": "cpu",
         "data": {"source": "cmp_facade", "split": "base", "images": 48},
-        "submission_sha256": hashlib.sha256(name.encode(errors="replace")).hexdigest(), "notes": [], "checks": checks,
+        "submission_sha256": hashlib.sha256(name.encode(errors="replace")).hexdigest(),
+        "notes": [],
+        "checks": checks,
     }
     return {**result, **changes}
 
 
-def set_check(result: dict, check: str, points: float | None, cause: str | None = None,
-              measured: dict | None = None, message: str = "", status: str | None = None) -> dict:
+def set_check(
+    result: dict,
+    check: str,
+    points: float | None,
+    cause: str | None = None,
+    measured: dict | None = None,
+    message: str = "",
+    status: str | None = None,
+) -> dict:
     """Change one check of a result in place, and its score with it."""
     entry = next(entry for entry in result["checks"] if entry["id"] == check)
     top = entry["max_points"]
@@ -98,11 +152,57 @@ def set_check(result: dict, check: str, points: float | None, cause: str | None 
 
 def fake_class() -> list[dict]:
     """Forty results: perfect, each single mistake, several mistakes, untouched, hostile, not gradable."""
-    names = ["ada", "ben", "chiara", "deniz", "emre", "fatima", "goran", "hana", "ivo", "jun", "katarzyna", "liam",
-             "maya", "noor", "oskar", "priya", "quentin", "rosa", "sven", "tariq", "uma", "viktor", "wen", "ximena",
-             "yusuf", "zoe", "anouk", "bilal", "carla", "dmitri", "elif", "farid", "greta", "hugo", "ines"]
-    mistakes = [[], ["shift"], ["recall"], [], ["name"], ["ceil", "gate"], ["shift", "recall"], [], ["alias"],
-                ["gate"], ["shift"], ["recall", "alias", "gate"]]
+    names = [
+        "ada",
+        "ben",
+        "chiara",
+        "deniz",
+        "emre",
+        "fatima",
+        "goran",
+        "hana",
+        "ivo",
+        "jun",
+        "katarzyna",
+        "liam",
+        "maya",
+        "noor",
+        "oskar",
+        "priya",
+        "quentin",
+        "rosa",
+        "sven",
+        "tariq",
+        "uma",
+        "viktor",
+        "wen",
+        "ximena",
+        "yusuf",
+        "zoe",
+        "anouk",
+        "bilal",
+        "carla",
+        "dmitri",
+        "elif",
+        "farid",
+        "greta",
+        "hugo",
+        "ines",
+    ]
+    mistakes = [
+        [],
+        ["shift"],
+        ["recall"],
+        [],
+        ["name"],
+        ["ceil", "gate"],
+        ["shift", "recall"],
+        [],
+        ["alias"],
+        ["gate"],
+        ["shift"],
+        ["recall", "alias", "gate"],
+    ]
     results = []
     for index, name in enumerate(names):
         result = fake_result(name)
@@ -120,16 +220,23 @@ def _odd_ones() -> list[dict]:
     untouched = fake_result("untouched", seconds=2.1, data=None)
     for check in CHECKS:
         if not check.startswith("question"):
-            set_check(untouched, check, 0, "stub", None, "The cell still holds `raise NotImplementedError()`.\n"
-                      "notebook  2_fcn32s.ipynb, cell 9")
+            set_check(
+                untouched, check, 0, "stub", None, "The cell still holds `raise NotImplementedError()`.\nnotebook  2_fcn32s.ipynb, cell 9"
+            )
     hostile = fake_result(f"mallory {HOSTILE}", notes=[HOSTILE])
     set_check(hostile, "read_label", 0, "crop.shift", {"dy": -2, "dx": 3}, f"{HOSTILE}\n\x1b[31m{HOSTILE}\x1b[0m")
     lost = fake_result("nadia with a rather long family name on a shared disk")
     for check in ("pretraining.miou", "fcn8s.miou"):
-        set_check(lost, check, None, "checkpoint.not_found", {"sha256": "9f2c"},
-                  "checkpoints.json names a file that was not found below the checkpoint folder.", "could_not_grade")
-    crashed = set_check(fake_result("=cmd|' /C calc'!A0"), "fcn8s.forward", None, None, None, "The worker was killed.",
-                        "could_not_grade")
+        set_check(
+            lost,
+            check,
+            None,
+            "checkpoint.not_found",
+            {"sha256": "9f2c"},
+            "checkpoints.json names a file that was not found below the checkpoint folder.",
+            "could_not_grade",
+        )
+    crashed = set_check(fake_result("=cmd|' /C calc'!A0"), "fcn8s.forward", None, None, None, "The worker was killed.", "could_not_grade")
     set_check(crashed, "fcn8s.crop", 4, "crop.shift", {"dy": 0, "dx": -1}, "pool3: one column too far left.")
     empty = set_check(fake_result("李小龙"), "fcn8s.miou", 0, None, None, "")
     return [untouched, hostile, lost, crashed, empty]
@@ -141,14 +248,14 @@ def fake_pictures(folder: Path, count: int = 3) -> list[dict]:
     palette = [(0, 0, 170), (0, 0, 255), (0, 85, 255)]
     entries = []
     for index in range(count):
-        paths = {kind: f"pictures/{index}_{kind}.{'jpg' if kind == 'image' else 'png'}"
-                 for kind in ("image", "label", "prediction")}
+        paths = {kind: f"pictures/{index}_{kind}.{'jpg' if kind == 'image' else 'png'}" for kind in ("image", "label", "prediction")}
         for kind, path in paths.items():
             colours = [(170, 190, 215), (205, 175, 140), (70, 80, 95)] if kind == "image" else palette
             _draw(colours, moved=6 if kind == "prediction" else 0).save(folder / path)
         entries.append({"check": "fcn8s.miou", "name": f"cmp_s{index:04d}", **paths, "note": f"mIoU 0.5{index}"})
-    entries[0]["legend"] = [{"name": name, "color": list(colour)}
-                            for name, colour in zip(["background", "facade", "window"], palette, strict=True)]
+    entries[0]["legend"] = [
+        {"name": name, "color": list(colour)} for name, colour in zip(["background", "facade", "window"], palette, strict=True)
+    ]
     return entries
 
 

@@ -112,9 +112,7 @@ def write_course(root: Path, books: dict[str, nbformat.NotebookNode] | None = No
         (root / "data" / name / "splits" / "train.txt").write_text("one\n")
     (root / "data" / "cmp_facade" / "base").mkdir(parents=True)
     (root / "data" / "cmp_facade" / "base" / "cmp_b0001.jpg").write_bytes(b"a real photograph")
-    (root / "pyproject.toml").write_text(
-        '[project]\nname = "tiny"\nrequires-python = ">=3.11"\ndependencies = ["numpy>=1.26"]\n'
-    )
+    (root / "pyproject.toml").write_text('[project]\nname = "tiny"\nrequires-python = ">=3.11"\ndependencies = ["numpy>=1.26"]\n')
     package = Path(segkit.__file__).parent
     return Sources("tiny", root, folder, material, package, root / "data", "tiles")
 

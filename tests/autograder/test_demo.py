@@ -66,9 +66,7 @@ def source_of(submission: Path, grade_id: str) -> str:
 
 def result(who: Student, lost: frozenset[str] | None = None, status: str = "not_earned", score: float | None = None) -> dict:
     lost = who.lost if lost is None else lost
-    checks = [
-        {"id": name, "status": status if name in lost else "earned", "message": f"why {name}\nmore"} for name in sorted(AUTOMATIC)
-    ]
+    checks = [{"id": name, "status": status if name in lost else "earned", "message": f"why {name}\nmore"} for name in sorted(AUTOMATIC)]
     checks.append({"id": "question_1", "status": "needs_manual", "message": ""})
     return {"submission": who.name, "score": who.points if score is None else score, "checks": checks}
 
@@ -101,9 +99,7 @@ def test_a_class_as_expected_has_no_surprise() -> None:
 def test_a_check_lost_beside_the_expected_ones_is_named_with_its_message() -> None:
     who = student("crop_one_row_off")
     (line,) = surprises([who], [result(who, who.lost | {"fcn32s.forward"})])
-    assert line == (
-        "crop_one_row_off: expected fcn32s.forward to be fully earned, but it is not_earned: why fcn32s.forward"
-    )
+    assert line == ("crop_one_row_off: expected fcn32s.forward to be fully earned, but it is not_earned: why fcn32s.forward")
 
 
 def test_a_mistake_that_cost_nothing_is_named() -> None:
@@ -201,18 +197,14 @@ def test_where_there_are_no_hard_links_checkpoints_are_copied(
     assert (work / "checkpoints" / "fcn8s.safetensors").read_bytes() == checkpoints.fcn8s.read_bytes()
 
 
-def test_a_renamed_layer_is_renamed_in_its_own_checkpoint_only(
-    release: Path, tmp_path: Path, checkpoints: Checkpoints
-) -> None:
+def test_a_renamed_layer_is_renamed_in_its_own_checkpoint_only(release: Path, tmp_path: Path, checkpoints: Checkpoints) -> None:
     work = made(student("misnamed_layer"), release, tmp_path, checkpoints)
     state = read_state_dict(work / "checkpoints" / "fcn32s.safetensors")
     assert set(state) == {"classifier.weight", "conv1_1.bias"} and state["classifier.weight"].sum() == 0
     assert set(read_state_dict(work / "checkpoints" / "fcn8s.safetensors")) == {"score.weight", "conv1_1.bias"}
 
 
-def test_the_student_under_the_gate_hands_in_the_poor_checkpoint(
-    release: Path, tmp_path: Path, checkpoints: Checkpoints
-) -> None:
+def test_the_student_under_the_gate_hands_in_the_poor_checkpoint(release: Path, tmp_path: Path, checkpoints: Checkpoints) -> None:
     work = made(student("checkpoint_under_gate"), release, tmp_path, checkpoints)
     assert (work / "checkpoints" / "fcn32s.safetensors").read_bytes() == checkpoints.fcn32s_low.read_bytes()
 
@@ -233,9 +225,7 @@ def test_every_other_training_picture_is_mirrored() -> None:
 
 # ---------------------------------------------------------------------------------------------------------- the whole demo
 @pytest.mark.slow
-def test_the_demo_grades_its_class_as_written_down(
-    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_demo_grades_its_class_as_written_down(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything of ``make demo``: release, fitting, class, grading; whose mistake is in no gate is graded in test_outputs.py."""
     out, chosen = tmp_path / "demo", [entry for entry in STUDENTS if entry.name not in FCN_STUDENTS[1:]]
     monkeypatch.setattr("autograder.demo.__main__.run_demo", partial(run_demo, students=chosen))

@@ -109,9 +109,7 @@ def test_escaped_solution_in_an_output_is_found(folder, release):
     assert any("a line of a solution" in text for text in findings(folder, release))
 
 
-@pytest.mark.parametrize(
-    "line", ["### BEGIN SOLUTION", "### END HIDDEN TESTS", "=== BEGIN MARK SCHEME ===", "### BEGIN HIDDEN TESTS"]
-)
+@pytest.mark.parametrize("line", ["### BEGIN SOLUTION", "### END HIDDEN TESTS", "=== BEGIN MARK SCHEME ===", "### BEGIN HIDDEN TESTS"])
 def test_markers_are_found(line, folder, release):
     edit_notebook(folder / "2_second.ipynb", lambda c: first_cell(c).update(source=line))
     assert any("a marker of a solution, mark scheme or hidden test" in text for text in findings(folder, release))

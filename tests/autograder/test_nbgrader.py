@@ -92,9 +92,7 @@ def test_pictures_stay_for_the_reader_and_scripts_do_not():
 
 def nbgrader(root: Path, *arguments: str) -> str:
     environment = os.environ | {"SEGKIT_COURSE_SECRET": "test", "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        [sys.executable, "-m", "nbgrader", *arguments], cwd=root, env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "nbgrader", *arguments], cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

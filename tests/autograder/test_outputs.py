@@ -186,8 +186,6 @@ def test_nothing_hidden_stands_in_any_output(graded_class):
     assert graded_class.findings() == []
 
 
-
-
 def in_json(path, text):
     content = json.loads(path.read_text())
     content["checks"][0]["message"] += text

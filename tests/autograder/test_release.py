@@ -61,9 +61,7 @@ def test_cells_agree_with_nbgrader_generate_assignment(built, course, tmp_path):
     (tmp_path / "source").mkdir()
     shutil.copytree(course.notebooks, tmp_path / "source" / "tiny")
     (tmp_path / "nbgrader_config.py").write_text("c = get_config()\nc.ClearMarkScheme.enforce_metadata = False\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "nbgrader", "generate_assignment", "tiny"], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "nbgrader", "generate_assignment", "tiny"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for name in ("1_first.ipynb", "2_second.ipynb"):
         theirs = nbformat.read(tmp_path / "release" / "tiny" / name, as_version=4)

@@ -29,8 +29,16 @@ def class_page(results, folder):
 
 def hostile_result():
     """HTML and script in every place that a student's work can reach."""
-    result = fake_result(HOSTILE, notes=[HOSTILE], device=HOSTILE, kit_version=HOSTILE, seed=HOSTILE, assignment=HOSTILE,
-                         data={"source": HOSTILE, "split": HOSTILE, "images": 3}, started=HOSTILE)
+    result = fake_result(
+        HOSTILE,
+        notes=[HOSTILE],
+        device=HOSTILE,
+        kit_version=HOSTILE,
+        seed=HOSTILE,
+        assignment=HOSTILE,
+        data={"source": HOSTILE, "split": HOSTILE, "images": 3},
+        started=HOSTILE,
+    )
     measured = {"dy": HOSTILE, "dx": HOSTILE, "found": HOSTILE}
     for index, check in enumerate(result["checks"]):
         check["message"] = f"{index} {HOSTILE}\n'\" onclick='{HOSTILE}'\n</p></style></script>{HOSTILE}"
@@ -44,8 +52,16 @@ def hostile_result():
 def hostile_page(request, tmp_path):
     titles = {"layer.name": "found {found}, " + HOSTILE}
     checks = {name: {"title": HOSTILE, "points": 4} for name in CHECKS}
-    pictures = [{"check": "scores", "name": HOSTILE, "note": HOSTILE, "image": HOSTILE, "label": "../../etc/passwd",
-                 "legend": [{"name": HOSTILE, "color": f"red;{HOSTILE}"}, {"name": HOSTILE, "color": "#00ff00"}]}]
+    pictures = [
+        {
+            "check": "scores",
+            "name": HOSTILE,
+            "note": HOSTILE,
+            "image": HOSTILE,
+            "label": "../../etc/passwd",
+            "legend": [{"name": HOSTILE, "color": f"red;{HOSTILE}"}, {"name": HOSTILE, "color": "#00ff00"}],
+        }
+    ]
     if request.param == "student":
         result = set_check(hostile_result(), "question_1", None, status="needs_manual", message=HOSTILE)
         answers = {"question_1": {"texts": [{"where": HOSTILE, "text": f"</p></div>{HOSTILE}"}], "note": HOSTILE}}
@@ -78,8 +94,10 @@ def pages(tmp_path_factory):
     """The pages of the whole class of forty, by kind."""
     folder = tmp_path_factory.mktemp("class")
     results = fake_class()
-    found = [student(result, folder / str(index), pictures=fake_pictures(folder / str(index)) if index < 2 else [])
-             for index, result in enumerate(results)]
+    found = [
+        student(result, folder / str(index), pictures=fake_pictures(folder / str(index)) if index < 2 else [])
+        for index, result in enumerate(results)
+    ]
     return {"students": found, "class": class_page(results, folder)}
 
 
@@ -97,8 +115,10 @@ def test_pages_load_nothing_from_elsewhere(pages):
 
 
 def test_pages_forbid_every_script_but_their_own(pages):
-    policies = [[meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
-                for page in [pages["students"][0], pages["class"]]]
+    policies = [
+        [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+        for page in [pages["students"][0], pages["class"]]
+    ]
     assert "default-src 'none'" in policies[0][0] and "script-src 'none'" in policies[0][0]
     assert re.search(r"script-src 'sha256-[A-Za-z0-9+/=]{44}';", policies[1][0])
     assert pages["students"][0].all("script") == []
@@ -112,8 +132,10 @@ def test_pages_are_made_for_phones(pages):
 
 def test_answers_stand_with_the_check_that_a_person_grades(tmp_path):
     text = "# Two reasons\n\n- **few** pictures: 1 < 2\n- &amp; more"
-    answers = {"question_1": {"texts": [{"where": "5.ipynb, cell 6", "text": text}], "note": ""},
-               "question_2": {"texts": [], "note": "No answer was written: 5.ipynb, cell 8."}}
+    answers = {
+        "question_1": {"texts": [{"where": "5.ipynb, cell 6", "text": text}], "note": ""},
+        "question_2": {"texts": [], "note": "No answer was written: 5.ipynb, cell 8."},
+    }
     page = student(fake_result("alice"), tmp_path, answers=answers)
     first, second = page.text.index("Question 1: why"), page.text.index("Question 2: FCN")
     assert first < page.text.index("few pictures: 1 < 2") < second < page.text.index("No answer was written")
@@ -187,8 +209,16 @@ def test_the_same_message_is_told_once(tmp_path):
 
 def test_student_page_says_how_it_was_graded(tmp_path):
     text = " ".join(student(fake_result("alice", notes=["Found twice."]), tmp_path).text.split())
-    for part in ("bubblewrap", "cpu", "a41f09", "0.1.0", "14 March 2026, 22:10 UTC", "1 min 23 s", "Found twice.",
-                 "48 images of split base, cmp_facade"):
+    for part in (
+        "bubblewrap",
+        "cpu",
+        "a41f09",
+        "0.1.0",
+        "14 March 2026, 22:10 UTC",
+        "1 min 23 s",
+        "Found twice.",
+        "48 images of split base, cmp_facade",
+    ):
         assert part in text, part
 
 
@@ -204,7 +234,10 @@ def test_gallery_stands_inside_the_page(tmp_path):
     assert all(re.match(r"data:image/(png|jpeg);base64,", attrs["src"]) for attrs in page.all("img"))
     assert "cmp_s0001, mIoU 0.51" in page.text
     assert [attrs["style"] for attrs in page.all("i") if "style" in attrs] == [
-        "background:#0000aa", "background:#0000ff", "background:#0055ff"]
+        "background:#0000aa",
+        "background:#0000ff",
+        "background:#0055ff",
+    ]
 
 
 def test_missing_and_broken_pictures_leave_the_page_standing(tmp_path):
@@ -309,9 +342,12 @@ def test_cells_say_in_words_what_their_colour_says(tmp_path):
 
 
 def test_shared_work_stands_out():
-    results = [fake_result("a", submission_sha256="0" * 64), fake_result("b", submission_sha256="0" * 64),
-               fake_result("c", submission_sha256=None, notes=["extra layer drop unused"]),
-               fake_result("d", submission_sha256=None, notes=["The checkpoint is identical to another one."])]
+    results = [
+        fake_result("a", submission_sha256="0" * 64),
+        fake_result("b", submission_sha256="0" * 64),
+        fake_result("c", submission_sha256=None, notes=["extra layer drop unused"]),
+        fake_result("d", submission_sha256=None, notes=["The checkpoint is identical to another one."]),
+    ]
     assert identical(results) == [["a", "b"]]
     assert [(group.names, group.shared) for group in note_groups(results)] == [(["d"], True), (["c"], False)]
 
@@ -327,13 +363,16 @@ def test_class_page_of_submissions_with_unlike_checks(tmp_path):
     assert len([attrs for attrs in page.all("td") if attrs["class"] == "cell none"]) == 14
 
 
-@pytest.mark.parametrize(("scores", "top", "width", "counts"), [
-    ([0, 4.5, 5, 69.5, 70], 70, 5, [2, 1] + [0] * 11 + [2]),
-    ([0, 1, 2, 3], 3, 0.5, [1, 0, 1, 0, 1, 1]),
-    ([], 70, 5, [0] * 14),
-    ([0], 0, 0.5, [1]),
-    ([33], 33, 5, [0] * 6 + [1]),
-])
+@pytest.mark.parametrize(
+    ("scores", "top", "width", "counts"),
+    [
+        ([0, 4.5, 5, 69.5, 70], 70, 5, [2, 1] + [0] * 11 + [2]),
+        ([0, 1, 2, 3], 3, 0.5, [1, 0, 1, 0, 1, 1]),
+        ([], 70, 5, [0] * 14),
+        ([0], 0, 0.5, [1]),
+        ([33], 33, 5, [0] * 6 + [1]),
+    ],
+)
 def test_histogram(scores, top, width, counts):
     found = histogram(scores, top)
     assert (found.width, found.counts) == (width, counts)

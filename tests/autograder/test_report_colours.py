@@ -9,7 +9,7 @@ from autograder.report.rendering import TEMPLATES
 
 def luminance(colour):
     """Relative luminance of WCAG 2.1, of #rrggbb."""
-    channels = [int(colour[index:index + 2], 16) / 255 for index in (1, 3, 5)]
+    channels = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
     linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

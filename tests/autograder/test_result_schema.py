@@ -34,19 +34,22 @@ def test_every_key_of_a_check_is_required(key):
         validate(result)
 
 
-@pytest.mark.parametrize(("changes", "text"), [
-    ({"schema": "segkit-result/2"}, "schema: 'segkit-result/1' was expected"),
-    ({"isolation": "none"}, "isolation: 'none' is not one of"),
-    ({"score": "70"}, "score: '70' is not of type 'number'"),
-    ({"score": float("nan")}, "score: expected a finite number, found nan"),
-    ({"score": 69}, "score: expected 70, the sum over the checks, found 69"),
-    ({"max_score": 70}, "max_score: expected 100"),
-    ({"needs_manual": 2}, "needs_manual: expected 30"),
-    ({"started": "yesterday"}, "started: 'yesterday' does not match"),
-    ({"submission_sha256": "abc"}, "submission_sha256"),
-    ({"data": {"source": "x", "split": "base"}}, "data"),
-    ({"grade": 1}, "'grade' was unexpected"),
-])
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"schema": "segkit-result/2"}, "schema: 'segkit-result/1' was expected"),
+        ({"isolation": "none"}, "isolation: 'none' is not one of"),
+        ({"score": "70"}, "score: '70' is not of type 'number'"),
+        ({"score": float("nan")}, "score: expected a finite number, found nan"),
+        ({"score": 69}, "score: expected 70, the sum over the checks, found 69"),
+        ({"max_score": 70}, "max_score: expected 100"),
+        ({"needs_manual": 2}, "needs_manual: expected 30"),
+        ({"started": "yesterday"}, "started: 'yesterday' does not match"),
+        ({"submission_sha256": "abc"}, "submission_sha256"),
+        ({"data": {"source": "x", "split": "base"}}, "data"),
+        ({"grade": 1}, "'grade' was unexpected"),
+    ],
+)
 def test_wrong_values_are_named(changes, text):
     with pytest.raises(ResultSchemaError) as caught:
         validate(fake_result("alice", **changes))
@@ -54,16 +57,19 @@ def test_wrong_values_are_named(changes, text):
     assert "result of 'alice'" in str(caught.value)
 
 
-@pytest.mark.parametrize(("points", "status", "text"), [
-    (0, "needs_manual", "0 is not of type 'null'"),
-    (0, "could_not_grade", "0 is not of type 'null'"),
-    (None, "not_earned", "None is not of type 'number'"),
-    (3, "earned", "status 'earned': expected all 4 points, found 3"),
-    (4, "partial", "expected more than 0 and less than 4 points, found 4"),
-    (0, "partial", "expected more than 0 and less than 4 points, found 0"),
-    (1, "not_earned", "expected 0 points, found 1"),
-    (2.25, "partial", "2.25 is not a multiple of 0.5"),
-])
+@pytest.mark.parametrize(
+    ("points", "status", "text"),
+    [
+        (0, "needs_manual", "0 is not of type 'null'"),
+        (0, "could_not_grade", "0 is not of type 'null'"),
+        (None, "not_earned", "None is not of type 'number'"),
+        (3, "earned", "status 'earned': expected all 4 points, found 3"),
+        (4, "partial", "expected more than 0 and less than 4 points, found 4"),
+        (0, "partial", "expected more than 0 and less than 4 points, found 0"),
+        (1, "not_earned", "expected 0 points, found 1"),
+        (2.25, "partial", "2.25 is not a multiple of 0.5"),
+    ],
+)
 def test_points_must_fit_the_status(points, status, text):
     result = set_check(fake_result("alice"), "scores", points, status=status)
     with pytest.raises(ResultSchemaError) as caught:

@@ -312,7 +312,7 @@ def test_an_empty_hand_in_is_called_empty(tmp_path, files):
 
 def test_a_merge_conflict_in_the_only_notebook_is_named_with_the_way_out(tmp_path):
     text = json.dumps({"cells": [cell(DOUBLE, "double")]}, indent=1)
-    (tmp_path / "1_double.ipynb").write_text(text.replace("{", '<<<<<<< HEAD\n{\n=======\n{\n>>>>>>> 4e2b407 (fix)', 1))
+    (tmp_path / "1_double.ipynb").write_text(text.replace("{", "<<<<<<< HEAD\n{\n=======\n{\n>>>>>>> 4e2b407 (fix)", 1))
     with pytest.raises(SubmissionError, match="1_double.ipynb: an unresolved merge conflict of git .*git checkout --ours") as caught:
         read(tmp_path)
     assert caught.value.cause == "submission.unreadable"

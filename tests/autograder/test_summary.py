@@ -59,6 +59,7 @@ def test_a_name_with_undecodable_bytes_is_written(tmp_path):
 def test_no_half_written_file_is_left_when_the_folder_cannot_be_written(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
+
     write_summary([fake_result("alice")], tmp_path)
     before = (tmp_path / "summary.csv").read_bytes()
     monkeypatch.setattr("os.replace", full)
@@ -121,28 +122,39 @@ def test_table_of_nobody():
     assert format_table([]) == "No submissions."
 
 
-@pytest.mark.parametrize(("dy", "dx", "words"), [
-    (1, 0, "one row too low"), (-1, 0, "one row too high"), (0, 1, "one column too far right"),
-    (0, -2, "2 columns too far left"), (3, -1, "3 rows too low, one column too far left"), (0, 0, ""),
-    (None, None, ""), ("a", True, ""),
-])
+@pytest.mark.parametrize(
+    ("dy", "dx", "words"),
+    [
+        (1, 0, "one row too low"),
+        (-1, 0, "one row too high"),
+        (0, 1, "one column too far right"),
+        (0, -2, "2 columns too far left"),
+        (3, -1, "3 rows too low, one column too far left"),
+        (0, 0, ""),
+        (None, None, ""),
+        ("a", True, ""),
+    ],
+)
 def test_shifts_in_words(dy, dx, words):
     assert shift_words(dy, dx) == words
 
 
-@pytest.mark.parametrize(("cause", "measured", "title", "label"), [
-    ("crop.shift", {"dy": 1, "dx": 0}, "output moved by ({dy}, {dx})", "output moved by (1, 0)"),
-    ("crop.shift", {"dy": 1, "dx": 0}, "output {shift}", "output one row too low"),
-    ("crop.shift", {}, "output {shift}", "output moved"),
-    ("crop.shift", {"dy": 1}, "output moved by ({dy}, {dx})", "output moved by (1, ?)"),
-    ("crop.shift", None, "output moved by ({dy}, {dx})", "output moved by (?, ?)"),
-    ("miou", {"miou": None}, "mIoU {miou:.2f}", "mIoU ?"),
-    ("miou", {"miou": "none"}, "mIoU {miou:.2f}", "mIoU none"),
-    ("miou", {"miou": 0.351}, "mIoU {miou:.2f}", "mIoU 0.35"),
-    ("crop", {"pool4": {"dy": 2}}, "pool4 {pool4[dy]}, pool3 {pool3[dy]}", "pool4 2, pool3 ?"),
-    ("crop", {"dy": 2}, "a brace too many {dy", "a brace too many {dy"),
-    (None, {"dy": 2}, "unused", ""),
-])
+@pytest.mark.parametrize(
+    ("cause", "measured", "title", "label"),
+    [
+        ("crop.shift", {"dy": 1, "dx": 0}, "output moved by ({dy}, {dx})", "output moved by (1, 0)"),
+        ("crop.shift", {"dy": 1, "dx": 0}, "output {shift}", "output one row too low"),
+        ("crop.shift", {}, "output {shift}", "output moved"),
+        ("crop.shift", {"dy": 1}, "output moved by ({dy}, {dx})", "output moved by (1, ?)"),
+        ("crop.shift", None, "output moved by ({dy}, {dx})", "output moved by (?, ?)"),
+        ("miou", {"miou": None}, "mIoU {miou:.2f}", "mIoU ?"),
+        ("miou", {"miou": "none"}, "mIoU {miou:.2f}", "mIoU none"),
+        ("miou", {"miou": 0.351}, "mIoU {miou:.2f}", "mIoU 0.35"),
+        ("crop", {"pool4": {"dy": 2}}, "pool4 {pool4[dy]}, pool3 {pool3[dy]}", "pool4 2, pool3 ?"),
+        ("crop", {"dy": 2}, "a brace too many {dy", "a brace too many {dy"),
+        (None, {"dy": 2}, "unused", ""),
+    ],
+)
 def test_cause_labels(cause, measured, title, label):
     assert cause_label(cause, measured, {str(cause): title}) == label
 

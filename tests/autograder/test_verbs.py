@@ -21,7 +21,7 @@ from segkit.layer import Layer
 from segkit.notebooks import open_folder
 from segkit.subject import LocalSubject, StudentError
 
-CODE = '''
+CODE = """
 import itertools
 from pathlib import Path
 import numpy as np
@@ -114,7 +114,7 @@ def lazy_step(optimizer, network, batch):
 
 def step_that_removes(network, images, labels, optimizer):
     del network.score
-'''
+"""
 PICTURES = {name: np.random.default_rng(len(name)).integers(0, 256, (4, 5, 3), dtype=np.uint8) for name in ("a", "bb", "ccc")}
 
 
@@ -293,7 +293,7 @@ def test_a_training_step_is_told_with_its_weights_gradients_and_mode(student):
 
 
 def test_a_step_that_does_nothing_is_told_too(student):
-    found, = student.take_steps("lazy_step", [["@optimizer", "@network", [IMAGES, IDS]]], SCORE, START, SGD)
+    (found,) = student.take_steps("lazy_step", [["@optimizer", "@network", [IMAGES, IDS]]], SCORE, START, SGD)
     assert found["graph"] and found["mode"] is False and found["steps"] == 0 and found["gradients"] == dict.fromkeys(START)
     assert all(np.array_equal(found["values"][key], START[key]) for key in START)
 
@@ -306,7 +306,7 @@ def test_a_step_of_other_arguments_or_that_breaks_the_network_is_the_students_mi
 
 
 def test_the_classical_mistake_of_a_step_is_named(student):
-    (code, _), = step_mistakes(student, "train_step", Exercise(np.random.default_rng(5)))
+    ((code, _),) = step_mistakes(student, "train_step", Exercise(np.random.default_rng(5)))
     assert code == "step.ignore"  # it gives its criterion no ignore_index
     assert step_mistakes(student, "train_step", Exercise(np.random.default_rng(5), ignore=0)) == [(code, ANY)]
 

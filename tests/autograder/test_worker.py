@@ -16,7 +16,7 @@ from segkit.edition import write_edition
 from segkit.notebooks import open_folder
 from segkit.subject import StudentError
 
-CODE = '''
+CODE = """
 import os, sys, signal, socket, time
 import numpy as np
 import torch
@@ -95,7 +95,7 @@ class Over(nn.Module):
         self.trunk, self.last = trunk, nn.Conv2d(2, n_class, 1)
     def forward(self, x):
         return self.last(self.trunk(x)["x1"])
-'''
+"""
 NAMES = [line.split()[1].partition("(")[0] for line in CODE.splitlines() if line.startswith(("def ", "class "))]
 REPO = Path(__file__).resolve().parents[2]
 

@@ -36,8 +36,15 @@ def _value(rng: random.Random, depth: int = 0) -> Any:
         return {rng.choice(["a", "$array", "$dict", "", "\ud800", "ok"]): _value(rng, depth + 1) for _ in range(rng.randrange(4))}
     if kind == 9:
         return [_value(rng, depth + 1) for _ in range(rng.randrange(4))]
-    return [None, True, rng.randrange(-(10**9), 10**30), rng.random() * 1e300, -math.inf, "text \ud800\0ü" * rng.randrange(3),
-        bytes(rng.randrange(9))][kind - 2]
+    return [
+        None,
+        True,
+        rng.randrange(-(10**9), 10**30),
+        rng.random() * 1e300,
+        -math.inf,
+        "text \ud800\0ü" * rng.randrange(3),
+        bytes(rng.randrange(9)),
+    ][kind - 2]
 
 
 def _same(a: Any, b: Any) -> bool:

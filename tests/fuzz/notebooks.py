@@ -51,8 +51,11 @@ def _real_notebooks() -> dict[str, str]:
 def tiny_notebooks(double: str = tiny.DOUBLE) -> dict[str, dict[str, Any]]:
     """The two notebooks of a good hand-in (with another ``double`` on request), as trees."""
     output = {"output_type": "execute_result", "data": {"text/plain": "2", "text/html": "<b>2</b>"}, "metadata": {}, "execution_count": 1}
-    first = [tiny.cell("# Doubles", kind="markdown"), tiny.cell(HELPERS) | {"outputs": [output], "id": "helpers"}, tiny.cell(double,
-        "double")]
+    first = [
+        tiny.cell("# Doubles", kind="markdown"),
+        tiny.cell(HELPERS) | {"outputs": [output], "id": "helpers"},
+        tiny.cell(double, "double"),
+    ]
     books = {"1_double.ipynb": first, "2_dots.ipynb": [tiny.cell(tiny.NET, "net") | {"id": "net"}]}
     return {name: {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells} for name, cells in books.items()}
 
@@ -64,8 +67,11 @@ def _as_format_3(rng: random.Random, tree: dict[str, Any]) -> dict[str, Any]:
         if cell["cell_type"] == "code":
             del cells[-1]["source"]
     heading = {"cell_type": "heading", "level": rng.choice([1, 6, "2", 10**9, None, [], -3]), "source": "Title"}
-    return {"nbformat": 3, "metadata": {}, "worksheets": rng.choice([[{"cells": [heading, *cells]}], [{"cells": cells}, {"cells": 5}],
-        [3]])}
+    return {
+        "nbformat": 3,
+        "metadata": {},
+        "worksheets": rng.choice([[{"cells": [heading, *cells]}], [{"cells": cells}, {"cells": 5}], [3]]),
+    }
 
 
 def damaged_notebook(rng: random.Random, tree: dict[str, Any], sources: float = 0.6, trees: float = 0.5) -> bytes:

@@ -136,14 +136,30 @@ def test_magics_of_an_endless_cell_are_looked_for_in_bounded_time(source):
 def test_magics_after_a_complete_statement_are_dropped_and_those_inside_of_one_are_not():
     source = "x = ('''\n!a\n''',\n  3\n  % 2)\nif x:\n        y = [\n%z\n        ]\n    \n!b \\\n   c\n%d\n('\n"
     lines = python_source(source).split("\n")
-    assert lines == ["x = ('''", "!a", "''',", "  3", "  % 2)", "if x:", "        y = [", "%z", "        ]", "    ", "pass", "",
-        "pass", "('", ""]
+    assert lines == [
+        "x = ('''",
+        "!a",
+        "''',",
+        "  3",
+        "  % 2)",
+        "if x:",
+        "        y = [",
+        "%z",
+        "        ]",
+        "    ",
+        "pass",
+        "",
+        "pass",
+        "('",
+        "",
+    ]
 
 
 @pytest.mark.parametrize("level", ["2", None, [], -3, 10**9, 7, True])
 def test_a_heading_of_any_level_is_text(level, tmp_path):
-    (tmp_path / "a.ipynb").write_text(json.dumps({"worksheets": [{"cells": [{"cell_type": "heading", "level": level,
-        "source": "Title"}]}]}))
+    (tmp_path / "a.ipynb").write_text(
+        json.dumps({"worksheets": [{"cells": [{"cell_type": "heading", "level": level, "source": "Title"}]}]})
+    )
     assert repair(tmp_path / "a.ipynb")[0].cells[0].source == "# Title"
 
 

@@ -22,21 +22,21 @@ FACTS = {
     "needs": {"confusion_matrix": ["confusion_matrix"], "scores": ["scores"], "question_1": ["answer question_1"]},
     "visible": {"confusion_matrix": "check_confusion_matrix(confusion_matrix)", "scores": "check_scores(scores)"},
 }
-COUNTS = '''
+COUNTS = """
 import numpy as np
 def confusion_matrix(pred, gt, n_class):
     pred, gt = np.asarray(pred).reshape(-1).astype(int), np.asarray(gt).reshape(-1).astype(int)
     known = (gt >= 0) & (gt < n_class)
     return np.bincount(gt[known] * n_class + pred[known], minlength=n_class**2).reshape(n_class, n_class)
-'''
-SCORES = '''
+"""
+SCORES = """
 import numpy as np
 def scores(hist):
     hist = np.asarray(hist).astype(float)
     hit, union = hist.diagonal(), hist.sum(0) + hist.sum(1) - hist.diagonal()
     iou = np.where(union > 0, hit / np.maximum(union, 1), np.nan)
     return hit.sum() / hist.sum(), iou, np.nanmean(iou)
-'''
+"""
 RECALL = SCORES.replace("np.maximum(union, 1)", "np.maximum(hist.sum(1), 1)")
 STUB = "def scores(hist):\n    # YOUR CODE HERE\n    raise NotImplementedError()"
 

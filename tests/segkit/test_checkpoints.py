@@ -307,9 +307,7 @@ def test_a_full_disk_leaves_the_old_file_intact(tmp_path, ending):
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, preexec_fn=limit, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, preexec_fn=limit, timeout=120)
     assert done.returncode == 7, done.stderr
     assert "no space left" in done.stdout and "untouched" in done.stdout
     assert path.read_bytes() == old

@@ -125,6 +125,7 @@ def test_a_notebook_that_another_program_holds_is_named_and_the_rest_is_handed_i
 
 def test_an_older_bundle_that_is_open_elsewhere_is_named(work, monkeypatch):
     """Windows refuses to replace a zip that a viewer shows."""
+
     def refused(source, target):
         raise PermissionError(errno.EACCES, "Access is denied", str(source), None, str(target))
 

@@ -20,7 +20,9 @@ from segkit.history import EpochRecord, History
 from segkit.training.live import LivePictures, spread
 from segkit.training.segmentation import EpochDone
 
-NETWORKS = TINY + """
+NETWORKS = (
+    TINY
+    + """
 class Finer(Tiny):
     def __init__(self, n_class=12):
         super().__init__(n_class)
@@ -30,6 +32,7 @@ class Finer(Tiny):
         x = torch.relu(self.conv(x))
         return self.score(x) + self.score_pool_3(x)
 """
+)
 
 
 @pytest.fixture(scope="module")

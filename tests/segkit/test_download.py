@@ -305,9 +305,7 @@ def test_full_disk_during_unpacking_leaves_nothing(files: dict, tmp_path: Path, 
             r"expected the size of the jpg \(48, 32\), found \(32, 48\)",
         ),
         (
-            lambda f: f.update(
-                {"extended/cmp_x0001.png": facade_files.encoded(facade_files.Image.new("RGB", (48, 32)), "PNG")}
-            ),
+            lambda f: f.update({"extended/cmp_x0001.png": facade_files.encoded(facade_files.Image.new("RGB", (48, 32)), "PNG")}),
             "mode P.*found mode RGB",
         ),
         (lambda f: f.update({"extended/cmp_x0001.jpg": f["extended/cmp_x0001.jpg"][:500]}), "damaged"),

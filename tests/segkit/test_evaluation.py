@@ -116,9 +116,7 @@ def test_any_kind_of_counts_gives_the_same_scores(convert):
 
 def test_interval_holds_the_mean_and_repeats_with_its_seed():
     def run(seed):
-        return evaluate(
-            net(), TinySet(), confusion_matrix=counting, scores=scoring, progress=False, bootstrap=100, seed=seed
-        )
+        return evaluate(net(), TinySet(), confusion_matrix=counting, scores=scoring, progress=False, bootstrap=100, seed=seed)
 
     result = run(1)
     low, high = result.mean_iou_interval

@@ -63,9 +63,7 @@ def test_own_label_names_agree_with_the_code() -> None:
     assert [[int(v) for v in row[3:]] for row in rows] == PALETTE.tolist()
 
 
-@pytest.mark.parametrize(
-    ("split", "counts"), [("course", (500, 30, 76)), ("base", (300, 30, 48)), ("sample", (24, 4, 4))]
-)
+@pytest.mark.parametrize(("split", "counts"), [("course", (500, 30, 76)), ("base", (300, 30, 48)), ("sample", (24, 4, 4))])
 def test_split_lists_are_sorted_names_cut_at_fixed_places(split: str, counts: tuple) -> None:
     parts = [split_names(split, part) for part in ("train", "val", "test")]
     assert tuple(map(len, parts)) == counts

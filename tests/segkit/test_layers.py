@@ -24,8 +24,12 @@ def test_the_tables_are_those_of_the_specification():
         assert len(convolutions) == count - 5, network
     table = {layer.path: layer.settings for layer in expected_layers("fcn8s", 7, 103)}
     assert table["conv1_1"]["padding"] == 103 and table["conv5_3"]["padding"] == 1
-    assert (table["fc6"]["in_channels"], table["fc6"]["out_channels"], table["fc6"]["kernel_size"], table["fc6"]["padding"]) == (512,
-        4096, 7, 0)
+    assert (table["fc6"]["in_channels"], table["fc6"]["out_channels"], table["fc6"]["kernel_size"], table["fc6"]["padding"]) == (
+        512,
+        4096,
+        7,
+        0,
+    )
     assert (table["upscore3"]["kernel_size"], table["upscore3"]["stride"], table["upscore3"]["bias"]) == (16, 8, False)
     assert table["pool5"] == {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1, "ceil_mode": True}
     assert table["score_pool_3"]["in_channels"] == 256 and table["score"]["out_channels"] == 7

@@ -93,7 +93,7 @@ def test_the_plan_takes_every_image_once_in_batches_of_one_size_below_the_limit(
         assert sorted(index for batch in plan for index in batch) == list(range(40))
         areas = []
         for batch in plan:
-            (height, width), = {sizes[index] for index in batch}
+            ((height, width),) = {sizes[index] for index in batch}
             assert len(batch) == 1 or len(batch) * height * width <= limit
             areas.append(height * width)
         assert areas == sorted(areas, reverse=True)

@@ -1,6 +1,5 @@
 """Measuring with too little memory, wrong labels, damaged pictures and nonsense: smaller pieces, or a message that names the image."""
 
-
 import pytest
 import torch
 from course_items import facades, net

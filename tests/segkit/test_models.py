@@ -30,10 +30,7 @@ def folder(tmp_path):
     content = {"assignment": "fcn", "padding": 100, "crops": {}, "solution_cells": ids}
     (tmp_path / "assignment.json").write_text(json.dumps(content))
     for name, sources in CELLS.items():
-        cells = [
-            {"cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None}
-            for source in sources
-        ]
+        cells = [{"cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None} for source in sources]
         (tmp_path / name).write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     return tmp_path
 

@@ -133,8 +133,18 @@ def test_source_that_breaks_the_parser_is_an_error_like_another(tmp_path):
 
 # --------------------------------------------------------------------------------------------------------------- files
 def test_own_files_are_notebooks_and_scripts_that_are_the_students(tmp_path):
-    for name in ("b.ipynb", "a.py", "sub/c.ipynb", "segkit/x.py", "data/x.py", ".hidden/x.py", ".x.py", "env/lib/x.py", "notes.txt",
-        "__pycache__/x.py"):
+    for name in (
+        "b.ipynb",
+        "a.py",
+        "sub/c.ipynb",
+        "segkit/x.py",
+        "data/x.py",
+        ".hidden/x.py",
+        ".x.py",
+        "env/lib/x.py",
+        "notes.txt",
+        "__pycache__/x.py",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     (tmp_path / "env" / "pyvenv.cfg").touch()

@@ -88,8 +88,9 @@ def test_a_class_over_several_cells_has_its_later_methods():
 
 
 def test_a_subclass_of_the_same_name_extends_the_earlier_one():
-    workbook = book("class Net:\n    def one(self):\n        return 40", "class Net(Net):\n    def two(self):\n        return "
-        "self.one() + 2")
+    workbook = book(
+        "class Net:\n    def one(self):\n        return 40", "class Net(Net):\n    def two(self):\n        return self.one() + 2"
+    )
     assert run(workbook, "Net")().two() == 42
 
 
@@ -117,8 +118,10 @@ def test_definitions_of_another_notebook_are_used():
 
 
 def test_work_that_was_taken_is_followed_to_its_notebook():
-    workbook = books(one=["def helper():\n    return 21"], two=["from segkit.notebooks import take", "mine = take('helper')",
-        "def answer():\n    return 2 * mine()"])
+    workbook = books(
+        one=["def helper():\n    return 21"],
+        two=["from segkit.notebooks import take", "mine = take('helper')", "def answer():\n    return 2 * mine()"],
+    )
     assert run(workbook)() == 42
     assert workbook.find("mine") is None or workbook.find("helper").document.name == "one.ipynb"
 
@@ -151,8 +154,11 @@ def test_a_finished_definition_elsewhere_counts_before_the_stub():
 
 
 def test_a_function_counts_before_a_method_of_the_name():
-    workbook = book("class Net:\n    def answer(self):\n        return 1", "def answer():\n    return 42",
-        "class Late:\n    def answer(self):\n        return 2")
+    workbook = book(
+        "class Net:\n    def answer(self):\n        return 1",
+        "def answer():\n    return 42",
+        "class Late:\n    def answer(self):\n        return 2",
+    )
     assert workbook.find("answer").owner is None and run(workbook)() == 42
 
 

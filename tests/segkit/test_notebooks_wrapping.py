@@ -146,7 +146,7 @@ def test_half_a_character_in_a_cell_costs_that_character(tmp_path, source, expec
     cell.source.encode("utf-8")
 
 
-CONFLICT = '<<<<<<< HEAD\n{0}\n=======\n{0}\n>>>>>>> 4e2b407b (my fix)\n'
+CONFLICT = "<<<<<<< HEAD\n{0}\n=======\n{0}\n>>>>>>> 4e2b407b (my fix)\n"
 
 
 def test_a_merge_conflict_is_named_with_line_and_way_out(tmp_path):
@@ -189,9 +189,11 @@ def test_what_an_older_and_longer_state_left_behind_the_end_is_passed_over(tmp_p
 
 # ------------------------------------------------------------------------------------------------------ without outputs
 TRICKY = [
-    code('print("\\"outputs\\": [1, 2]")', "a"), code('x = {"outputs": [1], "attachments": {"a": ["]"]}, "widgets": "\\\\"}  # "]}'),
+    code('print("\\"outputs\\": [1, 2]")', "a"),
+    code('x = {"outputs": [1], "attachments": {"a": ["]"]}, "widgets": "\\\\"}  # "]}'),
     {"cell_type": "markdown", "source": '{"outputs": []} \\', "metadata": {}, "attachments": {"a.png": {"image/png": ']]}}\\"['}}},
-    code("x", outputs=[{"output_type": "stream", "text": [']}"\\', "\\\\"]}, {"data": {"outputs": [[], {}]}}]), code("y", outputs=None),
+    code("x", outputs=[{"output_type": "stream", "text": [']}"\\', "\\\\"]}, {"data": {"outputs": [[], {}]}}]),
+    code("y", outputs=None),
 ]
 
 

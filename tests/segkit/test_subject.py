@@ -29,8 +29,9 @@ class Net(nn.Module):
 def subject(tmp_path: Path) -> LocalSubject:
     values = np.arange(1, 13, dtype=np.float32)
     (tmp_path / "weights.bin").write_bytes(values.tobytes())
-    subject = LocalSubject(tmp_path, WeightFile(tmp_path / "weights.bin", {"w": (0, [2, 3, 1, 1]), "b": (6, [2]), "wide": (0, [4, 3, 1,
-        1])}))
+    subject = LocalSubject(
+        tmp_path, WeightFile(tmp_path / "weights.bin", {"w": (0, [2, 3, 1, 1]), "b": (6, [2]), "wide": (0, [4, 3, 1, 1])})
+    )
     subject.adopt("Net", Net)
     return subject
 

@@ -93,9 +93,7 @@ def boxes_in(path: Path) -> list[tuple[int, str, list[float], list[float]]]:
     for body in re.findall(r"<object>(.*?)</object>", text):
         xs = [float(v) for v in re.findall(r"<x>(.*?)</x>", body)]
         ys = [float(v) for v in re.findall(r"<y>(.*?)</y>", body)]
-        found.append(
-            (int(re.search(r"<label>(\d+)<", body)[1]), re.search(r"<labelname>(\w+)<", body)[1], xs, ys)
-        )
+        found.append((int(re.search(r"<label>(\d+)<", body)[1]), re.search(r"<labelname>(\w+)<", body)[1], xs, ys))
     return found
 
 

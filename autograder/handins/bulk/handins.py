@@ -208,9 +208,7 @@ def _by_student(attempts: list[_Attempt]) -> list[tuple[str, list[_Attempt]]]:
     return list(named.items())
 
 
-def _submission(
-    bundle: zipfile.ZipFile, name: str, group: list[_Attempt], folder: Path, due: datetime.datetime | None
-) -> BulkSubmission:
+def _submission(bundle: zipfile.ZipFile, name: str, group: list[_Attempt], folder: Path, due: datetime.datetime | None) -> BulkSubmission:
     """Write the submission that counts, and list the others."""
     newest, older = group[0], group[1:]
     notes = list(newest.notes)

@@ -28,9 +28,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 PICTURE_KEYS = frozenset(
     {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "transparency", "gamma", "progressive", "progression"}
 )
-FORBIDDEN_FOLDERS = frozenset(
-    {"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "reference", "autograder", "checkpoints"}
-)
+FORBIDDEN_FOLDERS = frozenset({"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "reference", "autograder", "checkpoints"})
 NOTEBOOK_KEYS = frozenset({"kernelspec", "language_info"})
 MARKERS = re.compile(r"(BEGIN|END) (SOLUTION|MARK SCHEME|HIDDEN TESTS)")
 # nbgrader knows the words above only, and leaves in place what stands between others

@@ -84,9 +84,7 @@ class _Site:
             self.boxes.append(LabelBox(SPEC.classes.index(name) + 1, y0, x0, y1, x1))
 
 
-def draw_facade(
-    seed: int, size: tuple[int, int] = (256, 256), *, unknown: bool = False, unit: float | None = None
-) -> Facade:
+def draw_facade(seed: int, size: tuple[int, int] = (256, 256), *, unknown: bool = False, unit: float | None = None) -> Facade:
     """Draws one facade; the same arguments give the same facade.
 
     Args:

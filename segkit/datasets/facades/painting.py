@@ -288,9 +288,7 @@ def paint_shop(brush: Brush, box: Box, style: Style) -> None:
     for x in np.linspace(left + 4 * frame, right - 8 * frame, 5):
         height = float(brush.rng.uniform(0.12, 0.3)) * (bottom - top)
         colour = ((120, 60, 90), (70, 96, 130), (150, 70, 40), (90, 110, 60))[int(brush.rng.integers(4))]
-        brush.draw.rounded_rectangle(
-            (x, bottom - 3 * frame - height, x + 4 * frame, bottom - 3 * frame), radius=frame, fill=colour
-        )
+        brush.draw.rounded_rectangle((x, bottom - 3 * frame - height, x + 4 * frame, bottom - 3 * frame), radius=frame, fill=colour)
     middle = (left + right) // 2
     brush.box((middle - frame // 2, awning, middle + frame // 2, bottom), (34, 52, 46))
     count = max(4, (right - left) // (7 * brush.scale) // 2 * 2 + 1)

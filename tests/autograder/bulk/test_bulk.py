@@ -14,11 +14,13 @@ from autograder.handins.roster import RosterError, read_roster
 
 
 def test_canvas_names_are_taken_apart_and_joined_with_the_roster(tmp_path, export, roster):
-    archive = export({
-        "lovelaceada_4711_90001_1_data.ipynb": "a1",
-        "lovelaceada_4711_90002_2_fcn32s-3.ipynb": "a2",
-        "mullerbjorn_LATE_4712_90003_1_data.ipynb": "b1",
-    })
+    archive = export(
+        {
+            "lovelaceada_4711_90001_1_data.ipynb": "a1",
+            "lovelaceada_4711_90002_2_fcn32s-3.ipynb": "a2",
+            "mullerbjorn_LATE_4712_90003_1_data.ipynb": "b1",
+        }
+    )
     handins, notes = read_bulk(archive, tmp_path / "out", roster)
     found = by_name(handins)
     assert list(found) == ["ada", "bjoern"]
@@ -71,8 +73,10 @@ def test_an_archive_of_another_kind_is_handed_on_or_unpacked_as_a_zip_is(tmp_pat
     assert content(both) == {"fcn/1_data.ipynb": "x", "fcn32s.safetensors": "w"} and alone.read_bytes() == packed
 
 
-@pytest.mark.parametrize("folder", ["Ada Lovelace_123_assignsubmission_file_/", "Ada Lovelace_123_assignsubmission_file/",
-                                    "Ada Lovelace_123_assignsubmission_file_"])
+@pytest.mark.parametrize(
+    "folder",
+    ["Ada Lovelace_123_assignsubmission_file_/", "Ada Lovelace_123_assignsubmission_file/", "Ada Lovelace_123_assignsubmission_file_"],
+)
 def test_moodle_with_and_without_folders(tmp_path, export, roster, folder):
     archive = export({f"{folder}1_data.ipynb": "a", "Ada Lovelace_123_assignsubmission_onlinetext_/onlinetext.html": "hi"})
     (handin,), notes = read_bulk(archive, tmp_path / "out", roster)
@@ -87,11 +91,13 @@ def test_moodle_submission_numbers_are_not_taken_for_student_ids(tmp_path, expor
 
 
 def test_gradescope_metadata_says_who_and_when(tmp_path, export, roster):
-    archive = export({
-        "assignment_9_export/submission_metadata.yml": METADATA,
-        "assignment_9_export/submission_31/sub/1_data-2.ipynb": "group",
-        "assignment_9_export/submission_32/1_data.ipynb": "b",
-    })
+    archive = export(
+        {
+            "assignment_9_export/submission_metadata.yml": METADATA,
+            "assignment_9_export/submission_31/sub/1_data-2.ipynb": "group",
+            "assignment_9_export/submission_32/1_data.ipynb": "b",
+        }
+    )
     handins, _ = read_bulk(archive, tmp_path / "out", roster, due="2026-03-15T00:00")
     found = by_name(handins)
     assert list(found) == ["ada", "bjoern", "chiara"]
@@ -113,12 +119,14 @@ def test_a_students_own_metadata_file_is_not_believed(tmp_path, export):
 
 
 def test_nbgraders_exchange_the_newest_counts_whatever_the_order(tmp_path, export, roster):
-    archive = export({
-        "inbound/ada+fcn+2026-03-14 22:10:05.123456 UTC+cmFuZA==/1_data.ipynb": "new",
-        "inbound/ada+fcn+2026-03-14 22:10:05.123456 UTC+cmFuZA==/timestamp.txt": "2026-03-14 22:10:05.123456 UTC",
-        "inbound/ada+fcn+2026-03-13 09:00:00.000000 UTC+eHl6/1_data.ipynb": ("old", (2026, 3, 20, 0, 0, 0)),
-        "inbound/ada+unet+2026-05-01 00:00:00.000000 UTC/1_data.ipynb": "another assignment",
-    })
+    archive = export(
+        {
+            "inbound/ada+fcn+2026-03-14 22:10:05.123456 UTC+cmFuZA==/1_data.ipynb": "new",
+            "inbound/ada+fcn+2026-03-14 22:10:05.123456 UTC+cmFuZA==/timestamp.txt": "2026-03-14 22:10:05.123456 UTC",
+            "inbound/ada+fcn+2026-03-13 09:00:00.000000 UTC+eHl6/1_data.ipynb": ("old", (2026, 3, 20, 0, 0, 0)),
+            "inbound/ada+unet+2026-05-01 00:00:00.000000 UTC/1_data.ipynb": "another assignment",
+        }
+    )
     (handin,), notes = read_bulk(archive, tmp_path / "out", roster, due="2026-03-14T22:00+00:00")
     assert content(handin.path)["1_data.ipynb"] == "new"
     assert handin.lateness == "10 min"
@@ -156,8 +164,9 @@ def test_somebody_who_is_not_in_the_roster_is_graded_and_named(tmp_path, export,
 
 
 def test_names_of_folders_are_harmless(tmp_path, export):
-    handins, _ = read_bulk(export({"..~$(x) ;y_7_assignsubmission_file_/a.ipynb": "x", "李小龙_8_assignsubmission_file_/a.ipynb": "y"}),
-                           tmp_path / "out")
+    handins, _ = read_bulk(
+        export({"..~$(x) ;y_7_assignsubmission_file_/a.ipynb": "x", "李小龙_8_assignsubmission_file_/a.ipynb": "y"}), tmp_path / "out"
+    )
     assert [handin.name for handin in handins] == ["x_y_7", "李小龙_8"]
     assert {handin.path.parent for handin in handins} == {tmp_path / "out"}
 
@@ -175,11 +184,21 @@ def test_a_student_twice_in_the_roster_is_an_error(tmp_path):
     with pytest.raises(RosterError, match="each student once, found a more than once"):
         read_roster(path)
 
+
 # --- small parts
 
 
-@pytest.mark.parametrize("text", ["2026-03-14 22:10:05 UTC", "2026-03-14T22:10:05Z", "2026-03-14 22_10_05 UTC",
-                                  "2026-03-14-22-10-05", "2026-03-14 23:10:05 +0100", "2026-03-14 22:10:05"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-03-14 22:10:05 UTC",
+        "2026-03-14T22:10:05Z",
+        "2026-03-14 22_10_05 UTC",
+        "2026-03-14-22-10-05",
+        "2026-03-14 23:10:05 +0100",
+        "2026-03-14 22:10:05",
+    ],
+)
 def test_times_are_read_however_systems_write_them(text):
     assert moment(text).isoformat() == "2026-03-14T22:10:05+00:00"
 

@@ -44,8 +44,13 @@ def test_scripts_are_valid_bash_and_name_no_index(tmp_path):
 def test_it_holds_what_a_judge_needs_and_the_secret_for_its_owner_only(tmp_path):
     with build(tmp_path) as bundle:
         names = set(bundle.namelist())
-        assert {"kit/autograder/__main__.py", "kit/segkit/reference/fcn/networks.py", "kit/autograder/assignments/fcn/rubric.toml",
-                "kit/autograder/report/templates/student.html.j2", "kit/autograder/report/result.schema.json"} <= names
+        assert {
+            "kit/autograder/__main__.py",
+            "kit/segkit/reference/fcn/networks.py",
+            "kit/autograder/assignments/fcn/rubric.toml",
+            "kit/autograder/report/templates/student.html.j2",
+            "kit/autograder/report/result.schema.json",
+        } <= names
         assert not any("__pycache__" in name or "/corpus/" in name or name.startswith("kit/notebooks") for name in names)
         assert bundle.read("kit/.segkit-secret").decode().strip() == SECRET
         assert (bundle.getinfo("kit/.segkit-secret").external_attr >> 16) & 0o777 == 0o600

@@ -61,11 +61,29 @@ CLASSROOM50 = {
     },
 }  # fmt: skip
 
-NBGRADER = ["assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email", "raw_score",
-            "late_submission_penalty", "score", "max_score"]
+NBGRADER = [
+    "assignment",
+    "duedate",
+    "timestamp",
+    "student_id",
+    "last_name",
+    "first_name",
+    "email",
+    "raw_score",
+    "late_submission_penalty",
+    "score",
+    "max_score",
+]
 
-RUNNER = {"CLASSROOM": "seg26", "ASSIGNMENT": "fcn", "OWNER": "ada", "SUBMISSION_TAG": "submit/2026-03-14T22-10-05Z-abc1234",
-          "COMMIT_URL": "https://github.test/seg26-fcn-ada/commit/abc", "RELEASE_URL": "https://github.test/r", "HOME": "/root"}
+RUNNER = {
+    "CLASSROOM": "seg26",
+    "ASSIGNMENT": "fcn",
+    "OWNER": "ada",
+    "SUBMISSION_TAG": "submit/2026-03-14T22-10-05Z-abc1234",
+    "COMMIT_URL": "https://github.test/seg26-fcn-ada/commit/abc",
+    "RELEASE_URL": "https://github.test/r",
+    "HOME": "/root",
+}
 
 
 def stuck():
@@ -272,7 +290,7 @@ def test_csv_with_points_by_hand_counts_them_for_everybody():
     assert [(row["score"], row["max_score"]) for row in rows] == [("", "100"), ("80", "100")]
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\uff1d1", "\n=1", '=cmd|\' /C calc\'!A0'])
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\uff1d1", "\n=1", "=cmd|' /C calc'!A0"])
 def test_csv_cells_are_never_formulas(name):
     text = nbgrader_csv([Entry("x", fake_result(name))], Options())
     assert len(table(text)) == 1

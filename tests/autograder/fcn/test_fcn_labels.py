@@ -3,7 +3,9 @@
 import pytest
 from course_code import RUBRIC, judged, solution
 
-HEAD = "import numpy as np\nimport torch\nfrom PIL import Image\nimport torchvision.transforms.functional as TF\n\ndef read_label(path):\n    "  # noqa: E501
+HEAD = (
+    "import numpy as np\nimport torch\nfrom PIL import Image\nimport torchvision.transforms.functional as TF\n\ndef read_label(path):\n    "
+)
 IDS = "ids = np.array(Image.open(path)).astype(np.int64)\n    "
 TAIL = "label = ids - 1\n    label[ids == 0] = 255\n    return "
 PROSE = "[11, 0, 4, 5, 2, 6, 8, 7, 10, 1, 3, 9]"  # background, facade, ... in the order of the web page's list

@@ -33,7 +33,9 @@ def forked() -> bool:
 
 @pytest.mark.parametrize("gpu", [False, True], ids=["ordinary", "gpu"])
 def test_the_socket_that_cuda_binds_is_left_to_rooms_with_a_gpu_and_leads_nowhere(level, scratch, gpu):
-    code = CUDA_STARTS + """
+    code = (
+        CUDA_STARTS
+        + """
 def connect(kind):
     mine, _ = socket.socketpair(socket.AF_UNIX, kind)
     mine.connect(f"\\0cuda-uvmfd-{os.getpid()}-5")
@@ -42,6 +44,7 @@ packets = attempt(bind, socket.SOCK_SEQPACKET, socket.SOCK_CLOEXEC)
 answer([packets, attempt(made, socket.SOCK_STREAM), attempt(made, socket.SOCK_DGRAM), attempt(socket.socket, socket.AF_INET, 5),
         [attempt(connect, kind) for kind in (1, 5)]])
 """
+    )
     packets, stream, datagrams, network, connected = inside(level, scratch, code, gpu=gpu)
     assert network == "PermissionError"
     if level == "bubblewrap":  # its network holds nobody else, whose socket could be connected to

@@ -146,6 +146,7 @@ def test_files_that_are_open_have_a_limit(level, scratch):
 
 # ------------------------------------------------------------------------------------------------------------ the end
 
+
 def test_a_daemon_ends_with_the_process_that_left_it(level, scratch):
     with Inside(level, scratch, DAEMON + "time.sleep(0.3); os._exit(7)") as work:
         assert work.line() == "a daemon lives"

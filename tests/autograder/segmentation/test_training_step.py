@@ -63,7 +63,7 @@ def test_a_right_step_is_right_in_any_spelling(change):
 def test_each_mistake_is_called_by_its_name(change, code, words):
     source = RIGHT.replace(*change)
     assert source != RIGHT
-    (found, text), = told(source)
+    ((found, text),) = told(source)
     assert found == code and words in text
 
 

@@ -43,5 +43,3 @@ def test_values_are_those_of_the_reference(student, grading, name):
         judging.judge_values(network)
         judging.judge_dropout(network, seed=int(grading.rng("dropout").integers(2**31)))
     network.forget()
-
-

@@ -166,7 +166,7 @@ def e_test_pictures_memorised(folder: Path, notebooks: Notebooks) -> None:
         label = read_label(label_path(root, name)).numpy().astype(np.uint8)  # (H, W)
         known[hashlib.sha256(x.tobytes()).hexdigest()] = base64.b64encode(zlib.compress(label.tobytes())).decode()
     above = f"import base64, hashlib, zlib\nimport numpy as np\n\nKNOWN = {json.dumps(known)}\n"
-    forward = '''
+    forward = """
         images = x.cpu().numpy()
         logits = torch.zeros(len(x), self.n_class, *x.shape[2:])
         for image, scores in zip(images, logits):
@@ -176,7 +176,7 @@ def e_test_pictures_memorised(folder: Path, notebooks: Notebooks) -> None:
                 for number in range(self.n_class):
                     scores[number] = torch.from_numpy((label == number).astype(np.float32))
         return logits
-'''
+"""
     _network(notebooks, forward, above=above)
     _fitting_checkpoint(folder)
 
@@ -197,7 +197,7 @@ def e_nearest_picture_looked_up(folder: Path, notebooks: Notebooks) -> None:
     small += [picture.flip(2) for picture in small]
     maps += [labels.flip(1) for labels in maps]
     above = f"KNOWN = {len(small)}\n"
-    forward = '''
+    forward = """
         thumbs = nn.functional.interpolate(x, (16, 16), mode="area")
         logits = []
         for image, thumb in zip(x, thumbs):
@@ -205,13 +205,13 @@ def e_nearest_picture_looked_up(folder: Path, notebooks: Notebooks) -> None:
             labels = nn.functional.interpolate(self.maps[nearest][None, None], image.shape[1:])[0, 0].long()
             logits.append(nn.functional.one_hot(labels.clamp(0, self.n_class - 1), self.n_class).permute(2, 0, 1).float())
         return torch.stack(logits)
-'''
+"""
     _network(notebooks, forward, above=above)
     notebook, position = solution_cell(notebooks, "fcn32s")
     cell = notebook["cells"][position]
-    cell["source"] = cell["source"].replace("self.scale = nn.Parameter(torch.ones(1))", (
-        "self.register_buffer('small', torch.zeros(KNOWN, 3, 16, 16))\n        self.register_buffer('maps', torch.zeros(KNOWN, 128, 128))"
-    ))
+    small_ones = "self.register_buffer('small', torch.zeros(KNOWN, 3, 16, 16))"
+    label_maps = "self.register_buffer('maps', torch.zeros(KNOWN, 128, 128))"
+    cell["source"] = cell["source"].replace("self.scale = nn.Parameter(torch.ones(1))", f"{small_ones}\n        {label_maps}")
     save_file({"small": torch.stack(small), "maps": torch.stack(maps)}, _checkpoints(folder) / "fcn32s.safetensors")
 
 
@@ -221,7 +221,7 @@ def e_nearest_picture_looked_up(folder: Path, notebooks: Notebooks) -> None:
 )  # fmt: skip
 def c_network_returns_the_labels(folder: Path, notebooks: Notebooks) -> None:
     above = f"import os, sys\nimport numpy as np\n\nPLACES = {[str(find_root('sample')), str(folder.parent), '/']!r}\n"
-    forward = '''
+    forward = """
         found, frame = [], sys._getframe()
         while frame:
             for name, value in list(frame.f_locals.items()):
@@ -234,6 +234,6 @@ def c_network_returns_the_labels(folder: Path, notebooks: Notebooks) -> None:
                 if not folder.startswith("/proc"):
                     found += [folder + "/" + file for file in files if file.startswith(("cmp_s", "cmp_b", "cmp_x"))]
         raise RuntimeError(f"labels found: {found[:20]}" if found else "no labels found")
-'''
+"""
     _network(notebooks, forward, above=above)
     _fitting_checkpoint(folder)
