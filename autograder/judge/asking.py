@@ -40,8 +40,8 @@ class _Batches:
     """Batches of pictures, loaded when they are asked for."""
 
     def __init__(self, pictures: Sequence[Picture], most_pixels: int) -> None:
-        sizes = [picture.size for picture in pictures]
-        self.plan = batches_of_one_size(None if None in sizes else sizes, len(pictures), most_pixels)
+        sizes = [picture.size for picture in pictures if picture.size is not None]
+        self.plan = batches_of_one_size(sizes if len(sizes) == len(pictures) else None, len(pictures), most_pixels)
         self.pictures = pictures
 
     def __len__(self) -> int:
@@ -72,7 +72,8 @@ def ask_all(
     Raises:
         StudentError: The network fails, or replies with something else than a label map.
     """
-    batches, maps = _Batches(pictures, most_pixels), {}
+    batches = _Batches(pictures, most_pixels)
+    maps: dict[str, NDArray[np.uint8]] = {}
     try:
         for names, images in read_ahead(batches, 0, 1):
             asked = images if len(images) > 1 else images[0]
@@ -86,7 +87,7 @@ def ask_all(
     return maps, precision + (" in batches" if len(batches) < len(pictures) else "")
 
 
-def _label_map(reply: NDArray, asked: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _label_map(reply: NDArray[Any], asked: NDArray[np.float32]) -> NDArray[np.uint8]:
     """A label map ([B,] H, W) for images ([B,] 3, H, W), if that is what was replied."""
     expected = asked.shape[:-3] + asked.shape[-2:]
     if reply.shape != expected or reply.dtype != np.uint8:

@@ -261,7 +261,7 @@ def _not_for_want_of_memory(before: gpus.Memory | None, work: Callable[[], Found
 def _predict_all(
     student: Student, grading: Grading, class_name: str, checkpoint_name: str, precision: str = "float32",
     batches: bool = False, network: JudgesNetwork | None = None,
-) -> dict[str, NDArray]:  # fmt: skip
+) -> dict[str, NDArray[Any]]:  # fmt: skip
     data, trained = _data(grading), ""
     if grading.context.run.settings.retraining is not None:
         handle, retrained = retrained_network(

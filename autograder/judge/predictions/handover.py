@@ -75,7 +75,7 @@ class _Questions(Handover):
         return begun
 
 
-def _asked(image: NDArray) -> str:
+def _asked(image: NDArray[Any]) -> str:
     """Hash of a picture as a network gets it, mirrored or not."""
     image = np.ascontiguousarray(image)
     return hashlib.sha256(f"{image.dtype} {image.shape}\n".encode() + image.tobytes()).hexdigest()
