@@ -129,7 +129,14 @@ class Keys:
             return ""
         path, function = self._places[name]
         functions = [node.name for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.FunctionDef)]
-        return self._code_of(path, {name for name in functions if name.startswith("test_")} - {function})
+        return self._code_of(path, {name for name in functions if name.startswith("test_")} - {function}) + self._tables
+
+    @cached_property
+    def _tables(self) -> str:
+        """Hash of what checks may read from files beside them."""
+        folder = self.material / "checks"
+        paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc"))
+        return _hash(*(f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths))
 
     @cached_property
     def _places(self) -> dict[str, tuple[Path, str]]:

@@ -109,6 +109,10 @@ def test_code_that_a_check_imports_counts_in_its_entries_alone(changed_by):
     assert changed_by(f"{FCN}/copying.py", longer) - {"leak"} == {"labels", "built", "copy"}
 
 
+def test_a_file_beside_the_checks_counts_in_all_of_them(changed_by):
+    assert changed_by(f"{FCN}/checks/table.csv", lambda text: "1,2\n") >= GRADED
+
+
 def test_a_new_check_in_a_file_of_its_own_touches_no_entry_of_the_others(changed_by):
     check = 'from autograder.judge.checking import check\n\n\n@check("scores.again")\ndef test_again(student, grading):\n    pass\n'
     assert changed_by(f"{FCN}/checks/test_again.py", lambda text: check) - {"leak"} == set()
