@@ -50,7 +50,6 @@ class Keys:
         self.material, self.notebooks, self.root = material, notebooks, root
         self.rubric = tomllib.loads((material / "rubric.toml").read_text(encoding="utf-8"))
         self._checks: dict[str, str] = {}
-        self._imported: dict[Path, tuple[str, ...]] = {}
 
     def of(self, entry: Entry) -> str:
         """Key of an entry: 32 hexadecimal digits."""
@@ -89,7 +88,7 @@ class Keys:
         sandbox = (self.root / "autograder" / "sandbox").rglob("*.py")  # workers load some of it by path
         visible = [name for name in self._known if name.startswith("segkit.checks")]  # the notebooks' check cells import these
         nbgrader = self.root / "nbgrader_config.py"
-        return {*self._modules([*EVERYWHERE, *visible, *self._imports_of(nbgrader)]), *sandbox, nbgrader}
+        return {*self._modules([*EVERYWHERE, *visible, *_imports_of(_text(nbgrader))]), *sandbox, nbgrader}
 
     @cached_property
     def _release(self) -> str:
@@ -172,7 +171,7 @@ class Keys:
             if name in found or name not in self._known or name.startswith(BESIDE):
                 continue
             found.add(name)
-            waiting += self._imports_of(self._known[name])
+            waiting += _imports_of(_text(self._known[name]))
         return sorted(self._known[name] for name in found)
 
     @cached_property
@@ -182,11 +181,6 @@ class Keys:
             _module(path, self.root): path
             for package in ("autograder", "segkit") for path in (self.root / package).rglob("*.py")
         }  # fmt: skip
-
-    def _imports_of(self, path: Path) -> tuple[str, ...]:
-        if path not in self._imported:
-            self._imported[path] = tuple(_imports(ast.parse(path.read_bytes())))
-        return self._imported[path]
 
     def _content(self, path: Path) -> str:
         name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
@@ -222,6 +216,11 @@ def _imports(tree: ast.AST) -> Iterator[str]:
         for name in names:
             parts = name.split(".")
             yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+
+
+@lru_cache(maxsize=4096)
+def _imports_of(text: str) -> tuple[str, ...]:
+    return tuple(_imports(ast.parse(text)))
 
 
 def _registrar(node: ast.FunctionDef) -> str:
