@@ -4,8 +4,9 @@ from contextlib import AbstractContextManager
 
 from autograder.segmentation import hints as hints_of_errors
 from autograder.segmentation.hints import Hints
+from segkit.subject import StudentError
 
-__all__ = ["COPY_HINTS", "NETWORK_HINTS", "explained"]
+__all__ = ["COPY_HINTS", "NETWORK_HINTS", "explained", "likely", "reraise_if_lost"]
 
 SIGNATURES = {
     "read_label": "def read_label(path)",
@@ -40,3 +41,14 @@ COPY_HINTS: Hints = (
 def explained(what: str, hints: Hints = ()) -> AbstractContextManager[None]:
     """Add to a student's error what usually causes it (see ``autograder.segmentation.hints``)."""
     return hints_of_errors.explained(what, hints, SIGNATURES.get(what, ""))
+
+
+def likely(words: str) -> str:
+    """The likely cause as a sentence, or nothing where none is known."""
+    return f" Likely cause: {words}" if words else ""
+
+
+def reraise_if_lost(error: StudentError) -> None:
+    """Let a worker that died, hung or talked nonsense decide the whole check: that is no matter of one case."""
+    if error.cause in ("code.died", "code.timeout", "code.garbage", "code.exit", "code.memory"):
+        raise error

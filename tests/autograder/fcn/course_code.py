@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
-from autograder.assignments.fcn import labels, metrics
+from autograder.assignments.fcn import counting, labels, scoring
 from autograder.course.assignment import open_assignment
 from autograder.course.seeds import Seeds
 from autograder.judge.checking import CheckResult, Grading
@@ -18,7 +18,7 @@ __all__ = ["RUBRIC", "changed", "judged", "solution"]
 
 NOTEBOOKS = Path(__file__).resolve().parents[3] / "notebooks" / "fcn"
 RUBRIC = open_assignment("fcn").rubric
-JUDGES = {"read_label": labels.judge, "confusion_matrix": metrics.judge_confusion_matrix, "scores": metrics.judge_scores}
+JUDGES = {"read_label": labels.judge, "confusion_matrix": counting.judge_confusion_matrix, "scores": scoring.judge_scores}
 SECRETS = ("one", "two", "three")
 
 

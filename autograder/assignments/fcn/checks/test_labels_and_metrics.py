@@ -1,6 +1,6 @@
 """Checks of notebook 1: label decoding, confusion matrix, scores."""
 
-from autograder.assignments.fcn import labels, metrics
+from autograder.assignments.fcn import counting, labels, scoring
 from autograder.assignments.fcn.hints import explained
 from autograder.judge.checking import check
 
@@ -14,10 +14,10 @@ def test_labels_are_decoded_by_palette_index(student, grading):
 @check("confusion_matrix")
 def test_pixels_are_counted_by_true_and_predicted_class(student, grading):
     with explained("confusion_matrix"):
-        metrics.judge_confusion_matrix(student, grading)
+        counting.judge_confusion_matrix(student, grading)
 
 
 @check("scores")
 def test_scores_are_accuracy_iou_and_mean(student, grading):
     with explained("scores"):
-        metrics.judge_scores(student, grading)
+        scoring.judge_scores(student, grading)
