@@ -47,7 +47,7 @@ def test_the_bar_of_the_checks_goes_through_a_pipe_of_a_code_page(work, tmp_path
     process = start("submit", "--folder", work, "--out", tmp_path / "out.zip", PYTHONIOENCODING="cp1252", PYTHONUTF8="0")
     text, faults = process.communicate(timeout=300)
     assert process.returncode == 0 and not faults, faults
-    assert b"running the checks: 100%|##########| 2/2" in text and b"[ok]  scores             passed" in text
+    assert b"all checks: 100%|##########| 2/2" in text and b"[ok]  scores             passed" in text
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names of bytes are a thing of POSIX")
