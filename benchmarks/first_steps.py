@@ -152,7 +152,7 @@ def sealed_worker(place: Place) -> None:
 
 def gpu_tests(place: Place) -> None:
     report, plain = place.out / "tests.xml", importlib.util.find_spec("xdist") is None
-    files = ["tests/autograder/test_gpu_walls.py"] if place.tiny else ["tests"]
+    files = ["tests/autograder/sandbox/test_gpu_walls.py"] if place.tiny else ["tests"]
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-x" if place.tiny else "--maxfail=30", f"--junitxml={report}", *files]
     command += ["-o", "addopts=--strict-markers"] if plain else ["-n", "0"]
     ended = subprocess.run(command, cwd=ROOT, check=False)
