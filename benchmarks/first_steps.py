@@ -33,6 +33,7 @@ from segkit.precision import choose_precision
 from segkit.reference import confusion_matrix, read_label, scores
 from segkit.training import RECIPES, TrainConfig, fit
 from segkit.training.descent import Descent
+from segkit.training.loop import learn
 
 __all__ = ["NEEDED", "STEPS", "Place"]
 
@@ -188,19 +189,11 @@ def _step(place: Place, model: torch.nn.Module, precision: Any, size: tuple[int,
     image, label = torch.randn(1, 3, *size, device=device), torch.zeros(1, *size, dtype=torch.long, device=device)
     values: list[float] = []
 
-    def loss() -> torch.Tensor:
-        with precision.autocast():
-            logits = model(image)
-        found = F.cross_entropy(logits.float(), label)
-        values.append(found.detach().item())
-        return found
-
     seconds = []
     for _ in range(3):
         begun = time.perf_counter()
-        descent.step([loss])
-        if gpu:
-            torch.cuda.synchronize()
+        loss, _ = learn(model, descent, [(image, label)], F.cross_entropy)
+        values.append(loss.item())  # waits for the GPU
         seconds.append(time.perf_counter() - begun)
     place.expect(bool(np.isfinite(values).all()), f"{precision.name}: losses {values}")
     return {"first step, s": seconds[0], "later step, s": min(seconds[1:]), "loss, first": values[0], "loss, last": values[-1],
