@@ -179,7 +179,7 @@ def one_step(place: Place) -> None:
 
 
 def _step(place: Place, model: torch.nn.Module, precision: Any, size: tuple[int, int]) -> dict[str, float]:
-    """Two steps of training on one picture; the second is timed."""
+    """Three steps of training on one picture: what the first takes, and the faster of the others."""
     gpu, device = place.gpu, place.device
     model.to(device, memory_format=torch.channels_last if precision.half else torch.contiguous_format)
     if gpu:
@@ -187,9 +187,7 @@ def _step(place: Place, model: torch.nn.Module, precision: Any, size: tuple[int,
         torch.cuda.reset_peak_memory_stats()
     descent = Descent(model, RECIPES["fast"], precision, 10)
     image, label = torch.randn(1, 3, *size, device=device), torch.zeros(1, *size, dtype=torch.long, device=device)
-    values: list[float] = []
-
-    seconds = []
+    values, seconds = [], []
     for _ in range(3):
         begun = time.perf_counter()
         loss, _ = learn(model, descent, [(image, label)], F.cross_entropy)

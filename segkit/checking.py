@@ -63,14 +63,12 @@ def check_all(folder: str | Path = ".") -> Checked:
         AssignmentError: ``assignment.json`` is missing or damaged.
     """
     from segkit.assignment import facts as assignment_facts
-    from segkit.handin import Item, inspect_work, own_files
+    from segkit.handin import Item, inspect_work
     from segkit.progress import bar, say
-    from segkit.submit import CHECKPOINTS, SubmitError, checkpoint_of, copy_files, no_checkpoint, run_checks
+    from segkit.submit import CHECKPOINTS, checkpoint_of, copy_files, no_checkpoint, run_checks, work_files
 
     folder = Path(folder).resolve()
-    files, facts = own_files(folder), assignment_facts(folder)
-    if not files:
-        raise SubmitError(f"{folder}: expected your notebooks here, found none. Name their folder: --folder FOLDER")
+    files, facts = work_files(folder), assignment_facts(folder)
     with tempfile.TemporaryDirectory(prefix="segkit-check-", ignore_cleanup_errors=True) as place:
         unreadable = copy_files(folder, files, Path(place))
         work = inspect_work(Path(place), facts)

@@ -102,10 +102,7 @@ def build_submission(
         DiskFullError: No space was left; an older bundle is untouched.
     """
     folder = folder.resolve()
-    files = own_files(folder)
-    if not files:
-        raise SubmitError(f"{folder}: expected your notebooks here, found none. Name their folder: --folder FOLDER")
-    facts = assignment_facts(folder)
+    files, facts = work_files(folder), assignment_facts(folder)
     with _workshop(out.resolve()) as workshop:
         stage = workshop / "stage"
         unreadable = copy_files(folder, files, stage)
@@ -125,6 +122,18 @@ def build_submission(
     with replacing(built.receipt) as partial:
         partial.write_text(receipt_text(built), encoding="utf-8", errors="backslashreplace")
     return built
+
+
+def work_files(folder: Path) -> list[Path]:
+    """What a student wrote in a folder, see :func:`segkit.handin.own_files`.
+
+    Raises:
+        SubmitError: There is no notebook and no script.
+    """
+    files = own_files(folder)
+    if not files:
+        raise SubmitError(f"{folder}: expected your notebooks here, found none. Name their folder: --folder FOLDER")
+    return files
 
 
 @contextmanager

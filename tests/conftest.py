@@ -11,8 +11,8 @@ import torch
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 # minutes each: begun first, so that no core waits for one of them at the end (`make test` prints what took long)
 LONGEST = (
-    "test_demo", "test_printed_authoring", "test_printed_commands", "test_every_assignment", "test_selftest_parity", "test_selftest_sample",
-    "test_outputs", "test_batch_killed", "test_nbgrader", "test_speed_of_training",
+    "test_demo", "test_first_gpu", "test_printed_authoring", "test_printed_commands", "test_run", "test_every_assignment",
+    "test_selftest_parity", "test_selftest_sample", "test_outputs", "test_batch_killed", "test_nbgrader", "test_speed_of_training",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from nbformat.notebooknode import NotebookNode
 from autograder.course.numbers import place_of
 from autograder.course.rubric import Rubric, SolutionCell
 from autograder.release.leaks.lines import MIN_LINE, split_solution, squeeze
+from autograder.release.verify import parsed_cell
 
 __all__ = ["source_faults"]
 
@@ -109,10 +110,8 @@ def _given_away(cell: _Cell, cells: list[_Cell], rubric: Rubric) -> Iterator[str
 
 def _defined(cell: NotebookNode, assigned: bool = True) -> set[str] | None:
     """Names that a cell defines at its top level; None if it cannot be parsed."""
-    from IPython.core.inputtransformer2 import TransformerManager
-
     try:
-        body = ast.parse(TransformerManager().transform_cell(cell.source)).body
+        body = parsed_cell(cell)
     except SyntaxError:
         return None
     found = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}

@@ -14,7 +14,7 @@ from nbformat.notebooknode import NotebookNode
 
 from autograder.course.numbers import check_id_of
 
-__all__ = ["verify_edition", "verify_notebooks"]
+__all__ = ["parsed_cell", "verify_edition", "verify_notebooks"]
 
 IMPORT_SECONDS = 180
 LINK = re.compile(r"""(?:\]\(\s*<?|\bsrc=["']?)([^\s"'<>()]+)""")  # of Markdown, and of pictures in HTML
@@ -78,16 +78,21 @@ def verify_notebooks(sources: dict[str, NotebookNode], folder: Path, checks: dic
     return faults + _rubric_faults(graded, checks)
 
 
-def _code_faults(notebook: NotebookNode, folder: Path) -> list[str]:
-    """Cells that do not parse, or import what neither this machine nor the release has."""
+def parsed_cell(cell: NotebookNode) -> list[ast.stmt]:
+    """Statements of a code cell, its magics turned into calls as IPython does. Raises SyntaxError."""
     from IPython.core.inputtransformer2 import TransformerManager
 
+    return ast.parse(TransformerManager().transform_cell(cell.source)).body
+
+
+def _code_faults(notebook: NotebookNode, folder: Path) -> list[str]:
+    """Cells that do not parse, or import what neither this machine nor the release has."""
     faults = []
     for number, cell in enumerate(notebook.cells, start=1):
         if cell.cell_type != "code":
             continue
         try:
-            body = ast.parse(TransformerManager().transform_cell(cell.source)).body
+            body = parsed_cell(cell)
         except SyntaxError as error:
             faults.append(f"cell {number}, line {error.lineno}: the stub does not parse: {error.msg}")
             continue

@@ -4,17 +4,13 @@ from pathlib import Path
 
 import click
 
+from segkit.cli.common import options
+
 __all__ = ["check"]
 
 
 @click.command()
-@click.option(
-    "--folder",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=".",
-    show_default=True,
-    help="Folder with your notebooks.",
-)
+@options("folder")
 @click.pass_context
 def check(context: click.Context, folder: Path) -> None:
     """Run the checks of all your notebooks, as they are saved, and print a table: check, points, seconds, what is wrong.

@@ -1,4 +1,4 @@
-"""What the commands that run networks share: options, the class of a model's name, error messages, figures."""
+"""What commands share: options, the class of a model's name, error messages, figures."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +33,10 @@ def _split(context: click.Context, parameter: click.Parameter, value: str) -> st
 
 
 OPTIONS = {
+    "folder": click.option(
+        "--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".", show_default=True,
+        help="Folder with your notebooks.",
+    ),
     "model": click.option(
         "--model", "name", required=True, metavar="NAME",
         help="fcn32s, fcn16s or fcn8s, as the data set has them; or a class in a notebook: 2_fcn32s.ipynb:FCN32s",

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segkit.cli.common import options
+
 if TYPE_CHECKING:
     from segkit.handin import Work
     from segkit.submit import Submission
@@ -13,13 +15,7 @@ __all__ = ["submit"]
 
 
 @click.command()
-@click.option(
-    "--folder",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=".",
-    show_default=True,
-    help="Folder with your notebooks.",
-)
+@options("folder")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), default="submission.zip", show_default=True, help="The bundle to write."
 )
