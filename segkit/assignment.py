@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit.upsampling import crop_offsets
-
 __all__ = ["AssignmentError", "Crops", "facts", "find", "load"]
 
 FILE_NAME = "assignment.json"
@@ -82,6 +80,8 @@ def load(folder: str | Path = ".") -> Crops:
     Raises:
         AssignmentError: If the file is missing, is no JSON, or lacks a number.
     """
+    from segkit.upsampling import crop_offsets  # imports torch, which whoever asks for a course's facts alone need not wait for
+
     content = facts(folder)
     try:
         crops = {name: int(content["crops"][name]) for name in crop_offsets()}
