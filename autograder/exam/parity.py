@@ -70,6 +70,7 @@ def pytest_points(run: Run, path: Path, report: Path, tape: Tape | None = None) 
             with own_modules(run.assignment.checks):
                 pytest.main(
                     [str(run.assignment.checks), "--junitxml", str(report), "-c", str(run.empty_ini), "-p", "no:cacheprovider",
+                     "-p", "no:unraisableexception",  # it collects garbage, for a second of every entry
                      "--rootdir", str(run.assignment.checks), "--import-mode=importlib"], plugins=[plugin],
                 )  # fmt: skip
     finally:

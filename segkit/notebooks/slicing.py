@@ -151,6 +151,9 @@ class Workbook:
             ids = document.grade_ids & set(self.cells)
             groups.setdefault(ids, []).append(document) if ids else kept.append(document)
         for copies in groups.values():
+            if len(copies) == 1:
+                kept += copies
+                continue
             # the least nested of equals, then the newest; a zip keeps times to two seconds, and must not lead to another choice
             copies.sort(key=lambda d: (
                 -self._finished(d), PurePosixPath(d.name).name not in originals, d.name.count("/"), -(d.modified // 2), d.name,
@@ -193,19 +196,18 @@ class Workbook:
         return found[-1] if found else None
 
     # ---------------------------------------------------------------------------------------- finding a definition
-    def _definitions(self, name: str) -> list[Definition]:
-        """All places that define a name, in notebook order; work taken from another notebook and imports do not count."""
-        found = []
+    @cached_property
+    def _definitions(self) -> dict[str, list[Definition]]:
+        """Name -> all places that define it, in notebook order; work taken from another notebook and imports do not count."""
+        found: dict[str, list[Definition]] = {}
         for document in self.documents:
             for cell in document.cells:
                 for index, statement in enumerate(cell.parsed[0]):
                     if isinstance(statement, (ast.Import, ast.ImportFrom)) or taken_name(statement):
                         continue
-                    if name in bound_names(statement):
-                        found.append(Definition(name, document, cell, index))
-                    else:
-                        owner = _method_owner(statement, name)
-                        found.extend([Definition(name, document, cell, index, owner)] if owner else [])
+                    owners = _method_owners(statement) | dict.fromkeys(bound_names(statement))
+                    for name, owner in owners.items():
+                        found.setdefault(name, []).append(Definition(name, document, cell, index, owner))
         return found
 
     def find(self, name: str, grade_id: str | None = None) -> Definition | None:
@@ -218,7 +220,7 @@ class Workbook:
             grade_id: Grade id of its solution cell; known names have theirs from the assignment.
         """
         grade_id = grade_id or next((g for g, defined in self.cells.items() if defined == name), None)
-        everywhere = self._definitions(name)
+        everywhere = self._definitions.get(name, [])
         graded = [d for d in everywhere if grade_id and d.cell.grade_id == grade_id]
         functions = [d for d in everywhere if d.owner is None]
         for candidates in (graded, functions, self._of_one_class(everywhere)):
@@ -264,20 +266,16 @@ def _with_written(documents: list[Document]) -> list[Document]:
     return [d for d in documents if d.name not in written] + list(written.values())
 
 
-def _method_owner(statement: ast.stmt, name: str) -> str | None:
-    """Class that gets a method ``name`` from this statement, by its body or by ``Class.name = ...``."""
+def _method_owners(statement: ast.stmt) -> dict[str, str]:
+    """Method -> class that gets it from this statement, by its body or by ``Class.name = ...``."""
     if isinstance(statement, ast.ClassDef):
-        inside = any(
-            (isinstance(node, ast.FunctionDef) and node.name == name)
-            or (isinstance(node, ast.Assign) and any(getattr(target, "id", None) == name for target in node.targets))
-            for node in statement.body
-        )
-        return statement.name if inside else None
-    if isinstance(statement, ast.Assign):
-        for target in statement.targets:
-            if isinstance(target, ast.Attribute) and target.attr == name and isinstance(target.value, ast.Name):
-                return target.value.id
-    return None
+        steps = statement.body
+        methods = [node.name for node in steps if isinstance(node, ast.FunctionDef)]
+        assigned = [target.id for node in steps if isinstance(node, ast.Assign) for target in node.targets if isinstance(target, ast.Name)]
+        return dict.fromkeys([*methods, *assigned], statement.name)
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    attributes = [target for target in targets if isinstance(target, ast.Attribute)]
+    return {target.attr: target.value.id for target in reversed(attributes) if isinstance(target.value, ast.Name)}
 
 
 class _Slicer:
