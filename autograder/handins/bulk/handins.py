@@ -109,11 +109,15 @@ def write_handins(submissions: Iterable[BulkSubmission], path: Path) -> Path:
 
 
 def _system(members: list[zipfile.ZipInfo], archive: str | None) -> System:
-    """The first system that names at least half of the files so."""
+    """The system that names at least half of the files so; of several the one whose students' names stand nearest to the top, then the
+    first: what lies deeper was named by a student."""
+    fitting: list[tuple[int, System]] = []
     for system in SYSTEMS:
-        named = sum(system.pattern.fullmatch(member.filename) is not None for member in members)
-        if named and 2 * named >= len(members):
-            return system
+        named = [match for member in members if (match := system.pattern.fullmatch(member.filename))]
+        if named and 2 * len(named) >= len(members):
+            fitting.append((min(match.string.count("/", 0, match.start(system.person)) for match in named), system))
+    if fitting:
+        return min(fitting, key=lambda found: found[0])[1]
     shown = ", ".join(repr(member.filename[:60]) for member in members[:3]) or "nothing"
     raise BulkError(
         f"{archive}: expected a bulk download of {', '.join(system.name for system in SYSTEMS)}; it holds {shown}. Unpack it and "
