@@ -156,7 +156,7 @@ def _looks_like_one(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(16)
             if head.startswith(b"PK\3\4"):
-                return is_torch_zip(zipfile.ZipFile(Modest(file)).namelist())  # type: ignore[arg-type] # it is read, and nothing else
+                return is_torch_zip(zipfile.ZipFile(Modest(file)).namelist()) # it is read, and nothing else
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError):
         return False
     return head.startswith(LEGACY) or (head[8:10] == b'{"' and 2 <= struct.unpack("<Q", head[:8])[0] < MOST_NAMES)
@@ -237,7 +237,7 @@ def _tensor_names(path: Path) -> list[str]:
                 return [name for name in json.loads(b"{" + file.read(size - 1)) if name != "__metadata__"]
             file.seek(0)
             if head.startswith(b"PK\3\4"):
-                bundle = zipfile.ZipFile(Modest(file))  # type: ignore[arg-type]
+                bundle = zipfile.ZipFile(Modest(file))
                 table = next(member for member in bundle.infolist() if member.filename.endswith("/data.pkl"))
                 with bundle.open(table) as pickled:
                     return _texts(pickled, 1) if table.file_size <= MOST_NAMES else []

@@ -124,7 +124,7 @@ def kind_of(path: Path) -> str:
 @contextlib.contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a zip whose table of contents is of a reasonable size."""
-    with path.open("rb") as file, zipfile.ZipFile(Modest(file)) as bundle:  # type: ignore[arg-type] # it is read, and nothing else
+    with path.open("rb") as file, zipfile.ZipFile(Modest(file)) as bundle:
         yield bundle
 
 

@@ -20,7 +20,8 @@ def of_many_files(path: Path, size: int) -> Path:
     count, start = size // len(ENTRY), b"PK\3\4" + b"\0" * 26
     end = len(start) + count * len(ENTRY)
     tail = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, count * len(ENTRY), len(start))
-    tail += struct.pack("<4sLQL", b"PK\6\7", 0, end, 1) + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 2**16 - 1, 2**16 - 1, 2**32 - 1, 2**32 - 1, 0)
+    tail += struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
+    tail += struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 2**16 - 1, 2**16 - 1, 2**32 - 1, 2**32 - 1, 0)
     path.write_bytes(start + count * ENTRY + tail)
     return path
 
