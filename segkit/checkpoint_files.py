@@ -156,7 +156,7 @@ def _looks_like_one(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(16)
             if head.startswith(b"PK\3\4"):
-                return is_torch_zip(zipfile.ZipFile(Modest(file)).namelist()) # it is read, and nothing else
+                return is_torch_zip(zipfile.ZipFile(Modest(file)).namelist())
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError):
         return False
     return head.startswith(LEGACY) or (head[8:10] == b'{"' and 2 <= struct.unpack("<Q", head[:8])[0] < MOST_NAMES)
