@@ -12,7 +12,7 @@ from typing import Any
 from autograder.handins.bulk.systems import SYSTEMS, Facts, System, moment
 from autograder.handins.bulk.unpacking import BROKEN_ZIP, BulkError, check_room, is_archive, label, safe_members, write_files
 from autograder.handins.roster import Roster, folder_name, read_roster
-from autograder.report.rendering import write_page
+from autograder.report.rendering import no_formula, write_page
 from segkit.atomic import disk_is_full
 
 __all__ = ["BulkSubmission", "read_bulk", "write_handins"]
@@ -104,7 +104,7 @@ def write_handins(submissions: Iterable[BulkSubmission], path: Path) -> Path:
     writer.writerow(["name", "submitted", "lateness", "file", "notes"])
     for submission in submissions:
         row = [submission.name, submission.submitted, submission.lateness, submission.path.name, "; ".join(submission.notes)]
-        writer.writerow([f"'{cell}" if cell.lstrip().startswith(("=", "+", "-", "@")) else cell for cell in row])
+        writer.writerow(map(no_formula, row))
     return write_page(path, text.getvalue())
 
 
