@@ -19,7 +19,9 @@ from typing import IO, Any
 from segkit.notebooks.files import enterable, shown_path
 from segkit.notebooks.slicing import Workbook
 
-__all__ = ["SUFFIXES", "FoundCheckpoint", "find_checkpoint", "find_checkpoints", "has_checkpoint_name", "is_torch_zip", "layer_words"]
+__all__ = [
+    "SUFFIXES", "FoundCheckpoint", "Modest", "find_checkpoint", "find_checkpoints", "has_checkpoint_name", "is_torch_zip", "layer_words",
+]  # fmt: skip
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar", ".pt.tar")
 NEVER = frozenset({"segkit", "autograder", "published", "site-packages", "node_modules"})
@@ -27,6 +29,7 @@ RUNS = frozenset({"runs", "runs_quick"})  # unfinished runs are there as well, s
 MOST_FILES = 20_000
 MOST_NAMES = 16 * 2**20  # bytes of a file's table of tensors
 MOST_OPERATIONS = 300_000
+MOST_AT_ONCE = 8 * 2**20  # bytes: a zip of 50,000 files has a table of contents of about this size
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began its files before it wrote zips
 TELLING_NOTHING = frozenset({"weight", "bias", "running_mean", "running_var", "num_batches_tracked", "module", "_orig_mod", "model", "net"})
 ENOUGH = 0.6  # share of a file's layers that the class must name
@@ -45,6 +48,31 @@ class FoundCheckpoint:
 
     path: Path
     note: str = ""
+
+
+class Modest:
+    """A file that refuses to read very much at once: the readers of zips, tars and pickles read as much as a file claims to hold.
+
+    Args:
+        file: Open for reading.
+        error: What is raised.
+        most: Bytes.
+    """
+
+    def __init__(self, file: IO[bytes], error: type[Exception] = zipfile.BadZipFile, most: int = MOST_AT_ONCE) -> None:
+        self._file, self._error, self._most = file, error, most
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        return self._modest(self._file.read(size if 0 <= size <= self._most else self._most + 1), size)
+
+    def readline(self) -> bytes:
+        return self._modest(self._file.readline(self._most + 1))
+
+    def _modest(self, data: bytes, size: int = 0) -> bytes:
+        if max(size, len(data)) > self._most:
+            raise self._error(f"a header or table of contents of more than {self._most // 2**20} MiB")
+        return data
 
 
 def has_checkpoint_name(path: PurePath) -> bool:
@@ -128,7 +156,7 @@ def _looks_like_one(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(16)
             if head.startswith(b"PK\3\4"):
-                return is_torch_zip(zipfile.ZipFile(file).namelist())
+                return is_torch_zip(zipfile.ZipFile(Modest(file)).namelist())
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError):
         return False
     return head.startswith(LEGACY) or (head[8:10] == b'{"' and 2 <= struct.unpack("<Q", head[:8])[0] < MOST_NAMES)
@@ -209,7 +237,7 @@ def _tensor_names(path: Path) -> list[str]:
                 return [name for name in json.loads(b"{" + file.read(size - 1)) if name != "__metadata__"]
             file.seek(0)
             if head.startswith(b"PK\3\4"):
-                bundle = zipfile.ZipFile(file)
+                bundle = zipfile.ZipFile(Modest(file))
                 table = next(member for member in bundle.infolist() if member.filename.endswith("/data.pkl"))
                 with bundle.open(table) as pickled:
                     return _texts(pickled, 1) if table.file_size <= MOST_NAMES else []
@@ -222,10 +250,10 @@ def _texts(file: IO[bytes], pickles: int) -> list[str]:
     """Texts with a dot in them in some pickles that follow one another; they are listed, not loaded."""
     found: list[str] = []
     for _ in range(pickles):
-        for number, (operation, argument, _) in enumerate(pickletools.genops(file)):
+        for number, (operation, argument, place) in enumerate(pickletools.genops(Modest(file))):  # type: ignore[arg-type]
             if operation.name.endswith("UNICODE") and isinstance(argument, str) and "." in argument:
                 found.append(argument)
-            if number > MOST_OPERATIONS:
+            if number > MOST_OPERATIONS or (place or 0) > MOST_NAMES:
                 return found
     return found
 

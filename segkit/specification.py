@@ -1,4 +1,5 @@
-"""The table of layers itself. It is the students', who read it and whose checks compare with it; no worker of the grader has it.
+"""The tables of layers themselves. They are the students', who read them and whose checks compare with them; no worker of the grader
+has them.
 
 References:
     Long, Shelhamer & Darrell, CVPR 2015; Simonyan & Zisserman, ICLR 2015, configuration D.
@@ -8,7 +9,13 @@ from typing import Any
 
 from segkit.layer import Layer
 
-__all__ = ["specified"]
+__all__ = ["VGG16_FEATURES", "specified"]
+
+# position in torchvision's vgg16().features -> name here
+VGG16_FEATURES = {
+    0: "conv1_1", 2: "conv1_2", 5: "conv2_1", 7: "conv2_2", 10: "conv3_1", 12: "conv3_2", 14: "conv3_3",
+    17: "conv4_1", 19: "conv4_2", 21: "conv4_3", 24: "conv5_1", 26: "conv5_2", 28: "conv5_3",
+}  # fmt: skip
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, padding: int = 0) -> dict[str, Any]:

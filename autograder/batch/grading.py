@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 from tqdm import tqdm
 
@@ -17,6 +16,7 @@ from autograder.batch.progress import Estimate, Progress
 from autograder.batch.resume import Standing, look
 from autograder.batch.writing import going_on, remove_leftovers, restore, titles_of, writable
 from autograder.handins.answers import keep_answers
+from autograder.handins.archives import UNPACKING_ERRORS, open_zip
 from autograder.handins.submission import read_submission, submission_names
 from autograder.judge.run import Run, Settings
 from autograder.report import write_class_page, write_summary
@@ -188,8 +188,8 @@ def _checkpoints(path: Path, names: Sequence[str]) -> int:
         if path.is_dir():
             files = [entry.name for folder in (path, *path.glob("**/checkpoints")) for entry in folder.iterdir()]
         else:
-            with ZipFile(path) as bundle:
+            with open_zip(path) as bundle:
                 files = [name.rpartition("/")[2] for name in bundle.namelist()]
-    except (OSError, BadZipFile, ValueError):
+    except UNPACKING_ERRORS:
         return 0
     return sum(any(file.startswith(f"{name}.") for file in files) for name in names)

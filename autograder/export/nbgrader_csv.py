@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from autograder.export.entries import Entry, Options, counted_checks, shown, why_no_total
 from autograder.handins.roster import Student
+from autograder.report.rendering import no_formula
 
 __all__ = ["COLUMNS", "nbgrader_csv", "write_nbgrader_csv"]
 
@@ -18,9 +19,6 @@ COLUMNS = (
     "assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email", "raw_score",
     "late_submission_penalty", "score", "max_score",
 )  # fmt: skip
-
-# a spreadsheet takes a cell that begins so for a formula; the last ones only after it has stripped or widened them
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def nbgrader_csv(entries: Sequence[Entry], options: Options) -> str:
@@ -55,9 +53,7 @@ def _row(entry: Entry, student: Student | None, options: Options) -> list[str]:
 
 def _cell(value: str) -> str:
     """One line of plain text that no spreadsheet runs."""
-    value = shown(value)
-    if value.lstrip(" \u00a0").startswith(FORMULA_STARTS):
-        value = f"'{value}"
+    value = no_formula(shown(value))
     return " ".join(value.splitlines()) if value.splitlines() else value
 
 

@@ -17,18 +17,18 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from segkit.atomic import disk_is_full
-from segkit.checkpoint_files import is_torch_zip
+from segkit.checkpoint_files import Modest, is_torch_zip
 from segkit.notebooks.reading import shown
 
 __all__ = [
     "IMPOSSIBLE_NAMES", "OUTSIDE", "UNPACKING_ERRORS", "ArchiveError", "Budget", "Unpacked", "copy_tree", "kind_of", "may_hold_work",
-    "nature_of", "unpack", "zip_time",
+    "nature_of", "open_zip", "unpack", "zip_time",
 ]  # fmt: skip
 
 MAX_FILES = 20_000
@@ -115,10 +115,17 @@ def kind_of(path: Path) -> str:
             head = file.read(262)
         kind = next((kind for magic, kind in MAGIC if head.startswith(magic)), "tar" if head[257:] == b"ustar" else "")
         if kind == "zip":
-            with zipfile.ZipFile(path) as bundle:
+            with open_zip(path) as bundle:
                 return "" if _is_document(bundle.namelist()) else kind
         return kind
     return ""
+
+
+@contextlib.contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip whose table of contents is of a reasonable size."""
+    with path.open("rb") as file, zipfile.ZipFile(Modest(file)) as bundle:
+        yield bundle
 
 
 def _is_document(names: list[str]) -> bool:
@@ -129,7 +136,7 @@ def may_hold_work(path: Path) -> bool:
     """Whether a file is an archive that may hold notebooks, scripts or checkpoints: a zip of pictures does not."""
     if kind_of(path) != "zip":
         return bool(kind_of(path))
-    with zipfile.ZipFile(path) as bundle:
+    with open_zip(path) as bundle:
         names = bundle.namelist()
     return any(map(WORK.search, names)) or not any(map(PICTURE.search, names))
 
@@ -140,7 +147,7 @@ def nature_of(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(32)
         if head.startswith(b"PK"):
-            with zipfile.ZipFile(path) as bundle:
+            with open_zip(path) as bundle:
                 return "an Office document" if OFFICE in bundle.namelist() else "a zip"
         return next((nature for magic, nature in NATURES if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(magic)), "")
     return ""
@@ -179,7 +186,7 @@ def unpack(archive: Path, folder: Path, budget: Budget, name: str) -> Unpacked:
 
 # ------------------------------------------------------------------------------------------------------------------ zip
 def _unpack_zip(archive: Path, folder: Path, budget: Budget, name: str, done: Unpacked) -> None:
-    with zipfile.ZipFile(archive) as bundle:
+    with open_zip(archive) as bundle:
         members = bundle.infolist()
         budget.take(name, len(members), 0)
         for member in members:
@@ -255,21 +262,8 @@ def zip_time(member: zipfile.ZipInfo) -> float:
 
 
 # ------------------------------------------------------------------------------------------------------------------ tar
-class _Modest:
-    """A file that refuses to read very much at once: tarfile would read a header of any size that an archive claims."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= 2 * CHUNK:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return self._file.read(size)
-
-
 def _unpack_tar(file: IO[bytes], folder: Path, budget: Budget, name: str, done: Unpacked) -> None:
-    with tarfile.open(fileobj=_Modest(file), mode="r:") as bundle:  # type: ignore[call-overload] # the stub wants write, too
+    with tarfile.open(fileobj=Modest(file, tarfile.ReadError, 2 * CHUNK), mode="r:") as bundle:  # type: ignore[call-overload] # the stub wants write, too
         written: dict[str, Path] = {}
         while (member := bundle.next()) is not None:  # one at a time: a list of all members could be endless
             budget.take(name, 1, 0)

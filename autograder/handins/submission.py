@@ -67,8 +67,9 @@ class Submission:
             self._temporary.cleanup()
 
 
-# in a name: what separates folders, control characters, and what Python makes of bytes that are no UTF-8
-UNPRINTABLE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# in a name: what separates folders and lines, control characters, marks that turn the direction of writing around, and what Python
+# makes of bytes that are no UTF-8
+UNPRINTABLE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def submission_names(paths: Iterable[Path], assignment: str) -> dict[Path, str]:

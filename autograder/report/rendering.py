@@ -16,9 +16,17 @@ from markupsafe import Markup
 from autograder.report.labels import STATUS_WORDS, clean_text, points_text
 from autograder.report.markdown import rendered
 
-__all__ = ["render_page", "report_link", "write_page"]
+__all__ = ["no_formula", "render_page", "report_link", "write_page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+# a spreadsheet takes a cell that begins so for a formula; the last ones only after it has stripped or widened them
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def no_formula(cell: str) -> str:
+    """A cell of a table that no spreadsheet runs: a quote in front makes it text."""
+    return f"'{cell}" if cell.lstrip(" \u00a0").startswith(FORMULA_STARTS) else cell
 
 
 def render_page(template: str, script: str | None = None, **values: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.report.labels import clean_text, first_fault, points_text
-from autograder.report.rendering import write_page
+from autograder.report.rendering import no_formula, write_page
 
 __all__ = ["check_order", "csv_line", "format_table", "text_table", "write_summary"]
 
@@ -100,13 +100,8 @@ def csv_line(row: Sequence[str]) -> str:
     """One row of a CSV file, in which no cell is a formula."""
     # the writer quotes a lone CR only if CR ends its lines, so lines end in CRLF first
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerow([_cell(value) for value in row])
+    csv.writer(text, lineterminator="\r\n").writerow([no_formula(value) for value in row])
     return text.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _cell(value: str) -> str:
-    """A spreadsheet runs a cell that begins like a formula; a quote in front makes it text."""
-    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _one_line(text: str) -> str:

@@ -12,11 +12,6 @@ from segkit.checks.report import Report
 
 __all__ = ["check_copy"]
 
-# position in torchvision's vgg16().features -> name here
-FEATURES = {
-    0: "conv1_1", 2: "conv1_2", 5: "conv2_1", 7: "conv2_2", 10: "conv3_1", 12: "conv3_2", 14: "conv3_3",
-    17: "conv4_1", 19: "conv4_2", 21: "conv4_3", 24: "conv5_1", 26: "conv5_2", 28: "conv5_3",
-}  # fmt: skip
 SAMPLES = 2000
 MATRICES = "fc6 and fc7 of VGG-16 are matrices: give them the shape of a convolution's weight first"
 PAIRS = "layers are paired wrongly: both lists must run in the same order (VGG-16's features holds ReLUs and pools in between)"
@@ -83,8 +78,10 @@ def _random_vgg() -> VGG:
 
 
 def _check_features(report: Report, layers: dict[str, nn.Module], vgg: VGG) -> None:
+    from segkit.specification import VGG16_FEATURES  # here: a worker, which has no such file, may still import this one
+
     wrong: dict[str, list[str]] = {"weight": [], "bias": []}
-    for index, name in FEATURES.items():
+    for index, name in VGG16_FEATURES.items():
         for kind, names in wrong.items():
             mine = getattr(layers.get(name), kind, None)
             theirs = getattr(vgg.features[index], kind)
@@ -137,7 +134,9 @@ def _orders(mine: Tensor, theirs: Tensor) -> list[float]:
 
 def _check_alias(report: Report, layers: dict[str, nn.Module], vgg: VGG) -> None:
     """Change the copy and look whether the original moves."""
-    pairs = {name: vgg.features[index] for index, name in FEATURES.items()}
+    from segkit.specification import VGG16_FEATURES
+
+    pairs = {name: vgg.features[index] for index, name in VGG16_FEATURES.items()}
     pairs |= {"fc6": vgg.classifier[0], "fc7": vgg.classifier[3]}
     shared = []
     for name, theirs in pairs.items():

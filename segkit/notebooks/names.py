@@ -288,4 +288,7 @@ def read_file(call: ast.Call) -> str | None:
     source = call.args[0] if call.args else None
     if source is None or (getattr(call.func, "attr", ""), getattr(getattr(call.func, "value", None), "id", "")) != ("load", "torch"):
         return None
-    return str(source.value) if isinstance(source, ast.Constant) else ast.unparse(source)
+    try:
+        return source.value if isinstance(source, ast.Constant) and isinstance(source.value, str) else ast.unparse(source)
+    except (RecursionError, ValueError, MemoryError):  # a sum of a thousand terms, a number of thousands of digits
+        return "a file"

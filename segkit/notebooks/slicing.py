@@ -64,10 +64,10 @@ class Program:
         """SHA-256 of the code itself: comments, blank lines, file and cell names do not count."""
         parts = [self.name]
         for chunk in self.chunks:
-            body = ast.parse(chunk.source).body
             try:
+                body = ast.parse(chunk.source).body
                 parts += [ast.unparse(body[index]) for index in chunk.statements]
-            except RecursionError:  # an expression of a thousand terms: its text will do
+            except (RecursionError, ValueError, MemoryError):  # a sum of a thousand terms, a number of thousands of digits: its text will do
                 parts.append(chunk.source)
         parts += [f"{path}\n{source}" for path, source in sorted(self.modules.items())]
         parts += [self.folder] if self.modules else []

@@ -60,3 +60,7 @@ def test_a_parent_that_is_no_utf8_gives_a_name_too():
 
 def test_a_name_holds_no_control_characters():
     assert names("/in/a\nb\x1b[31m\x9b\x7f") == ["a_b_[31m__"]
+
+
+def test_a_name_cannot_turn_around_what_stands_beside_it():
+    assert names("/in/\u202eecila", "/in/bob\u2066", "/in/eve\u2028mallory") == ["_ecila", "bob_", "eve_mallory"]

@@ -40,7 +40,7 @@ def test_lost_points_are_zero_and_half_points_are_kept(tmp_path):
     assert (row["scores"], row["fcn8s.layers"], row["score"]) == ("0", "5.5", "65.5")
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0"])
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0", " =1", "\u00a0+1", "\uff1d1+1"])
 def test_a_name_cannot_be_a_formula(tmp_path, name):
     row = read(write_summary([fake_result(name)], tmp_path))[0]
     assert row["name"] == "'" + name

@@ -226,3 +226,18 @@ def test_an_import_that_is_had_for_what_it_does_comes_along():
     book = Workbook([notebook, *scripts], {})
     program = book.program(book.find("answer"))
     assert "import setpath" in [chunk.source for chunk in program.chunks]
+
+
+HUGE = f"0x{'f' * 6000}"  # Python reads it, and refuses to write it out in digits
+LONG = "+".join(["'a'"] * 800)
+
+
+@pytest.mark.parametrize("file", [HUGE, LONG, f"'a' + str({HUGE})"])
+def test_code_that_cannot_be_written_out_is_read_all_the_same(tmp_path, file):
+    unused = f"import torch\ndef unused():\n    return torch.load({file})\nunused()"
+    workbook = work(tmp_path, [unused, VALUE, ANSWER])
+    assert run(workbook, tmp_path)() == 42
+    weights = f"import torch\ndef weights():\n    return torch.load({file})\nWEIGHTS = weights()"
+    program = workbook.program(workbook.find("answer"))
+    again = work(tmp_path, [weights, f"def answer():\n    return WEIGHTS, {file}"])
+    assert again.program(again.find("answer")).digest not in (program.digest, "")

@@ -12,7 +12,7 @@ from typing import Any
 from autograder.handins.bulk.systems import SYSTEMS, Facts, System, moment
 from autograder.handins.bulk.unpacking import BROKEN_ZIP, BulkError, check_room, is_archive, label, safe_members, write_files
 from autograder.handins.roster import Roster, folder_name, read_roster
-from autograder.report.rendering import write_page
+from autograder.report.rendering import no_formula, write_page
 from segkit.atomic import disk_is_full
 
 __all__ = ["BulkSubmission", "read_bulk", "write_handins"]
@@ -104,16 +104,20 @@ def write_handins(submissions: Iterable[BulkSubmission], path: Path) -> Path:
     writer.writerow(["name", "submitted", "lateness", "file", "notes"])
     for submission in submissions:
         row = [submission.name, submission.submitted, submission.lateness, submission.path.name, "; ".join(submission.notes)]
-        writer.writerow([f"'{cell}" if cell.lstrip().startswith(("=", "+", "-", "@")) else cell for cell in row])
+        writer.writerow(map(no_formula, row))
     return write_page(path, text.getvalue())
 
 
 def _system(members: list[zipfile.ZipInfo], archive: str | None) -> System:
-    """The first system that names at least half of the files so."""
+    """The system that names at least half of the files so; of several the one whose students' names stand nearest to the top, then the
+    first: what lies deeper was named by a student."""
+    fitting: list[tuple[int, System]] = []
     for system in SYSTEMS:
-        named = sum(system.pattern.fullmatch(member.filename) is not None for member in members)
-        if named and 2 * named >= len(members):
-            return system
+        named = [match for member in members if (match := system.pattern.fullmatch(member.filename))]
+        if named and 2 * len(named) >= len(members):
+            fitting.append((min(match.string.count("/", 0, match.start(system.person)) for match in named), system))
+    if fitting:
+        return min(fitting, key=lambda found: found[0])[1]
     shown = ", ".join(repr(member.filename[:60]) for member in members[:3]) or "nothing"
     raise BulkError(
         f"{archive}: expected a bulk download of {', '.join(system.name for system in SYSTEMS)}; it holds {shown}. Unpack it and "

@@ -36,6 +36,11 @@ class System:
     reader: Callable[[str], dict[str, Facts]] | None = None
     stamp: str = ""
 
+    @property
+    def person(self) -> str:
+        """The group of ``pattern`` that says whose a file is."""
+        return "student" if "student" in self.pattern.groupindex else "attempt"
+
 
 _ENTRY = re.compile(r"(?P<key>[^\s:#][^:]*):\s*$")
 _SECTION = re.compile(r"  :(?P<word>\w+):\s*(?P<value>.*)$")
@@ -95,20 +100,21 @@ def moment(text: str) -> datetime.datetime | None:
     return found.replace(tzinfo=found.tzinfo or datetime.UTC).astimezone(datetime.UTC)
 
 
-# The most specific first: a file in a Moodle folder may be named like one of Canvas'.
+# The most specific first. Folders before a student's name are passed over lazily: those below it are the student's own, who may call
+# one like another student's.
 SYSTEMS = (
     # inbound/alice+fcn+2026-03-14 22:10:05.123456 UTC+cmFuZG9t/1_data.ipynb
     System("nbgrader's exchange", re.compile(
-        r"(?:.*/)?(?P<attempt>(?P<student>[^/+]+)\+(?P<assignment>[^/+]+)\+(?P<time>\d{4}-\d\d-\d\d[^/+]*)(?:\+[^/]*)?)/(?P<file>.+)")),
+        r"(?:.*?/)??(?P<attempt>(?P<student>[^/+]+)\+(?P<assignment>[^/+]+)\+(?P<time>\d{4}-\d\d-\d\d[^/+]*)(?:\+[^/]*)?)/(?P<file>.+)")),
     # submitted/alice/fcn/1_data.ipynb
     System("nbgrader's folder submitted", re.compile(
-        r"(?:.*/)?submitted/(?P<student>[^/]+)/(?P<assignment>[^/]+)/(?P<file>.+)"), stamp="timestamp.txt"),
+        r"(?:.*?/)??submitted/(?P<student>[^/]+)/(?P<assignment>[^/]+)/(?P<file>.+)"), stamp="timestamp.txt"),
     # assignment_7_export/submission_123456/1_data.ipynb, and one file that says who that is
-    System("Gradescope", re.compile(r"(?:[^/]+/)?(?P<attempt>submission_(?P<number>\d+))/(?P<file>.+)"),
+    System("Gradescope", re.compile(r"(?:[^/]+/)??(?P<attempt>submission_(?P<number>\d+))/(?P<file>.+)"),
            "submission_metadata.yml", gradescope_facts),
     # Ada Lovelace_123456_assignsubmission_file_/submission.zip (the number is the submission's, no student's id)
     System("Moodle", re.compile(
-        r"(?:.*/)?(?P<student>[^/]+?)_(?P<attempt>\d+)_assignsubmission_(?:file|(?P<text>onlinetext))(?:_?/|_)(?P<file>.+)")),
+        r"(?:.*?/)??(?P<student>[^/]+?)_(?P<attempt>\d+)_assignsubmission_(?:file|(?P<text>onlinetext))(?:_?/|_)(?P<file>.+)")),
     # lovelaceada_LATE_4711_90210_submission-1.zip (Canvas adds -1, -2 when a student uploads again)
     System("Canvas", re.compile(
         r"(?:[^/]+/)?(?P<student>[^/_]+)(?:_(?P<late>LATE))?_(?P<user>\d+)_(?P<number>\d+)_"

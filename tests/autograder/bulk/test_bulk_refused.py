@@ -197,3 +197,32 @@ def test_a_full_disk_is_no_students_fault_and_nothing_to_download_again(tmp_path
 def test_a_due_date_that_is_none_is_named(tmp_path, export):
     with pytest.raises(BulkError, match="Expected a due date such as 2026-03-14T23:59.*got 'tomorrow'"):
         read_bulk(export({"doe_1_2_x.ipynb": "x"}), tmp_path / "out", due="tomorrow")
+
+
+# --- a student's own folders say nothing of who they are
+
+
+OTHERS = {
+    "moodle": ("Ada Lovelace_1_assignsubmission_file_/", "Mallory Low_2_assignsubmission_file_/"),
+    "exchange": ("inbound/ada+fcn+2026-03-14/", "inbound/mallory+fcn+2026-03-14/"),
+    "submitted": ("submitted/ada/fcn/", "submitted/mallory/fcn/"),
+    "gradescope": ("submission_31/", "submission_32/"),
+}
+
+
+@pytest.mark.parametrize("system", OTHERS)
+def test_a_folder_named_like_another_student_s_stays_its_own_student_s(tmp_path, export, system):
+    ada, mallory = OTHERS[system]
+    archive = export({f"{ada}1_data.ipynb": "hers", f"{mallory}1_data.ipynb": "his", f"{mallory}{ada}1_data.ipynb": "not hers"})
+    handins, _ = read_bulk(archive, tmp_path / "out")
+    hers, his = sorted((content(handin.path) for handin in handins), key=len)
+    assert hers == {"1_data.ipynb": "hers"}
+    assert his == {"1_data.ipynb": "his", f"{ada}1_data.ipynb": "not hers"}
+
+
+def test_a_student_s_many_files_named_as_another_system_has_them_do_not_choose_the_system(tmp_path, export):
+    many = {f"Mallory Low_2_assignsubmission_file_/x+fcn+2026-03-14/{number}.py": "" for number in range(9)}
+    archive = export({"Ada Lovelace_1_assignsubmission_file_/1_data.ipynb": "hers", **many})
+    handins, notes = read_bulk(archive, tmp_path / "out")
+    assert notes == ["a bulk download of Moodle"]
+    assert [handin.name for handin in handins] == ["Ada_Lovelace_1", "Mallory_Low_2"]

@@ -78,6 +78,21 @@ def e_zip_of_many_files(folder: Path, notebooks: Notebooks):
     return lambda folder: _pack(folder, add)
 
 
+@attack(
+    ONE, about="E: a zip that says it needs a version of the format that there is not", unreadable=True, cause="submission.unreadable",
+    says="zip file version",
+)  # fmt: skip
+def e_zip_of_the_future(folder: Path, notebooks: Notebooks):
+    def pack(folder: Path) -> Path:
+        archive = _pack(folder, lambda bundle: None)
+        content = bytearray(archive.read_bytes())
+        content[content.find(b"PK\1\2") + 6] = 99
+        archive.write_bytes(content)
+        return archive
+
+    return pack
+
+
 @attack(ONE, about="D: symlinks and FIFOs in place of files")
 def d_symlinks_and_fifos(folder: Path, notebooks: Notebooks) -> None:
     (folder / "passwd.py").symlink_to("/etc/passwd")
@@ -129,6 +144,13 @@ def e_source_that_explodes(folder: Path, notebooks: Notebooks) -> None:
     cells.insert(0, _code("(" * 100_000 + ")" * 100_000))
     cells.insert(0, _code("x = " + "-" * 200_000 + "1"))
     cells.insert(0, _code("y = " + "1+" * 50_000 + "1"))
+
+
+@attack(DATA, about="E: a number and a sum that Python reads and cannot write out, where the grader looks for downloads")
+def e_code_that_cannot_be_written_out(folder: Path, notebooks: Notebooks) -> None:
+    for number, file in enumerate((f"0x{'f' * 6000}", "+".join(["'a'"] * 800))):
+        unused = f"def unused{number}():\n    return torch.load({file})\n\nunused{number}()"
+        notebooks["1_data.ipynb"]["cells"].insert(0, _code(unused))
 
 
 @attack(DATA, about="D: definitions by side effects of other cells", lost={"scores": "all"}, says="SystemExit")
