@@ -1,12 +1,14 @@
 """What the statements of a student's files do to names: bind them, change their objects, call their methods, or have a function fill them."""
 
 import ast
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
 from segkit.notebooks.names import (
-    Filled, bound_names, called_names, changed_names, filled_by, filled_in, filling_calls, run_file, star_modules,
+    Filled, bound_names, called_names, changed_names, decorated_class, decorating_calls, filled_by, filled_in, filling_calls, run_file,
+    star_modules,
 )  # fmt: skip
 from segkit.notebooks.reading import Document
 
@@ -52,7 +54,7 @@ class Index:
 
     def file(self, document: Document, path: str) -> int | None:
         """The document that a path means for a notebook: in its own folder first, then anywhere."""
-        path = path.replace("\\", "/").removeprefix("./")
+        path = unicodedata.normalize("NFC", path.replace("\\", "/").removeprefix("./"))
         folder = PurePosixPath(document.name).parent
         for tail in (str(folder / path), path, PurePosixPath(path).name):
             for ending in ("", ".py", ".ipynb"):
@@ -67,6 +69,11 @@ class Index:
             if tail in self._tails:
                 return self._tails[tail]
         return None
+
+    def is_own(self, document: Document, statement: ast.stmt) -> bool:
+        """Whether a statement imports something out of a script of the student."""
+        imports = [node for node in ast.walk(statement) if isinstance(node, ast.ImportFrom)]
+        return any(self.module(document, "." * node.level + (node.module or "")) is not None for node in imports)
 
     def _bound(self, document: Document, statement: ast.stmt) -> list[str]:
         """Names that a statement binds, including those that it imports from other files of the student."""
@@ -88,8 +95,9 @@ class Index:
         return self._names[index]
 
     def _filled(self, statement: ast.stmt) -> list[str]:
-        """Names whose object a statement has filled by a function: ``configure(cfg)``, ``np.put(table, ids, values)``."""
-        return [name for call in filling_calls(statement) for name in filled_by(call, self._fills(call))]
+        """Names whose object a statement has filled by a function: ``configure(cfg)``, ``np.put(table, ids, values)``, ``@register``."""
+        calls = filling_calls(statement) + decorating_calls(statement)
+        return [name for call in calls for name in filled_by(call, self._fills(call))] + decorated_class(statement)
 
     def _fills(self, call: ast.Call) -> Filled | None:
         """What one of the student's own functions fills; None for a library's."""

@@ -102,7 +102,8 @@ class _Shell:
         if name == "cd":
             os.chdir(line)
 
-    magic = run_cell_magic = system = getoutput = lambda self, *rest, **options: None
+    magic = run_cell_magic = system = lambda self, *rest, **options: None
+    getoutput = lambda self, *rest, **options: []  # noqa: E731
 
 
 @contextlib.contextmanager
@@ -170,6 +171,7 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
     """
     space: dict[str, Any] = namespace if namespace is not None else {"__name__": "__main__", "__builtins__": __builtins__}
     space.setdefault("get_ipython", _Shell)
+    space.setdefault("display", lambda *values, **options: None)  # a kernel has it without an import
     failed: dict[str, str] = space.setdefault(FAILED, {})
     labels, last, flags = {chunk.label for chunk in program.chunks}, "", 0
     for chunk in program.chunks:
