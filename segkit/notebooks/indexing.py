@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from segkit.notebooks.names import (
-    Filled, bound_names, called_names, changed_names, decorated_class, decorating_calls, filled_by, filled_in, filling_calls, run_file,
+    Filled, aliases, bound_names, called_names, changed_names, decorated_class, decorating_calls, filled_by, filled_in, filling_calls, run_file,
     star_modules,
 )  # fmt: skip
 from segkit.notebooks.reading import Document
@@ -31,6 +31,7 @@ class Index:
         bindings: For each file: name -> where it is bound.
         changes: The same for what changes the object of a name: ``cfg["pad"] = 100``.
         calls: The same for calls of its methods: ``cfg.update(pad=100)``.
+        aliases: Name -> other names of its object or a part of it: ``part = cfg["a"]``.
         fillings: The same for functions that fill it: ``configure(cfg)``.
     """
 
@@ -46,6 +47,7 @@ class Index:
         self.bindings = [_places(d, partial(self._bound, d)) for d in documents]
         self.changes = [_places(d, changed_names) for d in documents]
         self.calls = [_places(d, called_names) for d in documents]
+        self.aliases = [_aliases(d) for d in documents]
         self.fillings = [_places(d, self._filled) for d in documents]
 
     def statement(self, document: int, position: Position) -> ast.stmt:
@@ -97,7 +99,9 @@ class Index:
     def _filled(self, statement: ast.stmt) -> list[str]:
         """Names whose object a statement has filled by a function: ``configure(cfg)``, ``np.put(table, ids, values)``, ``@register``."""
         calls = filling_calls(statement) + decorating_calls(statement)
-        return [name for call in calls for name in filled_by(call, self._fills(call))] + decorated_class(statement)
+        known = [(call, self._fills(call)) for call in calls]
+        modules = [getattr(getattr(call.func, "value", None), "id", "") for call, fills in known if fills and fills.others]  # settings.choose()
+        return [name for call, fills in known for name in filled_by(call, fills)] + decorated_class(statement) + modules
 
     def _fills(self, call: ast.Call) -> Filled | None:
         """What one of the student's own functions fills; None for a library's."""
@@ -118,6 +122,14 @@ def _places(document: Document, names: Callable[[ast.stmt], list[str]]) -> Place
             for name in names(statement):
                 places.setdefault(name, []).append((number, position))
     return places
+
+
+def _aliases(document: Document) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for cell in document.cells:
+        for name, other in (pair for statement in cell.parsed[0] for pair in aliases(statement)):
+            found.setdefault(name, set()).add(other)
+    return found
 
 
 def _tails(documents: Sequence[Document]) -> dict[str, int]:

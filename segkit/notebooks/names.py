@@ -6,7 +6,7 @@ import symtable
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Needs", "bound_names", "binds_anything", "called_names", "changed_names", "decorated_class", "decorating_calls",
+__all__ = ["Needs", "aliases", "bound_names", "binds_anything", "called_names", "changed_names", "decorated_class", "decorating_calls",
            "downloads", "filled_by", "filling_calls", "is_unfinished", "needs",
            "read_file", "run_file", "sets_path", "star_modules", "taken_name"]  # fmt: skip
 
@@ -18,6 +18,7 @@ WORK = re.compile(r"(?i)(^|_)(train|fit|backward|step|zero_grad|savefig|plot|ims
 ARCHITECTURE = re.compile(r"vgg|resnet|alexnet|densenet|mobilenet|inception|googlenet|squeezenet|fcn|deeplab|efficientnet|get_model")
 # names of library functions that fill or reorder their argument: np.put, random.shuffle, nn.init.zeros_
 FILLS = re.compile(r"put|put_along_axis|place|putmask|copyto|fill_diagonal|shuffle|insort(_left|_right)?|heap\w+|[a-z]\w*_")
+PART = re.compile(r"add_|setdefault$|get$")  # methods that give a part of their object
 PATHS = {("path", "sys"), ("chdir", "os"), ("addsitedir", "site")}
 
 
@@ -142,6 +143,20 @@ def called_names(statement: ast.stmt) -> list[str]:
                 continue
             names += [root] if root else []
     return names
+
+
+def aliases(statement: ast.stmt) -> list[tuple[str, str]]:
+    """Pairs of a name and another one for its object or a part of it: ``part = cfg["a"]``, ``group = parser.add_argument_group("net")``."""
+    pairs = []
+    for step in _steps(statement):
+        value = step.value if isinstance(step, ast.Assign) else None
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+            value = value.func.value if PART.match(value.func.attr) else None
+        while isinstance(value, (ast.Attribute, ast.Subscript)):
+            value = value.value
+        if isinstance(value, ast.Name):
+            pairs += [(value.id, target) for target in _bound_by(step)]
+    return pairs
 
 
 def filling_calls(statement: ast.stmt) -> list[ast.Call]:

@@ -10,6 +10,7 @@ import ast
 import builtins
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -313,6 +314,7 @@ class _Slicer:
         modules = self._modules()
         if modules:
             self._choose_paths()
+            self._add_folders(modules)
         self._choose_future()
         self._note_downloads(modules)
         others = [index for index in sorted(self.chosen) if index != document]
@@ -349,6 +351,17 @@ class _Slicer:
             self._all_of(document, sets_path)
             self._all_of(document, partial(self._imports_script, self.workbook.documents[document]))
         self._follow()
+
+    def _add_folders(self, modules: dict[str, str]) -> None:
+        """Import also from the folders of the work that paths of the student's machine mean: ``/content/drive/MyDrive/hw/src``."""
+        folders = {str(PurePosixPath(name).parent) for name in modules} - {"."}
+        paths = [self.index.statement(d, p) for d, positions in self.chosen.items() for p in sorted(positions)]
+        texts = [node.value for s in paths if sets_path(s) for node in ast.walk(s) if isinstance(node, ast.Constant)]
+        meant = {f for f in folders for text in texts if isinstance(text, str) and f"/{text}/".replace("\\", "/").endswith(f"/{f}/")}
+        home = PurePosixPath(self.definition.document.name).parent
+        for folder in sorted(meant):
+            line = f"import os, sys; sys.path.append(os.path.abspath({os.path.relpath(folder, home)!r}))"
+            self.extra.append(Chunk(line, line, (0, 1)))
 
     def _binds_all(self, own: Document, statement: ast.stmt) -> bool:
         return any(self.index.module(own, module) is None for module in star_modules(statement))
@@ -400,6 +413,9 @@ class _Slicer:
         calls = [] if module else self.index.calls[document].get(name, [])
         for position in self.index.changes[document].get(name, []) + calls + self.index.fillings[document].get(name, []):
             self._choose(document, position)
+        plain = [s for s in (self.index.statement(document, place) for place in places) if isinstance(s, (ast.Assign, ast.AnnAssign))]
+        for other in sorted(self.index.aliases[document].get(name, ())) if plain else ():
+            self._choose_changes(document, other)
 
     def _resolve(self, name: str, document: int, position: Position, deferred: bool) -> None:
         """Choose the statement that binds ``name`` for a use at ``position``."""
