@@ -139,8 +139,10 @@ def called_names(statement: ast.stmt) -> list[str]:
             root, inner = _root(called), getattr(called, "value", None)
             if root == "vars" and isinstance(inner, ast.Call) and inner.args:  # vars(cfg).update(...)
                 root = getattr(inner.args[0], "id", None)
-            elif isinstance(called, ast.Name) or (called is not getattr(alone, "func", None) and any(isinstance(n, ast.Call) for n in ast.walk(called))):
+            elif isinstance(called, ast.Name):
                 continue
+            elif called is not getattr(alone, "func", None) and any(isinstance(node, ast.Call) for node in ast.walk(called)):
+                continue  # Net(12).forward(x)
             names += [root] if root else []
     return names
 
@@ -175,8 +177,8 @@ def decorated_class(statement: ast.stmt) -> list[str]:
     """Classes that a decorator is told of: ``@add_to_class(Net)``, or ``@patch`` above ``def forward(self: Net, x)``."""
     found: list[ast.expr | None] = []
     for step in _steps(statement):
-        for decorator in step.decorator_list if isinstance(step, ast.FunctionDef) else ():
-            found += decorator.args if isinstance(decorator, ast.Call) else []
+        if isinstance(step, ast.FunctionDef) and step.decorator_list:
+            found += [node for decorator in step.decorator_list if isinstance(decorator, ast.Call) for node in decorator.args]
             found += [argument.annotation for argument in step.args.args[:1] if argument.arg == "self"]
     return [node.id for node in found if isinstance(node, ast.Name)]
 
@@ -320,11 +322,11 @@ def is_unfinished(statement: ast.stmt) -> bool:
     return _raises_unfinished(statement)
 
 
-def binds_anything(statement: ast.stmt) -> bool:
-    """Whether a statement may bind names that it does not say: ``globals().update(cfg)``, ``exec(text)``."""
+def binds_anything(statement: ast.stmt, by: tuple[str, ...]) -> bool:
+    """Whether a statement may bind names that it does not say, by a call of one of these: ``globals().update(cfg)``, ``exec(text)``."""
     steps = [step for step in _steps(statement) if isinstance(step, (ast.Expr, ast.Assign))]
     names = [node.func for step in steps for node in ast.walk(step) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    return any(name.id in ("exec", "globals", "locals") for name in names)
+    return any(name.id in by for name in names)
 
 
 def star_modules(statement: ast.stmt) -> list[str]:

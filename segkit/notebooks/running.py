@@ -106,7 +106,9 @@ class _Shell:
             os.chdir(line)
 
     magic = run_cell_magic = system = lambda self, *rest, **options: None
-    getoutput = lambda self, *rest, **options: []  # noqa: E731
+
+    def getoutput(self, *rest: Any, **options: Any) -> list[str]:
+        return []
 
 
 @contextlib.contextmanager

@@ -436,9 +436,13 @@ class _Slicer:
             elif taken is None or not self._take(taken, name):
                 self._choose(document, place)
             self._choose_changes(document, name)
-        elif not hasattr(builtins, name) and not self._elsewhere(name, document) and place_of(places, position) is None:
-            self._fill_in(name)
-            self._all_of(document, binds_anything)
+        elif not hasattr(builtins, name):
+            itself = place_of(places, position) is not None
+            if not itself:
+                self._all_of(document, partial(binds_anything, by=("globals", "locals")))
+            if not self._elsewhere(name, document) and not itself:
+                self._fill_in(name)
+                self._all_of(document, partial(binds_anything, by=("exec",)))
 
     def _include(self, source: int, name: str) -> bool:
         """Choose what binds a name in a file that is run here, or in another notebook."""
