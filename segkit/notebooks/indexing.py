@@ -48,7 +48,7 @@ class Index:
         self.changes = [_places(d, changed_names) for d in documents]
         self.calls = [_places(d, called_names) for d in documents]
         self.aliases = [_aliases(d) for d in documents]
-        self.fillings = [_places(d, self._filled) for d in documents]
+        self.fillings = [_places(d, partial(self._filled, d)) for d in documents]
 
     def statement(self, document: int, position: Position) -> ast.stmt:
         """The statement at a place."""
@@ -96,11 +96,12 @@ class Index:
             self._names[index] = frozenset(found)
         return self._names[index]
 
-    def _filled(self, statement: ast.stmt) -> list[str]:
+    def _filled(self, document: Document, statement: ast.stmt) -> list[str]:
         """Names whose object a statement has filled by a function: ``configure(cfg)``, ``np.put(table, ids, values)``, ``@register``."""
         calls = filling_calls(statement) + decorating_calls(statement)
         known = [(call, self._fills(call)) for call in calls]
-        modules = [getattr(getattr(call.func, "value", None), "id", "") for call, fills in known if fills and fills.others]  # settings.choose()
+        modules = [getattr(getattr(call.func, "value", None), "id", "") for call, fills in known if fills and fills.others]
+        modules = [name for name in modules if name and self.module(document, name) is not None]  # settings.choose(42)
         return [name for call, fills in known for name in filled_by(call, fills)] + decorated_class(statement) + modules
 
     def _fills(self, call: ast.Call) -> Filled | None:

@@ -124,17 +124,18 @@ def _calls(step: ast.stmt) -> list[ast.Call]:
     return found
 
 
-def called_names(statement: ast.stmt) -> list[str]:
+def called_names(statement: ast.stmt, kept: bool = True) -> list[str]:
     """Names of which a statement calls a method: ``cfg.update(pad=100)``, ``old = cfg.pop("pad")``, ``@registry.add`` above a definition.
 
-    Of a module it changes nothing. A call whose result is kept does not count in a loop, nor one on what another call gave.
+    Of a module it changes nothing. A call whose result is kept does not count in a loop or without ``kept``, nor one on what another
+    call gave.
     """
     names = []
     for step in _steps(statement):
         if trains(step) and not isinstance(step, DEFINITIONS):
             continue
         alone = step.value if isinstance(step, ast.Expr) else None
-        calls = _calls(step) if alone is not None or not isinstance(statement, LOOPS) else []
+        calls = _calls(step) if alone is not None or (kept and not isinstance(statement, LOOPS)) else []
         for called in [call.func for call in calls] + [getattr(d, "func", d) for d in getattr(step, "decorator_list", [])]:
             root, inner = _root(called), getattr(called, "value", None)
             if root == "vars" and isinstance(inner, ast.Call) and inner.args:  # vars(cfg).update(...)
@@ -226,7 +227,7 @@ def filled_in(function: ast.FunctionDef, known: Callable[[ast.Call], Filled | No
     kept: set[str] = set()
     local.update(argument.arg for node in inner for argument in (*node.args.args, *node.args.kwonlyargs))
     for statement in (s for node in (function, *inner) for s in node.body):
-        changed.update(changed_names(statement), called_names(statement))
+        changed.update(changed_names(statement), called_names(statement, kept=False))
         for call in filling_calls(statement):
             changed.update(filled_by(call, known(call)))
         local.update(bound_names(statement))

@@ -98,3 +98,9 @@ def test_a_class_that_extends_the_one_of_another_notebook_has_it(tmp_path):
     first = {"b.ipynb": '{"cells": [{"cell_type": "code", "source": "class Net:\\n    pad = 42"}], "nbformat": 4}'}
     cells = ["class Net(Net):\n    pass", "def answer():\n    return Net().pad"]
     assert run(work(tmp_path, cells, first), tmp_path)() == 42
+
+
+def test_a_function_that_calls_a_library_fills_nothing_of_it(tmp_path):
+    cells = ["import math", "def answer():\n    n = math.floor(42.5)\n    return n", "seen = answer()"]
+    book = work(tmp_path, cells)
+    assert cells[2] not in [chunk.source for chunk in book.program(book.find("answer")).chunks]
