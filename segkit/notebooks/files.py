@@ -5,6 +5,7 @@ Notebooks are known by what is in them, whatever a browser, a mail program or an
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
@@ -89,8 +90,11 @@ def is_script(path: PurePath) -> bool:
 
 
 def script_name(path: PurePath) -> str:
-    """The name by which a script is imported, with its folders: ``helpers.py`` of ``helpers.PY`` or ``helpers.py.txt``."""
-    return re.sub(r"\.py(\.txt)?$", ".py", path.as_posix(), flags=re.IGNORECASE)
+    """The name by which a script is imported, with its folders: ``helpers.py`` of ``helpers.PY`` or ``helpers.py.txt``.
+
+    A Mac writes an umlaut as two characters; an import has it as one.
+    """
+    return unicodedata.normalize("NFC", re.sub(r"\.py(\.txt)?$", ".py", path.as_posix(), flags=re.IGNORECASE))
 
 
 def has_notebook_name(path: PurePath) -> bool:

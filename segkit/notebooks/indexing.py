@@ -1,12 +1,14 @@
 """What the statements of a student's files do to names: bind them, change their objects, call their methods, or have a function fill them."""
 
 import ast
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
 from segkit.notebooks.names import (
-    Filled, bound_names, called_names, changed_names, filled_by, filled_in, filling_calls, run_file, star_modules,
+    Filled, aliases, bound_names, called_names, changed_names, decorated_class, decorating_calls, filled_by, filled_in, filling_calls, run_file,
+    star_modules,
 )  # fmt: skip
 from segkit.notebooks.reading import Document
 
@@ -29,6 +31,7 @@ class Index:
         bindings: For each file: name -> where it is bound.
         changes: The same for what changes the object of a name: ``cfg["pad"] = 100``.
         calls: The same for calls of its methods: ``cfg.update(pad=100)``.
+        aliases: Name -> other names of its object or a part of it: ``part = cfg["a"]``.
         fillings: The same for functions that fill it: ``configure(cfg)``.
     """
 
@@ -44,7 +47,8 @@ class Index:
         self.bindings = [_places(d, partial(self._bound, d)) for d in documents]
         self.changes = [_places(d, changed_names) for d in documents]
         self.calls = [_places(d, called_names) for d in documents]
-        self.fillings = [_places(d, self._filled) for d in documents]
+        self.aliases = [_aliases(d) for d in documents]
+        self.fillings = [_places(d, partial(self._filled, d)) for d in documents]
 
     def statement(self, document: int, position: Position) -> ast.stmt:
         """The statement at a place."""
@@ -52,7 +56,7 @@ class Index:
 
     def file(self, document: Document, path: str) -> int | None:
         """The document that a path means for a notebook: in its own folder first, then anywhere."""
-        path = path.replace("\\", "/").removeprefix("./")
+        path = unicodedata.normalize("NFC", path.replace("\\", "/").removeprefix("./"))
         folder = PurePosixPath(document.name).parent
         for tail in (str(folder / path), path, PurePosixPath(path).name):
             for ending in ("", ".py", ".ipynb"):
@@ -67,6 +71,11 @@ class Index:
             if tail in self._tails:
                 return self._tails[tail]
         return None
+
+    def is_own(self, document: Document, statement: ast.stmt) -> bool:
+        """Whether a statement imports something out of a script of the student."""
+        imports = [node for node in ast.walk(statement) if isinstance(node, ast.ImportFrom)]
+        return any(self.module(document, "." * node.level + (node.module or "")) is not None for node in imports)
 
     def _bound(self, document: Document, statement: ast.stmt) -> list[str]:
         """Names that a statement binds, including those that it imports from other files of the student."""
@@ -87,9 +96,13 @@ class Index:
             self._names[index] = frozenset(found)
         return self._names[index]
 
-    def _filled(self, statement: ast.stmt) -> list[str]:
-        """Names whose object a statement has filled by a function: ``configure(cfg)``, ``np.put(table, ids, values)``."""
-        return [name for call in filling_calls(statement) for name in filled_by(call, self._fills(call))]
+    def _filled(self, document: Document, statement: ast.stmt) -> list[str]:
+        """Names whose object a statement has filled by a function: ``configure(cfg)``, ``np.put(table, ids, values)``, ``@register``."""
+        calls = filling_calls(statement) + decorating_calls(statement)
+        known = [(call, self._fills(call)) for call in calls]
+        modules = [getattr(getattr(call.func, "value", None), "id", "") for call, fills in known if fills and fills.others]
+        modules = [name for name in modules if name and self.module(document, name) is not None]  # settings.choose(42)
+        return [name for call, fills in known for name in filled_by(call, fills)] + decorated_class(statement) + modules
 
     def _fills(self, call: ast.Call) -> Filled | None:
         """What one of the student's own functions fills; None for a library's."""
@@ -110,6 +123,14 @@ def _places(document: Document, names: Callable[[ast.stmt], list[str]]) -> Place
             for name in names(statement):
                 places.setdefault(name, []).append((number, position))
     return places
+
+
+def _aliases(document: Document) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for cell in document.cells:
+        for name, other in (pair for statement in cell.parsed[0] for pair in aliases(statement)):
+            found.setdefault(name, set()).add(other)
+    return found
 
 
 def _tails(documents: Sequence[Document]) -> dict[str, int]:

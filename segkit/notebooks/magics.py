@@ -17,10 +17,14 @@ def _words(text: str) -> list[str]:
 
 
 def plain_line(line: str) -> str:
-    """The Python that stands for a line magic, on one line: ``%run``, ``%cd`` and ``%pylab`` matter to names, others are dropped.
+    """The Python that stands for a line magic, on one line: ``%run``, ``%cd``, ``%time`` and ``%pylab`` matter to names, others are dropped.
 
-    The form is the one that nbconvert gives them in an exported script.
+    The form is the one that nbconvert gives them in an exported script. What a shell's answer is kept in (``files = !ls``) is bound.
     """
+    if kept := re.match(r"([\w, ]+=)\s*[%!]", line):
+        return f"{kept[1]} get_ipython().getoutput('')"
+    if timed := re.match(r"%time\s+(.+)", line):
+        return timed[1]
     name, _, rest = line.strip().rstrip("\\;").partition(" ")
     words = [word for word in _words(rest) if not word.startswith("-")]
     if name in ("%run", "%cd") and words:

@@ -6,16 +6,19 @@ import symtable
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Needs", "bound_names", "called_names", "changed_names", "downloads", "filled_by", "filling_calls", "is_unfinished", "needs",
+__all__ = ["Needs", "aliases", "bound_names", "binds_anything", "called_names", "changed_names", "decorated_class", "decorating_calls",
+           "downloads", "filled_by", "filling_calls", "is_unfinished", "needs",
            "read_file", "run_file", "sets_path", "star_modules", "taken_name"]  # fmt: skip
 
 COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
-COMPOUND = (*LOOPS, ast.If, ast.Try, ast.With)
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+COMPOUND = (*LOOPS, ast.If, ast.Try, ast.TryStar, ast.With, ast.AsyncWith, ast.Match)
 WORK = re.compile(r"(?i)(^|_)(train|fit|backward|step|zero_grad|savefig|plot|imshow|show|evaluate|summary)(_|$)")
 ARCHITECTURE = re.compile(r"vgg|resnet|alexnet|densenet|mobilenet|inception|googlenet|squeezenet|fcn|deeplab|efficientnet|get_model")
 # names of library functions that fill or reorder their argument: np.put, random.shuffle, nn.init.zeros_
 FILLS = re.compile(r"put|put_along_axis|place|putmask|copyto|fill_diagonal|shuffle|insort(_left|_right)?|heap\w+|[a-z]\w*_")
+PART = re.compile(r"add_|setdefault$|get$")  # methods that give a part of their object
 PATHS = {("path", "sys"), ("chdir", "os"), ("addsitedir", "site")}
 
 
@@ -52,8 +55,8 @@ def _steps(statement: ast.stmt) -> list[ast.stmt]:
             continue
         steps.append(step)
         if isinstance(step, COMPOUND):
-            blocks = [step.body, getattr(step, "orelse", []), getattr(step, "finalbody", [])]
-            blocks += [handler.body for handler in getattr(step, "handlers", [])]
+            blocks = [getattr(step, "body", []), getattr(step, "orelse", []), getattr(step, "finalbody", [])]
+            blocks += [part.body for part in (*getattr(step, "handlers", []), *getattr(step, "cases", []))]
             pending += reversed([(inner, looked_at or loop) for block in blocks for inner in block])
     return steps
 
@@ -64,12 +67,15 @@ def _bound_by(step: ast.stmt) -> list[str]:
         return [step.name]
     if isinstance(step, (ast.Import, ast.ImportFrom)):
         return [alias.asname or alias.name.partition(".")[0] for alias in step.names if alias.name != "*"]
-    if isinstance(step, ast.With):
+    if isinstance(step, (ast.With, ast.AsyncWith)):
         return [name for item in step.items if item.optional_vars for name in _target_names(item.optional_vars)]
     if isinstance(step, (ast.For, ast.AsyncFor)):
         return _target_names(step.target)
     names = []
-    if isinstance(step, ast.Assign):
+    if isinstance(step, ast.Match):  # `case {"pad": pad}` binds pad
+        patterns = [node for case in step.cases for node in ast.walk(case.pattern)]
+        names = [name for node in patterns if (name := getattr(node, "rest", None) or getattr(node, "name", None))]
+    elif isinstance(step, ast.Assign):
         names = [name for target in step.targets for name in _target_names(target)]
     elif isinstance(step, (ast.AnnAssign, ast.AugAssign)) and step.value is not None:
         names = _target_names(step.target)
@@ -100,30 +106,82 @@ def changed_names(statement: ast.stmt) -> list[str]:
             names += [_root(target) for target in step.targets]
         elif isinstance(step, (ast.AugAssign, ast.AnnAssign)):
             names.append(_root(step.target))
-        elif isinstance(step, ast.Expr) and isinstance(step.value, ast.Call):
-            called, arguments = getattr(step.value.func, "id", None), step.value.args
+        for call in _calls(step):
+            called, arguments = getattr(call.func, "id", None), call.args
             if called in ("setattr", "delattr") and arguments and isinstance(arguments[0], (ast.Name, ast.Attribute)):
                 names.append(getattr(arguments[0], "id", None) or _root(arguments[0]))
     return [name for name in names if name]
 
 
-def called_names(statement: ast.stmt) -> list[str]:
-    """Names of which a statement calls a method for its effect: ``cfg.update(pad=100)``. Of a module it changes nothing."""
+def _calls(step: ast.stmt) -> list[ast.Call]:
+    """Calls that a simple step makes itself, the outermost first: of ``a = [p.add(x) for x in f()]`` those of ``p.add`` and ``f``."""
+    found: list[ast.Call] = []
+    pending: list[ast.AST] = [step] if isinstance(step, (ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Assert)) else []
+    while pending:
+        node = pending.pop()
+        found += [node] if isinstance(node, ast.Call) else []
+        pending += [] if isinstance(node, ast.Lambda) else ast.iter_child_nodes(node)
+    return found
+
+
+def called_names(statement: ast.stmt, kept: bool = True) -> list[str]:
+    """Names of which a statement calls a method: ``cfg.update(pad=100)``, ``old = cfg.pop("pad")``, ``@registry.add`` above a definition.
+
+    Of a module it changes nothing. A call whose result is kept does not count in a loop or without ``kept``, nor one on what another
+    call gave.
+    """
     names = []
     for step in _steps(statement):
-        call = step.value if isinstance(step, ast.Expr) else None
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and not trains(step):
-            root, inner = _root(call.func), call.func.value
+        if trains(step) and not isinstance(step, DEFINITIONS):
+            continue
+        alone = step.value if isinstance(step, ast.Expr) else None
+        calls = _calls(step) if alone is not None or (kept and not isinstance(statement, LOOPS)) else []
+        for called in [call.func for call in calls] + [getattr(d, "func", d) for d in getattr(step, "decorator_list", [])]:
+            root, inner = _root(called), getattr(called, "value", None)
             if root == "vars" and isinstance(inner, ast.Call) and inner.args:  # vars(cfg).update(...)
                 root = getattr(inner.args[0], "id", None)
+            elif isinstance(called, ast.Name):
+                continue
+            elif called is not getattr(alone, "func", None) and any(isinstance(node, ast.Call) for node in ast.walk(called)):
+                continue  # Net(12).forward(x)
             names += [root] if root else []
     return names
+
+
+def aliases(statement: ast.stmt) -> list[tuple[str, str]]:
+    """Pairs of a name and another one for its object or a part of it: ``part = cfg["a"]``, ``group = parser.add_argument_group("net")``."""
+    pairs = []
+    for step in _steps(statement):
+        value = step.value if isinstance(step, ast.Assign) else None
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+            value = value.func.value if PART.match(value.func.attr) else None
+        while isinstance(value, (ast.Attribute, ast.Subscript)):
+            value = value.value
+        if isinstance(value, ast.Name):
+            pairs += [(value.id, target) for target in _bound_by(step)]
+    return pairs
 
 
 def filling_calls(statement: ast.stmt) -> list[ast.Call]:
     """Calls that stand as a step of their own, or whose result is kept: ``configure(cfg)``, ``np.put(table, ids, values)``."""
     steps = [step for step in _steps(statement) if isinstance(step, (ast.Expr, ast.Assign)) and not trains(step)]
     return [step.value for step in steps if isinstance(step.value, ast.Call)]
+
+
+def decorating_calls(statement: ast.stmt) -> list[ast.Call]:
+    """The calls that decorators are: ``@register`` above ``def crop`` is ``register(crop)``."""
+    given = [(d, ast.Name(step.name)) for step in _steps(statement) if isinstance(step, DEFINITIONS) for d in step.decorator_list]
+    return [decorator if isinstance(decorator, ast.Call) else ast.Call(decorator, [name], []) for decorator, name in given]
+
+
+def decorated_class(statement: ast.stmt) -> list[str]:
+    """Classes that a decorator is told of: ``@add_to_class(Net)``, or ``@patch`` above ``def forward(self: Net, x)``."""
+    found: list[ast.expr | None] = []
+    for step in _steps(statement):
+        if isinstance(step, ast.FunctionDef) and step.decorator_list:
+            found += [node for decorator in step.decorator_list if isinstance(decorator, ast.Call) for node in decorator.args]
+            found += [argument.annotation for argument in step.args.args[:1] if argument.arg == "self"]
+    return [node.id for node in found if isinstance(node, ast.Name)]
 
 
 def filled_by(call: ast.Call, function: "Filled | None") -> list[str]:
@@ -163,11 +221,13 @@ def filled_in(function: ast.FunctionDef, known: Callable[[ast.Call], Filled | No
     taken = function.args
     places = [argument.arg for argument in (*taken.posonlyargs, *taken.args)]
     own = {*places, *(argument.arg for argument in taken.kwonlyargs)}
+    inner = [node for node in ast.walk(function) if isinstance(node, ast.FunctionDef) and node is not function]
     changed: set[str] = set()
     local: set[str] = set()
     kept: set[str] = set()
-    for statement in function.body:
-        changed.update(changed_names(statement), called_names(statement))
+    local.update(argument.arg for node in inner for argument in (*node.args.args, *node.args.kwonlyargs))
+    for statement in (s for node in (function, *inner) for s in node.body):
+        changed.update(changed_names(statement), called_names(statement, kept=False))
         for call in filling_calls(statement):
             changed.update(filled_by(call, known(call)))
         local.update(bound_names(statement))
@@ -261,6 +321,13 @@ def is_unfinished(statement: ast.stmt) -> bool:
                 if _raises_unfinished(step):
                     return True
     return _raises_unfinished(statement)
+
+
+def binds_anything(statement: ast.stmt, by: tuple[str, ...]) -> bool:
+    """Whether a statement may bind names that it does not say, by a call of one of these: ``globals().update(cfg)``, ``exec(text)``."""
+    steps = [step for step in _steps(statement) if isinstance(step, (ast.Expr, ast.Assign))]
+    names = [node.func for step in steps for node in ast.walk(step) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    return any(name.id in by for name in names)
 
 
 def star_modules(statement: ast.stmt) -> list[str]:

@@ -3,12 +3,15 @@
 import __future__
 
 import ast
+import asyncio
 import contextlib
+import inspect
 import linecache
 import os
 import sys
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
@@ -102,7 +105,10 @@ class _Shell:
         if name == "cd":
             os.chdir(line)
 
-    magic = run_cell_magic = system = getoutput = lambda self, *rest, **options: None
+    magic = run_cell_magic = system = lambda self, *rest, **options: None
+
+    def getoutput(self, *rest: Any, **options: Any) -> list[str]:
+        return []
 
 
 @contextlib.contextmanager
@@ -170,6 +176,7 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
     """
     space: dict[str, Any] = namespace if namespace is not None else {"__name__": "__main__", "__builtins__": __builtins__}
     space.setdefault("get_ipython", _Shell)
+    space.setdefault("display", lambda *values, **options: None)  # a kernel has it without an import
     failed: dict[str, str] = space.setdefault(FAILED, {})
     labels, last, flags = {chunk.label for chunk in program.chunks}, "", 0
     for chunk in program.chunks:
@@ -183,8 +190,12 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
                     flags |= getattr(getattr(__future__, alias.name, None), "compiler_flag", 0)
             try:
                 # some syntax errors (return outside of a function) show only here
-                code = compile(ast.Module([statement], []), chunk.label, "exec", flags=flags, dont_inherit=True)
-                exec(code, space)  # the one place where a student's top-level code runs
+                code = compile(ast.Module([statement], []), chunk.label, "exec", flags=flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+                if code.co_flags & inspect.CO_COROUTINE:  # in a thread, since a notebook has a loop that runs
+                    with ThreadPoolExecutor(1) as thread:
+                        thread.submit(asyncio.run, eval(code, space)).result()
+                else:
+                    exec(code, space)  # the one place where a student's top-level code runs
             except (Exception, SystemExit) as error:
                 last = student_traceback(error, labels)
                 stars = isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*"

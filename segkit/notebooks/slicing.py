@@ -10,13 +10,14 @@ import ast
 import builtins
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import PurePosixPath
 
 from segkit.notebooks.indexing import Index, Position
-from segkit.notebooks.names import bound_names, downloads, is_unfinished, needs, read_file, run_file, sets_path, star_modules, taken_name
+from segkit.notebooks.names import binds_anything, bound_names, downloads, is_unfinished, needs, read_file, run_file, sets_path, star_modules, taken_name
 from segkit.notebooks.reading import Cell, Document, python_source
 
 __all__ = ["Chunk", "Definition", "Program", "Workbook"]
@@ -223,13 +224,23 @@ class Workbook:
         everywhere = self._definitions.get(name, [])
         graded = [d for d in everywhere if grade_id and d.cell.grade_id == grade_id]
         functions = [d for d in everywhere if d.owner is None]
-        for candidates in (graded, functions, self._of_one_class(everywhere)):
+        cells = [d for d in functions if d.cell.number]  # a run has these; an export beside them, or a library, only what it imports
+        for candidates in (graded, cells, functions, self._of_one_class(everywhere), self._imported_as(name)):
             finished = [d for d in candidates if not d.unfinished]
             if finished:
                 self._note_choice(name, finished)
                 return finished[-1]
         unfinished = graded or everywhere
         return unfinished[-1] if unfinished else None
+
+    def _imported_as(self, name: str) -> list[Definition]:
+        """Places where a notebook imports a name from a script of the work: ``from models import Net as FCN32s``."""
+        return [
+            Definition(name, document, cell, index)
+            for document in self.documents for cell in document.cells if cell.number
+            for index, statement in enumerate(cell.parsed[0])
+            if isinstance(statement, (ast.ImportFrom, ast.Try)) and name in bound_names(statement) and self.index.is_own(document, statement)
+        ]  # fmt: skip
 
     def _of_one_class(self, methods: list[Definition]) -> list[Definition]:
         """Among methods of several classes, those of the class that the assignment names first, since they do not overwrite each other."""
@@ -301,6 +312,7 @@ class _Slicer:
         modules = self._modules()
         if modules:
             self._choose_paths()
+            self._add_folders(modules)
         self._choose_future()
         self._note_downloads(modules)
         others = [index for index in sorted(self.chosen) if index != document]
@@ -337,6 +349,17 @@ class _Slicer:
             self._all_of(document, sets_path)
             self._all_of(document, partial(self._imports_script, self.workbook.documents[document]))
         self._follow()
+
+    def _add_folders(self, modules: dict[str, str]) -> None:
+        """Import also from the folders of the work that paths of the student's machine mean: ``/content/drive/MyDrive/hw/src``."""
+        folders = {str(PurePosixPath(name).parent) for name in modules} - {"."}
+        paths = [self.index.statement(d, p) for d, positions in self.chosen.items() for p in sorted(positions)]
+        texts = [node.value for s in paths if sets_path(s) for node in ast.walk(s) if isinstance(node, ast.Constant)]
+        meant = {f for f in folders for text in texts if isinstance(text, str) and f"/{text}/".replace("\\", "/").endswith(f"/{f}/")}
+        home = PurePosixPath(self.definition.document.name).parent
+        for folder in sorted(meant):
+            line = f"import os, sys; sys.path.append(os.path.abspath({os.path.relpath(folder, home)!r}))"
+            self.extra.append(Chunk(line, line, (0, 1)))
 
     def _binds_all(self, own: Document, statement: ast.stmt) -> bool:
         return any(self.index.module(own, module) is None for module in star_modules(statement))
@@ -383,17 +406,21 @@ class _Slicer:
             return
         self.done.add(("changes of", name, document))
         places = self.index.bindings[document].get(name, [])
-        module = any(isinstance(self.index.statement(document, place), (ast.Import, ast.ImportFrom)) for place in places)
+        imports = [s for s in (self.index.statement(document, place) for place in places) if isinstance(s, (ast.Import, ast.ImportFrom))]
+        module = any(isinstance(s, ast.Import) or not self.index.is_own(self.workbook.documents[document], s) for s in imports)
         calls = [] if module else self.index.calls[document].get(name, [])
         for position in self.index.changes[document].get(name, []) + calls + self.index.fillings[document].get(name, []):
             self._choose(document, position)
+        plain = [s for s in (self.index.statement(document, place) for place in places) if isinstance(s, (ast.Assign, ast.AnnAssign))]
+        for other in sorted(self.index.aliases[document].get(name, ())) if plain else ():
+            self._choose_changes(document, other)
 
     def _resolve(self, name: str, document: int, position: Position, deferred: bool) -> None:
         """Choose the statement that binds ``name`` for a use at ``position``."""
         if (name, document, position) in self.done:
             return
         self.done.add((name, document, position))
-        places = self.index.bindings[document].get(name, [])
+        places = self.index.bindings[document].get(name) or self.index.fillings[document].get(name, [])
         limit = max(position, self.target[1]) if deferred and document == self.target[0] else position
         before = [place for place in places if place < limit]
         after = [place for place in places if place > limit]
@@ -407,8 +434,13 @@ class _Slicer:
             elif taken is None or not self._take(taken, name):
                 self._choose(document, place)
             self._choose_changes(document, name)
-        elif not hasattr(builtins, name) and not self._elsewhere(name, document) and place_of(places, position) is None:
-            self._fill_in(name)
+        elif not hasattr(builtins, name):
+            itself = place_of(places, position) is not None
+            if not itself:
+                self._all_of(document, partial(binds_anything, by=("globals", "locals")))
+            if not self._elsewhere(name, document) and not itself:
+                self._fill_in(name)
+                self._all_of(document, partial(binds_anything, by=("exec",)))
 
     def _include(self, source: int, name: str) -> bool:
         """Choose what binds a name in a file that is run here, or in another notebook."""
@@ -466,7 +498,7 @@ class _Slicer:
         for stem in sorted(asked & (notebooks.keys() - roots)):  # as nbimporter and import_ipynb have it
             scripts[str(PurePosixPath(notebooks[stem].name).with_suffix(".py"))] = _definitions_of(notebooks[stem])
             roots.add(stem)
-        return scripts if asked & (roots | {"", "importlib"}) else {}
+        return scripts if asked & (roots | {"", "importlib", "runpy"}) else {}
 
 
 def _imported(statement: ast.stmt) -> set[str]:
@@ -477,6 +509,8 @@ def _imported(statement: ast.stmt) -> set[str]:
             found.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             found.add("" if node.level else (node.module or "").partition(".")[0])
+        elif isinstance(node, ast.Name) and node.id in ("__import__", "exec"):
+            found.add("importlib")  # what it reads or imports may be any script
     return found
 
 
