@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from segkit.environment import Kit
 
-__all__ = ["kit"]
+__all__ = ["kit"]  # noqa: F822 - made by __getattr__
 
 
 def __getattr__(name: str) -> "Kit":

@@ -1,6 +1,5 @@
 """Does the first cell find everything, complete a bare hosted machine, and say what is missing?"""
 
-import os
 import shutil
 import subprocess
 import sys

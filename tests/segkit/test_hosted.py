@@ -1,9 +1,11 @@
 """Does every notebook stand alone on a hosted machine: is the drive asked for, the kit found, the work kept there?"""
 
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -132,3 +134,11 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     done = subprocess.run([sys.executable, "-c", f"{BARE}{closed}\n{first_cell()}"], cwd=tmp_path, capture_output=True, text=True)
     assert "Read-only file system. Make room there, or begin in a folder that you may write to." in done.stderr
     assert done.stderr.count("Traceback") == 1
+
+
+def test_the_pictures_of_start_here_come_with_the_release_and_are_light():
+    release = REPO / "autograder" / "assignments" / "fcn" / "release"
+    named = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (release / "START_HERE.md").read_text(encoding="utf-8"))
+    assert len(named) == len(list(release.glob("*.svg"))) == 3
+    assert sum((release / name).stat().st_size for name in named) < 150_000
+    assert all(ElementTree.parse(release / name).getroot().tag.endswith("svg") for name in named)
