@@ -46,6 +46,7 @@ STUDENT_PARTS = (
     "handin.py",
     "history.py",
     "inference.py",
+    "lab.py",
     "layer.py",
     "layers.py",
     "malloc.py",

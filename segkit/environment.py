@@ -37,7 +37,7 @@ NEEDED = {
     "nbformat": "nbformat>=5.9",
     "ipywidgets": "ipywidgets>=8.0",  # without it tqdm warns in red, and shows a bar of letters
 }
-DRIVE = Path("/content/drive/MyDrive")  # where a hosted machine mounts it
+DRIVES = ("/content/drive/MyDrive", "*/MyDrive")  # where a hosted machine mounts it: as the first cell does, or somebody by hand
 # what a hosted machine has already and must keep: another torch would not fit its driver
 KEPT = ("torch", "torchvision", "numpy")
 
@@ -167,6 +167,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     """Check packages, device, data and the imported code; print a line about each.
 
     Where ``segkit`` was imported out of ``fcn.zip``, the archive is unpacked first: on the drive if one is mounted, else here.
+    What lies there already stays as it is.
 
     Args:
         home: Folder that should hold this ``segkit``; None: the one that it was imported from.
@@ -194,6 +195,9 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     notes = [note] if note else []
     if work != started:
         notes.append("all notebooks lie in the work folder: open them there")
+    drive = _drive(started)
+    if "google.colab" in sys.modules and not (drive and work.is_relative_to(drive.parent.resolve())):
+        notes.append("the work folder is not on your drive, and is lost with this machine: restart it, run this cell, allow the drive")
     kit = Kit(work, root, split, device, quick, notes, copies_elsewhere(started, work))
     if not quiet:
         _print_proof(kit, torch)
@@ -202,15 +206,26 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
 
 def _unpacked(home: Path, quiet: bool) -> Kit:
     """Unpack the archive that holds ``home``, and go on with what came out of it in place of this very module."""
-    target = DRIVE if DRIVE.is_dir() else Path.cwd()
-    with zipfile.ZipFile(home.parent) as archive:
-        archive.extractall(target)
+    target = _drive(Path.cwd()) or Path.cwd()
+    try:
+        with zipfile.ZipFile(home.parent) as archive:
+            archive.extractall(target, [name for name in archive.namelist() if not (target / name).exists()])
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{home.parent} cannot be unpacked to {target}: {error.strerror}. Make room there, or begin in a folder that you may write to."
+        ) from None
     for name in [name for name in sys.modules if name.partition(".")[0] == "segkit"]:
         del sys.modules[name]
     sys.path.insert(0, str(target / home.name))
     importlib.invalidate_caches()
     kit: Kit = importlib.import_module("segkit.environment").prepare(quiet=quiet)
     return kit
+
+
+def _drive(started: Path) -> Path | None:
+    """The drive of a hosted machine, if one is mounted; a mere folder of that name goes with the machine."""
+    fixed, by_hand = DRIVES
+    return next((place for place in (Path(fixed), *sorted(started.glob(by_hand))) if os.path.ismount(place.parent)), None)
 
 
 def _nearest_kit() -> Path | None:

@@ -1,15 +1,13 @@
 """Does the first cell find everything, complete a bare hosted machine, and say what is missing?"""
 
-import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
+from bare_machine import first_cell, make_zip, run_cell
 
 from segkit import environment
 from segkit.checkpoint_files import find_checkpoints
@@ -25,34 +23,6 @@ def in_the_sample(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("SEGKIT_DATA", "sample")
     monkeypatch.delenv("SEGKIT_QUICK", raising=False)
     monkeypatch.chdir(tmp_path)
-
-
-def first_cell() -> str:
-    notebook = nbformat.read(REPO / "notebooks" / "fcn" / "1_data.ipynb", as_version=4)
-    return next(cell.source for cell in notebook.cells if cell.cell_type == "code")
-
-
-def make_zip(path: Path) -> Path:
-    """An ``fcn.zip`` with the parts that the first cell needs."""
-    with zipfile.ZipFile(path, "w") as bundle:
-        for file in sorted((REPO / "segkit").rglob("*.py")):
-            if "reference" not in file.parts:
-                bundle.write(file, f"fcn/segkit/{file.relative_to(REPO / 'segkit')}")
-        for folder in ("splits", "sample"):
-            for file in sorted((REPO / "data" / "facades" / folder).rglob("*")):
-                bundle.write(file, f"fcn/data/{file.relative_to(REPO / 'data')}")
-        for file in sorted((REPO / "notebooks" / "fcn").glob("*.*")):
-            bundle.write(file, f"fcn/{file.name}")
-    return path
-
-
-def run_cell(folder: Path, tail: str = "", between: str = "") -> subprocess.CompletedProcess:
-    """Run the notebooks' first cell in a fresh Python that knows nothing of the repository; ``between`` runs before its last line."""
-    *start, last = first_cell().splitlines()
-    code = "\n".join([*start, between, last, tail])
-    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "SEGKIT_DATA")}
-    # -P -S would hide site-packages; the editable install of the kit must lose against sys.path[0]
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
 
 
 def test_proof_names_versions_device_data_code_and_folder(capsys):
@@ -204,45 +174,6 @@ def test_without_a_network_the_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(environment.subprocess, "run", pip)
     with pytest.raises(EnvironmentFault, match="no-such-package>=1.*no network.*by hand"):
         environment._install(missing_packages())
-
-
-def test_bare_machine_unpacks_the_zip_beside_the_notebook(tmp_path):
-    folder = tmp_path / "my course, part 2"
-    folder.mkdir()
-    make_zip(folder / "fcn.zip")
-    done = run_cell(folder, "print('WORK', kit.work, kit.split)")
-    assert done.returncode == 0, done.stderr
-    assert str(folder / "fcn" / "segkit") in done.stdout
-    assert f"WORK {folder / 'fcn'} sample" in done.stdout
-    assert "so the drawn sample serves" in done.stdout
-
-
-def test_second_notebook_on_the_bare_machine_keeps_your_files(tmp_path):
-    make_zip(tmp_path / "fcn.zip")
-    assert run_cell(tmp_path).returncode == 0
-    mine = tmp_path / "fcn" / "2_fcn32s.ipynb"
-    mine.write_text("my work", encoding="utf-8")
-    assert run_cell(tmp_path).returncode == 0
-    assert mine.read_text(encoding="utf-8") == "my work"
-
-
-def test_without_a_zip_the_cell_says_where_to_put_it(tmp_path):
-    code = first_cell()
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "No module named 'segkit'" in done.stderr
-    assert "not found? Add fcn.zip here." in code.splitlines()[-1], "the line that a notebook shows with this error"
-
-
-@pytest.mark.parametrize("place", ["drive/MyDrive", "drive/MyDrive/Colab Notebooks"])
-def test_a_zip_on_a_mounted_drive_is_unpacked_there(place, tmp_path):
-    (tmp_path / place).mkdir(parents=True)
-    make_zip(tmp_path / place / "fcn.zip")
-    drive = f"import segkit.environment as e\ne.DRIVE = e.Path({str(tmp_path)!r}, 'drive/MyDrive')"
-    done = run_cell(tmp_path, "print('WORK', kit.work)", drive)
-    assert done.returncode == 0, done.stderr
-    assert f"WORK {tmp_path / 'drive' / 'MyDrive' / 'fcn'}" in done.stdout
-    again = run_cell(tmp_path, "import sys; print('PATH', [entry for entry in sys.path if 'zip/fcn' in entry or '..' in entry])")
-    assert "PATH []" in again.stdout and str(tmp_path / "drive" / "MyDrive" / "fcn" / "segkit") in again.stdout
 
 
 def test_another_segkit_that_was_imported_before_is_refused(tmp_path):
