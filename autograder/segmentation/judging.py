@@ -258,7 +258,7 @@ def _judge_offset(network: Network, name: str, offset: tuple[int, int], expected
 
 
 VIEW_WORDS = {
-    "softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoid", "argmax": "argmax", "relu": "ReLU",
+    "softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoid", "argmax": "argmax", "relu": "ReLU", "tanh": "tanh",
 }  # fmt: skip
 
 
@@ -289,7 +289,7 @@ def judge_values(network: Network) -> None:
         word = VIEW_WORDS[found.view]
         text = (f"Expected the logits, but got their {word}. Likely cause: {word} in forward. The loss (cross entropy) and argmax want "
                 "the raw scores.")  # fmt: skip
-        grading.lose("values", cause=f"forward.{found.view}" if found.view != "relu" else "forward.values", message=text)
+        grading.lose("values", cause=f"forward.{found.view}" if found.view not in ("relu", "tanh") else "forward.values", message=text)
     elif found.silent:
         text = f"Expected the sum of all paths, but nothing of {' and '.join(found.silent)} arrives in the output. Is it added in forward?"
         grading.lose("values", cause="forward.skip", message=text, measured={"skips": list(found.silent)})

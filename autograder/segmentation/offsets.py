@@ -56,6 +56,7 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "log_softmax": lambda x: torch.log_softmax(x, dim=1),
     "sigmoid": torch.sigmoid,
     "relu": torch.relu,
+    "tanh": torch.tanh,
 }
 # the same over dimensions of the picture or the batch: there a moved crop is not looked for
 ELSEWHERE: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = tuple(

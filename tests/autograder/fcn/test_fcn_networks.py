@@ -62,6 +62,7 @@ MISTAKES = {
      {"shapes": ("shape.order", 1)}, "the classes are in the last dimension"),
     "softmax over the batch": ("fcn32s", [("19 : 19 + width]", "19 : 19 + width].softmax(0)")], {"forward": ("forward.softmax", 0)},
      "softmax in forward"),
+    "tanh at the end": ("fcn32s", [("19 : 19 + width]", "19 : 19 + width].tanh()")], {"forward": ("forward.values", 0)}, "tanh in forward"),
     "dropout of 0.2": ("fcn32s", [("nn.Dropout2d(0.5)", "nn.Dropout2d(0.2)")], {"forward": ("dropout.p", 3)}, "p = 0.2"),
     "12 classes in the code": ("fcn32s", [("nn.Conv2d(4096, n_class, 1)", "nn.Conv2d(4096, 12, 1)"), ("ConvTranspose2d(n_class, n_class",
      "ConvTranspose2d(12, 12"),
