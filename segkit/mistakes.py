@@ -270,7 +270,7 @@ def mean_mistake(found: float, hist: NDArray, iou: NDArray) -> Mistake:
             ("mean.values", "percent: return a share between 0 and 1", 100 * np.nanmean(iou)),
             ("mean.values", "pixel accuracy: the mean is over the classes' IoUs", hit.sum() / truth.sum()),
             ("iou.absent_mean", "the absent class is counted as 0: average over the classes that occur", np.nansum(iou) / len(iou)),
-            ("iou.absent_mean", "a class that was only predicted is left out: its IoU is 0 and counts",
+            ("iou.absent_mean", "a class is left out: one that was only predicted has IoU 0 and counts",
              np.nanmean(np.where(truth > 0, iou, np.nan))),
         ]  # fmt: skip
     if np.isnan(found):
