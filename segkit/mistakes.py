@@ -12,7 +12,7 @@ from PIL import Image
 
 from segkit.facades import PALETTE
 
-__all__ = ["accuracy_mistake", "counts_mistake", "iou_mistake", "label_mistake", "mean_mistake"]
+__all__ = ["NARROW", "accuracy_mistake", "counts_mistake", "iou_mistake", "label_mistake", "mean_mistake", "wrapped_counts"]
 
 Mistake = tuple[str, str]  # stable code, and words for the student
 
@@ -93,6 +93,9 @@ def _colour_mistake(table: NDArray) -> str:
     grey = np.asarray(Image.fromarray(PALETTE[None]).convert("L"))[0, 1:].astype(np.int64)
     mixed = 'grey values: convert("L") mixes the palette\'s colours; read the palette index of the mode-P picture itself.'
     channel = 'one colour channel: colours or grey values are read instead of the palette index; no convert("RGB") of the mode-P picture.'
+    scaled = "colours scaled to 0..1 and cut to whole numbers: read the palette index instead."
+    if any(np.array_equal(table, colours[:, c] // 255) for c in range(3)):
+        return scaled
     known = [(mixed, grey), (mixed, colours.mean(1)), (mixed, colours.sum(1)), *((channel, colours[:, c]) for c in range(3))]
     for words, values in known:
         for shift in (0, 1):
@@ -127,6 +130,14 @@ def _differing(table: NDArray) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------- counts
+NARROW = "the table's own integers are too narrow for the counts and wrap around: count in int64."
+
+
+def wrapped_counts(expected: NDArray) -> Iterator[NDArray]:
+    """The counts as they look in a table of uint8, int8, uint16 or int16."""
+    return (expected.astype(kind).astype(np.int64) for kind in (np.uint8, np.int8, np.uint16, np.int16))
+
+
 def counts_mistake(found: NDArray, expected: NDArray) -> Mistake:
     """Name the mistake behind a table of counts of the right shape.
 
@@ -150,6 +161,7 @@ def counts_mistake(found: NDArray, expected: NDArray) -> Mistake:
             ("hist.values", "class 0 is left out of the prediction: it is a class.", expected * without[0]),
             ("hist.values", "the last class is left out: the mask is 0 <= gt < n_class.", expected * without[1][:, None]),
             ("hist.values", "every pixel is counted twice.", 2 * expected),
+            *(("hist.overflow", NARROW, narrowed) for narrowed in wrapped_counts(expected)),
             ("hist.values", "these say whether a pair occurs: count the pixels.", (expected > 0).astype(int)),
             ("hist.values", "the correct pixels are counted twice.", expected + np.diag(np.diag(expected))),
         )  # fmt: skip
@@ -214,6 +226,7 @@ def iou_mistake(found: NDArray, hist: NDArray) -> Mistake:
             ("iou.precision", "precision, the diagonal over the column sums", hit / predicted),
             ("iou.dice", "Dice (F1): twice the intersection over the sum of both areas", 2 * hit / both),
             ("iou.values", "the intersection counted twice in the union; subtract it once", hit / both),
+            ("iou.values", "a constant added above and below the line (smoothing): add none", (hit + 1) / (both - hit + 1)),
             ("iou.values", "the errors without the hits in the union", hit / (both - 2 * hit)),
             ("iou.values", "the intersection over all pixels: divide by the union of the class", hit / total),
             ("iou.values", "the accuracy of class against rest: pixels outside of both do not count", (total - both + 2 * hit) / total),
@@ -248,6 +261,7 @@ def mean_mistake(found: float, hist: NDArray, iou: NDArray) -> Mistake:
             ("mean.values", "the classes are weighted by their frequency: mean IoU counts every class once",
              np.nansum(truth * iou) / truth.sum()),
             ("mean.values", "class 0 is left out: it is a class like the others", np.nanmean(iou[1:])),
+            ("mean.values", "the last class is left out: it is a class like the others", np.nanmean(iou[:-1])),
             ("mean.values", "this is mean recall: it is built on the diagonal over the row sums", np.nanmean(hit / truth)),
             ("mean.values", "this is mean precision: it is built on the diagonal over the column sums", np.nanmean(hit / predicted)),
             ("mean.values", "this is mean Dice (F1): average the IoUs", np.nanmean(2 * hit / (truth + predicted))),
@@ -256,7 +270,7 @@ def mean_mistake(found: float, hist: NDArray, iou: NDArray) -> Mistake:
             ("mean.values", "percent: return a share between 0 and 1", 100 * np.nanmean(iou)),
             ("mean.values", "pixel accuracy: the mean is over the classes' IoUs", hit.sum() / truth.sum()),
             ("iou.absent_mean", "the absent class is counted as 0: average over the classes that occur", np.nansum(iou) / len(iou)),
-            ("iou.absent_mean", "only classes of the truth are averaged: one that was only predicted has IoU 0 and counts",
+            ("iou.absent_mean", "a class is left out: one that was only predicted has IoU 0 and counts",
              np.nanmean(np.where(truth > 0, iou, np.nan))),
         ]  # fmt: skip
     if np.isnan(found):

@@ -9,7 +9,7 @@ from autograder.judge.checking import Grading
 from autograder.sandbox.received import malformed
 from autograder.segmentation.network import Network, blame
 from autograder.segmentation.offsets import TOLERANCE, Measurement
-from autograder.segmentation.running import what_runs_wrong
+from autograder.segmentation.running import dropout_elsewhere, what_runs_wrong
 from segkit.subject import StudentError
 from segkit.upsampling import bilinear_weight
 
@@ -129,6 +129,13 @@ def judge_shapes(network: Network) -> None:
     classes = network.built().n_class
     size = network.spec.output_size((height, width))
     expected = f"(2, {classes}, {size[0]}, {size[1]})"
+    if evidence.classes_last:
+        n, c, h, w = found
+        text = (f"Expected an output of shape {expected}, but got {(n, h, w, c)}: the classes are in the last dimension. Likely cause: a "
+                "permute in forward. The loss wants them in the second one; all else was judged as if they were there.")  # fmt: skip
+        grading.lose("size", cause="shape.order", message=text)
+        grading.lose("classes", cause="shape.order", message="")
+        return
     is_map = len(found) == 3 or (len(found) == 4 and found[1] == 1 and not np.issubdtype(evidence.output.dtype, np.floating))
     if is_map and found[0] == len(evidence.images):
         text = f"Expected logits {expected}, but got {found} of {evidence.output.dtype}. Likely cause: argmax in forward."
@@ -251,7 +258,7 @@ def _judge_offset(network: Network, name: str, offset: tuple[int, int], expected
 
 
 VIEW_WORDS = {
-    "softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoid", "argmax": "argmax", "relu": "ReLU",
+    "softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoid", "argmax": "argmax", "relu": "ReLU", "tanh": "tanh",
 }  # fmt: skip
 
 
@@ -282,7 +289,7 @@ def judge_values(network: Network) -> None:
         word = VIEW_WORDS[found.view]
         text = (f"Expected the logits, but got their {word}. Likely cause: {word} in forward. The loss (cross entropy) and argmax want "
                 "the raw scores.")  # fmt: skip
-        grading.lose("values", cause=f"forward.{found.view}" if found.view != "relu" else "forward.values", message=text)
+        grading.lose("values", cause=f"forward.{found.view}" if found.view not in ("relu", "tanh") else "forward.values", message=text)
     elif found.silent:
         text = f"Expected the sum of all paths, but nothing of {' and '.join(found.silent)} arrives in the output. Is it added in forward?"
         grading.lose("values", cause="forward.skip", message=text, measured={"skips": list(found.silent)})
@@ -364,4 +371,9 @@ def judge_dropout(network: Network, seed: int) -> None:
         run = {path for path, _ in network.steps()}
         skipped = run and network.grading.faults and not run.issuperset(network.match()[0].paths[name] for name in graph.head)
         # what is read then is no dropout of the specified layers; that one is never used, judge_values says
-        network.grading.lose("dropout", cause=found.cause or "", message="" if skipped else found.problem, measured=found.measured)
+        cause, problem = found.cause or "", found.problem
+        if elsewhere := dropout_elsewhere(network.steps(), network.match()[0].paths, graph):
+            cause = "dropout.extra"
+            problem = (f"Expected dropout with p = 0.5 after {' and '.join(graph.head)} and nowhere else, but in train mode the output "
+                       f"holds other values. Likely cause: a dropout follows {', '.join(elsewhere[:3])}.")  # fmt: skip
+        network.grading.lose("dropout", cause=cause, message="" if skipped else problem, measured=found.measured)

@@ -56,13 +56,15 @@ class Evidence:
 
     Attributes:
         images: The probe images, (2, 3, H, W).
-        output: What the network returned.
+        output: What the network returned, its classes in the second dimension.
         batched: Whether the network took both images at once.
+        classes_last: Whether the classes came in the last dimension; that is one fault, and the rest can still be judged.
     """
 
     images: NDArray[np.float32]
     output: NDArray
     batched: bool = True
+    classes_last: bool = False
 
     @property
     def constant(self) -> bool:
@@ -307,7 +309,8 @@ class Network:
         try:
             output = self.student.forward(handle, images, skip=skip)
             if output.ndim != 4 or len(output) == len(images):
-                return Evidence(images, output)
+                last = self._classes_last(output, images)
+                return Evidence(images, np.moveaxis(output, -1, 1) if last else output, classes_last=last)
         except StudentError as error:
             if error.cause not in ("code.raises", "forward.type"):
                 raise
@@ -316,6 +319,11 @@ class Network:
         if len({output.shape[1:] for output in singles}) > 1 or not all(output.ndim for output in singles):
             raise malformed("forward", "outputs of one shape for two images of one size", words=" and ".join(str(s.shape) for s in singles))
         return Evidence(images, np.concatenate(singles), batched=False)
+
+    def _classes_last(self, output: NDArray, images: NDArray) -> bool:
+        """Whether an output is (N, H, W, n_class) and nothing else."""
+        classes, size = self.built().n_class, self.spec.output_size((images.shape[2], images.shape[3]))
+        return output.ndim == 4 and output.shape[1:] == (*size, classes) and classes not in size
 
     def dropout(self, seed: int, factor: float) -> Dropout:
         """Read the dropout off an output in train mode under the weights of the dropout probe, for one image.
@@ -327,6 +335,7 @@ class Network:
         silent, biases = drop_silence(self.grading.seeds, self.spec, self.probe_classes, self.spec.name, self.student.code, str(seed))
         handle, image = self._load(biases), self.images()[:1]
         output = self.student.forward(handle, image, train=True, seed=seed, skip=tuple(self.norms()))
+        output = np.moveaxis(output, -1, 1) if self._classes_last(output, image) else output
         return read_dropout(output / factor, silent, self.spec.chain.head)
 
     def dropout_free_pair(self) -> tuple[NDArray, NDArray]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from autograder.segmentation.spec import Graph
 from segkit.tracing import Step
 
-__all__ = ["norms_that_run", "what_runs_wrong"]
+__all__ = ["dropout_elsewhere", "norms_that_run", "what_runs_wrong"]
 
 RELU = {"ReLU", "ReLU6", "relu", "relu_", "clamp", "clamp_", "clamp_min", "clamp_min_", "threshold"}
 STRANGE = {
@@ -15,12 +15,23 @@ STRANGE = {
     "softmax", "log_softmax", "sigmoid", "tanh", "interpolate", "upsample", "avg_pool2d", "adaptive_avg_pool2d", "batch_norm",
     "instance_norm", "group_norm", "layer_norm", "linear",
 }  # fmt: skip
-PASSING = {"Dropout", "Dropout2d", "dropout", "dropout2d", "Identity"}
+DROPOUT = {"Dropout", "Dropout2d", "dropout", "dropout2d"}
+PASSING = {*DROPOUT, "Identity"}
 
 
 def norms_that_run(steps: Sequence[Step]) -> dict[str, str]:
     """Path -> class of the normalisations among the layers that run."""
     return {path: kind for path, kind in steps if path and "Norm" in kind}
+
+
+def dropout_elsewhere(steps: Sequence[Step], paths: Mapping[str, str], graph: Graph) -> list[str]:
+    """Specified names of the layers that a dropout follows, but for those of the head."""
+    names, last, found = {path: name for name, path in paths.items()}, "", []
+    for path, kind in steps:
+        last = names.get(path, last)
+        if kind in DROPOUT and last not in graph.head:
+            found.append(last or "the input")
+    return found
 
 
 def what_runs_wrong(steps: Sequence[Step], paths: Mapping[str, str], graph: Graph) -> str:

@@ -42,8 +42,11 @@ def check_read_label(read_label: Callable[[Path], torch.Tensor]) -> Report:
         ran, label = report.run("another size", lambda: read_label(wide))
         if ran:
             good = tuple(np.shape(label)) == (2, 300) and bool((np.asarray(label) == 11).all())
-            report.expect(good, "another size (2 x 300)", "shape (2, 300), all 11 (shop)", describe_value(label),
-                          "a size or an array is written down as a constant in your function", code="label.shape")  # fmt: skip
+            cause, code = "a size or an array is written down as a constant in your function", "label.shape"
+            if tuple(np.shape(label)) == (2, 300):
+                cause, code = "the labels depend on which ids occur in a picture: id 12 is 11 in every one", "label.values"
+            got = f"{describe_value(label)}, {np.unique(np.asarray(label))[:4].tolist()}"
+            report.expect(good, "another size (2 x 300)", "shape (2, 300), all 11 (shop)", got, cause, code=code)
     return report
 
 
@@ -60,7 +63,12 @@ def _check_kind(report: Report, label: Any) -> bool:
         return report.fault("what comes back", "a torch tensor", describe_value(label),
                             "the last step is missing: torch.from_numpy(...) or torch.as_tensor(...)", "label.type")  # fmt: skip
     if tuple(label.shape) != IDS.shape:
-        cause = "the picture was converted to RGB: keep the palette index, one number per pixel"
+        cause = "the label must keep the height and width of the picture: no resizing, no number for a size"
+        more = {(3, 5, n) for n in (3, 4)} | {(n, 3, 5) for n in (3, 4)}  # RGB, or RGB and alpha
+        if tuple(label.shape) in more:
+            cause = "the picture was converted to RGB: keep the palette index, one number per pixel"
+        elif label.ndim == 3:
+            cause = "a dimension for the classes (one-hot): cross entropy wants one class number per pixel"
         if tuple(label.shape) == IDS.shape[::-1]:
             cause = "rows and columns exchanged: a Pillow size is (width, height), an array is (height, width)"
         elif sorted(label.shape) == [1, *sorted(IDS.shape)]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from segkit.checks.report import Report, describe_value
-from segkit.mistakes import counts_mistake
+from segkit.mistakes import NARROW, counts_mistake
 
 __all__ = ["as_array", "check_confusion_matrix"]
 
@@ -81,9 +81,9 @@ def _check_ignored(report: Report, confusion_matrix: Callable[..., Any]) -> None
         report.expect(_same(hist, expected), "other values outside (-1, 3)", expected.tolist(), as_array(hist).tolist(),
                       "the mask tests for 255 only, or is off by one: a pixel counts where 0 <= gt < n_class", "not counted",
                       "hist.ignored")  # fmt: skip
-    nothing = np.full((2, 2), 255)
     size = "the table must keep its size where classes are missing: bincount(..., minlength=...)"
-    _compare(report, "nothing but 255", lambda: confusion_matrix(np.zeros((2, 2), int), nothing, 3), np.zeros((3, 3), int),
+    first = np.array([[0, 255], [0, 255]])
+    _compare(report, "nothing but class 0", lambda: confusion_matrix(np.zeros((2, 2), int), first, 3), np.diag([2, 0, 0]),
              size, "hist.shape")  # fmt: skip
 
 
@@ -125,8 +125,12 @@ def _compare(report: Report, name: str, call: Callable[[], Any], expected: np.nd
 def _check_sizes(report: Report, confusion_matrix: Callable[..., Any]) -> None:
     cause = "the number of classes is fixed in your code: use n_class"
     _compare(report, "one class", lambda: confusion_matrix(np.zeros(4, int), np.array([0, 0, 0, 255]), 1), np.array([[3]]), cause)
-    large = np.arange(64)
-    _compare(report, "64 classes", lambda: confusion_matrix(large, large, 64), np.eye(64, dtype=int), cause)
+    some, large, many = np.arange(13), np.arange(64), np.zeros(70_000, int)
+    # 13 * 13 fits into bytes: what fails here follows the number of classes, and not the width of integers
+    _compare(report, "13 classes", lambda: confusion_matrix(some, some, 13), np.eye(13, dtype=int), cause)
+    _compare(report, "64 classes", lambda: confusion_matrix(large, large, 64), np.eye(64, dtype=int),
+             "n_class * gt + pred does not fit into the integers that you convert to: convert to int64", "hist.overflow")  # fmt: skip
+    _compare(report, "70000 pixels", lambda: confusion_matrix(many, many, 2), np.diag([70_000, 0]), NARROW, "hist.overflow")
     pred, gt = PRED.copy(), GT.copy()
     before = (pred.copy(), gt.copy())
     ran, _ = report.run("inputs left alone", lambda: confusion_matrix(pred, gt, 3))

@@ -1,6 +1,6 @@
 """Check of ``scores`` on tables small enough to be worked by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,13 +40,8 @@ def check_scores(scores: Callable[[Any], Any]) -> Report:
     except (TypeError, ValueError):
         iou = np.zeros(0)
     if as_array(accuracy).size != 1 or iou.shape != (3,) or as_array(mean).size != 1:
-        report.fault(
-            "three results",
-            "a number, an array of 3, a number",
-            ", ".join(map(describe_value, result)),
-            "return (pixel_accuracy, iou, mean_iou), in this order",
-            "scores.type",
-        )
+        report.fault("three results", "a number, an array of 3, a number", ", ".join(map(describe_value, result)),
+                     _results_cause(result), "scores.type")  # fmt: skip
         return report
     accuracy, mean = float(as_array(accuracy)), float(as_array(mean))
     _near(report, "pixel accuracy", ACCURACY, accuracy, accuracy_mistake(accuracy, HIST, MEAN), "7 of 10 pixels")
@@ -65,6 +60,17 @@ def _near(report: Report, name: str, expected: float, got: float, mistake: tuple
     report.expect(bool(abs(got - expected) < 1e-6), name, f"{expected:.4f}", f"{got:.4f}", cause, f"{got:.4f} = {detail}", code)
 
 
+def _results_cause(result: Sequence[Any]) -> str:
+    if any(isinstance(value, dict) for value in result):
+        return "iou is an array with one IoU per class, no dictionary"
+    sizes = [as_array(value).size for value in result]
+    if sizes == [1, 2, 1]:
+        return "iou has one entry for every class, whether it occurs or not: NaN for an absent one, and none is left out"
+    if sorted(sizes) == [1, 1, 3]:
+        return "return (pixel_accuracy, iou, mean_iou), in this order"
+    return "pixel_accuracy and mean_iou are one number each, iou is an array with one IoU per class"
+
+
 def _absent_cause(value: float) -> str:
     counted = f"the absent class is counted as {value:.4g}: it" if np.isfinite(value) else "the class"
     return f"{counted} is in neither truth nor prediction, 0 / 0 has no value, so it must be NaN and not count"
@@ -72,12 +78,15 @@ def _absent_cause(value: float) -> str:
 
 def _check_more_scores(report: Report, scores: Callable[[Any], Any]) -> None:
     # class 1 was predicted once and is nowhere in the truth: its union is 1, so its IoU is 0 and it counts
-    ran, result = report.run("a class only predicted", lambda: scores(np.array([[4, 1], [0, 0]])))
+    hist, wanted = np.array([[3, 1, 0], [0, 0, 0], [1, 0, 2]]), np.array([3 / 5, 0, 2 / 3])
+    ran, result = report.run("a class only predicted", lambda: scores(hist.copy()))
     if ran:
-        mean = float(as_array(result[2]))
-        report.expect(abs(mean - 0.4) < 1e-6, "a class only predicted", "mean IoU 0.4000 = (0.8 + 0) / 2", f"{mean:.4f}",
+        name, only = "a class only predicted", float(as_array(result[1])[1])
+        report.expect(abs(only) < 1e-6, name, "IoU 0", f"{only:.4f}",
                       "NaN belongs to classes with an empty union; one that was only predicted has IoU 0 and counts",
                       code="iou.absent")  # fmt: skip
+        mean = float(as_array(result[2]))
+        _near(report, name, 19 / 45, mean, mean_mistake(mean, hist, wanted), "(3/5 + 0 + 2/3) / 3")
     large = np.array([[3, 1], [2, 4]], dtype=np.int64) * 10**9
     ran, result = report.run("a whole test list", lambda: scores(large))
     if ran:

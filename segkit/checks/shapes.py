@@ -44,10 +44,14 @@ def check_shapes(network_class: Callable[..., nn.Module], n_class: int = 5) -> R
 
 
 def _cause(out: Tensor, wanted: tuple[int, ...]) -> str:
+    if tuple(out.shape) == wanted[1:]:
+        return "the batch dimension is lost: no squeeze, no [0]"
     if not out.is_floating_point() or out.ndim == 3:
         return "argmax in forward: return the scores of all classes; the loss needs them"
     if out.ndim != 4:
         return "the batch dimension is lost: no squeeze, no [0]"
+    if tuple(out.shape) == (wanted[0], *wanted[2:], wanted[1]):
+        return "the classes are in the last dimension: no permute in forward, the loss wants them in the second one"
     if out.shape[0] != wanted[0]:
         return "only one image of the batch comes back"
     if out.shape[1] != wanted[1]:

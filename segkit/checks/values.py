@@ -166,9 +166,9 @@ def _check_scores(report: Report, out: Tensor, layers: dict[str, nn.Module]) -> 
     wanted = [sum(BIASES[name][c] for name in names) for c in range(N_CLASS)]
     name = "scores, added by hand"
     if out.ndim != 4 or out.shape[1] != N_CLASS or not out.is_floating_point():
-        return report.fault(
-            name, f"{N_CLASS} scores per pixel", f"shape {tuple(out.shape)} {out.dtype}", "argmax in forward: return the scores"
-        )
+        is_map = not out.is_floating_point() or (out.ndim == 3 and len(out) == 1)
+        cause = "argmax in forward: return the scores" if is_map else "see the check of shapes"
+        return report.fault(name, f"{N_CLASS} scores per pixel", f"shape {tuple(out.shape)} {out.dtype}", cause)
     # any pixel will do: near the border the upsampling fades out, and where that is depends on the crop
     pixels = out[0].flatten(1)  # (n_class, H * W)
     if _occurs(torch.tensor(wanted), pixels):

@@ -83,6 +83,12 @@ def grey(path):
     return torch.where(value == 0, 255, value - 1)
 
 
+def numbered_by_what_occurs(path):
+    ids = ids_of(path)
+    ranks = np.unique(ids, return_inverse=True)[1].reshape(ids.shape) - 1
+    return torch.from_numpy(np.where(ids == 0, 255, ranks))
+
+
 @pytest.mark.parametrize(
     ("function", "cause"),
     [
@@ -98,6 +104,9 @@ def grey(path):
         (lambda path: right_read_label(path).T, "rows and columns"),
         (lambda path: right_read_label(path)[None], "extra dimension"),
         (lambda path: torch.from_numpy(np.array(Image.open(path).convert("RGB"))), "RGB"),
+        (lambda path: torch.nn.functional.one_hot(torch.from_numpy(ids_of(path)), 13)[..., 1:], "one-hot"),
+        (lambda path: right_read_label(path)[:2, :2], "no resizing"),
+        (numbered_by_what_occurs, "which ids occur"),
         (lambda path: right_read_label(path).float(), "add .long()"),
         (lambda path: None, "no `return`"),
     ],
@@ -137,9 +146,28 @@ def no_minlength(pred, gt, n_class):
     return np.bincount(gt[keep] * n_class + pred[keep]).reshape(n_class, n_class)
 
 
+def bytes_inside(pred, gt, n_class):
+    gt, pred = np.asarray(gt).ravel(), np.asarray(pred).ravel()
+    keep = (gt >= 0) & (gt < n_class)
+    code = (gt[keep].astype(int) * n_class + pred[keep].astype(int)).astype(np.uint8)
+    return np.bincount(code, minlength=n_class**2).reshape(n_class, n_class)
+
+
+def not_for_empty_pictures(pred, gt, n_class):
+    if not (np.asarray(gt) < n_class).any():
+        raise ValueError("nothing to count")
+    return right_confusion_matrix(pred, gt, n_class)
+
+
+def test_a_library_that_refuses_an_unlabelled_picture_is_no_mistake():
+    assert check_confusion_matrix(not_for_empty_pictures)
+
+
 @pytest.mark.parametrize(
     ("function", "cause"),
     [
+        (bytes_inside, "integers that you convert to"),
+        (lambda p, g, n: right_confusion_matrix(p, g, n).astype(np.uint8), "the table's own integers"),
         (lambda p, g, n: right_confusion_matrix(p, g, n).T, "rows and columns"),
         (no_mask, "ignored pixels"),
         (no_mask_loop, "ignored pixels"),
@@ -199,6 +227,10 @@ def micro(hist):
         (absent_as_zero, "counted as 0"),
         (absent_by_truth, "only predicted"),
         (micro, "micro averaging"),
+        (with_result(lambda a, i, m: (a, i, np.nanmean(i[:-1]))), "last class is left out"),
+        (with_result(lambda a, i, m: (a, i, i[i > 0].mean())), "only predicted"),
+        (with_result(lambda a, i, m: (a, i[~np.isnan(i)], m)), "one entry for every class"),
+        (with_result(lambda a, i, m: (a, dict(enumerate(i)), m)), "no dictionary"),
         (with_result(lambda a, i, m: (a, i, i.mean())), "np.nanmean"),
         (with_result(lambda a, i, m: (100 * a, i, m)), "percent"),
         (with_result(lambda a, i, m: (a, m)), "return all three"),

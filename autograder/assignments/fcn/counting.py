@@ -1,16 +1,20 @@
 """Judge ``confusion_matrix`` with an independent count."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from autograder.assignments.fcn.hints import likely, reraise_if_lost
 from autograder.judge.checking import Grading
 from autograder.judge.student import Student
-from segkit.mistakes import counts_mistake
+from segkit.mistakes import counts_mistake, wrapped_counts
 from segkit.reference import confusion_matrix
 from segkit.subject import StudentError
 
 __all__ = ["judge_confusion_matrix"]
+
+Alike = Callable[[NDArray], NDArray]
 
 
 def _case(rng: np.random.Generator, n_class: int, shape: tuple[int, int], ignored: bool) -> tuple[NDArray, NDArray]:
@@ -56,15 +60,25 @@ def judge_confusion_matrix(student: Student, grading: Grading) -> None:
     pred, gt = _case(rng, 5, shape, ignored=False)
     expected = confusion_matrix(pred, gt, 5)
     found = _counts(student, pred, gt, 5)
-    transposed = np.array_equal(found, expected.T)
+    alike = _alike(found, expected)
     if not np.array_equal(found, expected):
         cause, why = counts_mistake(found, expected)
         text = f"confusion_matrix: {_differing(found, expected)}.{likely(why)}"
         grading.lose("counts", cause=cause, message=text, measured={"differ": int((found != expected).sum())})
     else:
         _judge_missing_classes(student, grading, pred, gt)
-    _judge_ignored(student, grading, rng, shape, transposed)
-    _judge_dtypes(student, grading, rng, transposed)
+    _judge_ignored(student, grading, rng, shape, alike)
+    _judge_dtypes(student, grading, rng, alike)
+
+
+def _alike(found: NDArray, expected: NDArray) -> Alike:
+    """How counts come back: what was charged as wrong with them is no second mistake in other cases."""
+    if np.array_equal(found, expected.T):
+        return np.transpose
+    narrow = [np.array_equal(found, wrapped) for wrapped in wrapped_counts(expected)]
+    if True in narrow and not np.array_equal(found, expected):
+        return lambda counts: list(wrapped_counts(counts))[narrow.index(True)]
+    return np.asarray
 
 
 def _judge_missing_classes(student: Student, grading: Grading, pred: NDArray, gt: NDArray) -> None:
@@ -82,11 +96,10 @@ def _judge_missing_classes(student: Student, grading: Grading, pred: NDArray, gt
         grading.lose("counts", cause="hist.shape", message=text, share=0.5)
 
 
-def _judge_ignored(student: Student, grading: Grading, rng, shape, transposed: bool) -> None:
+def _judge_ignored(student: Student, grading: Grading, rng, shape, alike: Alike) -> None:
     pred, gt = _case(rng, 5, shape, ignored=True)
     gt.reshape(-1)[rng.permutation(gt.size)[:6]] = [-1, 5, 6, 200, 254, -100]  # whatever is no class does not count
-    expected = confusion_matrix(pred, gt, 5)
-    expected = expected.T if transposed else expected
+    expected = alike(confusion_matrix(pred, gt, 5))
     try:
         found = _counts(student, pred, gt, 5)
     except StudentError as error:
@@ -105,15 +118,14 @@ def _judge_ignored(student: Student, grading: Grading, rng, shape, transposed: b
         grading.lose("ignored", cause="hist.ignored", message="")
 
 
-def _follows_n_class(student: Student, rng, transposed: bool) -> bool:
+def _follows_n_class(student: Student, rng, alike: Alike) -> bool:
     """Whether a few more classes than before are counted right: then many fail because the code's own integers are narrow."""
     pred, gt = _case(rng, 7, (23, 29), ignored=False)
     pred.reshape(-1)[:7] = gt.reshape(-1)[:7] = rng.permutation(7)
-    expected = confusion_matrix(pred, gt, 7)
-    return not _wrong(student, pred, gt, 7, expected.T if transposed else expected)
+    return not _wrong(student, pred, gt, 7, alike(confusion_matrix(pred, gt, 7)))
 
 
-def _judge_dtypes(student: Student, grading: Grading, rng, transposed: bool) -> None:
+def _judge_dtypes(student: Student, grading: Grading, rng, alike: Alike) -> None:
     """Narrow integers overflow in n * gt + pred: int8 from 12 classes on, uint8 from 17; one class is the smallest case."""
     if any(fault.cause == "hist.values" for fault in grading.faults):
         grading.lose("dtypes", cause="hist.values", message="")
@@ -122,15 +134,14 @@ def _judge_dtypes(student: Student, grading: Grading, rng, transposed: bool) -> 
         pred, gt = _case(rng, n_class, (23, 29), ignored=False)
         pred.reshape(-1)[:n_class] = gt.reshape(-1)[:n_class] = rng.permutation(n_class)  # a forgotten minlength was judged above
         pred, gt = pred.astype(dtype), gt.astype(dtype)
-        expected = confusion_matrix(pred, gt, n_class)
-        expected = expected.T if transposed else expected
+        expected = alike(confusion_matrix(pred, gt, n_class))
         wrong = _wrong(student, pred, gt, n_class, expected)
         if not wrong:
             continue
         name = np.dtype(dtype).name
         cause, why = "hist.overflow", "n_class * gt + pred overflows; convert to int64 first."
         narrow = dtype is np.int64 or bool(_wrong(student, pred.astype(np.int64), gt.astype(np.int64), n_class, expected))
-        if narrow and not _follows_n_class(student, rng, transposed):
+        if narrow and not _follows_n_class(student, rng, alike):
             cause, why = "hist.values", "it depends on the number of classes: use n_class, no number of your own."
         text = f"confusion_matrix for {name} inputs and n_class={n_class}: {wrong}. Likely cause: {why}"
         grading.lose("dtypes", cause=cause, message=text, measured={"dtype": name, "n_class": n_class})

@@ -79,8 +79,9 @@ def judge_scores(student: Student, grading: Grading) -> None:
         if iou_right or constant or not _close(found_mean, own):  # the mean of a wrong IoU is not a second mistake
             cause, why = mean_mistake(found_mean, hist, iou)
             text = f"scores: mean IoU: expected the mean over the classes, {mean:.4f} here; got {found_mean:.4f}.{likely(why)}"
-            exchanged = _close(found_mean, accuracy) and _close(found_accuracy, mean)  # told already
-            grading.lose("mean", cause=cause, message="" if exchanged else text)
+            told = _close(found_mean, accuracy) and _close(found_accuracy, mean)  # exchanged
+            told |= bool(found_iou.size) and not np.isfinite(found_iou).any()  # nothing to average
+            grading.lose("mean", cause=cause, message="" if told else text)
     _judge_absent(student, grading, hist, None if iou_right else found_iou)
 
 
@@ -115,7 +116,9 @@ def _judge_absent(student: Student, grading: Grading, hist: NDArray, wrong_iou: 
         grading.lose("absent", cause="iou.absent", message=text)
         return
     if found_iou.shape != iou.shape:
-        grading.lose("absent", cause="iou.absent", message="")
+        text = (f"scores: expected {len(iou)} IoUs for {len(iou)} classes, NaN for one absent from both, but got "
+                f"{found_iou.shape}. Leave no class out.")  # fmt: skip
+        grading.lose("absent", cause="iou.absent", message=text if iou_right else "")
         return
     others = np.arange(len(iou)) != 2
     unmoved = wrong_iou is not None and wrong_iou.shape == iou.shape and _close(wrong_iou[others], found_iou[others])

@@ -22,6 +22,10 @@ MISTAKES = {
      "label.grey"),
     "red of RGB": (f'ids = np.array(Image.open(path).convert("RGB"))[..., 0].astype(np.int64)\n    {TAIL}torch.from_numpy(label)', 1.5,
      "label.grey"),
+    "numbered by what occurs": (f"{IDS}label = np.unique(ids, return_inverse=True)[1].reshape(ids.shape) - 1\n    "
+                                "label[ids == 0] = 255\n    return torch.from_numpy(label)", 1.5, "label.values"),
+    "red of 0..1 and long": ("red = np.array(Image.open(path).convert('RGB'))[..., 0] / 255\n    return torch.from_numpy(red).long()", 0.5,
+     "label.grey"),
     "ToTensor and long": ("return TF.to_tensor(Image.open(path))[0].long()", 0, "label.zeros"),
     "resized bilinearly": (f"picture = Image.open(path)\n    ids = np.array(picture.convert('L').resize(picture.size, "
         f"2)).astype(np.int64)\n    "

@@ -7,7 +7,7 @@ import pytest
 from autograder.assignments.fcn.networks import FCN32S
 from autograder.segmentation.dropout import Dropout
 from autograder.segmentation.judging import judge_dropout
-from autograder.segmentation.running import norms_that_run, what_runs_wrong
+from autograder.segmentation.running import dropout_elsewhere, norms_that_run, what_runs_wrong
 
 RUN = [("conv1_1", "Conv2d"), ("r1", "ReLU"), ("fc6", "Conv2d"), ("", "relu"), ("drop", "Dropout2d"), ("score", "Conv2d"),
        ("transpose_conv", "ConvTranspose2d"), ("", "return")]  # fmt: skip
@@ -39,6 +39,16 @@ def test_each_mistake_is_named(steps, words):
 
 def test_nothing_is_said_of_a_right_run_or_of_one_that_broke_off():
     assert [what_runs_wrong(steps, PATHS, FCN32S.graph) for steps in (RUN, RUN[:4], [])] == ["", "", ""]
+
+
+@pytest.mark.parametrize(("steps", "layers"), [
+    (RUN, []),
+    (behind("score", ("", "dropout")), ["score"]),
+    (behind("r1", ("more", "Dropout2d")), ["conv1_1"]),
+    ([("drop", "Dropout2d"), *RUN], ["the input"]),
+])  # fmt: skip
+def test_a_dropout_in_another_place_is_found(steps, layers):
+    assert dropout_elsewhere(steps, PATHS, FCN32S.graph) == layers
 
 
 def test_normalisations_are_found_by_their_class():
