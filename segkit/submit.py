@@ -125,7 +125,7 @@ def build_submission(
 
 
 def work_files(folder: Path) -> list[Path]:
-    """What a student wrote in a folder, see :func:`segkit.handin.own_files`.
+    """What a student wrote in a folder, see :func:`segkit.handin.own_files`, and the small texts that this reads.
 
     Raises:
         SubmitError: There is no notebook and no script.
@@ -133,7 +133,7 @@ def work_files(folder: Path) -> list[Path]:
     files = own_files(folder)
     if not files:
         raise SubmitError(f"{folder}: expected your notebooks here, found none. Name their folder: --folder FOLDER")
-    return files
+    return [*files, *map(Path, open_folder(folder).texts_named())]
 
 
 @contextmanager

@@ -33,7 +33,9 @@ EVERYWHERE = ("autograder.exam.sitting", "autograder.gradebook.plugin")
 # Of all that is imported, what no outcome goes through: pages, files and tables that are made of results, and command lines.
 BESIDE = ("autograder.batch", "autograder.cli", "autograder.demo", "autograder.export", "autograder.handins.bulk", "autograder.report")
 # Of the rubric, what no outcome depends on.
-PRESENTATION = frozenset({"title", "causes", "due", "checks"})
+PRESENTATION = frozenset({"title", "causes", "due"})
+# Of the rubric, what counts where it is used: the lines of an entry's checks, and of the solutions that these need.
+APART = frozenset({"checks", "solution_cells"})
 CHECK_PRESENTATION = frozenset({"title", "points", "parts"})
 
 
@@ -100,17 +102,17 @@ class Keys:
     @cached_property
     def _base(self) -> str:
         """What of the assignment counts in all its checks: settings of the rubric, and the hooks."""
-        settings = {name: value for name, value in self.rubric.items() if name not in PRESENTATION}
+        settings = {name: value for name, value in self.rubric.items() if name not in PRESENTATION | APART}
         return _hash(json.dumps(settings, sort_keys=True, default=str), self._code_of(self.material / "prepare.py"))
 
     @cached_property
     def _code(self) -> str:
-        """All code of the source notebooks. Prose and comments are left out."""
+        """All solution cells and all code of the source notebooks. Prose and comments are left out."""
         cells = [
             [_code(cell["source"]), cell["metadata"].get("nbgrader", {}).get("grade_id")]
             for notebook in solved_notebooks(self.notebooks).values() for cell in notebook["cells"] if cell["cell_type"] == "code"
         ]  # fmt: skip
-        return _hash(json.dumps(cells))
+        return _hash(json.dumps([cells, self.rubric["solution_cells"]]))
 
     # ------------------------------------------------------------------------------------------------------ one check
     def _check(self, name: str) -> str:
@@ -118,8 +120,10 @@ class Keys:
             content = self.rubric["checks"][name]
             settings = {key: value for key, value in content.items() if key not in CHECK_PRESENTATION}
             parts = sorted(content.get("parts", {"all": 0}))
-            solutions = [self._solutions.get(need, "") for need in content.get("needs", ())]
-            self._checks[name] = _hash(json.dumps([name, settings, parts], sort_keys=True), self._check_code(name), *solutions)
+            needed = [need for need in content.get("needs", ()) if need in self.rubric["solution_cells"]]
+            cells = [self.rubric["solution_cells"][need] for need in needed]
+            solutions = [self._solutions.get(need, "") for need in needed]
+            self._checks[name] = _hash(json.dumps([name, settings, parts, cells], sort_keys=True), self._check_code(name), *solutions)
         return self._checks[name]
 
     def _check_code(self, name: str) -> str:

@@ -103,9 +103,9 @@ def _root(folder: Path) -> Path:
     return folder
 
 
-def _hash(folder: Path, checkpoints: dict[str, Checkpoint]) -> str:
+def _hash(folder: Path, checkpoints: dict[str, Checkpoint], texts: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for path in [*own_files(folder), *spare_files(folder)]:
+    for path in [*own_files(folder), *spare_files(folder), *map(Path, texts)]:
         digest.update(path.as_posix().encode("utf-8", "surrogateescape") + b"\0" + bytes.fromhex(file_sha256(folder / path)))
     for name, checkpoint in sorted(checkpoints.items()):
         digest.update(f"{name}\0{checkpoint.sha256}".encode())
@@ -172,7 +172,7 @@ class _Opening:
                 break
         self._refuse_nothing(folder, workbook)
         notes = [*workbook.errors, *workbook.notes, *workbook.syntax_errors(), *self.unpacking, *notes, *_absences(workbook, self.rubric)]
-        return Submission(name, folder, workbook, checkpoints, notes, _hash(folder, checkpoints), self.temporary)
+        return Submission(name, folder, workbook, checkpoints, notes, _hash(folder, checkpoints, workbook.texts), self.temporary)
 
     def _open_archives(self) -> bool:
         """Unpack the archives inside of the submission, each into a folder of its name in a temporary copy; False if there are none."""

@@ -113,6 +113,7 @@ def operations(subject: Any, settings: dict[str, Any]) -> dict[str, Callable[...
         lay_out(loaded.modules, work)
         with at_home(work, loaded, fresh=True):
             subject.define(loaded)
+        os.chdir(work / loaded.folder)  # what is defined may read a text when it is called
 
     def predict(**asked: Any) -> Any:
         torch.set_num_threads(settings["predict_threads"])

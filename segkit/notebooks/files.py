@@ -6,14 +6,14 @@ Notebooks are known by what is in them, whatever a browser, a mail program or an
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 from segkit.notebooks.reading import shown
 
 __all__ = [
-    "FOREIGN", "MAX_FILES", "enterable", "has_notebook_name", "is_notebook", "is_script", "own_files", "script_name", "shown_path",
-    "spare_files",
+    "FOREIGN", "MAX_FILES", "enterable", "has_notebook_name", "is_notebook", "is_script", "own_files", "own_texts", "script_name",
+    "shown_path", "spare_files",
 ]  # fmt: skip
 
 SPARE = frozenset({"data", "checkpoints", "runs", "runs_quick", "build", "dist"})
@@ -25,7 +25,17 @@ FOREIGN = SPARE | {"segkit", "autograder", "published", "site-packages", "instru
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz")
 """Endings of folders into which the grader unpacked an archive of the same name: what is in one may be an older state."""
 
+TEXTS = (".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".txt", ".csv", ".tsv")
+"""Endings of the texts that code may read beside notebooks and scripts: settings, tables, lists."""
+
+OF_THE_KIT = frozenset({"assignment.json", "checkpoints.json", "requirements.txt"})
+"""Texts that code of a hand-in has no business with."""
+
 MAX_FILES = 200
+MAX_TEXTS = 50
+MAX_TEXT = 2**16
+"""Bytes of a text."""
+
 MOST_SEEN = 20_000
 HEAD = 2**16
 
@@ -51,8 +61,29 @@ def spare_files(folder: str | Path) -> list[Path]:
     return _most_telling([path for path, spare in _walk(Path(folder), True) if spare])
 
 
-def _walk(folder: Path, with_spare: bool) -> Iterator[tuple[Path, bool]]:
-    """Notebooks and scripts, and whether they lie in a folder that is searched only if necessary."""
+def own_texts(folder: str | Path) -> dict[str, str]:
+    """Read the small texts of a work, by their paths relative to ``folder``: at most ``MAX_TEXTS`` of at most ``MAX_TEXT`` bytes in UTF-8."""
+    folder, texts = Path(folder), {}
+    for path, _ in _walk(folder, False, _is_text):
+        try:
+            texts[path.as_posix()] = (folder / path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+        if len(texts) == MAX_TEXTS:
+            break
+    return texts
+
+
+def _is_text(path: Path) -> bool:
+    return path.name.endswith(TEXTS) and path.name not in OF_THE_KIT and path.stat().st_size <= MAX_TEXT and not is_script(path)
+
+
+def _is_code(path: Path) -> bool:
+    return is_script(path) or is_notebook(path)
+
+
+def _walk(folder: Path, with_spare: bool, wanted: Callable[[Path], bool] = _is_code) -> Iterator[tuple[Path, bool]]:
+    """Wanted files, and whether they lie in a folder that is searched only if necessary."""
     seen = 0
     for place, folders, files in os.walk(folder):
         here = Path(place)
@@ -66,7 +97,7 @@ def _walk(folder: Path, with_spare: bool) -> Iterator[tuple[Path, bool]]:
             path, seen = here / name, seen + 1
             if seen > MOST_SEEN:
                 return
-            if not name.startswith(".") and not path.is_symlink() and path.is_file() and (is_script(path) or is_notebook(path)):
+            if not name.startswith(".") and not path.is_symlink() and path.is_file() and wanted(path):
                 yield path.relative_to(folder), inside
 
 

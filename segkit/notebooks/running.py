@@ -65,8 +65,8 @@ def student_traceback(error: BaseException, labels: set[str] | None = None, limi
         text += _about_module(error.name)
     if isinstance(error, FileNotFoundError) and NOT_THERE not in text:
         here = os.path.join(os.getcwd(), "")  # of this machine
-        text = (f"{text.replace(here, '').rstrip('.')}: it {NOT_THERE}; of what is handed in, code gets the notebooks and scripts alone. "
-                "Write what it needs into a cell")  # fmt: skip
+        text = (f"{text.replace(here, '').rstrip('.')}: it {NOT_THERE}; of what is handed in, code gets notebooks, scripts, and the "
+                "small texts (.json, .yaml, .csv, .txt ...) whose names it says. Write what it needs into a cell")  # fmt: skip
     if isinstance(error, SyntaxError) and error.filename:
         frames = [f"{error.filename}, line {error.lineno}:  {(error.text or '').strip()}"]
         text = error.msg

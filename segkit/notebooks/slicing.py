@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from pathlib import PurePosixPath
 
@@ -48,7 +48,7 @@ class Program:
         name: What it defines.
         where: Cell of the definition, as messages name it.
         chunks: What to run.
-        modules: The student's own scripts that the chunks import: path relative to the work -> source.
+        modules: The student's own scripts that the chunks import, and the texts that they name: path relative to the work -> content.
         notes: What was done beyond the plain reading (a lost import that was filled in).
         folder: Folder of the notebook, relative to the work: the current folder while the program runs.
     """
@@ -132,13 +132,15 @@ class Workbook:
         cells: Grade id of each solution cell -> the name it must define, in the order of the assignment.
         errors: Files that could not be read, one text each.
         originals: File names of the notebooks as they were handed out.
+        texts: Small texts beside them, by path, which code may read.
     """
 
     def __init__(
         self, documents: list[Document], cells: dict[str, str], errors: list[str] | None = None,
-        originals: tuple[str, ...] = (),
+        originals: tuple[str, ...] = (), texts: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.cells = dict(cells)
+        self.texts = dict(texts or {})
         self.errors = list(errors or [])
         self.notes = [note for document in documents for note in document.notes]
         self.copies: list[Document] = []  # of a notebook that counts; not searched
@@ -255,6 +257,13 @@ class Workbook:
             if note not in self.notes:
                 self.notes.append(note)
 
+    def texts_named(self, statements: Iterable[ast.stmt] | None = None) -> dict[str, str]:
+        """The texts whose file names stand in strings of these statements; of all, if None."""
+        if statements is None:
+            statements = (statement for document in self.documents for cell in document.cells for statement in cell.parsed[0])
+        named = _file_names(statements) if self.texts else set()
+        return {path: text for path, text in self.texts.items() if PurePosixPath(path).name in named}
+
     # ---------------------------------------------------------------------------------------- cutting out a program
     @cached_property
     def index(self) -> Index:
@@ -325,11 +334,19 @@ class _Slicer:
                 chunks.append(Chunk(cells[number].label, cells[number].source, statements))
         name = self.definition.owner or self.definition.name
         folder = PurePosixPath(self.definition.document.name).parent
+        modules |= self.workbook.texts_named(self._all_chosen(modules))
         return Program(name, self.definition.where, tuple(chunks), modules, tuple(self.notes), str(folder) if folder.name else "")
 
     def _follow(self) -> None:
         while self.pending:
             self._choose_needs(*self.pending.pop())
+
+    def _all_chosen(self, modules: dict[str, str]) -> Iterator[ast.stmt]:
+        """All statements that will be run, those of imported scripts included."""
+        for document, positions in self.chosen.items():
+            yield from (self.index.statement(document, position) for position in positions)
+        scripts = (document for document in self.workbook.documents if document.name in modules)
+        yield from (statement for document in scripts for cell in document.cells for statement in cell.parsed[0])
 
     def _all_of(self, document: int, wanted: Callable[[ast.stmt], bool]) -> None:
         for number, cell in enumerate(self.workbook.documents[document].cells):
@@ -512,6 +529,12 @@ def _imported(statement: ast.stmt) -> set[str]:
         elif isinstance(node, ast.Name) and node.id in ("__import__", "exec"):
             found.add("importlib")  # what it reads or imports may be any script
     return found
+
+
+def _file_names(statements: Iterable[ast.stmt]) -> set[str]:
+    """Names of files that strings of these statements may mean: the last part of each, whatever stands before it."""
+    strings = (node.value for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Constant))
+    return {text[-300:].replace("\\", "/").rpartition("/")[2] for text in strings if isinstance(text, str)}
 
 
 def _definitions_of(document: Document) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.assignment import facts
-from segkit.notebooks.files import MAX_FILES, has_notebook_name, is_script, own_files, script_name, shown_path, spare_files
+from segkit.notebooks.files import MAX_FILES, has_notebook_name, is_script, own_files, own_texts, script_name, shown_path, spare_files
 from segkit.notebooks.reading import MAX_WORDS_OF_ALL, Document, DocumentError, read_document, words
 from segkit.notebooks.running import Unrunnable, at_home, value_of
 from segkit.notebooks.slicing import Workbook
@@ -47,11 +47,12 @@ def open_folder(
     if cells is None:
         cells, originals = solution_cells(folder), originals or notebook_names(folder)
     documents, errors = _read(folder, own_files(folder), cells)
-    book = Workbook(documents, cells, errors, originals)
+    texts = own_texts(folder)
+    book = Workbook(documents, cells, errors, originals, texts)
     if all(_is_done(book, name) for name in cells.values()):
         return book
     spare = _needed(*_read(folder, spare_files(folder), cells), book, originals)
-    return Workbook([*documents, *spare], cells, errors, originals) if spare else book
+    return Workbook([*documents, *spare], cells, errors, originals, texts) if spare else book
 
 
 def _read(folder: Path, names: list[Path], cells: dict[str, str]) -> tuple[list[Document], list[str]]:

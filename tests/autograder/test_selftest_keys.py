@@ -151,6 +151,8 @@ def test_points_titles_words_and_questions_cost_no_sitting(changed_by, old, new)
         ("padding = 100", "padding = 103", GRADED),
         ("base = { full = 0.40, zero = 0.30 }", "base = { full = 0.45, zero = 0.30 }", {"gate"}),
         ("absent = 0.5, mean = 1 }", "void = 0.5, mean = 1 }", {"scores", "gate"}),
+        ('scores = { defines = "scores", ', 'scores = { defines = "score_all", ', {"scores", "gate", "built"}),
+        ("[solution_cells]", '[solution_cells]\nshares = { defines = "shares", notebook = "1_data.ipynb" }', {"built"}),  # a new exercise
     ],
 )
 def test_what_outcomes_depend_on_in_the_rubric_counts_where_it_is_used(changed_by, old, new, touched):

@@ -297,6 +297,14 @@ def test_code_that_dies_while_it_is_defined_leaves_the_other_definitions(edition
         assert student.call("lives") == 7
 
 
+def test_a_text_beside_a_notebook_is_read_when_a_function_is_called(edition, tmp_path):
+    (tmp_path / "hw").mkdir()
+    notebook(tmp_path / "hw" / "a.ipynb", cell("def pad():\n    with open('pad.txt') as file:\n        return int(file.read())"))
+    (tmp_path / "hw" / "pad.txt").write_text("100\n")
+    with RemoteSubject(WorkerSettings(best_level(), edition, seconds=20.0)) as subject:
+        assert Student(open_folder(tmp_path, {}), subject).call("pad") == 100
+
+
 def test_a_worker_that_cannot_start_is_the_graders_fault(tmp_path):
     empty = tmp_path / "edition"
     empty.mkdir()

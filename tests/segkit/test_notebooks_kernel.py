@@ -4,6 +4,7 @@ import unicodedata
 
 import pytest
 
+from segkit.notebooks import Unrunnable, open_folder
 from tests.segkit.test_notebooks_names import ANSWER, BOOM, VALUE, _own_modules_forgotten, run, work  # noqa: F401
 
 REGISTER = "KNOWN = {}\ndef register(f):\n    KNOWN[f.__name__] = f\n    return f"
@@ -104,3 +105,38 @@ def test_a_function_that_calls_a_library_fills_nothing_of_it(tmp_path):
     cells = ["import math", "def answer():\n    n = math.floor(42.5)\n    return n", "seen = answer()"]
     book = work(tmp_path, cells)
     assert cells[2] not in [chunk.source for chunk in book.program(book.find("answer")).chunks]
+
+
+# ---------------------------------------------------------------------------------------- texts that were handed in
+READ = "import json\nwith open({name!r}) as file:\n    cfg = json.load(file)"
+
+
+@pytest.mark.parametrize(("cells", "files"), [
+    ([READ.format(name="config.json"), "def answer():\n    return cfg['pad']"], {"config.json": '{"pad": 42}'}),
+    (["from pathlib import Path\npad = int((Path('settings') / 'pad.txt').read_text())", "def answer():\n    return pad"],
+     {"settings/pad.txt": "42\n"}),
+    (["root = '.'", READ.format(name="@").replace("'@'", "f'{root}/settings/config.json'"), "def answer():\n    return cfg['pad']"],
+     {"settings/config.json": '{"pad": 42}'}),
+    (["from helpers import value", ANSWER], {"helpers.py": "PAD = int(open('pad.cfg').read())\ndef value():\n    return PAD", "pad.cfg": "42"}),
+])  # fmt: skip
+def test_a_small_text_that_was_handed_in_is_read(tmp_path, cells, files):
+    assert run(work(tmp_path, [BOOM, *cells, BOOM], files), tmp_path)() == 42
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("other.json", "{}"), ("assignment.json", "{}"), ("config.bin", "{}"), ("data/config.json", "{}"), ("config.json", " " * 2**17),
+])  # fmt: skip
+def test_texts_that_no_code_names_or_that_are_large_or_of_the_kit_stay_behind(tmp_path, name, text):
+    book = work(tmp_path, [READ.format(name="config.json"), READ.format(name="assignment.json"), "def answer():\n    return cfg"], {name: text})
+    assert book.program(book.find("answer")).modules == {}
+
+
+def test_a_text_that_is_no_text_is_no_trouble(tmp_path):
+    book = work(tmp_path, [READ.format(name="config.json"), "def answer():\n    return cfg"])
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe\x00\x81")
+    assert "config.json" not in open_folder(tmp_path).texts and book.texts == {}
+
+
+def test_a_file_that_is_not_there_is_named_with_what_code_gets(tmp_path):
+    with pytest.raises(Unrunnable, match=r"config\.json.*was not handed in|config\.json.*small texts"):
+        run(work(tmp_path, ["answer = open('config.json').read()"]), tmp_path)

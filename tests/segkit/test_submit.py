@@ -101,6 +101,14 @@ def test_files_of_the_release_and_environments_stay_out(work):
     assert "other.py" not in " ".join(zipfile.ZipFile(out).namelist()) and "link.py" not in zipfile.ZipFile(out).namelist()
 
 
+def test_texts_that_code_reads_are_in_the_bundle(work):
+    (work / "helpers.py").write_text("SETTINGS = open('settings.yaml').read()\n")
+    for name in ("settings.yaml", "notes.txt"):
+        (work / name).write_text("pad: 100\n")
+    assert [name for name in zipfile.ZipFile(run(work)[0]).namelist() if not name.endswith((".py", ".ipynb"))] == [
+        "checkpoints/fcn32s.safetensors", "settings.yaml"]  # fmt: skip
+
+
 def test_receipt_names_time_and_hashes(work):
     out, text = run(work)
     receipt = out.with_name("submission-receipt.txt").read_text()
