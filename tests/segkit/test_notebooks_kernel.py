@@ -117,7 +117,8 @@ READ = "import json\nwith open({name!r}) as file:\n    cfg = json.load(file)"
      {"settings/pad.txt": "42\n"}),
     (["root = '.'", READ.format(name="@").replace("'@'", "f'{root}/settings/config.json'"), "def answer():\n    return cfg['pad']"],
      {"settings/config.json": '{"pad": 42}'}),
-    (["from helpers import value", ANSWER], {"helpers.py": "PAD = int(open('pad.cfg').read())\ndef value():\n    return PAD", "pad.cfg": "42"}),
+    (["from helpers import value", ANSWER],
+     {"helpers.py": "PAD = int(open('pad.cfg').read())\ndef value():\n    return PAD", "pad.cfg": "42"}),
 ])  # fmt: skip
 def test_a_small_text_that_was_handed_in_is_read(tmp_path, cells, files):
     assert run(work(tmp_path, [BOOM, *cells, BOOM], files), tmp_path)() == 42
@@ -127,7 +128,8 @@ def test_a_small_text_that_was_handed_in_is_read(tmp_path, cells, files):
     ("other.json", "{}"), ("assignment.json", "{}"), ("config.bin", "{}"), ("data/config.json", "{}"), ("config.json", " " * 2**17),
 ])  # fmt: skip
 def test_texts_that_no_code_names_or_that_are_large_or_of_the_kit_stay_behind(tmp_path, name, text):
-    book = work(tmp_path, [READ.format(name="config.json"), READ.format(name="assignment.json"), "def answer():\n    return cfg"], {name: text})
+    reads = [READ.format(name=file) for file in ("config.json", "assignment.json")]
+    book = work(tmp_path, [*reads, "def answer():\n    return cfg"], {name: text})
     assert book.program(book.find("answer")).modules == {}
 
 
