@@ -28,4 +28,6 @@ def new_command(name: str, like: str, title: str, root: Path | None) -> None:
     except ReleaseError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-    click.echo(f"Next: python -m autograder release {name} --out build/release")
+    click.echo("Next, as docs/assignments.md has it:")
+    click.echo(f"python -m autograder grade notebooks/{name} --assignment {name} --out build/{name}")
+    click.echo(f"python -m autograder selftest {name}\npython -m autograder release {name} --out build/release")

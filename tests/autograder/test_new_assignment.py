@@ -39,7 +39,7 @@ def test_a_name_that_cannot_be_used_is_refused_and_nothing_is_written(root, name
 
 def test_what_it_writes_is_said_and_its_rubric_and_notebook_agree(root):
     done = CliRunner().invoke(new_command, ["dots", "--like", "fcn", "--title", "Dots", "--root", str(root)])
-    assert done.exit_code == 0 and done.output.endswith("Next: python -m autograder release dots --out build/release\n")
+    assert done.exit_code == 0 and done.output.endswith("python -m autograder release dots --out build/release\n")
     rubric = read_rubric(root / "autograder" / "assignments" / "dots" / "rubric.toml")
     assert (rubric.assignment, rubric.title, rubric.dataset, rubric.max_score) == ("dots", "Dots", "facades", 10)
     book = nbformat.read(root / "notebooks" / "dots" / "1_first.ipynb", as_version=4)
