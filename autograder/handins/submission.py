@@ -172,7 +172,7 @@ class _Opening:
                 break
         self._refuse_nothing(folder, workbook)
         notes = [*workbook.errors, *workbook.notes, *workbook.syntax_errors(), *self.unpacking, *notes, *_absences(workbook, self.rubric)]
-        return Submission(name, folder, workbook, checkpoints, notes, _hash(folder, checkpoints, workbook.texts), self.temporary)
+        return Submission(name, folder, workbook, checkpoints, notes, _hash(folder, checkpoints, workbook.texts_named()), self.temporary)
 
     def _open_archives(self) -> bool:
         """Unpack the archives inside of the submission, each into a folder of its name in a temporary copy; False if there are none."""

@@ -289,9 +289,11 @@ def test_the_hash_follows_the_work_and_nothing_else(tmp_path):
     (folder / "notes.txt").write_text("x")
     notebook(folder / "segkit" / "x.ipynb")
     assert read(folder).sha256 == before
-    (folder / "helper.py").write_text("x = 1")
+    (folder / "helper.py").write_text("x = open('notes.txt').read()")
     changed = read(folder).sha256
     assert changed != before
+    (folder / "notes.txt").write_text("y")
+    assert read(folder).sha256 not in (before, changed)
     (folder / "checkpoints" / "dots.safetensors").unlink()
     assert read(folder).sha256 not in (before, changed)
 
