@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from typing import IO, Any
 
 from segkit.notebooks.files import enterable, shown_path
-from segkit.notebooks.slicing import Workbook
+from segkit.notebooks.workbook import Workbook
 
 __all__ = [
     "SUFFIXES", "FoundCheckpoint", "Modest", "find_checkpoint", "find_checkpoints", "has_checkpoint_name", "is_torch_zip", "layer_words",

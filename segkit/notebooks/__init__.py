@@ -5,12 +5,13 @@
 """
 
 from segkit.notebooks.files import FOREIGN, own_files
+from segkit.notebooks.program import Chunk, Program
 from segkit.notebooks.reading import Cell, Document, DocumentError, read_document
 from segkit.notebooks.running import Unrunnable, at_home, execute, student_traceback, value_of
-from segkit.notebooks.slicing import Chunk, Definition, Program, Workbook
 from segkit.notebooks.taking import UnfinishedError, open_folder, take
+from segkit.notebooks.workbook import Definition, Workbook
 
 __all__ = [
-    "FOREIGN", "Cell", "Chunk", "Definition", "Document", "DocumentError", "Program", "UnfinishedError", "Unrunnable", "Workbook", "at_home",
-    "execute", "open_folder", "own_files", "read_document", "student_traceback", "take", "value_of",
+    "FOREIGN", "Cell", "Chunk", "Definition", "Document", "DocumentError", "Program", "UnfinishedError", "Unrunnable", "Workbook",
+    "at_home", "execute", "open_folder", "own_files", "read_document", "student_traceback", "take", "value_of",
 ]  # fmt: skip

@@ -62,7 +62,7 @@ def spare_files(folder: str | Path) -> list[Path]:
 
 
 def own_texts(folder: str | Path) -> dict[str, str]:
-    """Read the small texts of a work, by their paths relative to ``folder``: at most ``MAX_TEXTS`` of at most ``MAX_TEXT`` bytes in UTF-8."""
+    """Read the small texts of a work, by their paths relative to ``folder``: at most ``MAX_TEXTS`` of ``MAX_TEXT`` bytes, in UTF-8."""
     folder, texts = Path(folder), {}
     for path, _ in _walk(folder, False, _is_text):
         try:

@@ -1,4 +1,4 @@
-"""What the statements of a student's files do to names: bind them, change their objects, call their methods, or have a function fill them."""
+"""What the statements of a student's files do to names: bind them, change their objects, call their methods, have a function fill them."""
 
 import ast
 import unicodedata
@@ -7,7 +7,17 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from segkit.notebooks.names import (
-    Filled, aliases, bound_names, called_names, changed_names, decorated_class, decorating_calls, filled_by, filled_in, filling_calls, run_file,
+    Filled,
+    aliases,
+    bound_names,
+    called_names,
+    changed_names,
+    decorated_class,
+    decorating_calls,
+    filled_by,
+    filled_in,
+    filling_calls,
+    run_file,
     star_modules,
 )  # fmt: skip
 from segkit.notebooks.reading import Document
@@ -40,7 +50,7 @@ class Index:
         self._tails = _tails(documents)
         self._names: dict[int, frozenset[str]] = {}
         self._taken_over = 0
-        statements = (s for d in documents for cell in d.cells for s in cell.parsed[0])
+        statements = (s for d in documents for s in d.statements)
         self._functions = {s.name: s for s in statements if isinstance(s, ast.FunctionDef)}
         self._known: dict[str, Filled] = {}
         self._asked: list[str] = []  # functions that are being analysed, each called by the previous one
@@ -92,7 +102,7 @@ class Index:
         if index not in self._names:
             self._names[index] = frozenset()  # two files that import each other
             document = self.documents[index]
-            found = [name for cell in document.cells for statement in cell.parsed[0] for name in self._bound(document, statement)]
+            found = [name for statement in document.statements for name in self._bound(document, statement)]
             self._names[index] = frozenset(found)
         return self._names[index]
 
@@ -127,9 +137,8 @@ def _places(document: Document, names: Callable[[ast.stmt], list[str]]) -> Place
 
 def _aliases(document: Document) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for cell in document.cells:
-        for name, other in (pair for statement in cell.parsed[0] for pair in aliases(statement)):
-            found.setdefault(name, set()).add(other)
+    for name, other in (pair for statement in document.statements for pair in aliases(statement)):
+        found.setdefault(name, set()).add(other)
     return found
 
 

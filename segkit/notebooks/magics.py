@@ -17,7 +17,7 @@ def _words(text: str) -> list[str]:
 
 
 def plain_line(line: str) -> str:
-    """The Python that stands for a line magic, on one line: ``%run``, ``%cd``, ``%time`` and ``%pylab`` matter to names, others are dropped.
+    """The Python that stands for a line magic, on one line: ``%run``, ``%cd``, ``%time``, ``%pylab`` matter to names, others are dropped.
 
     The form is the one that nbconvert gives them in an exported script. What a shell's answer is kept in (``files = !ls``) is bound.
     """

@@ -6,9 +6,26 @@ import symtable
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Needs", "aliases", "bound_names", "binds_anything", "called_names", "changed_names", "decorated_class", "decorating_calls",
-           "downloads", "filled_by", "filling_calls", "is_unfinished", "needs",
-           "read_file", "run_file", "sets_path", "star_modules", "taken_name"]  # fmt: skip
+__all__ = [
+    "Needs",
+    "aliases",
+    "binds_anything",
+    "bound_names",
+    "called_names",
+    "changed_names",
+    "decorated_class",
+    "decorating_calls",
+    "downloads",
+    "filled_by",
+    "filling_calls",
+    "is_unfinished",
+    "needs",
+    "read_file",
+    "run_file",
+    "sets_path",
+    "star_modules",
+    "taken_name",
+]  # fmt: skip
 
 COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
 LOOPS = (ast.For, ast.AsyncFor, ast.While)

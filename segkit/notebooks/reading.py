@@ -4,6 +4,7 @@ import ast
 import json
 import mmap
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any
 from segkit.notebooks.magics import plain_line, written_file
 
 __all__ = [
-    "MAX_BYTES", "MAX_CELLS", "MAX_FILE", "MAX_WORDS_OF_ALL", "Cell", "Document", "DocumentError", "cell_text", "decode", "notebook_content", "python_source",
-    "raw_cells", "read_document", "shown", "words",
+    "MAX_BYTES", "MAX_CELLS", "MAX_FILE", "MAX_WORDS_OF_ALL", "Cell", "Document", "DocumentError", "cell_text", "decode",
+    "notebook_content", "python_source", "raw_cells", "read_document", "shown", "words",
 ]  # fmt: skip
 
 MAX_BYTES = 64 * 2**20
@@ -103,6 +104,11 @@ class Document:
     written: dict[str, list[str]] = field(default_factory=dict)
 
     @property
+    def statements(self) -> Iterator[ast.stmt]:
+        """The top-level statements of all its cells, in order."""
+        return (statement for cell in self.cells for statement in cell.parsed[0])
+
+    @property
     def grade_ids(self) -> frozenset[str]:
         """All grade ids of its code and text cells."""
         return frozenset([cell.grade_id for cell in self.cells if cell.grade_id] + list(self.texts))
@@ -185,7 +191,8 @@ def _without_magics(lines: list[str]) -> str:
 
 
 PIECE = re.compile(
-    r"""\\.? | \#.* | (?P<long>\"{3}|'{3}) | "(?:[^"\\]|\\.)*+(?:"|\\?$) | '(?:[^'\\]|\\.)*+(?:'|\\?$) | (?P<open>[(\[{]) | [)\]}]""", re.VERBOSE
+    r"""\\.? | \#.* | (?P<long>\"{3}|'{3}) | "(?:[^"\\]|\\.)*+(?:"|\\?$) | '(?:[^'\\]|\\.)*+(?:'|\\?$) | (?P<open>[(\[{]) | [)\]}]""",
+    re.VERBOSE,
 )
 ENDS = {quote: re.compile(rf"(?:[^{quote[0]}\\]|\\.|{quote[0]}(?!{quote[1:]}))*+{quote}") for quote in ('"""', "'''")}
 
@@ -355,8 +362,9 @@ def _why_no_notebook(text: str, name: str, error: Exception) -> str:
     if conflict:
         line = text.count("\n", 0, conflict.start()) + 1
         return (
-            f"an unresolved merge conflict of git ({conflict[1]} in line {line}). Keep one side: `git checkout --ours {name}` or `git checkout "
-            f"--theirs {name}` takes it whole (nbdime merges notebooks cell by cell); open it in Jupyter, save it and hand that in."
+            f"an unresolved merge conflict of git ({conflict[1]} in line {line}). Keep one side: `git checkout --ours {name}` or "
+            f"`git checkout --theirs {name}` takes it whole (nbdime merges notebooks cell by cell); open it in Jupyter, save it and "
+            "hand that in."
         )
     if text.startswith("version https://git-lfs"):
         return "a Git LFS pointer, not the notebook. Run `git lfs pull` and hand in the file itself."
@@ -379,8 +387,8 @@ def notebook_document(content: Any, name: str, code_ids: frozenset[str]) -> Docu
         if kind == "code" or grade_id in code_ids:
             parsed += words(source)
             if parsed > MAX_WORDS_OF_ALL:
-                text = f"{name}, cell {number}: expected at most {MAX_WORDS_OF_ALL} words and signs of code in a notebook, but got more up to here."
-                raise DocumentError(f"{text} Keep data in files of their own.", parsed)
+                text = f"expected at most {MAX_WORDS_OF_ALL} words and signs of code in a notebook, but got more up to here."
+                raise DocumentError(f"{name}, cell {number}: {text} Keep data in files of their own.", parsed)
             note = "" if kind == "code" else f"{name}, cell {number}: a {shown(str(kind), 40)} cell now; it was read as code"
             document.cells.append(Cell(name, number, python_source(source), grade_id, note))
             document.notes.extend([note] if note else [])

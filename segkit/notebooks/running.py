@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from segkit.notebooks.names import bound_names
-from segkit.notebooks.slicing import Program
+from segkit.notebooks.program import Program
 
 __all__ = ["Unrunnable", "at_home", "execute", "student_traceback", "value_of"]
 
@@ -64,7 +64,7 @@ def student_traceback(error: BaseException, labels: set[str] | None = None, limi
     if isinstance(error, ModuleNotFoundError) and error.name:
         text += _about_module(error.name)
     if isinstance(error, FileNotFoundError) and NOT_THERE not in text:
-        here = os.path.join(os.getcwd(), "")  # of this machine
+        here = f"{Path.cwd()}{os.sep}"  # of this machine
         text = (f"{text.replace(here, '').rstrip('.')}: it {NOT_THERE}; of what is handed in, code gets notebooks, scripts, and the "
                 "small texts (.json, .yaml, .csv, .txt ...) whose names it says. Write what it needs into a cell")  # fmt: skip
     if isinstance(error, SyntaxError) and error.filename:
@@ -126,7 +126,7 @@ def at_home(root: str | Path, program: Program, fresh: bool = False) -> Iterator
         _forget_scripts(root, program)
     theirs = [path for path in sys.path if Path(path).is_relative_to(root)]  # entries of earlier definitions; this one's folder comes first
     # the whole work comes last, so that a student's torch.py hides nothing; `root in sys.path` is False, as for the student
-    above = [os.path.join(root, "")] if root != home else []
+    above = [f"{root}{os.sep}"] if root != home else []
     sys.path[:] = [path for path in sys.path if path not in theirs] + list(dict.fromkeys((str(home), *above, *theirs)))
     os.chdir(home)
     sys.argv = ["ipykernel_launcher.py"]
@@ -136,7 +136,8 @@ def at_home(root: str | Path, program: Program, fresh: bool = False) -> Iterator
         with contextlib.suppress(OSError):
             here = Path.cwd()
             # paths that the program appended are relative to this folder, also for later imports
-            sys.path[:] = [str(here / path) if path and not os.path.isabs(path) and (here / path).is_dir() else path for path in sys.path]
+            moved = [path for path in sys.path if path and not Path(path).is_absolute() and (here / path).is_dir()]
+            sys.path[:] = [str(here / path) if path in moved else path for path in sys.path]
         os.chdir(before)
         sys.argv = arguments
 
@@ -189,13 +190,7 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
                 for alias in statement.names:
                     flags |= getattr(getattr(__future__, alias.name, None), "compiler_flag", 0)
             try:
-                # some syntax errors (return outside of a function) show only here
-                code = compile(ast.Module([statement], []), chunk.label, "exec", flags=flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-                if code.co_flags & inspect.CO_COROUTINE:  # in a thread, since a notebook has a loop that runs
-                    with ThreadPoolExecutor(1) as thread:
-                        thread.submit(asyncio.run, eval(code, space)).result()
-                else:
-                    exec(code, space)  # the one place where a student's top-level code runs
+                _run(statement, chunk.label, flags, space)
             except (Exception, SystemExit) as error:
                 last = student_traceback(error, labels)
                 stars = isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*"
@@ -205,6 +200,18 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
         reason = last or failed.get(program.name) or f"{program.name} is not defined after running {program.where}"
         raise Unrunnable(reason)
     return space
+
+
+def _run(statement: ast.stmt, label: str, flags: int, space: dict[str, Any]) -> None:
+    """The one place where a student's top-level code runs."""
+    flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    # some syntax errors (return outside of a function) show only here
+    code = compile(ast.Module([statement], []), label, "exec", flags=flags, dont_inherit=True)
+    if code.co_flags & inspect.CO_COROUTINE:
+        with ThreadPoolExecutor(1) as thread:  # a notebook has a loop that runs already
+            thread.submit(asyncio.run, eval(code, space)).result()
+    else:
+        exec(code, space)
 
 
 def value_of(program: Program, name: str) -> Any:

@@ -1,6 +1,7 @@
 """Use in one notebook what was defined in another: ``FCN32s = take("FCN32s")``."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from segkit.assignment import facts
 from segkit.notebooks.files import MAX_FILES, has_notebook_name, is_script, own_files, own_texts, script_name, shown_path, spare_files
 from segkit.notebooks.reading import MAX_WORDS_OF_ALL, Document, DocumentError, read_document, words
 from segkit.notebooks.running import Unrunnable, at_home, value_of
-from segkit.notebooks.slicing import Workbook
+from segkit.notebooks.workbook import Workbook
 
 __all__ = ["UnfinishedError", "ago", "open_folder", "solution_cells", "take"]
 
@@ -30,9 +31,7 @@ def notebook_names(folder: str | Path = ".") -> tuple[str, ...]:
     return tuple(map(str, facts(folder).get("notebooks", ())))
 
 
-def open_folder(
-    folder: str | Path = ".", cells: dict[str, str] | None = None, originals: tuple[str, ...] = ()
-) -> Workbook:
+def open_folder(folder: str | Path = ".", cells: dict[str, str] | None = None, originals: tuple[str, ...] = ()) -> Workbook:
     """Read all notebooks and scripts of a folder that are the student's own; ``take``, ``submit`` and the grader all choose here.
 
     Args:
@@ -47,7 +46,7 @@ def open_folder(
     if cells is None:
         cells, originals = solution_cells(folder), originals or notebook_names(folder)
     documents, errors = _read(folder, own_files(folder), cells)
-    texts = own_texts(folder)
+    texts = partial(own_texts, folder)
     book = Workbook(documents, cells, errors, originals, texts)
     if all(_is_done(book, name) for name in cells.values()):
         return book
@@ -60,8 +59,8 @@ def _read(folder: Path, names: list[Path], cells: dict[str, str]) -> tuple[list[
     documents, errors, spent, size = [], [], 0, 0
     for path in sorted(names, key=is_script):  # notebooks first
         if spent > MAX_WORDS_OF_ALL or size > MAX_BYTES_OF_ALL:
-            text = f"expected at most {MAX_WORDS_OF_ALL} words and signs of code, and {MAX_BYTES_OF_ALL // 2**20} MiB, in all notebooks and scripts"
-            errors.append(f"{text}, but got more: {shown_path(path)} and what comes behind it were not read")
+            text = f"expected at most {MAX_WORDS_OF_ALL} words and signs of code, and {MAX_BYTES_OF_ALL // 2**20} MiB, in all notebooks and"
+            errors.append(f"{text} scripts, but got more: {shown_path(path)} and what comes behind it were not read")
             break
         size += _size(folder / path)
         name = script_name(path) if is_script(path) else path.as_posix()

@@ -18,8 +18,8 @@ from autograder.gradebook.copying import collect_folder
 from autograder.gradebook.repair import Unreadable, repair
 from autograder.handins.submission import SubmissionError, read_submission
 from segkit.notebooks import Workbook, read_document
+from segkit.notebooks.program import Program
 from segkit.notebooks.reading import DocumentError
-from segkit.notebooks.slicing import Program
 
 from .json_trees import dump, mutate_tree
 from .python_sources import mutate_source
