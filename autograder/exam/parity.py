@@ -18,7 +18,7 @@ from autograder.exam.replay import Tape
 from autograder.gradebook.judging import lend_run
 from autograder.handins.submission import SubmissionError, read_submission
 from autograder.judge.grade import Context
-from autograder.judge.own_pytest import own_modules, own_pytest
+from autograder.judge.own_pytest import own_modules, own_pytest, plain_arguments
 from autograder.judge.run import Run
 from autograder.judge.student import Student
 from autograder.sandbox.client import RemoteSubject
@@ -68,11 +68,8 @@ def pytest_points(run: Run, path: Path, report: Path, tape: Tape | None = None) 
             student = Student(submission.workbook, cast(Worker, subject), tuple(submission.checkpoints), lambda: RemoteSubject(gate, files))
             plugin = PlainChecks(student, Context(run, submission), checks, None)
             with own_modules(run.assignment.checks):
-                pytest.main(
-                    [str(run.assignment.checks), "--junitxml", str(report), "-c", str(run.empty_ini), "-p", "no:cacheprovider",
-                     "-p", "no:unraisableexception",  # it collects garbage, for a second of every entry
-                     "--rootdir", str(run.assignment.checks), "--import-mode=importlib"], plugins=[plugin],
-                )  # fmt: skip
+                arguments = plain_arguments(run.assignment.checks, run.empty_ini)
+                pytest.main([*arguments, "--junitxml", str(report)], plugins=[plugin])
     finally:
         submission.close()
     return points_in_junit(report)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["own_modules", "own_pytest", "run_pytest"]
+__all__ = ["own_modules", "own_pytest", "plain_arguments", "run_pytest"]
 
 
 @contextlib.contextmanager
@@ -39,6 +39,14 @@ def own_modules(folder: Path) -> Iterator[None]:
         sys.modules.update(kept)
 
 
+def plain_arguments(folder: Path, empty_ini: Path) -> list[str]:
+    """What pytest is told wherever a folder of checks is run in this process."""
+    return [
+        str(folder), "-p", "no:cacheprovider", "-p", "no:unraisableexception",  # the latter collects garbage ten times a run
+        "-c", str(empty_ini), "--rootdir", str(folder), "--import-mode=importlib",
+    ]  # fmt: skip
+
+
 def run_pytest(folder: Path, empty_ini: Path, plugin: object) -> tuple[int, str]:
     """Run pytest over a folder of checks in this process.
 
@@ -51,10 +59,8 @@ def run_pytest(folder: Path, empty_ini: Path, plugin: object) -> tuple[int, str]
         The exit code, and all that was printed: nothing reaches the terminal.
     """
     arguments = [
-        str(folder), "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:logging",
-        "-p", "no:faulthandler", "-p", "no:unraisableexception",  # the latter collects garbage ten times a run
-        "--continue-on-collection-errors",
-        "-c", str(empty_ini), "--rootdir", str(folder), "--import-mode=importlib", "--capture=no",
+        *plain_arguments(folder, empty_ini), "-p", "no:terminal", "-p", "no:logging", "-p", "no:faulthandler",
+        "--continue-on-collection-errors", "--capture=no",
     ]  # fmt: skip
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), own_pytest(), own_modules(folder):

@@ -309,8 +309,8 @@ class Network:
         try:
             output = self.student.forward(handle, images, skip=skip)
             if output.ndim != 4 or len(output) == len(images):
-                last = self._classes_last(output, images)
-                return Evidence(images, np.moveaxis(output, -1, 1) if last else output, classes_last=last)
+                scores = self._classes_second(output, images)
+                return Evidence(images, scores, classes_last=scores is not output)
         except StudentError as error:
             if error.cause not in ("code.raises", "forward.type"):
                 raise
@@ -320,10 +320,11 @@ class Network:
             raise malformed("forward", "outputs of one shape for two images of one size", words=" and ".join(str(s.shape) for s in singles))
         return Evidence(images, np.concatenate(singles), batched=False)
 
-    def _classes_last(self, output: NDArray, images: NDArray) -> bool:
-        """Whether an output is (N, H, W, n_class) and nothing else."""
+    def _classes_second(self, output: NDArray, images: NDArray) -> NDArray:
+        """An output with its classes in the second dimension; itself, unless it is (N, H, W, n_class) and nothing else."""
         classes, size = self.built().n_class, self.spec.output_size((images.shape[2], images.shape[3]))
-        return output.ndim == 4 and output.shape[1:] == (*size, classes) and classes not in size
+        last = output.ndim == 4 and output.shape[1:] == (*size, classes) and classes not in size
+        return np.moveaxis(output, -1, 1) if last else output
 
     def dropout(self, seed: int, factor: float) -> Dropout:
         """Read the dropout off an output in train mode under the weights of the dropout probe, for one image.
@@ -334,8 +335,7 @@ class Network:
         """
         silent, biases = drop_silence(self.grading.seeds, self.spec, self.probe_classes, self.spec.name, self.student.code, str(seed))
         handle, image = self._load(biases), self.images()[:1]
-        output = self.student.forward(handle, image, train=True, seed=seed, skip=tuple(self.norms()))
-        output = np.moveaxis(output, -1, 1) if self._classes_last(output, image) else output
+        output = self._classes_second(self.student.forward(handle, image, train=True, seed=seed, skip=tuple(self.norms())), image)
         return read_dropout(output / factor, silent, self.spec.chain.head)
 
     def dropout_free_pair(self) -> tuple[NDArray, NDArray]:

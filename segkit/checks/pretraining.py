@@ -77,14 +77,19 @@ def _random_vgg() -> VGG:
     return vgg
 
 
-def _check_features(report: Report, layers: dict[str, nn.Module], vgg: VGG) -> None:
+def _features(vgg: VGG) -> dict[str, nn.Module]:
+    """VGG-16's convolutions, by the names of their copies."""
     from segkit.specification import VGG16_FEATURES  # here: a worker, which has no such file, may still import this one
 
+    return {name: vgg.features[index] for index, name in VGG16_FEATURES.items()}
+
+
+def _check_features(report: Report, layers: dict[str, nn.Module], vgg: VGG) -> None:
     wrong: dict[str, list[str]] = {"weight": [], "bias": []}
-    for index, name in VGG16_FEATURES.items():
+    for name, source in _features(vgg).items():
         for kind, names in wrong.items():
             mine = getattr(layers.get(name), kind, None)
-            theirs = getattr(vgg.features[index], kind)
+            theirs = getattr(source, kind)
             if mine is None or mine.shape != theirs.shape or not torch.equal(mine, theirs):
                 names.append(name)
     for kind, names in wrong.items():
@@ -134,10 +139,7 @@ def _orders(mine: Tensor, theirs: Tensor) -> list[float]:
 
 def _check_alias(report: Report, layers: dict[str, nn.Module], vgg: VGG) -> None:
     """Change the copy and look whether the original moves."""
-    from segkit.specification import VGG16_FEATURES
-
-    pairs = {name: vgg.features[index] for index, name in VGG16_FEATURES.items()}
-    pairs |= {"fc6": vgg.classifier[0], "fc7": vgg.classifier[3]}
+    pairs = _features(vgg) | {"fc6": vgg.classifier[0], "fc7": vgg.classifier[3]}
     shared = []
     for name, theirs in pairs.items():
         for kind in ("weight", "bias"):
