@@ -1,6 +1,7 @@
 """Does every notebook stand alone on a hosted machine: is the drive asked for, the kit found, the work kept there?"""
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -142,3 +143,14 @@ def test_the_pictures_of_start_here_come_with_the_release_and_are_light():
     assert len(named) == len(list(release.glob("*.svg"))) == 3
     assert sum((release / name).stat().st_size for name in named) < 150_000
     assert all(ElementTree.parse(release / name).getroot().tag.endswith("svg") for name in named)
+
+
+def test_the_pictures_are_as_their_script_draws_them_and_quote_the_cell():
+    """Each ``...`` of the sketch stands for what the cell has there."""
+    drawn = runpy.run_path(str(REPO / "docs" / "make_hosted_pictures.py"))["pictures"]()
+    release = REPO / "autograder" / "assignments" / "fcn" / "release"
+    assert {path.name: path.read_text(encoding="utf-8") for path in release.glob("*.svg")} == drawn
+    quoted = [node.text for node in ElementTree.fromstring(drawn["hosted-2-cell.svg"]).iter() if "Menlo" in node.get("font-family", "")]
+    assert len(quoted) == 2
+    for line, quote in zip(first_cell().splitlines(), quoted, strict=False):
+        assert all(part.strip() in line for part in quote.split("..."))
