@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["selftest_command"]
 
-USUAL = ("mutants", "variants", "damaged", "real", "attacks", "year")
+USUAL = ("mutants", "visible", "variants", "damaged", "real", "attacks", "year")
 
 
 @click.command("selftest")
@@ -31,13 +31,12 @@ USUAL = ("mutants", "variants", "damaged", "real", "attacks", "year")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="How many judges side by side.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything to this file.")
 @click.option("--parity", is_flag=True, help="Compare the points with those of nbgrader and of plain pytest (part of --all).")
-@click.option("--no-seen", is_flag=True, help="Leave out the visible checks (column 'seen before hand-in').")
 @click.option("--every", default=1, show_default=True, type=click.IntRange(1), help="Of the generated mutants one of so many.")
 @click.option("--fresh", is_flag=True, help="With --all: sit everything again, whatever is known.")
 @click.option("--verbose", is_flag=True, help="Show the messages of every entry.")
 def selftest_command(
     assignment: str, everything: bool, kinds: tuple[str, ...], only: tuple[str, ...], jobs: int, json_file: Path | None, parity: bool,
-    no_seen: bool, every: int, fresh: bool, verbose: bool,
+    every: int, fresh: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Grade the corpus of ASSIGNMENT: every entry must get exactly its expected result. Exit 1 on any surprise."""
     import segkit
@@ -52,8 +51,8 @@ def selftest_command(
     unknown = set(kinds) - set(KINDS)
     if unknown:
         raise click.UsageError(f"unknown kind {', '.join(sorted(unknown))}; expected {', '.join(KINDS)}")
-    if everything and (kinds or only or no_seen or every > 1):
-        raise click.UsageError("--all is the complete exam: give no --kind, --only, --every or --no-seen with it")
+    if everything and (kinds or only or every > 1):
+        raise click.UsageError("--all is the complete exam: give no --kind, --only or --every with it")
     started, tell = time.monotonic(), _tell(verbose)
     try:
         material = open_assignment(assignment).folder
@@ -65,7 +64,7 @@ def selftest_command(
             entries = choose(material, repository() / "notebooks" / assignment, kinds or USUAL, only, every)
             if not entries:
                 raise click.UsageError("no entry of the corpus fits")
-            outcomes = sit_exam(entries, assignment, repository(), jobs=jobs, with_seen=not no_seen, with_parity=parity, tell=tell)
+            outcomes = sit_exam(entries, assignment, repository(), jobs=jobs, with_parity=parity, tell=tell)
     except (RubricError, CorpusError, IsolationError) as error:
         raise click.UsageError(str(error)) from error
     except ExamError as error:

@@ -47,7 +47,7 @@ def choose(folder: Path, source: Path, kinds: Iterable[str], only: Iterable[str]
 
 
 def sit_exam(
-    entries: Sequence[Entry], assignment: str, root: Path, *, jobs: int = 1, with_seen: bool = True, with_parity: bool = False,
+    entries: Sequence[Entry], assignment: str, root: Path, *, jobs: int = 1, with_parity: bool = False,
     tell: Tell = lambda outcome: None,
 ) -> list[Outcome]:  # fmt: skip
     """Sit an exam.
@@ -57,7 +57,6 @@ def sit_exam(
         assignment: Name of the assignment.
         root: The repository.
         jobs: How many judges side by side.
-        with_seen: Whether the visible checks are run too.
         with_parity: Whether nbgrader and plain pytest grade each entry too.
         tell: Called with each new outcome.
 
@@ -70,7 +69,7 @@ def sit_exam(
         wall = "bubblewrap" if any(entry.kind == "attacks" for entry in graded) else None
         # gates are measured on the embedded sample: the same pictures on every machine
         settings = Settings(assignment, Path(out), data="sample", isolation=wall, secret=SECRET, device="cpu", seconds=120.0)
-        found = sit(graded, settings, root / "notebooks" / assignment, jobs, with_seen, tell, with_parity)
+        found = sit(graded, settings, root / "notebooks" / assignment, jobs, tell, with_parity)
     found += sit_leaks([entry for entry in entries if entry.kind == "leaks"], assignment, root, tell)
     outcomes = {(outcome.entry.kind, outcome.entry.name): outcome for outcome in found}
     return [outcomes[entry.kind, entry.name] for entry in entries]

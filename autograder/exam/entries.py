@@ -41,7 +41,7 @@ from autograder.course.rubric import CheckRubric, Rubric, RubricError
 
 __all__ = ["KINDS", "Corpus", "CorpusError", "Entry", "entry_list", "read_corpus"]
 
-KINDS = ("mutants", "variants", "damaged", "real", "attacks", "year", "generated", "leaks")
+KINDS = ("mutants", "visible", "variants", "damaged", "real", "attacks", "year", "generated", "leaks")
 SHOWN = 12  # faults in one message
 TEXT_KINDS = ("mutants", "variants", "real", "attacks", "year")
 
@@ -141,6 +141,9 @@ class Corpus:
     equivalent: tuple[Mapping[str, str], ...] = ()
 
     def of_kind(self, kind: str) -> list[Entry]:
+        """Entries of a kind. Those of `visible` are the mutants once more, before they are handed in."""
+        if kind == "visible":
+            return [dataclasses.replace(entry, kind=kind) for entry in self.of_kind("mutants")]
         return [entry for entry in self.entries if entry.kind == kind]
 
 

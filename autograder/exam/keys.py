@@ -10,6 +10,7 @@ hashed are lines of the files themselves (not what ``ast.unparse`` of one versio
 """
 
 import ast
+import dataclasses
 import hashlib
 import io
 import json
@@ -19,10 +20,14 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
+from autograder.course.assignment import open_assignment
 from autograder.exam.building import solved_notebooks
 from autograder.exam.entries import Entry
+from autograder.exam.seen import check_cells
 from autograder.judge.checking import places_of_checks
+from segkit.checks import WHERE
 from segkit.notebooks import Workbook
 from segkit.notebooks.reading import notebook_document
 
@@ -30,6 +35,8 @@ __all__ = ["Keys"]
 
 # Modules that every outcome goes through: an entry is graded by these, and by what they import.
 EVERYWHERE = ("autograder.exam.sitting", "autograder.gradebook.plugin")
+# What the visible checks go through that students run before they hand in.
+VISIBLE = ("autograder.exam.seen", "autograder.exam.building")
 # Of all that is imported, what no outcome goes through: pages, files and tables that are made of results, and command lines.
 BESIDE = ("autograder.batch", "autograder.cli", "autograder.demo", "autograder.export", "autograder.handins.bulk", "autograder.report")
 # Of the rubric, what no outcome depends on.
@@ -56,16 +63,22 @@ class Keys:
     def of(self, entry: Entry) -> str:
         """Key of an entry: 32 hexadecimal digits."""
         parts = [self._handed_in(entry), self._everywhere]
-        if entry.kind == "leaks":
+        if entry.kind == "visible":
+            parts = [self._handed_in(entry), self._visible(entry)]
+        elif entry.kind == "leaks":
             parts += [self._release, self._code]
         else:
-            parts += [self._base, *(self._check(name) for name in sorted({*entry.checks, *entry.control}))]
+            parts += [self._base, *(self._check(name) for name in sorted(set(entry.checks)))]
             parts += [self._code] if entry.build else []
         return _hash(*parts)[:32]
 
+    def caught(self, entry: Entry) -> dict[str, str]:
+        """Of a generated mutant: check -> key of being caught by it. One check must catch it; what the others say is nothing to it."""
+        return {name: self.of(dataclasses.replace(entry, checks=(name,))) for name in entry.checks} if entry.kind == "generated" else {}
+
     # ------------------------------------------------------------------------------------------- what is handed in
     def _handed_in(self, entry: Entry) -> str:
-        content = {name: value for name, value in vars(entry).items() if name not in ("name", "about", "origin")}
+        content = {name: value for name, value in vars(entry).items() if name not in ("name", "about", "origin", "control")}
         return json.dumps(content, sort_keys=True, default=str) + self._building_code(entry)
 
     def _building_code(self, entry: Entry) -> str:
@@ -88,9 +101,27 @@ class Keys:
     @cached_property
     def _machinery(self) -> set[Path]:
         sandbox = (self.root / "autograder" / "sandbox").rglob("*.py")  # workers load some of it by path
-        visible = [name for name in self._known if name.startswith("segkit.checks")]  # the notebooks' check cells import these
         nbgrader = self.root / "nbgrader_config.py"
-        return {*self._modules([*EVERYWHERE, *visible, *_imports_of(_text(nbgrader))]), *sandbox, nbgrader}
+        return {*self._modules([*EVERYWHERE, *_imports_of(_text(nbgrader))]), *sandbox, nbgrader}
+
+    def _visible(self, entry: Entry) -> str:
+        """The cells that check what an entry changes, the visible checks and solutions that they use, and how they are run."""
+        defines = {grade_id: cell["defines"] for grade_id, cell in self.rubric["solution_cells"].items()}
+        cells = [source for grade_id in entry.cells for source in check_cells(self._solved, defines[grade_id])]
+        names = {node.id for source in cells for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+        solutions = [self._solutions.get(grade_id, "") for grade_id, name in defines.items() if name in names]
+        modules = self._modules([*VISIBLE, *(f"segkit.checks.{WHERE[name]}" for name in names & WHERE.keys())])
+        return _hash(self._own_facts, *cells, *solutions, *(self._content(path) for path in modules))
+
+    @cached_property
+    def _own_facts(self) -> str:
+        """What visible checks may read in ``assignment.json``: what an assignment adds to the rubric's own facts."""
+        assignment = open_assignment(self.material)
+        return json.dumps({name: value for name, value in assignment.facts.items() if name not in assignment.rubric.facts}, sort_keys=True)
+
+    @cached_property
+    def _solved(self) -> dict[str, Any]:
+        return solved_notebooks(self.notebooks)
 
     @cached_property
     def _release(self) -> str:
@@ -110,7 +141,7 @@ class Keys:
         """All solution cells and all code of the source notebooks. Prose and comments are left out."""
         cells = [
             [_code(cell["source"]), cell["metadata"].get("nbgrader", {}).get("grade_id")]
-            for notebook in solved_notebooks(self.notebooks).values() for cell in notebook["cells"] if cell["cell_type"] == "code"
+            for notebook in self._solved.values() for cell in notebook["cells"] if cell["cell_type"] == "code"
         ]  # fmt: skip
         return _hash(json.dumps([cells, self.rubric["solution_cells"]]))
 
@@ -161,7 +192,7 @@ class Keys:
     def _solutions(self) -> dict[str, str]:
         """Grade id -> hash of the code that a worker would get of the reference solution."""
         cells = {grade_id: cell["defines"] for grade_id, cell in self.rubric["solution_cells"].items()}
-        documents = [notebook_document(content, name, frozenset(cells)) for name, content in solved_notebooks(self.notebooks).items()]
+        documents = [notebook_document(content, name, frozenset(cells)) for name, content in self._solved.items()]
         book = Workbook(documents, cells, [], tuple(self.rubric["notebooks"]))
         found = {grade_id: book.find(name, grade_id) for grade_id, name in cells.items()}
         return {grade_id: book.program(definition).digest for grade_id, definition in found.items() if definition is not None}

@@ -7,15 +7,18 @@ of the corpus in the judge's own process: it is for the mistakes of the corpus, 
 import ast
 import contextlib
 import io
-import os
+import json
 import traceback
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from autograder.course.assignment import Assignment
+from autograder.exam.building import solved_notebooks, write_submission
+from autograder.exam.outcome import Outcome
 from segkit.notebooks import Unrunnable, at_home, execute, open_folder
 
-__all__ = ["CheckCellError", "check_cells", "first_complaint"]
+__all__ = ["CheckCellError", "check_cells", "see"]
 
 FAULT = "[!!]"
 
@@ -47,34 +50,29 @@ def check_cells(notebooks: dict[str, dict[str, Any]], defined: str, lost: Collec
     return sorted(found, key=lambda source: not found[source])
 
 
-def first_complaint(
-    folder: Path, notebooks: dict[str, dict[str, Any]], defines: dict[str, str], cells: Collection[str], lost: Collection[str] = ()
-) -> str:
-    """Run the visible checks of the changed cells until one complains.
+def see(outcome: Outcome, place: Path, source: Path, assignment: Assignment) -> None:
+    """Run the visible checks of what an entry changes until one complains; write it into the outcome.
 
     Args:
-        folder: The submission, with the course's ``assignment.json`` in it.
-        notebooks: The course's notebooks.
-        defines: Grade id -> name, of the rubric.
-        cells: Grade ids of the changed cells.
-        lost: Ids of the checks that it lost points in.
-
-    Returns:
-        The line that the student reads, or an empty string if all checks are content.
+        outcome: Of an entry of the kind ``visible``.
+        place: An empty folder.
+        source: Folder of the source notebooks.
+        assignment: The assignment.
     """
-    here = Path.cwd()
-    os.chdir(folder)  # the checks look for assignment.json in the working folder
-    try:
-        workbook = open_folder(folder, dict(defines))
-        for grade_id in cells:
-            name = defines[grade_id]
-            for source in check_cells(notebooks, name, lost):
-                line = _complaint(source, workbook, set(defines.values()))
-                if line:
-                    return line
-        return ""
-    finally:
-        os.chdir(here)
+    entry, notebooks, defines = outcome.entry, solved_notebooks(source), dict(assignment.rubric.defines)
+    folder = write_submission(entry, notebooks, place / "work")
+    (folder / "assignment.json").write_text(json.dumps(assignment.facts), encoding="utf-8")
+    with contextlib.chdir(folder):  # the checks look for assignment.json in the working folder
+        workbook = open_folder(folder, defines)
+        lines = (
+            _complaint(check, workbook, set(defines.values()))
+            for grade_id in entry.cells for check in check_cells(notebooks, defines[grade_id], entry.lost)
+        )  # fmt: skip
+        outcome.complaint = next(filter(None, lines), "")
+    outcome.caught = bool(outcome.complaint)
+    outcome.exact = outcome.caught or bool(entry.unseen)
+    if not outcome.exact:
+        outcome.problem = "no visible check complains, and the entry gives no reason why"
 
 
 def _by_itself(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ from autograder.exam.entries import Entry
 from autograder.exam.outcome import Outcome
 from autograder.exam.parity import Points, differences, nbgrader_points, pytest_points
 from autograder.exam.replay import Tape
-from autograder.exam.seen import first_complaint
+from autograder.exam.seen import see
 from autograder.exam.traces import NAMES, Traces
 from autograder.judge.checking import CheckResult
 from autograder.judge.grade import grade_path
@@ -35,7 +35,6 @@ from autograder.sandbox.leftovers import owned_prefix
 __all__ = ["SECRET", "sit"]
 
 SECRET = "the grader's own exam"  # fixed: the exam must give the same verdict everywhere
-SEEN_KINDS = ("mutants",)
 PARITY_KINDS = ("mutants", "variants", "damaged", "real", "attacks", "year")
 
 
@@ -70,14 +69,14 @@ def sit_control(entry: Entry, source: Path) -> dict[str, Any]:
     return grade_control(_run_for(entry, _BASES[_key(entry.overrides)][0].seconds), entry.control, source)
 
 
-def sit_entry(entry: Entry, source: Path, with_seen: bool, with_parity: bool = False, control: Mapping[str, Any] | None = None) -> Outcome:
+def sit_entry(entry: Entry, source: Path, with_parity: bool = False, control: Mapping[str, Any] | None = None) -> Outcome:
     """Grade one entry and judge the result; where there is a control, see that it is graded as before."""
     started = time.monotonic()
     outcome = Outcome(entry)
     try:
         run = _run_for(entry, _BASES[_key(entry.overrides)][0].seconds)
         with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-exam-")) as place:
-            result = _sit(outcome, run, Path(place), source, with_seen, with_parity)
+            result = _sit(outcome, run, Path(place), source, with_parity)
             if control is not None and result is not None:
                 _compare_with_control(outcome, run, result, Path(place), source, control)
     except Exception as error:  # a fault of corpus or grader: it is a surprise like any other
@@ -88,9 +87,12 @@ def sit_entry(entry: Entry, source: Path, with_seen: bool, with_parity: bool = F
     return outcome
 
 
-def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool, with_parity: bool) -> dict[str, Any] | None:
-    entry, notebooks = outcome.entry, solved_notebooks(source)
-    path = write_submission(entry, notebooks, place / "work" / "exam")
+def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_parity: bool) -> dict[str, Any] | None:
+    entry = outcome.entry
+    if entry.kind == "visible":
+        see(outcome, place, source, run.assignment)
+        return None
+    path = write_submission(entry, solved_notebooks(source), place / "work" / "exam")
     zygote = run.worker_settings().zygote
     assert zygote is not None  # the exam's workers are forked
     zygote.works()  # before one looks: it stays
@@ -106,13 +108,6 @@ def _sit(outcome: Outcome, run: Run, place: Path, source: Path, with_seen: bool,
     _judge(outcome, run, traces.found)
     if tape is not None:
         _compare_ways(outcome, run, path, place, source, tape)
-    if with_seen and entry.kind in SEEN_KINDS:
-        (path / "assignment.json").write_text(json.dumps(run.assignment.facts), encoding="utf-8")
-        lost = [v["id"] for v in outcome.results if v["points"] is not None and v["points"] < v["max_points"]]
-        outcome.complaint = first_complaint(path, notebooks, run.rubric.defines, entry.cells, lost)
-        outcome.seen = bool(outcome.complaint)
-        if not outcome.seen and not entry.unseen:
-            _add(outcome, "no visible check complains, and the entry gives no reason why")
     return result
 
 
@@ -166,9 +161,10 @@ def _hunt(outcome: Outcome, run: Run, path: Path) -> None:
         if ungraded:
             _add(outcome, f"could not be graded: {', '.join(ungraded)}: {results[0]['message'][:300]}")
             return
-        if any(v["points"] < v["max_points"] for v in results):
-            outcome.caught = True
+        outcome.by = next((v["id"] for v in results if v["points"] < v["max_points"]), "")
+        if outcome.by:
             break
+    outcome.caught = bool(outcome.by)
     outcome.exact = outcome.caught or bool(entry.equivalent)
     if not outcome.exact:
         _add(outcome, f"survived: {entry.about}")
@@ -247,7 +243,6 @@ def sit(
     settings: Settings,
     source: Path,
     jobs: int = 1,
-    with_seen: bool = True,
     tell: Callable[[Outcome], None] | None = None,
     with_parity: bool = False,
 ) -> list[Outcome]:
@@ -258,7 +253,6 @@ def sit(
         settings: Of the runs; ``only``, ``overrides`` and ``seconds`` are set by the entries.
         source: Folder of the source notebooks.
         jobs: How many judges side by side.
-        with_seen: Whether the visible checks are run too.
         tell: Called with each outcome as it comes.
         with_parity: Whether nbgrader and plain pytest grade each entry too.
 
@@ -281,7 +275,7 @@ def sit(
         first = {_key(entry.overrides): entry for entry in entries if entry.control}  # before any attack is let loose
         controls = {key: pool.submit(sit_control, entry, source).result() for key, entry in first.items()}
         waiting = {
-            pool.submit(sit_entry, e, source, with_seen, with_parity, controls.get(_key(e.overrides)) if e.control else None): number
+            pool.submit(sit_entry, e, source, with_parity, controls.get(_key(e.overrides)) if e.control else None): number
             for number in order for e in [entries[number]]
         }  # fmt: skip
         bar = tqdm(as_completed(waiting), total=len(waiting), desc="exam", unit="entry", file=sys.stdout, disable=None)

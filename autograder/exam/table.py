@@ -8,7 +8,7 @@ from autograder.exam.outcome import Outcome
 
 __all__ = ["count_kinds", "count_real", "format_real", "format_table", "markdown_table", "to_json"]
 
-COLUMNS = ("kind", "entries", "as expected", "caught", "named", "false alarms", "seen before hand-in", "parity")
+COLUMNS = ("kind", "entries", "as expected", "caught", "named", "false alarms", "parity")
 
 
 def _may_not_pass(entry: Entry) -> bool:
@@ -20,13 +20,11 @@ def _count_kind(outcomes: Sequence[Outcome], kind: str) -> dict[str, Any]:
     own = [o for o in outcomes if o.entry.kind == kind]
     losing = [o for o in own if o.entry.lost or o.entry.unreadable or _may_not_pass(o.entry)]
     named = [o for o in own if o.named is not None]
-    seen = [o for o in own if o.seen is not None]
     parity = [o for o in own if o.parity is not None]
     return {
         "kind": kind, "entries": len(own), "as expected": sum(not o.problem for o in own),
         "caught": (sum(o.caught for o in losing), len(losing)), "named": (sum(bool(o.named) for o in named), len(named)),
-        "false alarms": sum(o.false_alarm for o in own), "seen before hand-in": (sum(bool(o.seen) for o in seen), len(seen)),
-        "parity": (sum(bool(o.parity) for o in parity), len(parity)),
+        "false alarms": sum(o.false_alarm for o in own), "parity": (sum(bool(o.parity) for o in parity), len(parity)),
     }  # fmt: skip
 
 
@@ -71,7 +69,8 @@ def format_real(outcomes: Sequence[Outcome]) -> str:
 
 
 KIND_WORDS = {
-    "mutants": "mutants, written by hand", "variants": "correct variants", "damaged": "damaged hand-ins",
+    "mutants": "mutants, written by hand", "visible": "the same before hand-in, by visible checks",
+    "variants": "correct variants", "damaged": "damaged hand-ins",
     "real": "as people really hand in", "attacks": "attacks", "year": "a year with another padding", "generated": "generated mutants",
     "leaks": "leaks planted in a release",
 }  # fmt: skip
@@ -83,10 +82,10 @@ def markdown_table(verdict: Mapping[str, Any]) -> str:
     def pair(value: Sequence[int]) -> str:
         return f"{value[0]} of {value[1]}" if value[1] else ""
 
-    head = ("kind", "entries", "as expected", "caught", "named", "false alarms", "seen before hand-in", "same points on all three ways")
+    head = ("kind", "entries", "as expected", "caught", "named", "false alarms", "same points on all three ways")
     rows = [
         (KIND_WORDS[row["kind"]], row["entries"], row["as expected"], pair(row["caught"]), pair(row["named"]), row["false alarms"],
-         pair(row["seen before hand-in"]), pair(row["parity"])) for row in verdict["table"]
+         pair(row["parity"])) for row in verdict["table"]
     ]  # fmt: skip
     lines = [head, ("---",) * len(head), *rows]
     table = "\n".join("| " + " | ".join(map(str, line)).replace("|  |", "| |") + " |" for line in lines).replace("|  |", "| |")
@@ -106,7 +105,7 @@ def to_json(outcomes: Sequence[Outcome], about: dict[str, Any]) -> dict[str, Any
     entries = [
         {
             "kind": o.entry.kind, "name": o.entry.name, "about": o.entry.about, "ok": not o.problem, "problem": o.problem,
-            "exact": o.exact, "caught": o.caught, "named": o.named, "false_alarm": o.false_alarm, "seen": o.seen, "parity": o.parity,
+            "exact": o.exact, "caught": o.caught, "named": o.named, "false_alarm": o.false_alarm, "parity": o.parity,
             "lost": o.points_lost, "undeserved": o.undeserved, "complaint": o.complaint, "seconds": round(o.seconds, 1), "notes": o.notes,
             "checks": [
                 {key: result.get(key) for key in ("id", "points", "lost", "status", "cause", "measured", "message")}

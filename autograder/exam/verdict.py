@@ -26,7 +26,7 @@ SCHEMA = "segkit-exam-verdict/2"
 VERDICT = Path("corpus", "verdict.jsonl")
 
 # Of an outcome, what tables are made of; the rest is told when it comes, and not kept.
-KEPT = ("exact", "caught", "named", "false_alarm", "points_lost", "undeserved", "seen", "parity", "seconds")
+KEPT = ("exact", "caught", "by", "named", "false_alarm", "points_lost", "undeserved", "parity", "seconds")
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Outcome) if field.name in KEPT}
 
 
@@ -58,12 +58,13 @@ class Verdicts:
     def __init__(self, material: Path, entries: Sequence[Entry], keys: Keys, fresh: bool = False) -> None:
         self.path, self.entries = material / VERDICT, entries
         self._keys = {_name(entry): keys.of(entry) for entry in entries}
+        self._caught = {_name(entry): keys.caught(entry) for entry in entries}
         self._places = {_name(entry): position for position, entry in enumerate(entries)}
         lines = [line for line in _lines(self.path) if "key" in line]
         stored = {} if fresh else {line["key"]: line for line in lines}
         self.known = {
-            position: _outcome(entry, stored[self._keys[_name(entry)]])
-            for position, entry in enumerate(entries) if self._keys[_name(entry)] in stored
+            position: _outcome(entry, stored[key])
+            for position, entry in enumerate(entries) for key in self._fitting(entry) if key in stored
         }  # fmt: skip
         self._seconds = {line.get("entry"): line.get("seconds", 0.0) for line in lines}
         self._file: BinaryIO | None = None
@@ -72,6 +73,10 @@ class Verdicts:
     def left(self) -> list[Entry]:
         """The entries that must be sat."""
         return [entry for position, entry in enumerate(self.entries) if position not in self.known]
+
+    def _fitting(self, entry: Entry) -> list[str]:
+        """Keys of the lines that would tell its outcome."""
+        return [self._keys[_name(entry)], *self._caught[_name(entry)].values()]
 
     def key_of(self, entry: Entry) -> str:
         """The key of an entry when the verdict was read."""
@@ -102,7 +107,8 @@ class Verdicts:
     def _line(self, outcome: Outcome) -> bytes:
         found = {name: getattr(outcome, name) for name in KEPT if getattr(outcome, name) != DEFAULTS[name]}
         found["seconds"] = round(outcome.seconds, 1)
-        line = {"entry": _name(outcome.entry), "key": self._keys[_name(outcome.entry)], **found}
+        name = _name(outcome.entry)
+        line = {"entry": name, "key": self._caught[name].get(outcome.by, self._keys[name]), **found}
         return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ a student's code; they print it. One topic per file: labels, metrics, the parts 
 import importlib
 
 # name -> module; imported when asked for, so that notebook 1 does not wait for the network checks
-_WHERE = {
+WHERE = {
     "Alignment": "alignment",
     "Report": "report",
     "check_read_label": "labels",
@@ -25,13 +25,13 @@ _WHERE = {
     "check_checkpoint": "trained",
 }
 
-__all__ = sorted(_WHERE)
+__all__ = sorted(WHERE)
 
 
 def __getattr__(name: str) -> object:
-    if name not in _WHERE:
+    if name not in WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{WHERE[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -224,7 +224,7 @@ def test_honest_work_that_loses_points_is_a_false_alarm():
 def test_table_counts_by_kind():
     good = outcome_of(MUTANT, a=LOST, b={})
     bad = outcome_of(MUTANT, a={}, b={})
-    table = format_table([good, bad, dataclasses.replace(good, seen=True)])
+    table = format_table([good, bad, dataclasses.replace(good, parity=True)])
     row = table.splitlines()[2].split()
     assert row[:3] == ["mutants", "3", "2"] and "2/3" in row and "1/1" in row
     assert to_json([good], {})["table"][0]["caught"] == (1, 1)
@@ -346,7 +346,7 @@ def test_exam_tells_when_the_grader_is_not_as_the_corpus_says(tmp_path):
     lenient = dataclasses.replace(mutant, lost={"scores": {"mean": 1.0}})
     honest = dataclasses.replace(mutant, kind="variants", lost={}, cause="", says=())
     survivor = Entry("generated", "same", "line 1: nothing", changes={"scores": [["iou", "iou_"]]}, checks=("scores",))
-    problems = [outcome.problem for outcome in grade([lenient, honest, survivor], tmp_path, with_seen=False)]
+    problems = [outcome.problem for outcome in grade([lenient, honest, survivor], tmp_path)]
     assert "expected to lose mean, but lost iou and got 2.5 points" in problems[0]
     assert "expected to lose nothing, but lost iou and got 2.5 points" in problems[1]
     assert problems[2] == "survived: line 1: nothing"

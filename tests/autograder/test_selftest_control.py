@@ -93,5 +93,5 @@ def test_a_judge_that_was_changed_is_found_by_the_control(tmp_path):
     quiet = Entry("attacks", "quiet", checks=checks, control=checks)
     spoiling = Entry("attacks", "spoiling", build=f"{__name__}:spoil_the_judge", checks=checks, control=checks)
     settings = Settings("fcn", tmp_path, data="sample", secret=SECRET, device="cpu")
-    found = sit([quiet, spoiling], settings, REPO / "notebooks" / "fcn", with_seen=False)
+    found = sit([quiet, spoiling], settings, REPO / "notebooks" / "fcn")
     assert found[0].problem == "" and "an honest submission is graded otherwise after it (seed" in found[1].problem

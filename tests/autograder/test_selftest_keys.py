@@ -22,6 +22,7 @@ BUILT = "autograder.assignments.fcn.corpus.damaged:deleted_test_cells"
 
 ENTRIES = {
     "labels": Entry("mutants", "labels", changes={"read_label": [["a", "b"]]}, checks=("read_label",)),
+    "visible": Entry("visible", "scores", changes={"scores": [["a", "b"]]}, checks=("scores",)),
     "scores": Entry("mutants", "scores", changes={"scores": [["a", "b"]]}, checks=("scores",)),
     "layers": Entry("generated", "fcn32s-001", sources={"fcn32s": "x = 1"}, checks=("fcn32s.layers",)),
     "copy": Entry("mutants", "copy", checks=("pretraining.copy",)),
@@ -30,7 +31,7 @@ ENTRIES = {
     "leak": dataclasses.replace(CLEAN),
 }
 ALL = set(ENTRIES)
-GRADED = ALL - {"leak"}
+GRADED = ALL - {"leak", "visible"}  # what is run before hand-in is not graded
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,33 @@ def test_a_check_that_changes_is_sat_again_in_its_entries_alone(changed_by):
     name = f"{FCN}/checks/test_labels_and_metrics.py"
     edit = lambda text: text.replace("def test_scores_are_accuracy_iou_and_mean(student, grading):",  # noqa: E731
                                      "def test_scores_are_accuracy_iou_and_mean(student, grading):\n    1 + 1")  # fmt: skip
-    assert changed_by(name, edit) - {"leak"} == {"scores", "gate"}, "the gate is an attack, with a control that asks for scores"
+    assert changed_by(name, edit) - {"leak"} == {"scores"}, "not the attack that has scores as its control: that is held against itself"
+
+
+@pytest.mark.parametrize("name", ["segkit/checks/scoring.py", "segkit/checks/report.py", "autograder/exam/seen.py"])
+def test_a_visible_check_is_run_again_on_what_it_looks_at_before_hand_in(changed_by, name):
+    assert changed_by(name, longer) >= {"visible"}
+
+
+@pytest.mark.parametrize("name", ["segkit/checks/labels.py", "segkit/checks/structure.py", "autograder/judge/checking.py"])
+def test_what_no_cell_of_an_exercise_calls_runs_no_visible_check_again(changed_by, name):
+    assert "visible" not in changed_by(name, longer)
+
+
+def test_a_generated_mutant_that_one_check_caught_is_not_sat_again_for_the_others(clone, monkeypatch):
+    keys = lambda: Keys(clone / FCN, clone / "notebooks" / "fcn", clone)  # noqa: E731
+    entry = dataclasses.replace(ENTRIES["layers"], checks=("fcn32s.layers", "scores"))
+    before, whole = keys().caught(entry), keys().of(entry)
+    path = clone / FCN / "checks" / "test_labels_and_metrics.py"
+    text = path.read_text()
+    path.write_text(text.replace("def test_scores_are_accuracy_iou_and_mean(student, grading):",
+                                 "def test_scores_are_accuracy_iou_and_mean(student, grading):\n    1 + 1"))  # fmt: skip
+    try:
+        now = keys().caught(entry)
+        assert now["fcn32s.layers"] == before["fcn32s.layers"] and now["scores"] != before["scores"] and keys().of(entry) != whole
+    finally:
+        path.write_text(text)
+    assert keys().caught(ENTRIES["scores"]) == {}, "what people wrote must lose and keep just what it says, in all its checks"
 
 
 def test_code_that_a_check_imports_counts_in_its_entries_alone(changed_by):
@@ -148,10 +175,10 @@ def test_points_titles_words_and_questions_cost_no_sitting(changed_by, old, new)
 @pytest.mark.parametrize(
     ("old", "new", "touched"),
     [
-        ("padding = 100", "padding = 103", GRADED),
+        ("padding = 100", "padding = 103", GRADED | {"visible"}),
         ("base = { full = 0.40, zero = 0.30 }", "base = { full = 0.45, zero = 0.30 }", {"gate"}),
-        ("absent = 0.5, mean = 1 }", "void = 0.5, mean = 1 }", {"scores", "gate"}),
-        ('scores = { defines = "scores", ', 'scores = { defines = "score_all", ', {"scores", "gate", "built"}),
+        ("absent = 0.5, mean = 1 }", "void = 0.5, mean = 1 }", {"scores"}),
+        ('scores = { defines = "scores", ', 'scores = { defines = "score_all", ', {"scores", "visible", "built"}),
         ("[solution_cells]", '[solution_cells]\nshares = { defines = "shares", notebook = "1_data.ipynb" }', {"built"}),  # a new exercise
     ],
 )
@@ -183,7 +210,7 @@ def test_a_solution_counts_in_the_checks_that_need_it(changed_by):
         cell = notebook_["cells"][position]
         cell["source"] = "".join(cell["source"]).replace("np.nanmean", "np.mean")
 
-    assert changed_by("notebooks/fcn/1_data.ipynb", notebook(edit)) - {"leak"} == {"scores", "gate", "built"}
+    assert changed_by("notebooks/fcn/1_data.ipynb", notebook(edit)) - {"leak"} == {"scores", "visible", "built"}
 
 
 def test_a_picture_cell_counts_where_whole_notebooks_are_handed_in(changed_by):

@@ -32,7 +32,10 @@ class FakeKeys:
         self.version = version
 
     def of(self, entry: Entry) -> str:
-        return f"{self.version}-{entry.name}-{entry.lost}"
+        return f"{self.version}-{entry.kind}-{entry.name}-{entry.lost}"
+
+    def caught(self, entry: Entry) -> dict[str, str]:
+        return {check: f"{self.version}-{entry.name}-by-{check}" for check in entry.checks} if entry.kind == "generated" else {}
 
 
 def outcome(entry: Entry, **more) -> Outcome:
@@ -190,13 +193,37 @@ def test_a_complete_exam_keeps_its_verdict(command, material):
     assert done.exit_code == 0 and "Valid: the verdict is kept in" in done.output and read_summary(material)["entries"] == 3
 
 
+def test_a_generated_mutant_is_known_by_the_check_that_caught_it(tmp_path):
+    entry = Entry("generated", "g", checks=("a", "b"))
+    verdicts = Verdicts(tmp_path, [entry], FakeKeys())
+    (tmp_path / "corpus").mkdir()
+    verdicts.add(outcome(entry, by="b"))
+    verdicts.close()
+
+    class Changed(FakeKeys):
+        """What check ``stale`` is made of has changed, and with it the key of the whole."""
+
+        def __init__(self, stale: str) -> None:
+            super().__init__("1")
+            self.stale = stale
+
+        def of(self, entry: Entry) -> str:
+            return "new"
+
+        def caught(self, entry: Entry) -> dict[str, str]:
+            return {name: key + ("-new" if name == self.stale else "") for name, key in super().caught(entry).items()}
+
+    assert Verdicts(tmp_path, [entry], Changed("a")).left == []
+    assert Verdicts(tmp_path, [entry], Changed("b")).left == [entry]
+
+
 def test_a_surprise_ends_with_1_and_is_told(command, exam, material):
     exam.problem = {"a": "got 4"}
     done = command("--all")
     assert done.exit_code == 1 and "SURPRISE  mutants/a: got 4" in done.output and "Valid" not in done.output
 
 
-@pytest.mark.parametrize("arguments", [["--only", "a"], ["--kind", "mutants"], ["--every", "9"], ["--no-seen"]])
+@pytest.mark.parametrize("arguments", [["--only", "a"], ["--kind", "mutants"], ["--every", "9"]])
 def test_a_complete_exam_in_part_is_bad_usage(command, arguments):
     done = command("--all", *arguments)
     assert done.exit_code == 2 and "--all is the complete exam" in done.output
