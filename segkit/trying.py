@@ -278,7 +278,7 @@ def _gone(trial: Trial, how: str, code: int | None, seconds: float) -> str:
     names = " or ".join(trial.own)
     if how == "late":
         return (
-            f"no answer within {seconds:.0f} s, and the grader does not wait longer either: look in {names} for an endless loop, "
+            f"no reply within {seconds:.0f} s, and the grader does not wait longer either: look in {names} for an endless loop, "
             "training, or a download"
         )
     return f"{names} ended the whole program (exit code {code}): look there for exit(), or for more memory than there is"

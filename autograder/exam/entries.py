@@ -74,7 +74,7 @@ class Entry:
         note: Words that the result's notes must hold.
         unseen: Why no visible check tells the student, or an empty string.
         overrides: Rubric settings that differ.
-        seconds: Wall-clock limit of one answer.
+        seconds: Wall-clock limit of one reply.
         unreadable: Whether the submission as a whole cannot be read.
         equivalent: Of a generated mutant: why it may keep its points, or an empty string.
         origin: Of the kind ``real``: where it was seen.

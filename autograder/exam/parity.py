@@ -1,6 +1,6 @@
 """One submission, three ways: the command line, nbgrader's gradebook, plain pytest. All must give the same points.
 
-The worker's answers are kept from the first way and given again in the others as long as these ask the same of the same code
+The worker's replies are kept from the first way and given again in the others as long as these ask the same of the same code
 (``replay``): what is compared is everything else, the collecting, reading, judging and bookkeeping of each way.
 """
 
@@ -37,7 +37,7 @@ def nbgrader_points(course: Course, run: Run, path: Path, student: str, tape: Ta
         run: The open run, told which checks to grade.
         path: The raw hand-in.
         student: Name in the gradebook.
-        tape: Answers of a worker that are known; None asks a worker.
+        tape: Replies of a worker that are known; None asks a worker.
     """
     lend_run(course.assignment, run, handover=tape)
     try:
@@ -53,7 +53,7 @@ def pytest_points(run: Run, path: Path, report: Path, tape: Tape | None = None) 
         run: The open run, told which checks to grade.
         path: The hand-in.
         report: Where the report goes.
-        tape: Answers of a worker that are known; None asks a worker.
+        tape: Replies of a worker that are known; None asks a worker.
     """
     try:
         submission = read_submission(path, path.name, run.rubric)

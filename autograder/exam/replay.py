@@ -1,7 +1,7 @@
-"""A worker's answers, kept and given again where the same questions are asked in the same order.
+"""A worker's replies, kept and given again where the same questions are asked in the same order.
 
 Grading one submission over several ways costs one worker then. A way that asks otherwise, or of other code, gets a worker of
-its own: it is asked everything that was asked before, and from there on answers itself.
+its own: it is asked everything that was asked before, and from there on replies itself.
 """
 
 import copy
@@ -18,14 +18,14 @@ __all__ = ["ReplayedSubject", "Tape"]
 
 
 class Tape(Handover):
-    """A worker's answers to one submission. A gate's worker is asked on every way, but for label maps that the run has kept.
+    """A worker's replies to one submission. A gate's worker is asked on every way, but for label maps that the run has kept.
 
     Attributes:
-        answers: Name of all questions so far -> answer or error, and the worker's generation after it. Grows.
+        replies: Name of all questions so far -> reply or error, and the worker's generation after it. Grows.
     """
 
     def __init__(self) -> None:
-        self.answers: dict[str, tuple[Any, StudentError | None, int]] = {}
+        self.replies: dict[str, tuple[Any, StudentError | None, int]] = {}
 
     def open(self, settings: WorkerSettings) -> "ReplayedSubject":
         """What is asked in the place of a worker."""
@@ -48,13 +48,13 @@ class ReplayedSubject(Asks):
         self._chain = ""
 
     def put(self, do: str, given: inspect.BoundArguments) -> Any:
-        """Answer from the tape, or ask."""
+        """Reply from the tape, or ask."""
         given.apply_defaults()
         self._chain = name_of(do, sendable(do, given.arguments, self.settings.weight_index), before=self._chain)
-        if self._chain not in self.tape.answers:
-            self.tape.answers[self._chain] = self._really(do, given)
+        if self._chain not in self.tape.replies:
+            self.tape.replies[self._chain] = self._really(do, given)
         self._before.append((do, given))
-        value, error, self.generation = self.tape.answers[self._chain]
+        value, error, self.generation = self.tape.replies[self._chain]
         if error is not None:
             raise StudentError(str(error), error.cause)
         return copy.deepcopy(value)  # a check may change what it got
@@ -63,8 +63,8 @@ class ReplayedSubject(Asks):
         if self._real is None:
             self._real = RemoteSubject(self.settings)
             for earlier in self._before:
-                _answer(self._real, *earlier)
-        value, error = _answer(self._real, do, given)
+                _reply(self._real, *earlier)
+        value, error = _reply(self._real, do, given)
         self.generation = self._real.generation
         return value, error, self.generation
 
@@ -81,8 +81,8 @@ class ReplayedSubject(Asks):
         self.close()
 
 
-def _answer(subject: RemoteSubject, do: str, given: inspect.BoundArguments) -> tuple[Any, StudentError | None]:
-    """Ask; a fault of the grader is no answer and goes on."""
+def _reply(subject: RemoteSubject, do: str, given: inspect.BoundArguments) -> tuple[Any, StudentError | None]:
+    """Ask; a fault of the grader is no reply and goes on."""
     try:
         return getattr(subject, do)(*given.args, **given.kwargs), None
     except StudentError as error:

@@ -31,10 +31,10 @@ def styles() -> tuple[str, ...]:
 def knows(program: str, *options: str) -> bool:
     """Whether this bubblewrap has options that old ones lack."""
     try:
-        answer = subprocess.run([program, "--help"], capture_output=True, text=True, errors="replace", timeout=10, stdin=subprocess.DEVNULL)
+        done = subprocess.run([program, "--help"], capture_output=True, text=True, errors="replace", timeout=10, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    words = (answer.stdout + answer.stderr).split()
+    words = (done.stdout + done.stderr).split()
     return all(option in words for option in options)
 
 

@@ -45,8 +45,8 @@ class WorkerSettings:
         edition: Folder that holds the student edition of segkit.
         weights: Weight file, or None.
         weight_index: Its index (see ``segkit.subject.WeightFile``), which workers do not get.
-        seconds: Wall-clock limit of one answer, in seconds.
-        total_seconds: Wall-clock limit of all answers that a subject waits for; starting workers does not count.
+        seconds: Wall-clock limit of one reply, in seconds.
+        total_seconds: Wall-clock limit of all replies that a subject waits for; starting workers does not count.
         memory_megabytes: Limit of a worker's private memory; 0 for none.
         gpu: Whether predictions may run on the GPU.
         zygote: What workers are forked from; None starts each anew.
@@ -131,7 +131,7 @@ class RemoteSubject(Asks):
         self.checkpoints = {name: Path(path).resolve() for name, path in (checkpoints or {}).items()}
         self.generation = 0
         self._number = 0
-        self.waited = 0.0  # seconds, for answers
+        self.waited = 0.0  # seconds, for replies
         self.device = "cpu"
         self.strange = True  # whether a student's code runs in the worker
         self._process: Any = None
@@ -242,22 +242,22 @@ class RemoteSubject(Asks):
             sending.join(timeout=5)
         except TimeoutError:
             self._abandon()
-            raise StudentError(f"no answer within {seconds:.0f} s: an endless loop, or far too slow?", "code.timeout") from None
+            raise StudentError(f"no reply within {seconds:.0f} s: an endless loop, or far too slow?", "code.timeout") from None
         except EOFError:
             raise StudentError(self._cause_of_death(), "code.died") from None
         except (WireError, OSError) as error:
             self._abandon()
-            raise StudentError(f"the worker's answer cannot be read: {error}", "code.garbage") from None
+            raise StudentError(f"the worker's reply cannot be read: {error}", "code.garbage") from None
         if type(reply.get("ok")) is not bool:
             self._abandon()
-            raise StudentError("the worker's answer has an unknown form", "code.garbage")
-        if type(number := reply.get("number")) is not int or number != self._number:  # a second answer to an earlier question
+            raise StudentError("the worker's reply has an unknown form", "code.garbage")
+        if type(number := reply.get("number")) is not int or number != self._number:  # a second reply to an earlier question
             self._abandon()
             raise StudentError("more than one process answers: does the code call os.fork() and go on in both?", "code.garbage")
         return reply
 
     def _left(self) -> float:
-        """Seconds that are left for answers. A training is not counted: whoever grades said how long that may take.
+        """Seconds that are left for replies. A training is not counted: whoever grades said how long that may take.
 
         Raises:
             StudentError: There are none.
@@ -269,10 +269,10 @@ class RemoteSubject(Asks):
 
     def _too_slow(self) -> StudentError:
         total = f"{self.settings.total_seconds:g} s"
-        return StudentError(f"the answers of this hand-in took {total} together, so no more was asked: far too slow?", "code.timeout")
+        return StudentError(f"the replies of this hand-in took {total} together, so no more was asked: far too slow?", "code.timeout")
 
     def _timed(self, do: str, arguments: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Ask, within what is left of the time for all answers together."""
+        """Ask, within what is left of the time for all replies together."""
         left, began = self._left() if do != "retrain" else seconds, time.monotonic()
         try:
             return self._exchange(do, arguments, min(seconds, left))
@@ -343,7 +343,7 @@ class RemoteSubject(Asks):
             super().forget(handle)
 
     def put(self, do: str, given: inspect.BoundArguments) -> Any:
-        """Send a question, and look at its answer."""
+        """Send a question, and look at its reply."""
         given.apply_defaults()
         asked, verb = dict(given.arguments), VERBS[do]
         arguments = sendable(do, asked, self.settings.weight_index)

@@ -109,10 +109,10 @@ class Zygote:
             self._process = launch_zygote(self.level, room, self._preparation, theirs.fileno(), log.fileno())
             theirs.close()
             self._link.settimeout(START_SECONDS)
-            answer = self._link.recv(4096)
+            reply = self._link.recv(4096)
             log.seek(0)
             words = log.read()[-500:].decode("utf-8", "replace").strip()
-        hello = json.loads(answer) if answer else {"ready": False, "trouble": f"it ended at once: {words}"}
+        hello = json.loads(reply) if reply else {"ready": False, "trouble": f"it ended at once: {words}"}
         if not hello.get("ready"):
             raise OSError(f"a process to fork workers from cannot be had here: {hello.get('trouble')}")
         self._prove()

@@ -69,8 +69,8 @@ class GuardedProcess(subprocess.Popen[bytes]):
 def _landlock_version() -> int:
     """Version of Landlock, asked in a process of its own; 0 if there is none."""
     question = f"import sys; sys.path.insert(0, {str(DOOR)!r}); import landlock; print(landlock.abi())"
-    answer = subprocess.run([sys.executable, "-I", "-S", "-c", question], capture_output=True, text=True, timeout=60)
-    return int(answer.stdout) if answer.returncode == 0 and answer.stdout.strip().isdigit() else 0
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", question], capture_output=True, text=True, timeout=60)
+    return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdigit() else 0
 
 
 def _try(level: str, style: str | None = None) -> str:

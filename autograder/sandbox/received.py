@@ -1,4 +1,4 @@
-"""What a worker answers, looked at once, where it arrives: behind this door a check meets only what it can work with.
+"""What a worker replies, looked at once, where it arrives: behind this door a check meets only what it can work with.
 
 Whoever took over a worker writes what he likes into the pipe. What does not have the form that was asked for is the student's
 fault (``answer.malformed``), with what was expected and what was found; an exception in a check after this is the grader's.
@@ -25,7 +25,7 @@ CAUSE = "answer.malformed"
 MAX_ELEMENTS = 2**26  # of an array, as in the worker
 MAX_OUTPUT = 2**24  # of a network: the probe's images are small
 MAX_CLASSES = 256  # of probabilities
-MAX_VALUES = 100_000  # in all lists and dictionaries of an answer
+MAX_VALUES = 100_000  # in all lists and dictionaries of a reply
 MAX_CHARACTERS = 2**22  # values times the longest text: what an array of them would take
 MAX_DEPTH = 8
 MAX_TEXT = 2000

@@ -1,4 +1,4 @@
-"""The questions that a judge may ask of a worker, once: how each is sent, how long it may take, and how its answer is looked at.
+"""The questions that a judge may ask of a worker, once: how each is sent, how long it may take, and how its reply is looked at.
 
 Names, arguments and defaults are those of ``Questions``. ``Asks`` derives a method for each, which ``RemoteSubject`` sends through the
 pipe and ``Student`` passes on; the worker answers with the methods of ``segkit.subject.LocalSubject``. A new question is one line
@@ -56,7 +56,7 @@ class Verb:
     """One question.
 
     Attributes:
-        receive: (answer, what was asked) -> what the check gets: nothing reaches it unseen (see ``autograder.sandbox.received``).
+        receive: (reply, what was asked) -> what the check gets: nothing reaches it unseen (see ``autograder.sandbox.received``).
         pack: Name of an argument -> (its value, index of the weight file) -> what is sent in its place.
         sent_as: Name of an argument -> its name in the message, where that is another.
         seconds: What was asked -> wall-clock limit, in seconds; None for that of the worker's settings.
@@ -71,7 +71,7 @@ class Verb:
 
 
 def _nothing(found: Any, asked: Asked) -> None:
-    """No answer is of interest."""
+    """No reply is of interest."""
 
 
 def _places(source: Mapping[str, Any], index: Mapping[str, Any]) -> dict[str, Any]:

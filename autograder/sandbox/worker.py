@@ -156,8 +156,8 @@ def by_name(method: Callable[..., Any]) -> Callable[..., Any]:
     return ask
 
 
-def serve(requests: Any, replies: Any, answer: dict[str, Callable[..., Any]]) -> None:
-    """Answer requests until the judge closes the pipe."""
+def serve(requests: Any, replies: Any, verbs: dict[str, Callable[..., Any]]) -> None:
+    """Reply to requests until the judge closes the pipe."""
     from wire import WireError, read_message, write_message
 
     from segkit.subject import StudentError
@@ -168,7 +168,7 @@ def serve(requests: Any, replies: Any, answer: dict[str, Callable[..., Any]]) ->
         except EOFError:
             return
         try:
-            reply = {"ok": True, "value": answer[request["do"]](**request["with"])}
+            reply = {"ok": True, "value": verbs[request["do"]](**request["with"])}
         except StudentError as error:
             reply = {"ok": False, "fault": "student", "cause": error.cause, "message": str(error)[:8000]}
         except Exception as error:
@@ -188,11 +188,11 @@ def main() -> None:
     load_neighbours()
     os.chdir(settings["scratch"])
     subject = make_subject(settings)
-    answer = operations(subject, settings)
+    verbs = operations(subject, settings)
     quiet()
     sys.argv = ["ipykernel_launcher.py"]
     with os.fdopen(read, "rb") as requests, os.fdopen(write, "wb") as replies:
-        serve(requests, replies, answer)
+        serve(requests, replies, verbs)
     os._exit(0)
 
 

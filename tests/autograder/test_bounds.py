@@ -39,7 +39,7 @@ class Slow(RemoteSubject):
         self.now += min(self.each, seconds)
         if self.each > seconds:
             self.close()
-            raise StudentError(f"no answer within {seconds:.0f} s", "code.timeout")
+            raise StudentError(f"no reply within {seconds:.0f} s", "code.timeout")
         return {"ok": True, "value": None}
 
     def _start(self) -> None:

@@ -232,7 +232,7 @@ def test_a_subject_answers_from_forked_workers_and_survives_their_death(level, n
             assert isinstance(subject._process, ForkedProcess)
             notebook(nest / "work.ipynb", cell("def loops():\n    while True: pass"))
             subject.define(Student(open_folder(nest, {}), subject).program("loops"))
-            with pytest.raises(StudentError, match="no answer within"):
+            with pytest.raises(StudentError, match="no reply within"):
                 subject._ask("call", name="loops", args=[], kwargs={}, seconds=0.5)
             assert subject.call("torch:is_tensor", 2) is False
         assert sorted(path.name for path in workers.glob("worker-*")) == []

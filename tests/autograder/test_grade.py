@@ -96,7 +96,7 @@ def test_a_mistake_costs_its_own_check_and_no_other(run, in_process, tmp_path, d
 
 @pytest.mark.parametrize(("double", "cause", "words"), [
     ("import os\ndef double(values):\n    os._exit(0)", "code.died", "os._exit"),
-    ("def double(values):\n    while True: pass", "code.timeout", "no answer within 3 s"),
+    ("def double(values):\n    while True: pass", "code.timeout", "no reply within 3 s"),
 ])  # fmt: skip
 def test_a_worker_that_dies_or_hangs_costs_its_own_check_and_no_other(run, monkeypatch, tmp_path, double, cause, words):
     monkeypatch.setattr(run, "settings", replace(run.settings, seconds=3.0))

@@ -1,4 +1,4 @@
-"""The door for a worker's answers: what a check gets has the form that it asked for, and all else is the student's fault."""
+"""The door for a worker's replies: what a check gets has the form that it asked for, and all else is the student's fault."""
 
 import io
 from pathlib import Path

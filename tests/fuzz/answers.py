@@ -65,14 +65,14 @@ class Liar(RemoteSubject):
         try:
             write_message(stream, {"ok": True, "value": self.lie(do, arguments)})
         except (WireError, OverflowError, ValueError) as error:
-            raise StudentError(f"the worker's answer cannot be read: {error}", "code.garbage") from None
+            raise StudentError(f"the worker's reply cannot be read: {error}", "code.garbage") from None
         except StudentError as error:
             return {"ok": False, "message": str(error), "cause": error.cause}
         stream.seek(0)
         try:
             return read_message(stream)
         except WireError as error:
-            raise StudentError(f"the worker's answer cannot be read: {error}", "code.garbage") from None
+            raise StudentError(f"the worker's reply cannot be read: {error}", "code.garbage") from None
 
 
 # ------------------------------------------------------------------------------------------------------------ nonsense

@@ -103,7 +103,7 @@ def test_ctrl_c_leaves_a_row_for_every_check(work, monkeypatch):
 @pytest.mark.slow
 def test_a_check_that_hangs_or_crashes_costs_no_other_definition_and_shows_its_time(work, monkeypatch):
     monkeypatch.setattr(module, "run_trials", lambda *args: run_trials(*args, seconds=3))
-    for body, words, least in (("while True: pass", "no answer within 3 s", 3.0), ("import os; os._exit(3)", "ended the whole", 0.0)):
+    for body, words, least in (("while True: pass", "no reply within 3 s", 3.0), ("import os; os._exit(3)", "ended the whole", 0.0)):
         write_work(work, f"def scores(hist):\n    {body}")
         text = check(work, 1)
         assert rows(text)["confusion_matrix"][0] == "ok"

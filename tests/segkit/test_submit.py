@@ -246,7 +246,7 @@ def with_constructor(work, line):
 
 
 @pytest.mark.parametrize(("line", "seconds", "words"), [
-    ("while True: pass", 4, "no answer within 4 s, and the grader does not wait longer either: look in FCN32s for an endless loop"),
+    ("while True: pass", 4, "no reply within 4 s, and the grader does not wait longer either: look in FCN32s for an endless loop"),
     ("import os; os._exit(3)", 60, "FCN32s ended the whole program (exit code 3)"),
     ("exit()", 60, "SystemExit"),
     ("print('a' * 99999)", 60, None),

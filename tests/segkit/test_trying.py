@@ -36,7 +36,7 @@ def definitions(folder, source):
 @pytest.mark.slow
 @pytest.mark.parametrize(("body", "words"), [
     ("import os; os._exit(3)", "bad ended the whole program (exit code 3): look there for exit(), or for more memory than there is"),
-    ("while True: pass", "no answer within 3 s, and the grader does not wait longer either: look in bad for an endless loop"),
+    ("while True: pass", "no reply within 3 s, and the grader does not wait longer either: look in bad for an endless loop"),
     ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "bad ended the whole program (exit code -9)"),
 ])  # fmt: skip
 def test_a_definition_that_ends_the_process_costs_its_own_checks_only(tmp_path, body, words):

@@ -46,8 +46,8 @@ def test_an_error_of_torch_is_followed_by_what_to_do(act, hints, words):
 
 def test_an_answer_that_never_came_names_the_function_and_what_to_look_for():
     with pytest.raises(StudentError) as caught, explained("scores"):
-        raise StudentError("no answer within 12 s: an endless loop, or far too slow?", "code.timeout")
-    assert str(caught.value).startswith("scores: no answer within 12 s") and "whose condition never changes" in str(caught.value)
+        raise StudentError("no reply within 12 s: an endless loop, or far too slow?", "code.timeout")
+    assert str(caught.value).startswith("scores: no reply within 12 s") and "whose condition never changes" in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["something else", "must match the size of tensor\nLikely cause: conv1_1: expected padding=100"])

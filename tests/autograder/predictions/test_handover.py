@@ -140,9 +140,9 @@ def test_a_picture_predicted_unmirrored_where_it_is_asked_mirrored_is_seen(hand,
 
 
 def test_a_fault_of_the_students_code_costs_what_it_costs_in_a_direct_run(hand):
-    check = spoiled(hand, pictures={}, fault=("no answer within 60 s: an endless loop, or far too slow?", "code.timeout"))
+    check = spoiled(hand, pictures={}, fault=("no reply within 60 s: an endless loop, or far too slow?", "code.timeout"))
     assert (check["points"], check["status"], check["cause"]) == (0.0, "not_earned", "code.timeout")
-    assert check["message"] == "no answer within 60 s: an endless loop, or far too slow?"
+    assert check["message"] == "no reply within 60 s: an endless loop, or far too slow?"
 
 
 def test_a_cause_that_is_none_does_not_break_the_result(hand):
