@@ -38,10 +38,10 @@ def release_command(
 ) -> None:  # fmt: skip
     """Build the student release of ASSIGNMENT: notebooks without solutions, student edition of segkit, data sample.
 
-    First the grader's own exam is sat, as far as something that it depends on has changed since it was last passed. The result is
-    searched for leaks (solutions, hidden checks, reference, outputs, personal metadata) and tried without this repository before
-    it replaces an older release; the reference solution and the untouched release are really graded. Exit code 1: nothing was
-    released, and why.
+    The result is searched for leaks (solutions, hidden checks, reference, outputs, personal metadata) and tried without this
+    repository; the reference solution and the untouched release are really graded. Last the grader's own exam is sat, as far as
+    something that it depends on has changed since it was last passed (selftest --due says how far). Only then an older release is
+    replaced. Exit code 1: nothing was released, and why.
     """
     try:
         sources = find_sources(assignment, (root or repository()).resolve())

@@ -26,6 +26,7 @@ USUAL = ("mutants", "visible", "variants", "damaged", "real", "attacks", "year")
     is_flag=True,
     help="The complete exam, with --parity: all that is not known to hold. Goes on where a killed one was; the verdict is kept.",
 )
+@click.option("--due", is_flag=True, help="Sit nothing: say what --all would sit, which release sits too, and how long it takes.")
 @click.option("--kind", "kinds", multiple=True, help="This kind only (may be repeated).")
 @click.option("--only", multiple=True, metavar="NAME", help="Entries whose name holds NAME (may be repeated).")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="How many judges side by side.")
@@ -35,8 +36,8 @@ USUAL = ("mutants", "visible", "variants", "damaged", "real", "attacks", "year")
 @click.option("--fresh", is_flag=True, help="With --all: sit everything again, whatever is known.")
 @click.option("--verbose", is_flag=True, help="Show the messages of every entry.")
 def selftest_command(
-    assignment: str, everything: bool, kinds: tuple[str, ...], only: tuple[str, ...], jobs: int, json_file: Path | None, parity: bool,
-    every: int, fresh: bool, verbose: bool,
+    assignment: str, everything: bool, due: bool, kinds: tuple[str, ...], only: tuple[str, ...], jobs: int, json_file: Path | None,
+    parity: bool, every: int, fresh: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Grade the corpus of ASSIGNMENT: every entry must get exactly its expected result. Exit 1 on any surprise."""
     import segkit
@@ -45,20 +46,24 @@ def selftest_command(
     from autograder.course.sources import repository
     from autograder.exam.complete import Exam, ExamError, choose, sit_exam
     from autograder.exam.entries import KINDS, CorpusError
-    from autograder.exam.table import format_real, format_table, to_json
+    from autograder.exam.table import format_due, format_real, format_table, to_json
     from autograder.sandbox.isolation import IsolationError
 
     unknown = set(kinds) - set(KINDS)
     if unknown:
         raise click.UsageError(f"unknown kind {', '.join(sorted(unknown))}; expected {', '.join(KINDS)}")
-    if everything and (kinds or only or every > 1):
-        raise click.UsageError("--all is the complete exam: give no --kind, --only or --every with it")
+    if (everything or due) and (kinds or only or every > 1):
+        raise click.UsageError("--all is the complete exam, and --due speaks of it: give no --kind, --only or --every with them")
     started, tell = time.monotonic(), _tell(verbose)
     try:
         material = open_assignment(assignment).folder
-        if everything:
+        if everything or due:
             exam = Exam(material, assignment, repository(), fresh)
             click.echo(exam.words(jobs))
+        if due:
+            click.echo(format_due(exam.left), nl=bool(exam.left))
+            return
+        if everything:
             outcomes = exam.sit(jobs, tell)
         else:
             entries = choose(material, repository() / "notebooks" / assignment, kinds or USUAL, only, every)

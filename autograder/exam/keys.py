@@ -138,10 +138,11 @@ class Keys:
 
     @cached_property
     def _code(self) -> str:
-        """All solution cells and all code of the source notebooks. Prose and comments are left out."""
+        """All solution cells and all code of the source notebooks. Prose and comments are left out, and so are graded cells."""
         cells = [
-            [_code(cell["source"]), cell["metadata"].get("nbgrader", {}).get("grade_id")]
-            for notebook in self._solved.values() for cell in notebook["cells"] if cell["cell_type"] == "code"
+            [code, cell["metadata"].get("nbgrader", {}).get("grade_id")]
+            for notebook in self._solved.values() for cell in notebook["cells"]
+            if cell["cell_type"] == "code" and (code := _code(cell["source"]))
         ]  # fmt: skip
         return _hash(json.dumps([cells, self.rubric["solution_cells"]]))
 

@@ -6,9 +6,20 @@ from typing import Any
 from autograder.exam.entries import KINDS, Entry
 from autograder.exam.outcome import Outcome
 
-__all__ = ["count_kinds", "count_real", "format_real", "format_table", "markdown_table", "to_json"]
+__all__ = ["count_kinds", "count_real", "format_due", "format_real", "format_table", "markdown_table", "to_json"]
 
 COLUMNS = ("kind", "entries", "as expected", "caught", "named", "false alarms", "parity")
+MOST_NAMES = 40  # of a kind, in a list of what is due
+
+
+def format_due(entries: Sequence[Entry]) -> str:
+    """Names of entries that are to be sat: a line for each kind."""
+    lines = []
+    for kind in KINDS:
+        names = [entry.name for entry in entries if entry.kind == kind]
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        lines += [f"{kind}: {', '.join(names[:MOST_NAMES])}{more}"] if names else []
+    return "\n".join(lines)
 
 
 def _may_not_pass(entry: Entry) -> bool:

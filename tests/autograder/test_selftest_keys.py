@@ -213,6 +213,14 @@ def test_a_solution_counts_in_the_checks_that_need_it(changed_by):
     assert changed_by("notebooks/fcn/1_data.ipynb", notebook(edit)) - {"leak"} == {"scores", "visible", "built"}
 
 
+def test_a_graded_cell_of_a_new_check_costs_no_sitting(changed_by):
+    def edit(content):
+        own = {"grade": True, "grade_id": "scores-again", "locked": True, "points": 1, "schema_version": 3, "solution": False, "task": False}
+        content["cells"].append({"cell_type": "code", "metadata": {"nbgrader": own}, "source": "# Graded check of the rows, 1 point."})
+
+    assert changed_by("notebooks/fcn/1_data.ipynb", notebook(edit)) == set()
+
+
 def test_a_picture_cell_counts_where_whole_notebooks_are_handed_in(changed_by):
     def edit(content):
         content["cells"].append({"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source": "import this"})

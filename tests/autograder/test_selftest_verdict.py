@@ -18,6 +18,7 @@ from autograder.exam import complete
 from autograder.exam.complete import Exam, ExamError
 from autograder.exam.entries import Entry
 from autograder.exam.outcome import Outcome
+from autograder.exam.table import format_due
 from autograder.exam.verdict import VERDICT, Verdicts, read_summary
 from autograder.sandbox.locks import try_lock
 
@@ -223,10 +224,28 @@ def test_a_surprise_ends_with_1_and_is_told(command, exam, material):
     assert done.exit_code == 1 and "SURPRISE  mutants/a: got 4" in done.output and "Valid" not in done.output
 
 
+@pytest.mark.parametrize("whole", ["--all", "--due"])
 @pytest.mark.parametrize("arguments", [["--only", "a"], ["--kind", "mutants"], ["--every", "9"]])
-def test_a_complete_exam_in_part_is_bad_usage(command, arguments):
-    done = command("--all", *arguments)
+def test_a_complete_exam_in_part_is_bad_usage(command, whole, arguments):
+    done = command(whole, *arguments)
     assert done.exit_code == 2 and "--all is the complete exam" in done.output
+
+
+def test_what_is_due_is_named_and_not_sat(command, exam, material):
+    write(material, outcome(ENTRIES[1]))
+    done = command("--due")
+    assert done.exit_code == 0 and exam.sat == [] and read_summary(material) is None
+    assert "2 of 3 entries depend on what has changed" in done.output and done.output.endswith("mutants: a, c\n")
+
+
+def test_where_nothing_is_due_it_says_so(command, material):
+    write(material, *map(outcome, ENTRIES))
+    assert command("--due").output == "The grader's exam was passed: 3 entries, no surprise.\n"
+
+
+def test_of_a_long_list_of_what_is_due_the_first_names_are_shown():
+    many = [Entry("generated", f"m{number}") for number in range(43)]
+    assert format_due([*many, ENTRIES[0]]).splitlines() == ["mutants: a", f"generated: {', '.join(f'm{n}' for n in range(40))} and 3 more"]
 
 
 KILLED = """
