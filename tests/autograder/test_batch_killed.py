@@ -132,12 +132,12 @@ def test_a_disk_that_is_full_ends_the_run_with_a_clear_error(tmp_path):
     paths = write_class(tmp_path / "class", 2)[:2]
     process = start(paths, tmp_path / "out", tmp_path,
                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12000, 12000)))  # fmt: skip
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 1, output
     assert f"Error: No space left in {tmp_path / 'out'}" in output and "0 of 2 submissions are graded, and stay" in output
     assert "Traceback" not in output and not list((tmp_path / "out").rglob("*report.html*"))
     whole(tmp_path / "out")
-    output, _ = start(paths, tmp_path / "out", tmp_path).communicate(timeout=120)
+    output, _ = start(paths, tmp_path / "out", tmp_path).communicate(timeout=300)
     assert [line["name"] for line in journal_of(tmp_path / "out")] and "2 graded in" in output, output
 
 
