@@ -9,10 +9,12 @@ import torch
 
 # nbgrader calls alembic by name: an environment that is not activated must do as well
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-# minutes each: begun first, so that no core waits for one of them at the end (`make test` prints what took long)
+# a minute and more each: begun first, so that no core waits for one of them at the end (`make test` prints what took long)
 LONGEST = (
-    "test_demo", "test_first_gpu", "test_printed_authoring", "test_printed_commands", "test_run", "test_every_assignment",
-    "test_selftest_parity", "test_selftest_sample", "test_outputs", "test_batch_killed", "test_nbgrader", "test_speed_of_training",
+    "test_run", "test_printed_commands", "test_demo", "test_first_gpu", "test_speed_of_training", "test_outputs", "test_mistakes",
+    "test_every_assignment", "test_printed_authoring", "test_selftest_parity", "test_batch_killed", "test_nbgrader",
+    "test_fcn_networks", "test_batch", "test_handover", "test_handover_fcn", "test_selftest_sample", "test_selftest_verdict",
+    "test_selftest_keys", "test_retraining", "test_hosted",
 )  # fmt: skip
 
 

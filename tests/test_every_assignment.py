@@ -59,9 +59,12 @@ def test_the_sample_has_the_pairs_of_its_lists(name):
 @pytest.mark.slow
 @every_assignment
 def test_solutions_are_handed_in_from_the_release_and_earn_all_that_needs_no_model_or_person(name, tmp_path):
+    release, rubric, stubs = tmp_path / name, open_assignment(name).rubric, {}
+    alone = {key for key, check in rubric.checks.items() if not any(need.startswith(("checkpoint", "answer")) for need in check.needs)}
+    points, automatic = sum(rubric.checks[key].points for key in alone), sum(c.points for c in rubric.checks.values() if not c.manual)
     said = run("autograder", "release", name, "--out", tmp_path, "--unexamined", cwd=REPO)
     assert "none found" in said and (tmp_path / f"{name}.zip").is_file()
-    release, rubric, stubs = tmp_path / name, open_assignment(name).rubric, {}
+    assert f"reference solution: {points:g} of {points:g} points" in said and f"stub as released: 0 of {automatic:g} points" in said
     assert not (release / "segkit" / "reference").exists()
     for notebook in rubric.notebooks:
         stubs |= read_notebook(release / notebook)
@@ -73,8 +76,7 @@ def test_solutions_are_handed_in_from_the_release_and_earn_all_that_needs_no_mod
     result = json.loads(file.read_text())
     assert result["assignment"] == name and [check["id"] for check in result["checks"]] == list(rubric.checks)
     for check in result["checks"]:
-        needs = rubric.checks[check["id"]].needs
-        if not any(need.startswith(("checkpoint", "answer")) for need in needs):
+        if check["id"] in alone:
             assert check["points"] == check["max_points"] == rubric.checks[check["id"]].points, check
 
 

@@ -1,5 +1,6 @@
 """Do the pages say what the code does: keys, hooks, rooms, versions, and links that lead somewhere?"""
 
+import ast
 import inspect
 import re
 import tomllib
@@ -88,3 +89,10 @@ def test_links_and_pictures_lead_somewhere(page):
         path = page.parent / file if file else page
         assert path.is_file(), f"{target} is not there"
         assert not name or name in names_of(path), f"{path.name} has no heading {name!r}; there is: {sorted(names_of(path))}"
+
+
+def test_files_of_tests_that_are_begun_first_are_there():
+    """A name that is gone leaves its file, or its parts, to the end."""
+    text = (REPOSITORY / "tests" / "conftest.py").read_text(encoding="utf-8")
+    names = ast.literal_eval(re.search(r"^LONGEST = (\(.*?^\))", text, re.MULTILINE | re.DOTALL)[1])
+    assert sorted(set(names) & {path.stem for path in (REPOSITORY / "tests").rglob("test_*.py")}) == sorted(names)

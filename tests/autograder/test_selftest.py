@@ -23,7 +23,6 @@ from autograder.course.assignment import open_assignment
 from autograder.course.rubric import CheckRubric
 from autograder.exam import complete, sitting
 from autograder.exam.building import solution_cell, solved_notebooks, write_submission
-from autograder.exam.complete import choose
 from autograder.exam.entries import CorpusError, Entry, read_corpus
 from autograder.exam.generated import changes_of, generate
 from autograder.exam.outcome import Outcome
@@ -350,10 +349,3 @@ def test_exam_tells_when_the_grader_is_not_as_the_corpus_says(tmp_path):
     assert "expected to lose mean, but lost iou and got 2.5 points" in problems[0]
     assert "expected to lose nothing, but lost iou and got 2.5 points" in problems[1]
     assert problems[2] == "survived: line 1: nothing"
-
-
-@pytest.mark.slow
-def test_generated_mutants_of_a_cell_do_not_survive(tmp_path):
-    entries = list(choose(FOLDER, SOURCE, ["generated"], ["read_label-00", "scores-02"]))
-    outcomes = grade(entries, tmp_path)
-    assert len(outcomes) >= 15 and [o.problem for o in outcomes if o.problem] == []

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import cell, notebook
+from tiny import TINY, cell, notebook
 
+from autograder.course.assignment import open_assignment
 from autograder.judge.student import Student
 from autograder.sandbox.client import GraderFault, RemoteSubject, WorkerSettings
 from autograder.sandbox.isolation import LEVELS, IsolationError, available, best_level
@@ -111,6 +112,7 @@ def works(level: str) -> bool:
 def edition(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("edition")
     write_edition(folder)
+    open_assignment(TINY).hook("without_torchvision")(folder)
     return folder
 
 

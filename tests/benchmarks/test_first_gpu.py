@@ -90,10 +90,10 @@ def test_only_missing_packages_are_installed(first, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("code", "named"), [
-    ("import socket; socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)", "the filter, sockets"),
-    ("open('/proc/loadavg').read()", "Landlock, reading /proc"), ("open('/proc/loadavg').read()", "Landlock"),
-    ("import ctypes\nassert ctypes.CDLL(None).ptrace(0, 0, 0, 0) == 0", "the call ptrace"),
-    ("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000))", "the limit open_files"),
+    ("import socket; socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)", ["the filter, sockets"]),
+    ("open('/proc/loadavg').read()", ["Landlock, reading /proc", "Landlock"]),
+    ("import ctypes\nassert ctypes.CDLL(None).ptrace(0, 0, 0, 0) == 0", ["the call ptrace"]),
+    ("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000))", ["the limit open_files"]),
 ])  # fmt: skip
 def test_the_part_of_a_wall_that_is_in_the_way_is_named(first, code, named):
     if not available("landlock"):
@@ -101,7 +101,7 @@ def test_the_part_of_a_wall_that_is_in_the_way_is_named(first, code, named):
     phases = {"first": "pass", "second": code}
     found = first.walls.started("landlock", phases)
     assert isinstance(found["first"], float) and isinstance(found["second"], str) and first.walls.fails(found)
-    assert named in first.walls.culprits("landlock", phases, time.monotonic() + 60)
+    assert set(named) <= set(first.walls.culprits("landlock", phases, time.monotonic() + 60))
 
 
 def test_without_a_wall_nothing_is_in_the_way(first):

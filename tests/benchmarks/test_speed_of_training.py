@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a G
 @pytest.fixture(scope="module")
 def benchmarks():
     """The scripts as modules that find each other, as they do when one of them is run."""
-    names = ("limits", "networks", "peers", "whole_training", "training")
+    names = ("limits", "networks", "peers", "whole_training", "training", "grading", "gate", "loading", "evaluation")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
@@ -255,37 +254,31 @@ def test_steps_on_a_gpu_are_timed_by_its_own_clock_and_waited_for_once(limits, m
     assert watch.seconds() == {"a": pytest.approx(0.006), "b": 0.0} and len(waited) == 1
 
 
-def run(script, out, *args):
-    command = [sys.executable, str(ROOT / "benchmarks" / script), "--small", "--data", "sample", "--out", str(out), *args]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=out.parent, timeout=900)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads(out.read_text())
-
-
 @pytest.fixture
-def train(training, tmp_path, monkeypatch, capsys):
-    """The script of training, run in this process: what it prints, and what it writes."""
+def measure(benchmarks, tmp_path, monkeypatch, capsys):
+    """Runs a script at its small size, in this process: what it prints, and what it writes."""
 
-    def run_here(*args):
-        out = tmp_path / "training.json"
-        monkeypatch.setattr(sys, "argv", ["training.py", "--small", "--data", "sample", "--out", str(out), *args])
-        training.main()
+    def run_here(name, *args):
+        out = tmp_path / f"{name}.json"
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", "--small", "--data", "sample", "--out", str(out), *args])
+        getattr(benchmarks, name).main()
         return capsys.readouterr().out, json.loads(out.read_text())
 
-    return run_here
+    yield run_here
+    torch.set_num_threads(1)  # as tests/conftest.py has it; some scripts take more
 
 
 @pytest.mark.slow
-def test_loading_is_measured_at_a_small_size(tmp_path):
-    text, found = run("loading.py", tmp_path / "loading.json")
+def test_loading_is_measured_at_a_small_size(measure):
+    text, found = measure("loading")
     assert "times plain" in text and found["images"] == 24
     assert found["times_plain"]["plain dataset"] == 1.0
     assert min(found["times_plain"][way] for way in ("first epoch", "second epoch, kept in memory")) > 0
 
 
 @pytest.mark.slow
-def test_training_is_measured_at_a_small_size(train):
-    text, found = train()
+def test_training_is_measured_at_a_small_size(measure):
+    text, found = measure("training")
     assert "of the matrix rate" in text and "pytorch-fcn" in text
     assert {"plain loop of the course", "recipe course", "recipe fast", "torchvision's manner, imitated here"} <= set(found["seconds"])
     assert "pytorch-fcn's trainer" in found["seconds"].keys() ^ found["left_out"].keys()
@@ -295,8 +288,8 @@ def test_training_is_measured_at_a_small_size(train):
 
 
 @pytest.mark.slow
-def test_a_whole_training_is_measured_at_a_small_size(train):
-    text, found = train("--whole", "--model", "fcn16s")
+def test_a_whole_training_is_measured_at_a_small_size(measure):
+    text, found = measure("training", "--whole", "--model", "fcn16s")
     (only,) = found["runs"]
     assert "from start to end" in text and len(only["epoch_seconds"]) == 2 and len(only["mean_iou"]) == 3
     assert (found["train_images"], found["val_images"], only["best_epoch"] in (1, 2)) == (8, 4, True)
@@ -305,8 +298,8 @@ def test_a_whole_training_is_measured_at_a_small_size(train):
 
 
 @pytest.mark.slow
-def test_both_networks_are_trained_within_a_budget_at_a_small_size(train):
-    text, found = train("--budget", "8", "--precision", "float32", "bfloat16")
+def test_both_networks_are_trained_within_a_budget_at_a_small_size(measure):
+    text, found = measure("training", "--budget", "8", "--precision", "float32", "bfloat16")
     assert [(r["model"], r["precision"], r["begun_with"]) for r in found["runs"]] == [
         (model, precision, start) for precision in ("float32", "bfloat16")
         for model, start in (("fcn32s", "nothing"), ("fcn8s", "fcn32s/best.safetensors"))
@@ -319,8 +312,8 @@ def test_both_networks_are_trained_within_a_budget_at_a_small_size(train):
 
 
 @pytest.mark.slow
-def test_gates_are_measured_at_a_small_size(tmp_path):
-    text, found = run("gate.py", tmp_path / "gate.json")
+def test_gates_are_measured_at_a_small_size(measure):
+    text, found = measure("gate")
     assert "submissions a minute" in text and found["images"] == 2
     for check in ("pretraining.miou", "fcn8s.miou"):
         assert 0.99 < sum(found["shares"][check].values()) < 1.01 and min(found["shares"][check].values()) > -0.01
@@ -331,16 +324,18 @@ def test_gates_are_measured_at_a_small_size(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_class_is_graded_side_by_side_at_a_small_size(tmp_path):
-    text, found = run("gate.py", tmp_path / "jobs.json", "--jobs", "2", "--submissions", "2")
+def test_a_class_is_graded_side_by_side_at_a_small_size(benchmarks, measure, monkeypatch):
+    """With the gate of one network alone: both are measured above."""
+    monkeypatch.setattr(benchmarks.gate, "NETWORKS", {"pretraining.miou": benchmarks.gate.NETWORKS["pretraining.miou"]})
+    text, found = measure("gate", "--jobs", "2", "--submissions", "2")
     assert "submissions a minute" in text and (found["jobs"], found["submissions"], found["images"]) == (2, 2, 4)
     assert found["submissions_per_minute"] == pytest.approx(120 / found["seconds"])
-    assert sum("4 pictures in" in note for note in found["notes"]) == 2  # the last one's gates were measured, not taken from another's
+    assert sum("4 pictures in" in note for note in found["notes"]) == 1  # the last one's gate was measured, not taken from another's
 
 
 @pytest.mark.slow
-def test_evaluation_is_measured_at_a_small_size(tmp_path):
-    text, found = run("evaluation.py", tmp_path / "evaluation.json")
+def test_evaluation_is_measured_at_a_small_size(measure):
+    text, found = measure("evaluation")
     assert "metrics and transfers" in text and set(found["pixels_counted_elsewhere"].values()) == {0}
     steps = found["step_seconds"]
     own = steps["send"] + steps["classes and count"] + steps["read the counts"]

@@ -10,8 +10,9 @@ import nbformat
 
 REPO = Path(__file__).resolve().parents[2]
 
-# takes the kit's own installation away, which no student has
+# takes the kit's own installation away, which no student has, and torchvision's import, which takes as long as torch's
 BARE = 'import sys; sys.meta_path[:] = [f for f in sys.meta_path if "__editable__" not in getattr(f, "__module__", type(f).__module__)]\n'
+BARE += "sys.modules['torchvision'] = type(sys)('torchvision')\n"
 # what a hosted machine imports before the notebook begins: mounting makes a folder, or is refused, as {mounting} says
 DRIVE = """
 import os, pathlib
