@@ -57,7 +57,8 @@ def _cell_faults(cell: Mapping[str, Any], where: str, rubric: Rubric, worths: se
     if check is not None:  # a text beside points of its own has no other check's
         worths = {f"{worth:g}" for worth in (rubric.checks[check].points, *rubric.checks[check].parts.values())}
     for found in _wrong_points("\n".join(re.findall(r"#.*", source)) if code else source, worths):
-        yield _text_fault(where, found, worths, f"{{points.{check or 'CHECK'}}}")
+        template = f"{{points.{check}}}, and those of one of its `parts` {{points.{check}.PART}}" if check else "{points.CHECK}"
+        yield _text_fault(where, found, worths, template)
     for line in source.splitlines() if code else re.split(r"[.?!]\s|\n", source):
         for number, expected in old.items() if TELLING.search(line) else ():
             if re.search(alone(number), line):
@@ -70,7 +71,8 @@ def _wrong_points(text: str, worths: set[str]) -> Iterator[re.Match[str]]:
 
 def _text_fault(where: str, found: re.Match[str], worths: Iterable[str], template: str) -> str:
     expected = ", ".join(sorted(worths, key=float))
-    return f"{where}: {found[0]!r} disagrees with the rubric, expected one of {expected}. {_ADVICE} A template names it {template}."
+    of = "one of " if "," in expected else ""
+    return f"{where}: {found[0]!r} disagrees with the rubric, expected {of}{expected}. {_ADVICE} A template names it {template}."
 
 
 def _replaced(marks: Iterable[tuple[str, str, str]], values: Mapping[str, Any]) -> dict[str, str]:

@@ -249,7 +249,9 @@ def put(course: Sources, name: str, cell_id: str, old: str, new: str) -> None:
     ("1_first.ipynb", "title", "# Doubling", "# Doubling (7 points)", "1_first.ipynb, cell 1: '7 points' disagrees with the rubric"),
     ("1_first.ipynb", "imports", "np", "np  # worth 3 points", "1_first.ipynb, cell 2: '3 points' disagrees"),
     ("2_second.ipynb", "last-value", "6 points", "4 points", "2_second.ipynb, cell 2 (last-value): '4 points' disagrees with the rubric, "
-     "expected one of 6"),
+     "expected 6. "),
+    ("2_second.ipynb", "last-value", "6 points", "4 points", "A template names it {points.last.value}, and those of one of its `parts` "
+     "{points.last.value.PART}."),
     ("2_second.ipynb", "ask", "Why?", "Why? (1 more point)", "2_second.ipynb, cell 3: '1 more point' disagrees"),
 ])  # fmt: skip
 def test_unmarked_points_that_disagree_are_named(tmp_path, name, cell, old, new, words):
@@ -268,7 +270,7 @@ def test_points_of_a_check_or_of_all_and_strings_of_code_pass(tmp_path, text):
 def test_other_points_of_an_unmarked_cell_are_named_and_a_mark_mends_it(tmp_path):
     course = write_course(tmp_path)
     edit_rubric(course.material, ("points = 4", "points = 8"))
-    assert "1_first.ipynb, cell 5 (double-check): '4 points' disagrees with the rubric, expected one of 8" in refused(course, tmp_path)
+    assert "1_first.ipynb, cell 5 (double-check): '4 points' disagrees with the rubric, expected 8. " in refused(course, tmp_path)
     edit_notebook(course.notebooks / "1_first.ipynb", mark_double)
     cell = cells(release(course, tmp_path), "1_first.ipynb")["double-check"]
     assert (cell.source, cell.metadata.nbgrader.points) == ("# 8 points: judged elsewhere", 8)

@@ -215,7 +215,7 @@ def test_a_solution_counts_in_the_checks_that_need_it(changed_by):
 
 def test_a_graded_cell_of_a_new_check_costs_no_sitting(changed_by):
     def edit(content):
-        own = {"grade": True, "grade_id": "scores-again", "locked": True, "points": 1, "schema_version": 3, "solution": False, "task": False}
+        own = {"grade": True, "grade_id": "scores-again", "locked": True, "points": 1, "schema_version": 3, "solution": False}
         content["cells"].append({"cell_type": "code", "metadata": {"nbgrader": own}, "source": "# Graded check of the rows, 1 point."})
 
     assert changed_by("notebooks/fcn/1_data.ipynb", notebook(edit)) == set()
