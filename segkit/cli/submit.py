@@ -54,7 +54,11 @@ def submit(
 
 def _summary(built: "Submission", fast: bool) -> str:
     states = [outcome.state for outcome in built.work.outcomes.values()]
-    tested = "nothing was tested (--fast)" if fast else f"{states.count('passed')} of {len(built.work.needs)} checks were tested and passed"
+    tested = f"{states.count('passed')} of {len(built.work.needs)} checks were tested and passed"
+    if fast:
+        tested = "nothing was tested (--fast)"
+    elif not states:
+        tested = "this assignment has no check to run beforehand"
     if built.faults:
         return f"{len(built.faults)} fault(s): correct them, save the notebooks, and run this again."
     if built.unfinished:

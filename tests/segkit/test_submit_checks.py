@@ -1,6 +1,7 @@
 """What ``segkit submit`` says of each check: passed, failed with the cause, or found and not tested; and of two copies."""
 
 import os
+import json
 import zipfile
 
 import pytest
@@ -21,6 +22,13 @@ def test_a_check_that_passed_says_so_with_its_points(work):
     text = hand_in(work)
     assert "[ok]  scores             passed (worth 4 points)\n" in text
     assert "Everything is there; 2 of 3 checks were tested and passed." in text
+
+
+def test_an_assignment_without_visible_checks_does_not_speak_of_none_that_passed(work):
+    facts = json.loads((work / "assignment.json").read_text())
+    (work / "assignment.json").write_text(json.dumps(facts | {"visible": {}}))
+    text = hand_in(work)
+    assert "Everything is there; this assignment has no check to run beforehand." in text and "0 of" not in text
 
 
 def test_a_check_that_failed_says_why_and_the_bundle_is_written_all_the_same(work):
