@@ -34,6 +34,7 @@ STUDENT_PARTS = (
     "datasets/facades/archives.py",
     "datasets/facades/drawing.py",
     "datasets/facades/painting.py",
+    "datasets/facades/street.py",
     "datasets/pairs.py",
     "datasets/registry.py",
     "datasets/satellite.py",

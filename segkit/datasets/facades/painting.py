@@ -4,18 +4,22 @@ The functions share one signature, ``paint(brush, box, style)``; boxes are (left
 pixels of the oversized canvas on which everything is drawn, so that edges come out smooth when it is reduced.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-__all__ = ["PAINTERS", "Brush", "Colour", "Style", "paint_tree"]
+__all__ = ["PAINTERS", "Box", "Brush", "Colour", "Style", "darker", "lighter", "mix"]
 
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]
+T = TypeVar("T")
 
-WALLS: tuple[Colour, ...] = ((221, 178, 128), (206, 140, 112), (222, 196, 150), (199, 158, 150), (214, 168, 98))
+WALLS: tuple[Colour, ...] = (
+    (221, 178, 128), (206, 140, 112), (222, 196, 150), (199, 158, 150), (214, 168, 98), (196, 200, 160), (230, 206, 120), (186, 118, 98),
+)  # fmt: skip
 STONES: tuple[Colour, ...] = ((232, 226, 212), (222, 214, 200), (238, 230, 210))
 WOODS: tuple[Colour, ...] = ((104, 62, 36), (92, 48, 40), (120, 76, 40))
 SLATS: tuple[Colour, ...] = ((64, 128, 84), (52, 140, 110), (86, 132, 60))
@@ -52,6 +56,9 @@ class Brush:
         self.draw = ImageDraw.Draw(self.picture)
         self.scale = scale
         self.rng = rng
+
+    def pick(self, choices: Sequence[T]) -> T:
+        return choices[int(self.rng.integers(len(choices)))]
 
     def box(self, box: Box, colour: Colour) -> None:
         left, top, right, bottom = box
@@ -90,20 +97,6 @@ def darker(colour: Colour, share: float) -> Colour:
 
 def inset(box: Box, dx: int, dy: int) -> Box:
     return box[0] + dx, box[1] + dy, box[2] - dx, box[3] - dy
-
-
-def paint_background(brush: Brush, box: Box, style: Style) -> None:
-    """Sky with soft clouds; the pavement is laid over it by :func:`paint_pavement`."""
-    brush.gradient(box, (96, 158, 222), (196, 222, 242))
-    width, height = brush.picture.size
-    clouds = Image.new("L", (width, height), 0)
-    pen = ImageDraw.Draw(clouds)
-    for _ in range(9):
-        x, y = brush.rng.uniform(0, width), brush.rng.uniform(0, height * 0.2)
-        w, h = brush.rng.uniform(0.06, 0.2) * width, brush.rng.uniform(0.01, 0.03) * height
-        pen.ellipse((x - w, y - h, x + w, y + h), fill=200)
-    clouds = clouds.filter(ImageFilter.GaussianBlur(width / 60))
-    brush.picture.paste(Image.new("RGB", (width, height), (250, 250, 252)), (0, 0), clouds)
 
 
 def paint_pavement(brush: Brush, box: Box, style: Style) -> None:
@@ -300,20 +293,7 @@ def paint_shop(brush: Brush, box: Box, style: Style) -> None:
         brush.draw.pieslice((x0, awning - 2 * drop, x1 - 1, awning), 0, 180, fill=colour)
 
 
-def paint_tree(brush: Brush, centre: tuple[float, float], radius: float) -> None:
-    """The crown and trunk of a street tree that hides a piece of the facade."""
-    x, y = centre
-    brush.box((int(x - radius / 8), int(y), int(x + radius / 8), brush.picture.height), (84, 62, 48))
-    for _ in range(160):
-        turn, reach = brush.rng.uniform(0, 2 * np.pi), radius * 0.86 * np.sqrt(brush.rng.random())
-        px, py, leaf = x + reach * np.cos(turn), y + reach * np.sin(turn), radius * brush.rng.uniform(0.08, 0.14)
-        light = 0.5 - (py - y) / radius / 2 + brush.rng.uniform(-0.2, 0.2)
-        colour = mix((38, 70, 34), (134, 170, 70), float(np.clip(light, 0, 1)))
-        brush.draw.ellipse((px - leaf, py - leaf, px + leaf, py + leaf), fill=colour)
-
-
 PAINTERS: dict[str, Callable[[Brush, Box, Style], None]] = {
-    "background": paint_background,
     "pavement": paint_pavement,
     "facade": paint_facade,
     "window": paint_window,
