@@ -102,10 +102,7 @@ class Kit:
 
     def vgg16(self) -> "tuple[Module, bool]":
         """VGG-16, and whether it has its ImageNet weights; without them (no network, quick mode) it is random, always the same."""
-        import torch
-        from torchvision.models import vgg16
-
-        from segkit.vgg import VGGError, find_vgg16, load_vgg16
+        from segkit.vgg import VGGError, find_vgg16, load_vgg16, random_vgg16
 
         try:
             if self.quick and find_vgg16() is None:
@@ -114,9 +111,7 @@ class Kit:
         except VGGError as error:
             print(f"ImageNet weights are not at hand: {error}")
             print("Random numbers stand in for them: every step below is shown, but this is no head start.")
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)  # notebook 4 compares networks that notebook 3 gave the same trunk
-                return vgg16(weights=None).eval(), False
+            return random_vgg16(), False  # always the same: notebook 4 compares networks that notebook 3 gave the same trunk
 
     def can_train(self, pretrained: bool) -> bool:
         """Whether the full recipe makes sense here; if not, says why."""

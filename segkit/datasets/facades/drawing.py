@@ -31,7 +31,7 @@ CORNICE, STOREY, MOLDING, GROUND, PAVEMENT = 0.45, 2.5, 0.8, 2.4, 0.3
 PILLAR, BAY = 0.7, 2.6
 RAISED = {"cornice", "sill", "balcony", "deco", "molding", "pillar", "shop"}  # these throw a shadow
 # which of four houses have it: the rest of the number by four
-WHERE = {"shop": (0, 1), "door": (0, 2), "pillar": (1,), "deco": (2, 3), "balcony": (0, 3), "blind": (1, 3)}
+WHERE = {"shop": (0, 1), "door": (0, 2), "pillar": (1, 2), "deco": (2, 3), "balcony": (0, 3), "blind": (1, 3)}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class House:
         """The house of a number; ``rows`` and ``columns`` are how many units there is room for, more or less."""
         rng = np.random.default_rng(number)
         roof = float(rng.choice([0.0, 0.0, 0.7]))
-        eaves, left, gap = roof + rng.uniform(0.2, 0.5), rng.uniform(0.15, 0.5), rng.uniform(0.15, 0.5)
+        eaves, left, gap = roof + rng.uniform(0.25, 0.6), rng.uniform(0.1, 0.35), rng.uniform(0.1, 0.35)
         storeys = max(1, round((rows - eaves - CORNICE - GROUND - PAVEMENT) / (STOREY + MOLDING) - 0.3))
         bays = max(2, round((columns - left - gap) / BAY + rng.uniform(-0.5, 0.4)))
         has = frozenset(name for name, rests in WHERE.items() if (number + number // 8) % 4 in rests)

@@ -19,11 +19,13 @@ T = TypeVar("T")
 
 WALLS: tuple[Colour, ...] = (
     (221, 178, 128), (206, 140, 112), (222, 196, 150), (199, 158, 150), (214, 168, 98), (196, 200, 160), (230, 206, 120), (186, 118, 98),
+    (226, 160, 140), (170, 190, 176), (232, 218, 190), (204, 176, 190),
 )  # fmt: skip
 STONES: tuple[Colour, ...] = ((232, 226, 212), (222, 214, 200), (238, 230, 210))
 WOODS: tuple[Colour, ...] = ((104, 62, 36), (92, 48, 40), (120, 76, 40))
 SLATS: tuple[Colour, ...] = ((64, 128, 84), (52, 140, 110), (86, 132, 60))
 AWNINGS: tuple[Colour, ...] = ((190, 40, 48), (176, 30, 80), (200, 70, 40))
+CURTAINS: tuple[Colour, ...] = ((206, 218, 232), (186, 204, 226), (214, 210, 222))
 GILT: Colour = (226, 176, 60)
 IRON: Colour = (38, 40, 46)
 GLASS: tuple[Colour, Colour] = (44, 66, 104), (132, 168, 204)
@@ -127,7 +129,7 @@ def paint_facade(brush: Brush, box: Box, style: Style) -> None:
 
 
 def paint_window(brush: Brush, box: Box, style: Style) -> None:
-    """White frame, mullion and transom, glass with the sky in it."""
+    """White frame, mullion and transom, glass with the sky in it, and behind some of it curtains."""
     frame = max(2, (box[2] - box[0]) // 14)
     brush.box(box, (246, 244, 238))
     glass = inset(box, frame, frame)
@@ -136,6 +138,10 @@ def paint_window(brush: Brush, box: Box, style: Style) -> None:
     shift = (right - left) // 3
     for x in (left + shift, left + 2 * shift):
         brush.draw.line((x, top, x - shift, bottom), fill=(168, 196, 222), width=max(1, brush.scale))
+    if brush.rng.random() < 0.5:
+        cloth = brush.pick(CURTAINS)
+        brush.draw.polygon([(left, top), (left + shift, top), (left + shift // 3, bottom), (left, bottom)], fill=cloth)
+        brush.draw.polygon([(right, top), (right - shift, top), (right - shift // 3, bottom), (right, bottom)], fill=cloth)
     middle, bar = (left + right) // 2, max(1, frame // 2)
     brush.box((middle - bar, top, middle + bar, bottom), (246, 244, 238))
     transom = top + (bottom - top) // 3
@@ -219,20 +225,20 @@ def paint_cornice(brush: Brush, box: Box, style: Style) -> None:
 
 
 def paint_molding(brush: Brush, box: Box, style: Style) -> None:
-    """A string course: dressed blocks with deep joints between two fine ledges."""
+    """A band of dressed stone between two ledges: two courses of blocks, each lit at the upper left, dark in the joints."""
     left, top, right, bottom = box
-    stone = mix(style.stone, (120, 116, 112), 0.55)
-    brush.box(box, stone)
-    edge = max(1, (bottom - top) // 7)
-    step = max(6, (bottom - top) * 4 // 5)
-    for x in range(left, right, step):
-        block = (x + 1, top + edge + 1, min(right, x + step - 1), bottom - edge - 1)
-        if block[2] - block[0] > 4:
-            brush.box(block, darker(stone, 0.4))
-            brush.draw.polygon([(block[0], block[3]), (block[0], block[1]), (block[2], block[1])], fill=lighter(stone, 0.25))
-            brush.box(inset(block, (block[2] - block[0]) // 4, (block[3] - block[1]) // 4), stone)
-    brush.box((left, top, right, top + edge), lighter(stone, 0.5))
-    brush.box((left, bottom - edge, right, bottom), darker(stone, 0.35))
+    stone, edge = mix(style.stone, (132, 122, 112), 0.5), max(brush.scale, (bottom - top) // 8)
+    brush.box(box, darker(stone, 0.5))
+    height = max(2, (bottom - top - 2 * edge) // 2)
+    for row in range(2):
+        y, length = top + edge + row * height, 3 * height
+        for x in range(left - row * length // 2, right, length):
+            block = (max(left, x + 1), y + 1, min(right, x + length - brush.scale), y + height - brush.scale + 1)
+            if block[2] - block[0] > 2 * brush.scale:
+                brush.box(block, lighter(stone, 0.35))
+                brush.box((block[0] + brush.scale, block[1] + brush.scale, block[2], block[3]), darker(stone, float(brush.rng.uniform(0, 0.16))))
+    brush.gradient((left, top, right, top + edge), lighter(stone, 0.7), lighter(stone, 0.3))
+    brush.gradient((left, bottom - edge, right, bottom), lighter(stone, 0.2), darker(stone, 0.3))
 
 
 def paint_pillar(brush: Brush, box: Box, style: Style) -> None:

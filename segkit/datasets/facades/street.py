@@ -49,7 +49,7 @@ def paint_neighbour(brush: Brush, box: Box) -> None:
 
 
 def paint_roof(brush: Brush, box: Box) -> None:
-    """Tiles in courses, a chimney, and dormers where there is room."""
+    """Tiles in courses, and a chimney."""
     left, top, right, bottom = box
     tile, rise = brush.pick(ROOFS), bottom - top
     chimney = left + int((right - left) * brush.rng.uniform(0.15, 0.75))
@@ -125,16 +125,17 @@ CLUTTER: dict[str, tuple[Callable[[Brush, float, float, float], None], float]] =
 def camera(picture: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """The photograph (H, W, 3): straightened almost, in the light of an hour, with a house's shadow on it and a camera's grain.
 
-    Corners are off by up to 0.8 % of a side, so that what is labelled by upright boxes is not quite upright; the gaps are black.
+    Corners are cut by up to 1.2 % of a side each, so that what is labelled by upright boxes is not quite upright.
     """
     width, height = picture.size
-    corners = np.array([(0, 0), (0, height), (width, height), (width, 0)]) + rng.uniform(-0.008, 0.008, (4, 2)) * (width, height)
+    inwards = np.array([(1, 1), (1, -1), (-1, -1), (-1, 1)]) * rng.uniform(0, 0.012, (4, 2))
+    corners = (np.array([(0, 0), (0, 1), (1, 1), (1, 0)]) + inwards) * (width, height)
     picture = picture.transform((width, height), Image.Transform.QUAD, tuple(corners.ravel()), Image.Resampling.BILINEAR)
     seen = np.asarray(picture.resize(size[::-1], Image.Resampling.LANCZOS), dtype=float)
     rows, columns = np.mgrid[0:1 : size[0] * 1j, 0:1 : size[1] * 1j]
-    light = rng.uniform(0.88, 1.06) * (1 + rng.uniform(-0.1, 0.1) * (columns - 0.5))
+    light = rng.uniform(0.96, 1.1) * (1 + rng.uniform(-0.1, 0.1) * (columns - 0.5))
     if rng.random() < 0.3:
         edge = rng.uniform(0.35, 0.6) + rng.uniform(-0.4, 0.4) * (columns - 0.5) - rows
-        light = light * (1 - 0.22 / (1 + np.exp(np.clip(80 * edge, -50, 50))))  # below a slanted line
+        light = light * (1 - 0.16 / (1 + np.exp(np.clip(80 * edge, -50, 50))))  # below a slanted line
     cast = rng.uniform(0.96, 1.04, 3)
     return np.clip(seen * light[..., None] * cast + rng.normal(0, 2.0, (*size, 1)), 0, 255).astype(np.uint8)
