@@ -26,9 +26,9 @@ __all__ = ["Facade", "LabelBox", "draw_facade", "make_sample", "sample_size", "w
 
 OVERSAMPLING = 3  # everything is drawn three times as large and reduced, which smooths the edges
 
-# heights and widths in units; a bay is 2.6 wide
-CORNICE, STOREY, MOLDING, GROUND, PAVEMENT = 0.45, 2.5, 0.8, 2.4, 0.3
-PILLAR, BAY = 0.7, 2.6
+# heights and widths in units; a bay is 2.7 wide
+CORNICE, STOREY, MOLDING, GROUND, PAVEMENT = 0.42, 2.6, 0.8, 2.5, 0.3
+PILLAR, BAY = 0.55, 2.7
 RAISED = {"cornice", "sill", "balcony", "deco", "molding", "pillar", "shop"}  # these throw a shadow
 # which of four houses have it: the rest of the number by four
 WHERE = {"shop": (0, 1), "door": (0, 2), "pillar": (1, 2), "deco": (2, 3), "balcony": (0, 3), "blind": (1, 3)}
