@@ -33,6 +33,7 @@ STUDENT_PARTS = (
     "datasets/facades/__init__.py",
     "datasets/facades/archives.py",
     "datasets/facades/drawing.py",
+    "datasets/facades/house.py",
     "datasets/facades/painting.py",
     "datasets/facades/street.py",
     "datasets/pairs.py",

@@ -141,7 +141,8 @@ def fit_head(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * len(pictures))
     order, losses = torch.Generator().manual_seed(seed), []
     steps = [index for _ in range(epochs) for index in torch.randperm(len(pictures), generator=order).tolist()]
-    with _over_features(network, feature_spread(pictures)) as logits:
+    spread = feature_spread(pictures, {path for path, layer in layers.items() if getattr(layer, "bias", None) is None})
+    with _over_features(network, spread) as logits:
         for index in (shown := bar(steps, show=progress, desc="fitting", unit="step")):
             loss = functional.cross_entropy(logits(pictures[index]), pictures[index].label, ignore_index=IGNORE_INDEX)
             optimizer.zero_grad()
@@ -153,15 +154,16 @@ def fit_head(
     return losses
 
 
-def feature_spread(pictures: Sequence[Features]) -> dict[str, tuple[Tensor, Tensor]]:
+def feature_spread(pictures: Sequence[Features], without_bias: Collection[str] = ()) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and standard deviation of each channel over the pictures, each (1, C, 1, 1), by score layer.
 
     Channels of a random trunk differ a hundredfold, and what all places have in common outweighs what tells them apart. Less the
-    mean and divided by the deviation, one learning rate fits all of them. A deviation is at least a tenth of the channels' mean.
+    mean and divided by the deviation, one learning rate fits all of them. A deviation is at least a tenth of the channels' mean; for
+    layers without bias, which cannot make up for a mean, the mean is 0.
     """
     spread = {}
     for path in pictures[0].maps:
-        mean = torch.stack([picture.maps[path].mean(dim=(0, 2, 3)) for picture in pictures]).mean(0)
+        mean = torch.stack([picture.maps[path].mean(dim=(0, 2, 3)) for picture in pictures]).mean(0) * (path not in without_bias)
         square = torch.stack([picture.maps[path].square().mean(dim=(0, 2, 3)) for picture in pictures]).mean(0)
         deviation = (square - mean.square()).clamp(min=0).sqrt()
         deviation = deviation.clamp(min=float(deviation.mean()) / 10)
@@ -208,6 +210,7 @@ def _pass_on(x: Tensor, *_: Any) -> Tensor:
 @torch.no_grad()
 def _move(layer: nn.Module, mean: Tensor, deviation: Tensor) -> None:
     """Let a 1x1 convolution say of ``(x - mean) / deviation`` what it said of ``x``, both (1, C, 1, 1)."""
-    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
-    bias.add_((weight * mean).sum(dim=(1, 2, 3)))
+    weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
+    if bias is not None:
+        bias.add_((weight * mean).sum(dim=(1, 2, 3)))
     weight.mul_(deviation)

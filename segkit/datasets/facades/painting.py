@@ -236,7 +236,8 @@ def paint_molding(brush: Brush, box: Box, style: Style) -> None:
             block = (max(left, x + 1), y + 1, min(right, x + length - brush.scale), y + height - brush.scale + 1)
             if block[2] - block[0] > 2 * brush.scale:
                 brush.box(block, lighter(stone, 0.35))
-                brush.box((block[0] + brush.scale, block[1] + brush.scale, block[2], block[3]), darker(stone, float(brush.rng.uniform(0, 0.16))))
+                face = (block[0] + brush.scale, block[1] + brush.scale, block[2], block[3])
+                brush.box(face, darker(stone, float(brush.rng.uniform(0, 0.16))))
     brush.gradient((left, top, right, top + edge), lighter(stone, 0.7), lighter(stone, 0.3))
     brush.gradient((left, bottom - edge, right, bottom), lighter(stone, 0.2), darker(stone, 0.3))
 

@@ -132,7 +132,7 @@ def camera(picture: Image.Image, size: tuple[int, int], rng: np.random.Generator
     corners = (np.array([(0, 0), (0, 1), (1, 1), (1, 0)]) + inwards) * (width, height)
     picture = picture.transform((width, height), Image.Transform.QUAD, tuple(corners.ravel()), Image.Resampling.BILINEAR)
     seen = np.asarray(picture.resize(size[::-1], Image.Resampling.LANCZOS), dtype=float)
-    rows, columns = np.mgrid[0:1 : size[0] * 1j, 0:1 : size[1] * 1j]
+    rows, columns = np.mgrid[0 : 1 : size[0] * 1j, 0 : 1 : size[1] * 1j]
     light = rng.uniform(0.96, 1.1) * (1 + rng.uniform(-0.1, 0.1) * (columns - 0.5))
     if rng.random() < 0.3:
         edge = rng.uniform(0.35, 0.6) + rng.uniform(-0.4, 0.4) * (columns - 0.5) - rows
