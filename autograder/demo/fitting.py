@@ -1,8 +1,8 @@
-"""Fits the demo's checkpoints on the embedded sample in about a minute, without ImageNet weights and without a GPU.
+"""Fits the demo's checkpoints on the embedded sample in under two minutes, without ImageNet weights and without a GPU.
 
-The trunk keeps its random He weights: its features are computed once, for FCN-32s and FCN-8s alike, and only the score and
-upsampling layers are trained on them (:mod:`segkit.training.heads`). The saved files are plain state dicts, such as a student
-hands in.
+The trunk keeps its random He weights, ``fc6`` narrowed to the middle of its window (:func:`segkit.vgg.narrow_fc6`): its features are
+computed once, for FCN-32s and FCN-8s alike, and only the score and upsampling layers are trained on them
+(:mod:`segkit.training.heads`). The saved files are plain state dicts, such as a student hands in.
 """
 
 from dataclasses import dataclass
