@@ -81,9 +81,9 @@ class Kit:
         return self.work / ("runs_quick" if self.quick else "runs")
 
     def names(self, part: str) -> tuple[str, ...]:
-        """Names of a part of the split; in quick mode the first of them, 12 to train and 4 to look at."""
+        """Names of a part of the split; in quick mode the first of them, 24 to train and 4 to look at."""
         names = self.spec.split_names(self.split, part)
-        return names[: 12 if part == "train" else 4] if self.quick else names
+        return names[: 24 if part == "train" else 4] if self.quick else names
 
     def dataset(self, part: str, read_label: Callable, *, small: bool = False, first: int | None = None) -> "PairDataset":
         """The pictures of a part, decoded with your ``read_label``.
@@ -91,21 +91,19 @@ class Kit:
         Args:
             part: ``train``, ``val`` or ``test``.
             read_label: Your function of notebook 1.
-            small: Only the middle of each picture, 160 x 160 pixels. In quick mode it is otherwise 320 x 320 at the most.
+            small: Only the middle of each picture, 160 x 160 pixels, and in quick mode of 12 pictures: for steps of all layers. In quick
+                mode it is otherwise 320 x 320 at the most.
             first: Only so many pictures.
         """
         from segkit.datasets import PairDataset
 
         transform = _Middle(160 if small else 320) if small or self.quick else None
-        names = self.names(part)[:first]
+        names = self.names(part)[: first or (12 if small and self.quick else None)]
         return PairDataset(self.spec, self.root, self.split, part, read_label=read_label, transform=transform, names=names)
 
     def vgg16(self) -> "tuple[Module, bool]":
         """VGG-16, and whether it has its ImageNet weights; without them (no network, quick mode) it is random, always the same."""
-        import torch
-        from torchvision.models import vgg16
-
-        from segkit.vgg import VGGError, find_vgg16, load_vgg16
+        from segkit.vgg import VGGError, find_vgg16, load_vgg16, random_vgg16
 
         try:
             if self.quick and find_vgg16() is None:
@@ -114,9 +112,7 @@ class Kit:
         except VGGError as error:
             print(f"ImageNet weights are not at hand: {error}")
             print("Random numbers stand in for them: every step below is shown, but this is no head start.")
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)  # notebook 4 compares networks that notebook 3 gave the same trunk
-                return vgg16(weights=None).eval(), False
+            return random_vgg16(), False  # always the same: notebook 4 compares networks that notebook 3 gave the same trunk
 
     def can_train(self, pretrained: bool) -> bool:
         """Whether the full recipe makes sense here; if not, says why."""

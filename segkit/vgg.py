@@ -14,10 +14,12 @@ from torchvision.models import VGG, VGG16_Weights, vgg16
 from segkit.datasets import DataError, data_folder
 from segkit.download import DownloadError, download_file, hash_file
 
-__all__ = ["VGG16_FILE", "VGG16_URL", "VGGError", "find_vgg16", "load_vgg16"]
+__all__ = ["VGG16_FILE", "VGG16_URL", "VGGError", "find_vgg16", "load_vgg16", "narrow_fc6", "random_vgg16"]
 
 VGG16_URL: str = VGG16_Weights.IMAGENET1K_V1.url
 VGG16_FILE: str = VGG16_URL.rpartition("/")[2]  # vgg16-397923af.pth
+
+NARROW = 0.6  # standard deviation of what a narrowed fc6 sees, in cells of 32 pixels
 
 
 class VGGError(RuntimeError):
@@ -55,6 +57,32 @@ def load_vgg16(path: str | os.PathLike | None = None, progress: bool = True, *, 
     _demand_vgg16(state, model, file)
     model.load_state_dict(state, assign=True)
     return model.eval()
+
+
+def random_vgg16() -> VGG:
+    """VGG-16 with random weights, always the same, on the CPU and in eval mode: it stands in where ImageNet's cannot be had."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = vgg16(weights=None).eval()
+    first = model.classifier[0]
+    assert isinstance(first, torch.nn.Linear)
+    narrow_fc6(first.weight)
+    return model
+
+
+@torch.no_grad()
+def narrow_fc6(weight: torch.Tensor) -> None:
+    """Let the random weights of ``fc6`` look mostly at the middle of their 7 x 7 cells, and keep their mean square.
+
+    Training teaches ``fc6`` where to look. Random weights look at 224 x 224 pixels alike, and what they say of a cell drowns in what
+    they say of its 48 neighbours: of a picture of that size only the layout is left.
+
+    Args:
+        weight: changed in place; (4096, 512 * 7 * 7) as in VGG-16, or (4096, 512, 7, 7) as in an FCN.
+    """
+    distance = (torch.arange(7) - 3.0).square()
+    window = torch.exp(-(distance[:, None] + distance) / (2 * NARROW**2))  # (7, 7)
+    weight.view(len(weight), -1, 7, 7).mul_(window / window.square().mean().sqrt())
 
 
 def _weights_folder() -> Path:

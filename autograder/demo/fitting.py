@@ -1,8 +1,8 @@
-"""Fits the demo's checkpoints on the embedded sample in about a minute, without ImageNet weights and without a GPU.
+"""Fits the demo's checkpoints on the embedded sample in under two minutes, without ImageNet weights and without a GPU.
 
-The trunk keeps its random He weights: its features are computed once, for FCN-32s and FCN-8s alike, and only the score and
-upsampling layers are trained on them (:mod:`segkit.training.heads`). The saved files are plain state dicts, such as a student
-hands in.
+The trunk keeps its random He weights, ``fc6`` narrowed to the middle of its window (:func:`segkit.vgg.narrow_fc6`): its features are
+computed once, for FCN-32s and FCN-8s alike, and only the score and upsampling layers are trained on them
+(:mod:`segkit.training.heads`). The saved files are plain state dicts, such as a student hands in.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from segkit.facades import FacadeDataset, find_root
 from segkit.reference import FCN8s, FCN32s, read_label
 from segkit.training.heads import compute_features, fit_head, head_layers
 from segkit.upsampling import bilinear_weight
+from segkit.vgg import narrow_fc6
 
 __all__ = ["Checkpoints", "fit_checkpoints", "training_pictures"]
 
 SEED = 20
-PICTURES = 12  # of the sample's 24 training pictures, the smallest: enough for random features to be told apart
-# epochs and largest learning rate; on the sample's test list they gave mean IoU 0.13 (low), 0.60 and 0.77
+# epochs and largest learning rate; on unseen pictures of the sample they gave mean IoU 0.20 (low), 0.60 and 0.75
 EPOCHS_LOW, RATE_LOW = 1, 3e-4
 EPOCHS_32S, RATE_32S = 5, 5e-3
 EPOCHS_8S, RATE_8S = 5, 3e-3
@@ -42,10 +42,10 @@ class Checkpoints:
     fcn8s: Path
 
 
-def training_pictures(count: int = PICTURES) -> list[tuple[Tensor, Tensor]]:
-    """The smallest training pictures of the sample, every other one mirrored: the gates mirror pictures too."""
+def training_pictures() -> list[tuple[Tensor, Tensor]]:
+    """The training pictures of the sample, every other one by size mirrored: the gates mirror pictures too."""
     facades = FacadeDataset(find_root("sample"), "sample", "train", read_label=read_label)
-    pairs = sorted((facades[index] for index in range(len(facades))), key=lambda pair: pair[1].numel())[:count]
+    pairs = sorted((facades[index] for index in range(len(facades))), key=lambda pair: pair[1].numel())  # by number, houses take turns
     return [(i.flip(-1), t.flip(-1)) if n % 2 else (i, t) for n, (i, t) in enumerate(pairs)]
 
 
@@ -62,6 +62,7 @@ def fit_checkpoints(folder: Path, show: bool = True) -> Checkpoints:
     files = Checkpoints(*(folder / f"{name}.safetensors" for name in ("fcn32s", "fcn32s_low", "fcn8s")))
     torch.manual_seed(SEED)
     coarse = FCN32s()
+    narrow_fc6(coarse.fc6.weight)
     fine = _with_trunk_of(coarse)
     pictures = compute_features(fine, training_pictures(), progress=show)
     fit_head(coarse, pictures, epochs=EPOCHS_LOW, rate=RATE_LOW, seed=SEED, progress=show)

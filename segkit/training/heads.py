@@ -141,7 +141,8 @@ def fit_head(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * len(pictures))
     order, losses = torch.Generator().manual_seed(seed), []
     steps = [index for _ in range(epochs) for index in torch.randperm(len(pictures), generator=order).tolist()]
-    with _over_features(network, feature_scale(pictures)) as logits:
+    spread = feature_spread(pictures, {path for path, layer in layers.items() if getattr(layer, "bias", None) is None})
+    with _over_features(network, spread) as logits:
         for index in (shown := bar(steps, show=progress, desc="fitting", unit="step")):
             loss = functional.cross_entropy(logits(pictures[index]), pictures[index].label, ignore_index=IGNORE_INDEX)
             optimizer.zero_grad()
@@ -153,35 +154,41 @@ def fit_head(
     return losses
 
 
-def feature_scale(pictures: Sequence[Features]) -> dict[str, Tensor]:
-    """Root mean square of each channel over the pictures, (1, C, 1, 1) by score layer; at least a tenth of their mean.
+def feature_spread(pictures: Sequence[Features], without_bias: Collection[str] = ()) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and standard deviation of each channel over the pictures, each (1, C, 1, 1), by score layer.
 
-    Channels of a random trunk differ a hundredfold: divided by this, one learning rate fits all of them.
+    Channels of a random trunk differ a hundredfold, and what all places have in common outweighs what tells them apart. Less the
+    mean and divided by the deviation, one learning rate fits all of them. A deviation is at least a tenth of the channels' mean; for
+    layers without bias, which cannot make up for a mean, the mean is 0.
     """
-    scale = {}
+    spread = {}
     for path in pictures[0].maps:
-        square = torch.stack([picture.maps[path].square().mean(dim=(0, 2, 3)) for picture in pictures]).mean(0).sqrt()
-        scale[path] = square.clamp(min=float(square.mean()) / 10)[None, :, None, None]
-    return scale
+        mean = torch.stack([picture.maps[path].mean(dim=(0, 2, 3)) for picture in pictures]).mean(0) * (path not in without_bias)
+        square = torch.stack([picture.maps[path].square().mean(dim=(0, 2, 3)) for picture in pictures]).mean(0)
+        deviation = (square - mean.square()).clamp(min=0).sqrt()
+        deviation = deviation.clamp(min=float(deviation.mean()) / 10)
+        spread[path] = (mean[None, :, None, None], deviation[None, :, None, None])
+    return spread
 
 
 @contextmanager
-def _over_features(network: nn.Module, scale: Mapping[str, Tensor]) -> Iterator[Callable[[Features], Tensor]]:
-    """A forward pass from features of unit spread, with all layers before the score layers passed over.
+def _over_features(network: nn.Module, spread: Mapping[str, tuple[Tensor, Tensor]]) -> Iterator[Callable[[Features], Tensor]]:
+    """A forward pass from features of mean 0 and deviation 1, with all layers before the score layers passed over.
 
-    While it lasts the score layers hold their weights times the scale; in the end they fit the features as they are.
+    While it lasts the score layers hold weights and bias for these; in the end they fit the features as they are.
     """
     layers, current = head_layers(network), {}
     readers = {path: layer for path, layer in layers.items() if _reads_trunk(path)}
     passed = [module for path, module in network.named_modules() if path not in layers and not list(module.children())]
 
     def logits(picture: Features) -> Tensor:
-        current.update({path: picture.maps[path] / scale[path] for path in readers})
+        current.update({path: (picture.maps[path] - spread[path][0]) / spread[path][1] for path in readers})
         found: Tensor = network(torch.zeros(1, 3, *picture.label.shape[1:], device=picture.label.device))
         return found
 
     hooks = [layer.register_forward_pre_hook(lambda _, inputs, path=path: (current[path],)) for path, layer in readers.items()]
-    _rescale(readers, scale)
+    for path, layer in readers.items():
+        _move(layer, *spread[path])
     for module in passed:
         vars(module)["forward"] = _pass_on
     try:
@@ -191,7 +198,9 @@ def _over_features(network: nn.Module, scale: Mapping[str, Tensor]) -> Iterator[
             del vars(module)["forward"]
         for hook in hooks:
             hook.remove()
-        _rescale(readers, {path: 1 / factor for path, factor in scale.items()})
+        for path, layer in readers.items():
+            mean, deviation = spread[path]
+            _move(layer, -mean / deviation, 1 / deviation)
 
 
 def _pass_on(x: Tensor, *_: Any) -> Tensor:
@@ -199,6 +208,9 @@ def _pass_on(x: Tensor, *_: Any) -> Tensor:
 
 
 @torch.no_grad()
-def _rescale(layers: Mapping[str, nn.Module], scale: Mapping[str, Tensor]) -> None:
-    for path, layer in layers.items():
-        layer.get_parameter("weight").mul_(scale[path])
+def _move(layer: nn.Module, mean: Tensor, deviation: Tensor) -> None:
+    """Let a 1x1 convolution say of ``(x - mean) / deviation`` what it said of ``x``, both (1, C, 1, 1)."""
+    weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
+    if bias is not None:
+        bias.add_((weight * mean).sum(dim=(1, 2, 3)))
+    weight.mul_(deviation)

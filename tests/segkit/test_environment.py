@@ -43,7 +43,7 @@ def test_quick_mode_takes_few_pictures_of_bounded_size(monkeypatch):
     monkeypatch.setenv("SEGKIT_QUICK", "1")
     kit = prepare(REPO, quiet=True)
     counts = [len(kit.dataset(part, right_read_label)) for part in ("train", "val", "test")]
-    assert counts == [12, 4, 4]
+    assert counts == [24, 4, 4] and len(kit.dataset("train", right_read_label, small=True)) == 12
     whole, small = (kit.dataset("train", right_read_label, small=small)[7] for small in (False, True))
     assert tuple(whole[1].shape) == (277, 303) and tuple(small[0].shape) == (3, 160, 160)
     high = torch.zeros(3, 900, 500)

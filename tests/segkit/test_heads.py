@@ -100,6 +100,27 @@ def test_features_of_a_network_with_skips_serve_one_without():
     assert losses == [pytest.approx(first, rel=1e-4)]
 
 
+def test_what_all_places_have_in_common_is_no_hindrance():
+    """Features that differ by a thousandth of what they share: as far as without the share, and the network's own layers hold it."""
+    losses = []
+    for shared in (0.0, 300.0):
+        network, pair = slim("fcn32s"), picture()
+        (features,) = compute_features(network, [pair], progress=False)
+        moved = type(features)({"score": features.maps["score"] + shared}, features.label)
+        losses.append(fit_head(network, [moved], epochs=20, rate=0.05, progress=False)[-1])
+        network.score.bias.data += shared * network.score.weight.data.sum(dim=(1, 2, 3))  # its own trunk gives no share
+        assert loss_of(network, *pair) == pytest.approx(losses[-1], rel=0.1)
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_a_score_layer_without_bias_is_trained_too():
+    network, pair = slim("fcn32s"), picture()
+    network.score.bias = None
+    first = loss_of(network, *pair)
+    losses = fit(network, pair, epochs=20, rate=0.05)
+    assert losses[0] == pytest.approx(first, rel=1e-4) and losses[-1] < 0.9 * first and network.score.bias is None
+
+
 def test_a_silent_layer_stays_as_it_is():
     network, pair = slim("fcn8s"), picture()
     nn.init.zeros_(network.score_pool_3.weight)

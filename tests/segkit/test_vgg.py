@@ -1,6 +1,7 @@
 """Loading VGG-16's weights from files that the tests make. No ImageNet weights are at hand, and none are fetched."""
 
 import hashlib
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 from torchvision.models import vgg16 as torchvision_vgg16
 
 from segkit import vgg
-from segkit.vgg import VGG16_FILE, VGGError, find_vgg16, load_vgg16
+from segkit.vgg import VGG16_FILE, VGGError, find_vgg16, load_vgg16, narrow_fc6
 
 
 class Narrow(nn.Module):
@@ -147,3 +148,15 @@ def test_full_size_state_dict_is_taken(tmp_path: Path) -> None:
     assert model.classifier[0].weight.shape == (4096, 25088)
     with torch.inference_mode():
         assert model(torch.zeros(1, 3, 224, 224)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize("shape", [(5, 3 * 7 * 7), (5, 3, 7, 7)])
+def test_narrowed_weights_hear_one_cell_and_are_as_large_as_before(shape: tuple[int, ...]) -> None:
+    """Oracle: the share of the weights' energy at the middle of the window, summed by hand over its 49 places."""
+    weight = nn.Parameter(torch.ones(shape))
+    narrow_fc6(weight)
+    cells = weight.detach().reshape(5, 3, 7, 7)
+    shares = {(row, column): float(cells[0, 0, row, column]) ** 2 / 49 for row in range(7) for column in range(7)}
+    assert sum(shares.values()) == pytest.approx(1, rel=1e-5) and shares[3, 3] > 0.75
+    assert shares[3, 2] == pytest.approx(shares[2, 3]) and shares[3, 2] == pytest.approx(shares[3, 3] * math.exp(-1 / 0.36), rel=1e-4)
+    assert torch.equal(cells, cells[:1, :1].expand_as(cells)) and weight.requires_grad

@@ -1,11 +1,12 @@
-"""Draws facades with labels, in the CMP database's own file format: for the sample, for tests and for demos.
+"""Draws a street of houses with labels, in the CMP database's own file format: for the sample, for tests and for demos.
 
-A facade has at least two bays and one storey above the ground floor, and shows all twelve classes:
+A house is a number, and what it has goes by the number: storeys and bays, roof, pillars, ornament, balconies, shutters, shops. No house
+has all; any four whose first number is a multiple of four show all twelve classes between them:
 
     background   background   background
     pillar        cornice        pillar
     pillar   deco  .           . pillar       storey: ornament, window and flower box, or a shuttered
-    pillar  window .  blind    . pillar       window with a balcony
+    pillar  window .  blind    . pillar       window, or one with a balcony
     pillar   sill  .  balcony  . pillar
     pillar        molding        pillar
     pillar   door  .   shop    . pillar       ground floor
@@ -18,15 +19,14 @@ import numpy as np
 from PIL import Image
 
 from segkit.datasets.facades import SPEC
-from segkit.datasets.facades.painting import PAINTERS, Brush, Style, paint_tree
+from segkit.datasets.facades.house import CORNICE, GROUND, MOLDING, PAVEMENT, PILLAR, STOREY, House
+from segkit.datasets.facades.painting import PAINTERS, Box, Brush, Style
+from segkit.datasets.facades.street import CLUTTER, camera, paint_neighbour, paint_roof, paint_sky, paint_tree, paint_wires
 
 __all__ = ["Facade", "LabelBox", "draw_facade", "make_sample", "sample_size", "write_facade"]
 
 OVERSAMPLING = 3  # everything is drawn three times as large and reduced, which smooths the edges
 
-# heights and widths in units; a unit is about a seventh of the shorter side
-SKY, CORNICE, STOREY, MOLDING, GROUND, PAVEMENT = 0.8, 0.9, 2.3, 0.7, 2.6, 0.35
-MARGIN, PILLAR, BAY = 0.3, 0.8, 2.6
 RAISED = {"cornice", "sill", "balcony", "deco", "molding", "pillar", "shop"}  # these throw a shadow
 
 
@@ -68,95 +68,113 @@ class _Site:
         self.wall = (0, 0, 0, 0)
         self.row_unit, self.column_unit = size[0] / rows, size[1] / columns
 
-    def place(self, what: str, top: float, left: float, bottom: float, right: float, like: str = "") -> None:
-        """Paints ``what`` at these units and labels it so (or as ``like``)."""
-        y0, y1 = (round(value * self.row_unit) for value in (top, bottom))
-        x0, x1 = (round(value * self.column_unit) for value in (left, right))
-        name = like or what
-        box = (x0 * OVERSAMPLING, y0 * OVERSAMPLING, x1 * OVERSAMPLING, y1 * OVERSAMPLING)
+    def pixels(self, top: float, left: float, bottom: float, right: float) -> Box:
+        """A box in units as one of the oversized canvas, cut at the picture's border."""
+        y0, y1 = (min(max(0, round(value * self.row_unit)), self.ids.shape[0]) for value in (top, bottom))
+        x0, x1 = (min(max(0, round(value * self.column_unit)), self.ids.shape[1]) for value in (left, right))
+        return x0 * OVERSAMPLING, y0 * OVERSAMPLING, x1 * OVERSAMPLING, y1 * OVERSAMPLING
+
+    def place(self, what: str, top: float, left: float, bottom: float, right: float) -> None:
+        """Paints ``what`` at these units, and labels it so; pavement is background."""
+        box = self.pixels(top, left, bottom, right)
+        x0, y0, x1, y1 = (value // OVERSAMPLING for value in box)
         if what in RAISED:
             self.brush.shadow(box, self.wall, round(0.12 * self.column_unit * OVERSAMPLING) + 3)
         elif what == "facade":
             self.wall = box
         PAINTERS[what](self.brush, box, self.style)
-        self.ids[y0:y1, x0:x1] = SPEC.classes.index(name) + 1
-        if name != "background":  # as in the database, where background has no boxes
-            self.boxes.append(LabelBox(SPEC.classes.index(name) + 1, y0, x0, y1, x1))
+        if what != "pavement":  # as in the database, where background has no boxes
+            number = SPEC.classes.index(what) + 1
+            self.ids[y0:y1, x0:x1] = number
+            self.boxes.append(LabelBox(number, y0, x0, y1, x1))
 
 
-def draw_facade(seed: int, size: tuple[int, int] = (256, 256), *, unknown: bool = False, unit: float | None = None) -> Facade:
-    """Draws one facade; the same arguments give the same facade.
+def draw_facade(seed: int, size: tuple[int, int] = (256, 256), *, unknown: bool = False, unit: float = 29) -> Facade:
+    """Draws one house of the street; the same arguments give the same house.
 
     Args:
-        seed: any whole number from 0.
+        seed: the house's number: any whole number from 0.
         size: (H, W) in pixels, at least 64 each.
         unknown: a street tree hides a corner of the facade, and its pixels get id 0.
-        unit: pixels per unit of the layout (a window is about two units wide); a small one gives more storeys and
-            bays. None: about a seventh of the shorter side, so that there are few and large elements.
+        unit: pixels per unit of the layout (a window is about two units wide), more or less; a small one gives more storeys and bays.
 
     Returns:
-        A facade that shows all twelve classes.
+        A facade; each has at least background, facade, window, cornice and molding.
 
     Raises:
-        ValueError: a side under 64 pixels, where not all classes would fit.
+        ValueError: a side under 64 pixels, where thin parts would vanish.
     """
     height, width = size
     if min(size) < 64:
         raise ValueError(f"Expected a facade of at least 64 x 64 pixels, but got {height} x {width}.")
-    unit = unit or min(size) / np.random.default_rng(seed).uniform(6.4, 7.6)
-    fixed = SKY + CORNICE + GROUND + PAVEMENT
-    storeys = max(1, int((height / unit - fixed) / (STOREY + MOLDING)))
-    bays = max(2, int((width / unit - 2 * (MARGIN + PILLAR)) / BAY))
-    rows, columns = fixed + storeys * (STOREY + MOLDING), 2 * (MARGIN + PILLAR) + bays * BAY
-    site = _Site(seed, (height, width), rows, columns)
-    _shell(site, rows, columns, storeys)
-    for storey in range(storeys):
-        _storey(site, SKY + CORNICE + storey * (STOREY + MOLDING), bays)
-    _ground_floor(site, rows - PAVEMENT - GROUND, bays)
+    house = House.draw(seed, height / unit, width / unit)
+    site = _Site(seed, (height, width), house.rows, house.columns)
+    _shell(site, house)
+    for storey in range(house.storeys):
+        _storey(site, house, house.eaves + CORNICE + storey * (STOREY + MOLDING))
+    _ground_floor(site, house, house.rows - PAVEMENT - GROUND)
+    _passers_by(site)
     if unknown:
         _tree(site)
-    picture = site.brush.picture.resize((width, height), Image.Resampling.LANCZOS)
-    return Facade(_weathered(np.asarray(picture), site.rng), site.ids, tuple(site.boxes))
+    return Facade(camera(site.brush.picture, size, site.rng), site.ids, tuple(site.boxes))
 
 
-def _shell(site: _Site, rows: float, columns: float, storeys: int) -> None:
-    site.place("background", 0, 0, rows, columns)
-    site.place("pavement", rows - PAVEMENT, 0, rows, columns, like="background")
-    site.place("facade", SKY, MARGIN, rows - PAVEMENT, columns - MARGIN)
-    for storey in range(storeys):
-        bottom = SKY + CORNICE + (storey + 1) * (STOREY + MOLDING)
-        site.place("molding", bottom - MOLDING, MARGIN, bottom, columns - MARGIN)
-    for left in (MARGIN, columns - MARGIN - PILLAR):
-        site.place("pillar", SKY + CORNICE, left, rows - PAVEMENT, left + PILLAR)
-    site.place("cornice", SKY, MARGIN / 2, SKY + CORNICE, columns - MARGIN / 2)
+def _shell(site: _Site, house: House) -> None:
+    rows, columns, left, right = house.rows, house.columns, house.left, house.right
+    paint_sky(site.brush, site.pixels(0, 0, rows, columns))
+    for x0, x1 in ((0, left), (right, columns)):
+        paint_neighbour(site.brush, site.pixels(site.rng.uniform(0.2, 2.0), x0, rows, x1))
+    site.place("pavement", rows - PAVEMENT, 0, rows, columns)
+    site.place("facade", house.eaves - house.roof, left, rows - PAVEMENT, right)
+    if house.roof:
+        paint_roof(site.brush, site.pixels(house.eaves - house.roof, left, house.eaves, right))
+    for storey in range(house.storeys):
+        bottom = house.eaves + CORNICE + (storey + 1) * (STOREY + MOLDING)
+        site.place("molding", bottom - MOLDING, left, bottom, right)
+    if "pillar" in house.has:
+        for x in (left, right - PILLAR):
+            site.place("pillar", house.eaves + CORNICE, x, rows - PAVEMENT, x + PILLAR)
+    site.place("cornice", house.eaves, left - 0.15, house.eaves + CORNICE, right + 0.15)
 
 
-def _storey(site: _Site, top: float, bays: int) -> None:
-    """Windows with ornament and flower box, and shuttered ones with a balcony; every storey has both."""
-    first = int(site.rng.integers(2))
-    closed = 0.55 + 0.45 * site.rng.random()  # how far down the shutters are
-    for bay in range(bays):
-        left = MARGIN + PILLAR + bay * BAY
-        x0, x1 = left + 0.35, left + BAY - 0.35
-        if (bay + first) % 2 == 0:
-            site.place("deco", top + 0.1, x0, top + 0.65, x1)
-            site.place("window", top + 0.65, x0, top + 1.75, x1)
-            site.place("sill", top + 1.7, x0 - 0.1, top + 2.2, x1 + 0.1)
+def _storey(site: _Site, house: House, top: float) -> None:
+    """Windows: plain, with ornament and a flower box, shuttered, or with a balcony; what a house has alternates with plain ones."""
+    for bay in range(house.bays):
+        x0, x1 = house.bay(bay)
+        x0, x1, bottom = x0 + 0.45, x1 - 0.45, top + 1.95
+        site.place("window", top + 0.5, x0, bottom, x1)
+        if "deco" in house.has:
+            site.place("deco", top + 0.08, x0 - 0.1, top + 0.5, x1 + 0.1)
+        if "blind" in house.has and (bay + house.first) % 2 == 0:
+            site.place("blind", top + 0.5, x0, top + 0.5 + house.closed * 1.3, x1)
+        if "balcony" in house.has and (bay + house.first) % 2:
+            site.place("balcony", top + 1.45, x0 - 0.35, top + STOREY, x1 + 0.35)
         else:
-            site.place("window", top + 0.15, x0 + 0.1, top + STOREY - 0.4, x1 - 0.1)
-            site.place("blind", top + 0.15, x0 + 0.1, top + 0.15 + closed * 1.2, x1 - 0.1)
-            site.place("balcony", top + 1.35, x0 - 0.25, top + STOREY, x1 + 0.25)
+            site.place("sill", bottom, x0 - 0.15, bottom + 0.4, x1 + 0.15)
 
 
-def _ground_floor(site: _Site, top: float, bays: int) -> None:
-    """One door, shops in the other bays."""
-    door = int(site.rng.integers(bays))
-    for bay in range(bays):
-        left = MARGIN + PILLAR + bay * BAY
-        if bay == door:
-            site.place("door", top + 0.45, left + 0.45, top + GROUND, left + BAY - 0.45)
+def _ground_floor(site: _Site, house: House, top: float) -> None:
+    """A door, shops beside it, and windows."""
+    door = int(site.rng.integers(house.bays))
+    for bay in range(house.bays):
+        x0, x1 = house.bay(bay)
+        if bay == door and "door" in house.has:
+            site.place("door", top + 0.6, x0 + 0.55, top + GROUND, x1 - 0.55)
+        elif "shop" in house.has and (bay - door) % 2:
+            site.place("shop", top + 0.35, x0 + 0.15, top + GROUND, x1 - 0.15)
         else:
-            site.place("shop", top + 0.3, left + 0.1, top + GROUND, left + BAY - 0.1)
+            site.place("window", top + 0.45, x0 + 0.5, top + 1.7, x1 - 0.5)
+
+
+def _passers_by(site: _Site) -> None:
+    """Cars, people, a lamp, wires: painted, not labelled."""
+    unit = site.row_unit * OVERSAMPLING
+    for paint, length in CLUTTER.values():
+        if site.rng.random() < 0.5:
+            x, foot = site.rng.uniform(0, 0.9) * site.brush.picture.width, site.brush.picture.height - site.rng.uniform(0, 0.15) * unit
+            paint(site.brush, x, foot, length * unit)
+    if site.rng.random() < 0.2:
+        paint_wires(site.brush)
 
 
 def _tree(site: _Site) -> None:
@@ -168,14 +186,6 @@ def _tree(site: _Site) -> None:
     rows, columns = np.ogrid[:height, :width]
     site.ids[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = 0
     site.ids[(rows >= y) & (abs(columns - x) <= radius / 8)] = 0
-
-
-def _weathered(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Evening light from the left, and the grain of a camera."""
-    height, width, _ = picture.shape
-    light = np.linspace(1.05, 0.92, width)[None, :, None] * rng.uniform(0.94, 1.04)
-    grain = rng.normal(0, 2.5, (height, width, 1))
-    return np.clip(picture * light + grain, 0, 255).astype(np.uint8)
 
 
 def write_facade(root: str | os.PathLike, name: str, facade: Facade) -> None:

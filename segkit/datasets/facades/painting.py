@@ -4,22 +4,28 @@ The functions share one signature, ``paint(brush, box, style)``; boxes are (left
 pixels of the oversized canvas on which everything is drawn, so that edges come out smooth when it is reduced.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-__all__ = ["PAINTERS", "Brush", "Colour", "Style", "paint_tree"]
+__all__ = ["PAINTERS", "Box", "Brush", "Colour", "Style", "darker", "lighter", "mix"]
 
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]
+T = TypeVar("T")
 
-WALLS: tuple[Colour, ...] = ((221, 178, 128), (206, 140, 112), (222, 196, 150), (199, 158, 150), (214, 168, 98))
+WALLS: tuple[Colour, ...] = (
+    (221, 178, 128), (206, 140, 112), (222, 196, 150), (199, 158, 150), (214, 168, 98), (196, 200, 160), (230, 206, 120), (186, 118, 98),
+    (226, 160, 140), (170, 190, 176), (232, 218, 190), (204, 176, 190),
+)  # fmt: skip
 STONES: tuple[Colour, ...] = ((232, 226, 212), (222, 214, 200), (238, 230, 210))
 WOODS: tuple[Colour, ...] = ((104, 62, 36), (92, 48, 40), (120, 76, 40))
 SLATS: tuple[Colour, ...] = ((64, 128, 84), (52, 140, 110), (86, 132, 60))
 AWNINGS: tuple[Colour, ...] = ((190, 40, 48), (176, 30, 80), (200, 70, 40))
+CURTAINS: tuple[Colour, ...] = ((206, 218, 232), (186, 204, 226), (214, 210, 222))
 GILT: Colour = (226, 176, 60)
 IRON: Colour = (38, 40, 46)
 GLASS: tuple[Colour, Colour] = (44, 66, 104), (132, 168, 204)
@@ -52,6 +58,9 @@ class Brush:
         self.draw = ImageDraw.Draw(self.picture)
         self.scale = scale
         self.rng = rng
+
+    def pick(self, choices: Sequence[T]) -> T:
+        return choices[int(self.rng.integers(len(choices)))]
 
     def box(self, box: Box, colour: Colour) -> None:
         left, top, right, bottom = box
@@ -92,20 +101,6 @@ def inset(box: Box, dx: int, dy: int) -> Box:
     return box[0] + dx, box[1] + dy, box[2] - dx, box[3] - dy
 
 
-def paint_background(brush: Brush, box: Box, style: Style) -> None:
-    """Sky with soft clouds; the pavement is laid over it by :func:`paint_pavement`."""
-    brush.gradient(box, (96, 158, 222), (196, 222, 242))
-    width, height = brush.picture.size
-    clouds = Image.new("L", (width, height), 0)
-    pen = ImageDraw.Draw(clouds)
-    for _ in range(9):
-        x, y = brush.rng.uniform(0, width), brush.rng.uniform(0, height * 0.2)
-        w, h = brush.rng.uniform(0.06, 0.2) * width, brush.rng.uniform(0.01, 0.03) * height
-        pen.ellipse((x - w, y - h, x + w, y + h), fill=200)
-    clouds = clouds.filter(ImageFilter.GaussianBlur(width / 60))
-    brush.picture.paste(Image.new("RGB", (width, height), (250, 250, 252)), (0, 0), clouds)
-
-
 def paint_pavement(brush: Brush, box: Box, style: Style) -> None:
     brush.gradient(box, (150, 152, 158), (110, 112, 120))
     left, top, right, bottom = box
@@ -134,7 +129,7 @@ def paint_facade(brush: Brush, box: Box, style: Style) -> None:
 
 
 def paint_window(brush: Brush, box: Box, style: Style) -> None:
-    """White frame, mullion and transom, glass with the sky in it."""
+    """White frame, mullion and transom, glass with the sky in it, and behind some of it curtains."""
     frame = max(2, (box[2] - box[0]) // 14)
     brush.box(box, (246, 244, 238))
     glass = inset(box, frame, frame)
@@ -143,6 +138,10 @@ def paint_window(brush: Brush, box: Box, style: Style) -> None:
     shift = (right - left) // 3
     for x in (left + shift, left + 2 * shift):
         brush.draw.line((x, top, x - shift, bottom), fill=(168, 196, 222), width=max(1, brush.scale))
+    if brush.rng.random() < 0.5:
+        cloth = brush.pick(CURTAINS)
+        brush.draw.polygon([(left, top), (left + shift, top), (left + shift // 3, bottom), (left, bottom)], fill=cloth)
+        brush.draw.polygon([(right, top), (right - shift, top), (right - shift // 3, bottom), (right, bottom)], fill=cloth)
     middle, bar = (left + right) // 2, max(1, frame // 2)
     brush.box((middle - bar, top, middle + bar, bottom), (246, 244, 238))
     transom = top + (bottom - top) // 3
@@ -226,20 +225,21 @@ def paint_cornice(brush: Brush, box: Box, style: Style) -> None:
 
 
 def paint_molding(brush: Brush, box: Box, style: Style) -> None:
-    """A string course: dressed blocks with deep joints between two fine ledges."""
+    """A band of dressed stone between two ledges: two courses of blocks, each lit at the upper left, dark in the joints."""
     left, top, right, bottom = box
-    stone = mix(style.stone, (120, 116, 112), 0.55)
-    brush.box(box, stone)
-    edge = max(1, (bottom - top) // 7)
-    step = max(6, (bottom - top) * 4 // 5)
-    for x in range(left, right, step):
-        block = (x + 1, top + edge + 1, min(right, x + step - 1), bottom - edge - 1)
-        if block[2] - block[0] > 4:
-            brush.box(block, darker(stone, 0.4))
-            brush.draw.polygon([(block[0], block[3]), (block[0], block[1]), (block[2], block[1])], fill=lighter(stone, 0.25))
-            brush.box(inset(block, (block[2] - block[0]) // 4, (block[3] - block[1]) // 4), stone)
-    brush.box((left, top, right, top + edge), lighter(stone, 0.5))
-    brush.box((left, bottom - edge, right, bottom), darker(stone, 0.35))
+    stone, edge = mix(style.stone, (132, 122, 112), 0.5), max(brush.scale, (bottom - top) // 8)
+    brush.box(box, darker(stone, 0.5))
+    height = max(2, (bottom - top - 2 * edge) // 2)
+    for row in range(2):
+        y, length = top + edge + row * height, 3 * height
+        for x in range(left - row * length // 2, right, length):
+            block = (max(left, x + 1), y + 1, min(right, x + length - brush.scale), y + height - brush.scale + 1)
+            if block[2] - block[0] > 2 * brush.scale:
+                brush.box(block, lighter(stone, 0.35))
+                face = (block[0] + brush.scale, block[1] + brush.scale, block[2], block[3])
+                brush.box(face, darker(stone, float(brush.rng.uniform(0, 0.16))))
+    brush.gradient((left, top, right, top + edge), lighter(stone, 0.7), lighter(stone, 0.3))
+    brush.gradient((left, bottom - edge, right, bottom), lighter(stone, 0.2), darker(stone, 0.3))
 
 
 def paint_pillar(brush: Brush, box: Box, style: Style) -> None:
@@ -300,20 +300,7 @@ def paint_shop(brush: Brush, box: Box, style: Style) -> None:
         brush.draw.pieslice((x0, awning - 2 * drop, x1 - 1, awning), 0, 180, fill=colour)
 
 
-def paint_tree(brush: Brush, centre: tuple[float, float], radius: float) -> None:
-    """The crown and trunk of a street tree that hides a piece of the facade."""
-    x, y = centre
-    brush.box((int(x - radius / 8), int(y), int(x + radius / 8), brush.picture.height), (84, 62, 48))
-    for _ in range(160):
-        turn, reach = brush.rng.uniform(0, 2 * np.pi), radius * 0.86 * np.sqrt(brush.rng.random())
-        px, py, leaf = x + reach * np.cos(turn), y + reach * np.sin(turn), radius * brush.rng.uniform(0.08, 0.14)
-        light = 0.5 - (py - y) / radius / 2 + brush.rng.uniform(-0.2, 0.2)
-        colour = mix((38, 70, 34), (134, 170, 70), float(np.clip(light, 0, 1)))
-        brush.draw.ellipse((px - leaf, py - leaf, px + leaf, py + leaf), fill=colour)
-
-
 PAINTERS: dict[str, Callable[[Brush, Box, Style], None]] = {
-    "background": paint_background,
     "pavement": paint_pavement,
     "facade": paint_facade,
     "window": paint_window,

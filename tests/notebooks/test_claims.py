@@ -1,0 +1,72 @@
+"""Does the drawn sample show what the notebooks' text says that a student will see in it?"""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segkit.facades import CLASSES, find_root, label_path, split_names
+
+LOW_AND_WIDE = {"cornice", "sill", "molding", "deco"}
+
+
+def labels(part: str) -> list[np.ndarray]:
+    """Label maps of a part: 0..11, and 255 for unknown."""
+    files = [label_path(find_root("sample"), name) for name in split_names("sample", part)]
+    return [np.array(Image.open(file)) - np.uint8(1) for file in files]  # an unsigned byte: 0 - 1 is 255
+
+
+def iou(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """IoU of each class that is there, class by class."""
+    known = truth != 255
+    pairs = {name: ((found == k) & known, truth == k) for k, name in enumerate(CLASSES)}
+    return {name: (a & b).sum() / (a | b).sum() for name, (a, b) in pairs.items() if (a | b).any()}
+
+
+def test_the_first_three_facades_show_a_door_a_cornice_and_a_sill() -> None:
+    """1.1: take a minute and find them."""
+    shown = set(np.unique(np.concatenate([label.ravel() for label in labels("train")[:17:8]])))
+    assert {CLASSES.index(name) for name in ("door", "cornice", "sill")} <= shown
+
+
+def test_almost_every_picture_has_a_size_of_its_own() -> None:
+    """1.2: and hardly any is divisible by 32."""
+    sizes = [label.shape for label in labels("train")]
+    assert len(set(sizes)) >= 0.9 * len(sizes)
+    assert sum(height % 32 == 0 and width % 32 == 0 for height, width in sizes) <= 0.15 * len(sizes)
+
+
+def test_shares_of_the_classes_are_near_those_of_the_real_facades() -> None:
+    """1.4: the wall is the longest bar by far, and some classes are rare. Real figures: 378 facades of base/, in %."""
+    real = (15.4, 38.5, 13.4, 1.3, 4.0, 2.8, 4.0, 1.5, 2.1, 11.5, 2.4, 3.3)
+    counts = sum(np.bincount(label.ravel(), minlength=256)[:12] for label in labels("train"))
+    share = dict(zip(CLASSES, 100 * counts / counts.sum(), strict=True))
+    assert max(share, key=share.__getitem__) == "facade" and share["facade"] > 2 * share["window"]
+    assert list(share.values()) == pytest.approx(real, abs=6) and min(share.values()) < 3
+
+
+def test_saying_facade_everywhere_is_a_poor_answer_that_is_often_right() -> None:
+    """1.7: the number to beat is near that of the real data, 38.5 % and 3.2 %."""
+    truth = np.concatenate([label.ravel() for label in labels("test")])
+    scores = iou(np.ones_like(truth), truth)
+    assert (truth == 1).sum() / (truth != 255).sum() > 0.3 and np.mean(list(scores.values())) < 0.04
+
+
+def test_eight_pixels_cost_low_and_wide_classes_most_and_tall_ones_least() -> None:
+    """1.7, for the picture that the cell shows, and 2.3: thin things first. (1.6: what lies past 11 counts as the last class.)"""
+    truth = labels("train")[0]
+    scores = iou(np.roll(np.minimum(truth, 11), 8, axis=0), truth)
+    ranked = sorted(scores, key=scores.__getitem__)
+    assert set(ranked[:3]) <= LOW_AND_WIDE and not set(ranked[-3:]) & LOW_AND_WIDE
+
+
+def test_a_finer_stride_gives_the_sills_back() -> None:
+    """4.1, and the exemplary answer to question 2: hardly any at stride 32, far more at stride 8."""
+    truth = labels("test")[0]
+    rows, columns = np.ogrid[: truth.shape[0], : truth.shape[1]]
+    sill, mean = {}, {}
+    for stride in (32, 16, 8):
+        coarse = np.minimum(truth, 11)[stride // 2 :: stride, stride // 2 :: stride]
+        found = coarse[np.minimum(rows // stride, coarse.shape[0] - 1), np.minimum(columns // stride, coarse.shape[1] - 1)]
+        scores = iou(found, truth)
+        sill[stride], mean[stride] = scores["sill"], np.mean(list(scores.values()))
+    assert mean[32] < mean[16] < mean[8] and sill[32] < 0.4 < sill[8]
