@@ -20,6 +20,7 @@ _WHERE = {
     "measure_alignment": "alignment",
     "check_copy": "pretraining",
     "check_first_loss": "learning",
+    "check_train_step": "learning",
     "check_overfit": "learning",
     "NotTested": "trained",
     "check_checkpoint": "trained",
