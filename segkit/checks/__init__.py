@@ -18,6 +18,7 @@ _WHERE = {
     "check_values": "values",
     "check_alignment": "alignment",
     "measure_alignment": "alignment",
+    "check_offset": "offsets",
     "check_copy": "pretraining",
     "check_first_loss": "learning",
     "check_train_step": "learning",

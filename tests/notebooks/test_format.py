@@ -10,7 +10,7 @@ REPO = Path(__file__).resolve().parents[2]
 NAMES = ("1_data.ipynb", "2_fcn32s.ipynb", "3_pretraining.ipynb", "4_fcn8s.ipynb", "5_questions.ipynb")
 SOLUTIONS = {
     "1_data.ipynb": {"read_label": "read_label", "confusion_matrix": "confusion_matrix", "scores": "scores"},
-    "2_fcn32s.ipynb": {"fcn32s": "FCN32s", "train_step": "train_step"},
+    "2_fcn32s.ipynb": {"offset": "offset", "fcn32s": "FCN32s", "train_step": "train_step"},
     "3_pretraining.ipynb": {"copy_vgg16": "copy_params_from_vgg16"},
     "4_fcn8s.ipynb": {"fcn8s": "FCN8s"},
     "5_questions.ipynb": {},
