@@ -119,9 +119,10 @@ def test_first_cell_is_the_same_everywhere(notebooks):
     assert len(first) == 1 and len(first.pop().splitlines()) <= 3
 
 
-def test_questions_hide_their_mark_schemes(notebooks):
-    answers = [cell for cell, _, kind in graded(notebooks["5_questions.ipynb"]) if kind == "manual"]
-    for cell in answers:
+def test_answers_hide_their_mark_schemes(notebooks):
+    answers = {meta["grade_id"]: cell for book in notebooks.values() for cell, meta, kind in graded(book) if kind == "manual"}
+    assert list(answers) == ["short_facade", "short_first_loss", "short_pool3", "question_1", "question_2"]
+    for cell in answers.values():
         assert cell.source.startswith("=== BEGIN MARK SCHEME ===")
         assert cell.source.endswith("=== END MARK SCHEME ===")
         assert "Exemplary answer" in cell.source
