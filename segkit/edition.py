@@ -63,12 +63,14 @@ STUDENT_PARTS = (
     "progress.py",
     "specification.py",
     "state_files.py",
+    "step_mistakes.py",
     "student_errors.py",
     "subject.py",
     "submit.py",
     "synthetic.py",
     "tracing.py",
     "training/",
+    "training_step.py",
     "transforms.py",
     "trying.py",
     "upsampling.py",
@@ -85,8 +87,9 @@ INSTRUCTOR_PARTS = (
 )
 
 
-# Students' parts that no worker of the grader has: a network in which a loop builds what the check compares with earns nothing.
-NOT_GRADED_WITH = ("specification.py",)
+# Students' parts that no worker of the grader has: what a check compares with earns nothing, be it a network that a loop builds from
+# the table of layers, or the training step of the check.
+NOT_GRADED_WITH = ("specification.py", "step_mistakes.py", "training_step.py")
 
 
 class EditionError(Exception):

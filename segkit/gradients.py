@@ -69,8 +69,10 @@ class SmallTraining:
         self.optimizer = torch.optim.SGD(self.network.parameters(), **sgd)
         self.network.train(training)
         self._mode: bool | None = None
-        self._steps = 0
+        self._steps = self._backwards = 0
         self.network.register_forward_pre_hook(self._forward_begins)
+        *_, last = self.network.parameters()
+        last.register_post_accumulate_grad_hook(self._gradient_arrives)
         self.optimizer.register_step_pre_hook(self._step_begins)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
@@ -82,15 +84,18 @@ class SmallTraining:
     def _step_begins(self, *_: Any) -> None:
         self._steps += 1
 
+    def _gradient_arrives(self, _: torch.Tensor) -> None:
+        self._backwards += 1
+
     def after(self, step: Callable, args: Sequence[Any]) -> dict[str, Any]:
         """Call a training step, and tell what it returned and did.
 
         Returns:
             ``returned``, plain; ``graph``, whether a returned tensor still holds its graph; ``values`` and ``gradients`` after it by
             key, float32, a gradient None where there is none; ``mode``, whether the network was first run in train mode, None if it was
-            not run; ``steps`` of the optimizer.
+            not run; ``steps`` of the optimizer; ``backwards``, how often a gradient reached the last parameter.
         """
-        self._mode, self._steps = None, 0
+        self._mode, self._steps, self._backwards = None, 0, 0
         with torch.enable_grad():
             returned = step(*args)
         tensors = self._tensors()
@@ -98,4 +103,5 @@ class SmallTraining:
             "returned": plain(returned), "graph": any(tensor.requires_grad for tensor in tensors_in(returned)),
             "values": {key: array_of(tensors[key]) for key in self.keys},
             "gradients": {key: array_of(tensors[key].grad) for key in self.keys}, "mode": self._mode, "steps": self._steps,
+            "backwards": self._backwards,
         }  # fmt: skip

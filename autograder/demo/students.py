@@ -8,12 +8,12 @@ __all__ = ["AUTOMATIC", "STUDENTS", "Edit", "Student"]
 AUTOMATIC = frozenset(
     {
         "read_label", "confusion_matrix", "scores", "fcn32s.layers", "fcn32s.shapes", "fcn32s.crop", "fcn32s.forward",
-        "pretraining.copy", "pretraining.miou", "fcn8s.layers", "fcn8s.shapes", "fcn8s.crop", "fcn8s.forward", "fcn8s.miou",
+        "train_step", "pretraining.copy", "pretraining.miou", "fcn8s.layers", "fcn8s.shapes", "fcn8s.crop", "fcn8s.forward", "fcn8s.miou",
     }
 )  # fmt: skip
 """All checks that a machine grades, 70 points."""
 
-ALL_CELLS = frozenset({"read_label", "confusion_matrix", "scores", "fcn32s", "copy_vgg16", "fcn8s"})
+ALL_CELLS = frozenset({"read_label", "confusion_matrix", "scores", "offset", "fcn32s", "train_step", "copy_vgg16", "fcn8s"})
 BOTH = {"fcn32s": "fcn32s", "fcn8s": "fcn8s"}
 
 
@@ -95,7 +95,7 @@ STUDENTS = (
     ),
     Student(
         "exit_in_forward", "FCN-8s ends the process in forward",
-        frozenset({"fcn8s.shapes", "fcn8s.crop", "fcn8s.forward"}), 54,  # the checkpoint's weights are good: they keep their points
+        frozenset({"fcn8s.shapes", "fcn8s.crop", "fcn8s.forward"}), 55,  # the checkpoint's weights are good: they keep their points
         edits=(Edit("fcn8s", "        h = self.relu1_1(self.conv1_1(x))\n",
                     "        import os\n        os._exit(0)\n        h = self.relu1_1(self.conv1_1(x))\n"),),
     ),
@@ -110,7 +110,7 @@ STUDENTS = (
     ),
     Student(
         "checkpoint_above_gate", "FCN-32s is trained, FCN-8s not begun",
-        frozenset({"fcn8s.layers", "fcn8s.shapes", "fcn8s.crop", "fcn8s.forward", "fcn8s.miou"}), 42,
+        frozenset({"fcn8s.layers", "fcn8s.shapes", "fcn8s.crop", "fcn8s.forward", "fcn8s.miou"}), 44,
         done=ALL_CELLS - {"fcn8s"}, checkpoints={"fcn32s": "fcn32s"},
     ),
 )  # fmt: skip

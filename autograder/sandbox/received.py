@@ -170,14 +170,14 @@ def steps_taken(found: Any, what: str, calls: int, weights: Mapping[str, Any]) -
 
 
 def _step(found: Any, what: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    found = _fields(found, what, ("returned", "graph", "values", "gradients", "mode", "steps"))
+    found = _fields(found, what, ("returned", "graph", "values", "gradients", "mode", "steps", "backwards"))
     if type(found["graph"]) is not bool or type(found["mode"]) not in (bool, type(None)):
         raise malformed(what, "truth values for graph and mode", found)
     values, slopes = (_arrays(found[name], f"{what}, {name}", shapes) for name in ("values", "gradients"))
     if any(array is None for array in values.values()):
         raise malformed(f"{what}, values", "arrays", found["values"])
-    return {**found, "values": values, "gradients": slopes, "returned": value(found["returned"], what),
-            "steps": whole(found["steps"], f"{what}, steps", 0)}  # fmt: skip
+    counts = {name: whole(found[name], f"{what}, {name}", 0) for name in ("steps", "backwards")}
+    return {**found, **counts, "values": values, "gradients": slopes, "returned": value(found["returned"], what)}  # fmt: skip
 
 
 def _arrays(found: Any, what: str, shapes: Mapping[Any, tuple[int, ...] | None]) -> dict[Any, NDArray[np.float32] | None]:

@@ -1,16 +1,27 @@
-"""Checks of the first loss and of the overfitting rung of the ladder."""
+"""Checks of the first loss, of one training step, and of the overfitting rung of the ladder."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.checks.report import Report
+from segkit.subject import LocalSubject, StudentError
 from segkit.transforms import IGNORE_INDEX
 
-__all__ = ["check_first_loss", "check_overfit"]
+__all__ = ["check_first_loss", "check_overfit", "check_train_step"]
+
+SEED, N_CLASS = 11, 4  # of the small network on which a step is tried
+STEP_HINTS = {
+    "Long": "integers reach the loss: it wants the raw scores (N, C, H, W), no argmax, and integer labels (N, H, W)",
+    "is not a Tensor": "train_step gets a batch as tensors and gives it to the model as it is",
+    "shape": "give the loss the scores (N, C, H, W) and the labels (N, H, W) as they are",
+}
 
 
 def check_first_loss(model: nn.Module, image: Tensor, label: Tensor) -> Report:
@@ -45,6 +56,43 @@ def check_first_loss(model: nn.Module, image: Tensor, label: Tensor) -> Report:
     report.expect(abs(value - wanted) < 1e-3, "first loss", f"ln {n_class} = {wanted:.4f}", f"{value:.4f}", cause,
                   f"{value:.4f} = ln {n_class}: every class gets the same share")  # fmt: skip
     return report
+
+
+def check_train_step(train_step: Callable[..., float]) -> Report:
+    """Check one step of training: two calls on a small network in eval mode, a fifth of whose pixels are unknown.
+
+    Args:
+        train_step: The student's function ``(model, images, labels, optimizer) -> loss``.
+
+    Returns:
+        The printed report.
+    """
+    from segkit.step_mistakes import PARTS, step_mistakes  # here: a worker, which has no such file, may still import this one
+    from segkit.training_step import Exercise
+
+    report, subject = Report(), LocalSubject(Path())
+    subject.adopt("train_step", train_step)
+    exercise = Exercise(np.random.default_rng(SEED), N_CLASS)
+    ask = partial(_unless_stub, step_mistakes, subject, "train_step", exercise)
+    ran, mistakes = report.run("two steps of a small network", ask, STEP_HINTS)
+    if not ran:
+        return report
+    told = {mistake.part: mistake for mistake in mistakes if mistake.words}
+    for part, right in PARTS.items():
+        if part in told:
+            report.fault(part, right, "something else", told[part].words, told[part].code)
+        else:
+            report.ok(part, right)
+    return report
+
+
+def _unless_stub(ask: Callable[..., list], *args: object) -> list:
+    try:
+        return ask(*args)
+    except StudentError as error:
+        if error.cause == "code.unfinished":
+            raise NotImplementedError from None
+        raise
 
 
 def check_overfit(losses: Sequence[float], factor: float = 0.7) -> Report:

@@ -129,7 +129,7 @@ def test_trees_of_any_form_come_from_methods_alone():
 
 
 GRADIENTS = {"value": 1.5, "inputs": [X], "parameters": {"w": np.full(4, np.nan, np.float32)}}
-STEP = {"returned": 0.5, "graph": False, "values": {"w": X}, "gradients": {"w": None}, "mode": True, "steps": 1}
+STEP = {"returned": 0.5, "graph": False, "values": {"w": X}, "gradients": {"w": None}, "mode": True, "steps": 1, "backwards": 1}
 
 
 def test_gradients_and_steps_come_through_with_nan_and_none():
@@ -150,7 +150,8 @@ def test_gradients_of_another_form_are_refused(spoilt):
 
 
 @pytest.mark.parametrize("spoilt", [
-    {"graph": 1}, {"mode": "train"}, {"mode": 1}, {"steps": -1}, {"steps": True}, {"steps": 10**400}, {"values": {"w": None}},
+    {"graph": 1}, {"mode": "train"}, {"mode": 1}, {"steps": -1}, {"steps": True}, {"steps": 10**400},
+    {"backwards": -1}, {"backwards": None}, {"values": {"w": None}},
     {"values": {"w": X[0]}}, {"values": {}}, {"values": {"v": X}}, {"gradients": {"w": 0.5}}, {"gradients": {"w": X, "v": X}},
     {"gradients": [X]}, {"returned": b"x"}, {"more": 1},
 ])  # fmt: skip

@@ -16,10 +16,11 @@ from autograder.sandbox import client
 from autograder.sandbox.client import RemoteSubject, WorkerSettings
 from autograder.sandbox.isolation import best_level
 from autograder.sandbox.verbs import VERBS, Questions
-from autograder.segmentation.training_step import Exercise, step_mistakes
 from segkit.layer import Layer
 from segkit.notebooks import open_folder
+from segkit.step_mistakes import step_mistakes
 from segkit.subject import LocalSubject, StudentError
+from segkit.training_step import Exercise
 
 CODE = """
 import itertools
@@ -306,9 +307,9 @@ def test_a_step_of_other_arguments_or_that_breaks_the_network_is_the_students_mi
 
 
 def test_the_classical_mistake_of_a_step_is_named(student):
-    ((code, _),) = step_mistakes(student, "train_step", Exercise(np.random.default_rng(5)))
+    ((_, code, _),) = step_mistakes(student, "train_step", Exercise(np.random.default_rng(5)))
     assert code == "step.ignore"  # it gives its criterion no ignore_index
-    assert step_mistakes(student, "train_step", Exercise(np.random.default_rng(5), ignore=0)) == [(code, ANY)]
+    assert step_mistakes(student, "train_step", Exercise(np.random.default_rng(5), ignore=0)) == [("loss", code, ANY)]
 
 
 # ---------------------------------------------------------------------------------------------------------------- maps

@@ -10,7 +10,7 @@ REPO = Path(__file__).resolve().parents[2]
 NAMES = ("1_data.ipynb", "2_fcn32s.ipynb", "3_pretraining.ipynb", "4_fcn8s.ipynb", "5_questions.ipynb")
 SOLUTIONS = {
     "1_data.ipynb": {"read_label": "read_label", "confusion_matrix": "confusion_matrix", "scores": "scores"},
-    "2_fcn32s.ipynb": {"fcn32s": "FCN32s"},
+    "2_fcn32s.ipynb": {"offset": "offset", "fcn32s": "FCN32s", "train_step": "train_step"},
     "3_pretraining.ipynb": {"copy_vgg16": "copy_params_from_vgg16"},
     "4_fcn8s.ipynb": {"fcn8s": "FCN8s"},
     "5_questions.ipynb": {},
@@ -119,9 +119,10 @@ def test_first_cell_is_the_same_everywhere(notebooks):
     assert len(first) == 1 and len(first.pop().splitlines()) <= 3
 
 
-def test_questions_hide_their_mark_schemes(notebooks):
-    answers = [cell for cell, _, kind in graded(notebooks["5_questions.ipynb"]) if kind == "manual"]
-    for cell in answers:
+def test_answers_hide_their_mark_schemes(notebooks):
+    answers = {meta["grade_id"]: cell for book in notebooks.values() for cell, meta, kind in graded(book) if kind == "manual"}
+    assert list(answers) == ["short_facade", "short_first_loss", "short_pool3", "question_1", "question_2"]
+    for cell in answers.values():
         assert cell.source.startswith("=== BEGIN MARK SCHEME ===")
         assert cell.source.endswith("=== END MARK SCHEME ===")
         assert "Exemplary answer" in cell.source

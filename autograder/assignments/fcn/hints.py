@@ -6,12 +6,13 @@ from autograder.segmentation import hints as hints_of_errors
 from autograder.segmentation.hints import Hints
 from segkit.subject import StudentError
 
-__all__ = ["COPY_HINTS", "NETWORK_HINTS", "explained", "likely", "reraise_if_lost"]
+__all__ = ["COPY_HINTS", "NETWORK_HINTS", "STEP_HINTS", "explained", "likely", "reraise_if_lost"]
 
 SIGNATURES = {
     "read_label": "def read_label(path)",
     "confusion_matrix": "def confusion_matrix(pred, gt, n_class)",
     "scores": "def scores(hist)",
+    "train_step": "def train_step(model, images, labels, optimizer)",
     "copy_params_from_vgg16": "def copy_params_from_vgg16(model, vgg16)",
 }
 NETWORK_HINTS: Hints = (
@@ -24,6 +25,12 @@ NETWORK_HINTS: Hints = (
      "padding of conv1_1."),
     (r"'FCN\w+' object has no attribute", "Likely cause: a name is written differently in __init__ and in forward."),
     (r"but got NoneType", "Likely cause: forward ends without `return`."),
+)  # fmt: skip
+STEP_HINTS: Hints = (
+    (r"\bLong\b|expected scalar type", "Likely cause: integers reach the loss: it wants the raw scores (N, C, H, W), no argmax, and "
+     "integer labels (N, H, W)."),
+    (r"shape|[Dd]imension|size", "Likely cause: the loss gets scores or labels of another shape: give it the scores (N, C, H, W) and the "
+     "labels (N, H, W) as they are."),
 )  # fmt: skip
 COPY_HINTS: Hints = (
     (r"output with shape \[4096, (25088|4096)\]", "Likely cause: the copy goes the wrong way: the FCN's parameter receives, VGG's is only "

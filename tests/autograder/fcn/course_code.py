@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
-from autograder.assignments.fcn import counting, labels, scoring
+from autograder.assignments.fcn import counting, labels, scoring, stepping
 from autograder.course.assignment import open_assignment
 from autograder.course.seeds import Seeds
 from autograder.judge.checking import CheckResult, Grading
@@ -18,7 +18,8 @@ __all__ = ["RUBRIC", "changed", "judged", "solution"]
 
 NOTEBOOKS = Path(__file__).resolve().parents[3] / "notebooks" / "fcn"
 RUBRIC = open_assignment("fcn").rubric
-JUDGES = {"read_label": labels.judge, "confusion_matrix": counting.judge_confusion_matrix, "scores": scoring.judge_scores}
+JUDGES = {"read_label": labels.judge, "confusion_matrix": counting.judge_confusion_matrix, "scores": scoring.judge_scores,
+          "train_step": stepping.judge_train_step}  # fmt: skip
 SECRETS = ("one", "two", "three")
 
 
@@ -42,7 +43,7 @@ def changed(grade_id: str, *edits: tuple[str, str]) -> str:
 
 
 def judged(grade_id: str, source: str, tmp_path: Path) -> CheckResult:
-    """Judge a cell of notebook 1 under several secrets, which must agree."""
+    """Judge a cell with a function under several secrets, which must agree."""
     found = []
     for secret in SECRETS:
         cell = Cell("1_data.ipynb", 3, source, grade_id)
