@@ -38,7 +38,7 @@ NEEDED = {
     "tqdm": "tqdm>=4.66",
     "click": "click>=8.1",
     "nbformat": "nbformat>=5.9",
-    "ipywidgets": "ipywidgets>=8.0",  # without it tqdm warns in red, and shows a bar of letters
+    "ipywidgets": "ipywidgets>=8.0",  # without it `tqdm.auto` warns in red, in code of students and of libraries
 }
 DRIVES = ("/content/drive/MyDrive", "*/MyDrive")  # where a hosted machine mounts it: as the first cell does, or somebody by hand
 # what a hosted machine has already and must keep: another torch would not fit its driver

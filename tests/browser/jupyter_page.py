@@ -37,6 +37,8 @@ STATE = """() => {
         cells: panel.content.model.sharedModel.toJSON().cells,
     };
 }"""
+BEGUN = """() => jupyterapp.shell.currentWidget.content.widgets.some(
+    cell => cell.model.type == "code" && (cell.model.executionState == "running" || cell.model.executionCount))"""
 SCROLL = "place => jupyterapp.shell.currentWidget.content.scrollToItem(place, 'start')"
 
 
@@ -156,7 +158,7 @@ class LabPage:
         self.page.get_by_role("menuitem", name=menu, exact=True).click()
         self.page.get_by_role("menuitem", name=entry, exact=True).click()
 
-    def run_all(self, seconds: float = 120) -> float:
+    def run_all(self, seconds: float = 300) -> float:
         """Run all cells by the menu, and wait until none of them shows ``[*]``.
 
         Returns:
@@ -164,6 +166,7 @@ class LabPage:
         """
         began, first = time.monotonic(), float("nan")
         self.menu("Run", "Run All Cells")
+        _until(lambda: self.page.evaluate(BEGUN), seconds, "no cell has begun to run")
 
         def done() -> bool:
             nonlocal first

@@ -10,22 +10,24 @@ import argparse
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from course_release import release_zip, solve
 from jupyter_page import Cell, LabPage, chromium, missing, served
 
 
-def photograph(lab: LabPage, name: str, out: Path) -> None:
-    """Run a notebook, and take a picture of every cell that shows something."""
+def photograph(lab: LabPage, name: str, out: Path, minutes: float) -> None:
+    """Run a notebook, for so many minutes at the most, and take a picture of every cell that shows something."""
     folder = out / Path(name).stem
     folder.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
+    began, first = time.monotonic(), float("nan")
     lab.open(name)
     lab.page.screenshot(path=folder / "opened.png")
-    first = lab.run_all(900)
+    with suppress(TimeoutError):
+        first = lab.run_all(60 * minutes)
     cells = lab.cells()
-    print(f"{name}: {time.monotonic() - began:.0f} s, the first [ok] after {first:.1f} s")
+    print(f"{name}: {time.monotonic() - began:.0f} s, the first [ok] after {first:.1f} s", flush=True)
     (folder / "cells.txt").write_text("\n".join(map(described, cells)), encoding="utf-8")
     lab.page.evaluate("jupyterapp.shell.collapseLeft()")
     for cell in cells:
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--solved", action="store_true", help="with the solutions, in quick mode")
     parser.add_argument("--dark", action="store_true", help="in JupyterLab's dark theme")
     parser.add_argument("--only", default="", help="part of a notebook's name")
+    parser.add_argument("--minutes", type=float, default=30, help="for each notebook; what is not done by then is shown as it is")
     chosen = parser.parse_args()
     if absent := missing():
         parser.exit(2, f"not here: {absent}. The first two come with `pip install -e '.[course,dev]'`, chromium with the system.\n")
@@ -65,7 +68,7 @@ def main() -> None:
                 page.evaluate("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
                 page.wait_for_timeout(3000)
             for path in sorted(path for path in course.glob("*.ipynb") if chosen.only in path.name):
-                photograph(LabPage(page, address), path.name, chosen.out)
+                photograph(LabPage(page, address), path.name, chosen.out, chosen.minutes)
 
 
 if __name__ == "__main__":
