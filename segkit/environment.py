@@ -1,8 +1,10 @@
 """First cell of every notebook: proves the environment and, on a bare hosted machine, completes it.
 
 Only the standard library is imported at the top: on a hosted machine this module runs before the kit's
-dependencies are there.
+dependencies are there. And a Python that is too old must get far enough to say so.
 """
+
+from __future__ import annotations
 
 import importlib
 import importlib.util
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EnvironmentFault", "Kit", "missing_packages", "prepare", "split_of", "work_folder"]
 
+OLDEST_PYTHON = (3, 11)  # as in pyproject.toml
 # import name -> name on the package index, with the lower bound of pyproject.toml
 NEEDED = {
     "numpy": "numpy>=1.26",
@@ -35,15 +38,20 @@ NEEDED = {
     "tqdm": "tqdm>=4.66",
     "click": "click>=8.1",
     "nbformat": "nbformat>=5.9",
-    "ipywidgets": "ipywidgets>=8.0",  # without it tqdm warns in red, and shows a bar of letters
+    "ipywidgets": "ipywidgets>=8.0",  # without it `tqdm.auto` warns in red, in code of students and of libraries
 }
 DRIVES = ("/content/drive/MyDrive", "*/MyDrive")  # where a hosted machine mounts it: as the first cell does, or somebody by hand
 # what a hosted machine has already and must keep: another torch would not fit its driver
 KEPT = ("torch", "torchvision", "numpy")
+IN_NOTEBOOKS = ("module://", "inline", "nbagg", "notebook", "widget", "ipympl")  # how matplotlib's backends for notebooks begin
 
 
 class EnvironmentFault(Exception):
     """Something that the notebooks need is not there; the text says what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the text alone, for the kit's own lines tell a student nothing."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class Kit:
     copies: list[Path] = field(default_factory=list)
 
     @property
-    def spec(self) -> "DatasetSpec":
+    def spec(self) -> DatasetSpec:
         """The assignment's data set."""
         from segkit.datasets import dataset
 
@@ -85,7 +93,7 @@ class Kit:
         names = self.spec.split_names(self.split, part)
         return names[: 24 if part == "train" else 4] if self.quick else names
 
-    def dataset(self, part: str, read_label: Callable, *, small: bool = False, first: int | None = None) -> "PairDataset":
+    def dataset(self, part: str, read_label: Callable, *, small: bool = False, first: int | None = None) -> PairDataset:
         """The pictures of a part, decoded with your ``read_label``.
 
         Args:
@@ -101,7 +109,7 @@ class Kit:
         names = self.names(part)[: first or (12 if small and self.quick else None)]
         return PairDataset(self.spec, self.root, self.split, part, read_label=read_label, transform=transform, names=names)
 
-    def vgg16(self) -> "tuple[Module, bool]":
+    def vgg16(self) -> tuple[Module, bool]:
         """VGG-16, and whether it has its ImageNet weights; without them (no network, quick mode) it is random, always the same."""
         from segkit.vgg import VGGError, find_vgg16, load_vgg16, random_vgg16
 
@@ -127,7 +135,7 @@ class Kit:
             return False
         return True
 
-    def keep(self, name: str, model: "Module") -> Path:
+    def keep(self, name: str, model: Module) -> Path:
         """Keep the weights of a quick run, in half precision, for the notebooks that follow; see :meth:`trained`."""
         from torch import float16
 
@@ -175,6 +183,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     Raises:
         EnvironmentFault: If something is missing that cannot be made up for.
     """
+    _demand_python()
     own = Path(__file__).resolve().parent.parent
     if own.parent.is_file():
         return _unpacked(own, quiet)
@@ -184,6 +193,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     _install(missing_packages())
     work, started = work_folder(home), _STARTED.setdefault("folder", Path.cwd().resolve())
     os.chdir(work)  # what another notebook defined is looked for here, and what you make lands here
+    _show_figures()
     torch = _import_torch()
     root, split, note = _find_data()
     quick = os.environ.get("SEGKIT_QUICK", "") not in ("", "0")
@@ -269,7 +279,7 @@ class _Middle:
     def __init__(self, side: int) -> None:
         self.side = side
 
-    def __call__(self, image: "Tensor", label: "Tensor") -> "tuple[Tensor, Tensor]":
+    def __call__(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         top, left = (max(0, (size - self.side) // 2) for size in label.shape)
         window = (..., slice(top, top + self.side), slice(left, left + self.side))
         return image[window], label[window]
@@ -282,6 +292,22 @@ def _demand_this_kit(home: Path) -> None:
             f"Another segkit was imported: expected {home / 'segkit'}, got {used / 'segkit'}. Restart the kernel and run this "
             "cell first; if it comes again, that other segkit is installed (pip uninstall segkit)."
         )
+
+
+def _demand_python() -> None:
+    """Before anything is installed: another Python's folder is no place for it."""
+    if sys.version_info < OLDEST_PYTHON:
+        raise EnvironmentFault(
+            f"Expected Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, but this notebook runs on {sys.version.split()[0]} "
+            f"({sys.executable}). Pick the kernel of the course's environment, or see START_HERE.md for making one."
+        )
+
+
+def _show_figures() -> None:
+    """Let ``plt.show()`` show: machines without a screen set ``MPLBACKEND=Agg`` for scripts, and notebooks would stay empty."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is not None and hasattr(shell, "kernel") and not os.environ.get("MPLBACKEND", "inline").lower().startswith(IN_NOTEBOOKS):
+        shell.run_line_magic("matplotlib", "inline")
 
 
 def _install(wanted: list[str]) -> None:
@@ -327,9 +353,9 @@ def _find_data() -> tuple[Path, str, str]:
     spec = dataset()
     try:
         root, note = spec.find_root(), ""
-    except DataError:
+    except DataError as error:
         if os.environ.get(spec.variable):
-            raise
+            raise EnvironmentFault(str(error)) from error
         root = spec.find_root("sample")
         note = f"no real {spec.pictures} here, so the drawn sample serves"
         note += "; get them with: python -m segkit data fetch" if spec.fetch else ""

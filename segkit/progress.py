@@ -1,17 +1,14 @@
-"""One kind of progress bar for long work: a widget in a notebook, text in a terminal, always on stdout.
+"""One kind of progress bar for long work: letters, in a notebook as in a terminal, always on stdout.
 
-Graded cells must not write to stderr, and ``tqdm.auto`` does so twice on a bare machine: the bar itself, and
-a warning when the notebook has no widgets.
+Not ``tqdm.auto``: its widget is no part of a saved notebook, which shows an error in its place when it is opened again, and where
+the notebook's front end has no widgets it stays at 0 %. And graded cells must not write to stderr, as it does twice.
 """
 
 import sys
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from tqdm.auto import tqdm
+from tqdm import tqdm
 
 __all__ = ["bar", "say"]
 

@@ -19,6 +19,10 @@ MAX_BYTES_OF_ALL = 2**30  # of notebooks and scripts, outputs included
 class UnfinishedError(Exception):
     """A definition is missing or still the stub of the release; the text names the cell to finish."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the text alone, for the kit's own lines tell a student nothing."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def solution_cells(folder: str | Path = ".") -> dict[str, str]:
     """Return the grade ids of the solution cells and the name that each must define, from ``assignment.json``."""

@@ -47,7 +47,7 @@ def legend(spec: DatasetSpec | None = None) -> Figure:
         name = spec.classes[index] if known else "unknown"
         axes.text(x + 0.455, y + 0.42, name, va="center", fontsize=10)
         id_text = f"{spec.stored_as} {spec.stored[index + 1]} in the file" if known else f"{spec.stored_as} {spec.stored[0]}, ignored"
-        axes.text(x + 0.455, y + 0.66, id_text, va="center", fontsize=6.5, color="#7B8794")
+        axes.text(x + 0.455, y + 0.66, id_text, va="center", fontsize=7.8, color="#52606D")
     return figure
 
 

@@ -2,10 +2,11 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ParamSpec
 
-import matplotlib
 import numpy as np
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -71,6 +72,11 @@ class Picture(Figure):
         super().__init__(*args, **kwargs)
         FigureCanvasAgg(self)
 
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
+        """Write the picture, in the kit's look as well: some ticks are made only now."""
+        with _own_look():
+            super().savefig(*args, **kwargs)
+
     def _repr_png_(self) -> bytes:
         from io import BytesIO
 
@@ -80,14 +86,19 @@ class Picture(Figure):
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the kit's style, leaving matplotlib's settings as they were."""
+    """Draw in the kit's look, leaving matplotlib's settings as they were."""
 
     @functools.wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type] # the stub spells out the names of all settings
+        with _own_look():
             return draw(*args, **kwargs)
 
     return wrapper
+
+
+def _own_look() -> AbstractContextManager[None]:
+    """The kit's style over matplotlib's defaults, whatever style is set: an editor with a dark theme sets one of black axes."""
+    return style.context(["default", STYLE])
 
 
 def bare(axes: Axes) -> Axes:

@@ -1,8 +1,12 @@
 """Does the first cell find everything, complete a bare hosted machine, and say what is missing?"""
 
+import ast
+import platform
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -188,11 +192,37 @@ def test_another_segkit_that_was_imported_before_is_refused(tmp_path):
 
 
 def test_damaged_data_variable_is_not_papered_over(monkeypatch, tmp_path):
-    from segkit.facades import DataError
+    monkeypatch.setenv("SEGKIT_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(EnvironmentFault, match="No such folder"):
+        prepare(REPO, quiet=True)
+
+
+def test_a_python_that_is_too_old_is_named_before_anything_is_installed(monkeypatch):
+    """Another Python's folder is no place for our packages, and what comes from its depths tells a student nothing."""
+    monkeypatch.setattr(environment, "_install", lambda wanted: pytest.fail("installed"))
+    monkeypatch.setattr(environment, "OLDEST_PYTHON", (4, 2))
+    running = re.escape(f"this notebook runs on {platform.python_version()} ({sys.executable})")
+    with pytest.raises(EnvironmentFault, match=f"Expected Python 4.2 or newer, but {running}.*Pick the kernel"):
+        prepare(REPO)
+
+
+def test_a_python_that_is_too_old_gets_as_far_as_that():
+    """Everything until the message is read by Python 3.8 as well, and no annotation is computed."""
+    for name in ("__init__", "lab", "environment"):
+        tree = ast.parse((REPO / "segkit" / f"{name}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
+        annotated = any(isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr) for node in ast.walk(tree))
+        assert not annotated or "from __future__ import annotations" in ast.unparse(tree)
+    project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == ">=" + ".".join(map(str, environment.OLDEST_PYTHON))
+
+
+def test_a_notebook_shows_the_text_of_a_fault_and_none_of_the_kit_s_lines(monkeypatch, capsys, tmp_path):
+    from IPython.core.interactiveshell import InteractiveShell
 
     monkeypatch.setenv("SEGKIT_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match="No such folder"):
-        prepare(REPO, quiet=True)
+    InteractiveShell().run_cell(f"from segkit.environment import prepare; prepare({str(REPO)!r})")
+    shown = capsys.readouterr().out.strip().splitlines()
+    assert len(shown) == 1 and shown[0].startswith(f"EnvironmentFault: No such folder: {tmp_path / 'nowhere'}.")
 
 
 def test_copying_the_kit_is_enough(tmp_path):

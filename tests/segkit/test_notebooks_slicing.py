@@ -255,6 +255,16 @@ def test_take_of_what_is_not_ready_names_the_cell(tmp_path, source, words):
     assert words in str(caught.value)
 
 
+def test_a_notebook_shows_of_what_is_not_ready_the_text_alone(tmp_path, capsys):
+    """It is what a student meets first who opens notebook 2 before notebook 1 is done."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    folder = folder_with(tmp_path, "class Net:\n    raise NotImplementedError()")
+    InteractiveShell().run_cell(f"from segkit.notebooks import take; take('Net', {str(folder)!r})")
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("UnfinishedError: Net is not finished yet: complete the cell in 2_net.ipynb, cell 2")
+
+
 def test_reading_a_folder_executes_nothing(tmp_path):
     (tmp_path / "evil.py").write_text("import sys\nsys.modules['evil_was_here'] = sys")
     folder = folder_with(tmp_path, "import evil\nclass Net:\n    pass")

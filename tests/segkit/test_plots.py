@@ -2,7 +2,7 @@
 
 import math
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 import pytest
 import torch
@@ -194,3 +194,14 @@ def test_pictures_show_themselves_and_leave_settings_alone(recwarn):
     png = plots.legend()._repr_png_()
     assert png.startswith(b"\x89PNG") and dict(matplotlib.rcParams) == before
     assert not recwarn.list
+
+
+def test_a_style_that_was_set_elsewhere_changes_no_picture():
+    """Editors with a dark theme set ``dark_background``, which draws black axes: our dark names would not be seen on them."""
+    hist = np.arange(144).reshape(12, 12)
+    drawings = (plots.legend, lambda: plots.confusion(hist), lambda: plots.crop_geometry(100, (96, 128)))
+    as_it_is = [draw()._repr_png_() for draw in drawings]
+    with matplotlib.rc_context():
+        matplotlib.style.use("dark_background")
+        matplotlib.rcParams.update({"image.origin": "lower", "savefig.facecolor": "black", "font.size": 30})
+        assert [draw()._repr_png_() for draw in drawings] == as_it_is
