@@ -1,7 +1,7 @@
 """What ``segkit submit`` says of each check: passed, failed with the cause, or found and not tested; and of two copies."""
 
-import os
 import json
+import os
 import zipfile
 
 import pytest
