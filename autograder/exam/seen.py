@@ -27,27 +27,20 @@ class CheckCellError(Exception):
     """A check cell of the course fails by itself: a fault of the notebook, not a complaint about a student's work."""
 
 
-def check_cells(notebooks: dict[str, dict[str, Any]], defined: str, lost: Collection[str] = ()) -> list[str]:
+def check_cells(notebooks: dict[str, dict[str, Any]], defined: str, first: Collection[str] = ()) -> list[str]:
     """Sources of the check cells that need nothing but solutions: they import a check and call it on ``defined``.
 
     Args:
         notebooks: The course's notebooks.
         defined: Name that a check must be called on.
-        lost: Ids of checks; the visible checks right above their graded cells come first, being the likeliest to complain.
+        first: Names of visible checks; the cells that call them come first.
     """
-    found: dict[str, bool] = {}
-    for notebook in notebooks.values():
-        above = ""
-        for cell in notebook["cells"]:
-            nbgrader = cell["metadata"].get("nbgrader", {})
-            grade_id = nbgrader.get("grade_id", "")
-            if cell["cell_type"] == "code" and grade_id.startswith("check-"):
-                names = [node.id for node in ast.walk(ast.parse(cell["source"])) if isinstance(node, ast.Name)]
-                above = cell["source"] if defined in names and "kit" not in names else ""
-                found |= {above: False} if above else {}
-            elif nbgrader.get("grade") and above and grade_id in {name.replace(".", "-") for name in lost}:
-                found[above] = True
-    return sorted(found, key=lambda source: not found[source])
+    found = []
+    for cell in (cell for notebook in notebooks.values() for cell in notebook["cells"] if cell["cell_type"] == "code"):
+        if cell["metadata"].get("nbgrader", {}).get("grade_id", "").startswith("check-"):
+            names = {node.id for node in ast.walk(ast.parse(cell["source"])) if isinstance(node, ast.Name)}
+            found += [cell["source"]] if defined in names and "kit" not in names else []
+    return sorted(dict.fromkeys(found), key=lambda source: not any(name in source for name in first))
 
 
 def see(outcome: Outcome, place: Path, source: Path, assignment: Assignment) -> None:
@@ -60,13 +53,15 @@ def see(outcome: Outcome, place: Path, source: Path, assignment: Assignment) -> 
         assignment: The assignment.
     """
     entry, notebooks, defines = outcome.entry, solved_notebooks(source), dict(assignment.rubric.defines)
+    calls = [assignment.rubric.checks[check].visible for check in entry.lost]  # their visible twins are the likeliest to complain
+    first = [call.partition("(")[0] for call in calls if call]
     folder = write_submission(entry, notebooks, place / "work")
     (folder / "assignment.json").write_text(json.dumps(assignment.facts), encoding="utf-8")
     with contextlib.chdir(folder):  # the checks look for assignment.json in the working folder
         workbook = open_folder(folder, defines)
         lines = (
             _complaint(check, workbook, set(defines.values()))
-            for grade_id in entry.cells for check in check_cells(notebooks, defines[grade_id], entry.lost)
+            for grade_id in entry.cells for check in check_cells(notebooks, defines[grade_id], first)
         )  # fmt: skip
         outcome.complaint = next(filter(None, lines), "")
     outcome.caught = bool(outcome.complaint)
