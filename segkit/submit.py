@@ -61,6 +61,7 @@ class Submission:
         work: What the verification of the finished zip read.
         hashes: Name in the zip -> SHA-256.
         size: Bytes of the zip.
+        visible: Whether the assignment has visible checks at all.
         faults: Problems that prevent the grader from reading something; the bundle should not be handed in like this.
         notes: Further remarks.
     """
@@ -70,6 +71,7 @@ class Submission:
     work: Work
     hashes: dict[str, str]
     size: int
+    visible: bool
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -115,7 +117,7 @@ def build_submission(
         if not fast:
             checkpoints = {name: path for name, (item, path) in models.items() if path is not None and item.state == "ready"}
             work.outcomes = run_checks(work, checkpoints, facts, inside, bar)
-    built = Submission(out, out.with_name(f"{out.stem}-receipt.txt"), work, hashes, out.stat().st_size)
+    built = Submission(out, out.with_name(f"{out.stem}-receipt.txt"), work, hashes, out.stat().st_size, bool(facts.get("visible")))
     failed = [f"{check}: {outcome.text}" for check, outcome in work.outcomes.items() if outcome.state == "failed"]
     built.faults = [*work.faults, *(item.text for item in work.items.values() if item.state == "fault"), *failed]
     built.notes = [*work.notes, *_copied_models(folder, facts)]

@@ -107,11 +107,11 @@ PLAIN = "-p autograder.exam.pytest_plugin --submission notebooks/fcn --only-chec
 WRITING = [
     Run(f"{GRADER} grade notebooks/fcn --only scores.small --out build/tried", says="2 of 2"),
     Run(f"python -m pytest -n 0 {PLAIN} scores.small {CHECKS}", says="1 passed"),
-    Run(f"{GRADER} selftest fcn --only small-recall", says="1 entries, 0 surprises"),
+    Run(f"{GRADER} selftest fcn --only small-recall", says="2 entries, 0 surprises"),
     Run(f"{GRADER} selftest fcn --due", says="The grader's exam"),
     Run(f"{GRADER} new dots --like fcn", leaves=("notebooks/dots/1_first.ipynb",)),
     Run(f"{GRADER} grade notebooks/dots --assignment dots --out build/dots", says="6 points more are given by hand"),
-    Run(f"{GRADER} selftest dots", says="3 entries, 0 surprises"),
+    Run(f"{GRADER} selftest dots", says="5 entries, 0 surprises"),
     Run(f"{GRADER} release dots --out build/release", leaves=("build/release/dots/1_first.ipynb",), says="no surprise"),
 ]
 

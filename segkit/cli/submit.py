@@ -57,7 +57,7 @@ def _summary(built: "Submission", fast: bool) -> str:
     tested = f"{states.count('passed')} of {len(built.work.needs)} checks were tested and passed"
     if fast:
         tested = "nothing was tested (--fast)"
-    elif not states:
+    elif not built.visible:
         tested = "this assignment has no check to run beforehand"
     if built.faults:
         return f"{len(built.faults)} fault(s): correct them, save the notebooks, and run this again."

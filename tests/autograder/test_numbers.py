@@ -352,4 +352,4 @@ def test_the_reference_with_another_padding_earns_its_crops(tmp_path):
     wanted = ("fcn32s.layers", "fcn32s.crop", "fcn8s.layers", "fcn8s.crop")
     with Run.create(Settings(str(course.material), tmp_path / "run", secret="a fixed secret", device="cpu", only=wanted)) as run:
         result = grade_path(run, tmp_path / "solved", "reference")
-    assert {check["id"]: check["points"] for check in result["checks"]} == dict(zip(wanted, (6, 4, 6, 6), strict=True))
+    assert {check["id"]: check["points"] for check in result["checks"]} == dict(zip(wanted, (5, 4, 5, 6), strict=True))

@@ -299,7 +299,7 @@ def test_every_module_that_a_graded_entry_loads_is_in_its_key():
         "entry = next(e for e in read_corpus(material).of_kind('mutants') if e.name == 'iou-recall')\n"
         "with tempfile.TemporaryDirectory() as out, Run.create(Settings('fcn', Path(out), secret='s', device='cpu')) as run:\n"
         "    sitting._BASES['{}'] = (run.settings, run.folder)\n"
-        "    outcome = sitting.sit_entry(entry, Path('notebooks/fcn'), True, True)\n"
+        "    outcome = sitting.sit_entry(entry, Path('notebooks/fcn'), True)\n"
         "    sitting._RUNS['{}'].close()\n"
         "assert not outcome.problem, outcome.problem\n"
         "files = [m.__file__ for m in list(sys.modules.values()) if getattr(m, '__file__', None)]\n"

@@ -58,6 +58,13 @@ def test_a_check_without_a_visible_one_is_not_called_good(work):
     assert "[ok]" not in text and "[  ]  scores             found, not tested" in text and "no check to run beforehand" in text
 
 
+def test_untouched_work_is_not_told_that_there_are_no_checks(work):
+    write_work(work, STUB)
+    write(work, "1_data.ipynb", cell(STUB.replace("scores", "confusion_matrix"), "confusion_matrix"), cell(STUB, "scores"))
+    text = hand_in(work, code=1)
+    assert "0 of 3 checks were tested and passed" in text and "no check to run beforehand" not in text
+
+
 def test_what_a_check_needs_is_what_assignment_json_says(work):
     """A course that adds a check of its own finds it in the list, without a change of the kit."""
     more = {"checks": {"speed": 2}, "needs": {"speed": ["scores", "confusion_matrix"]}, "visible": {}}

@@ -57,7 +57,7 @@ def graded(run: Run, folder: Path, *cells: tuple[str, str], only: tuple[str, ...
 @pytest.mark.parametrize("name", CASES)
 def test_a_copy_earns_its_points_wherever_it_stands(run, tmp_path, name):
     (check,) = graded(run, tmp_path, *CASES[name])
-    assert (check["status"], check["points"]) == ("earned", 6.0), json.dumps(check, indent=1)
+    assert (check["status"], check["points"]) == ("earned", 5.0), json.dumps(check, indent=1)
 
 
 def test_weights_of_a_file_that_is_not_there_leave_room_for_the_copy(run, tmp_path):

@@ -27,9 +27,9 @@ HE = 'nn.init.kaiming_normal_(part.weight, nonlinearity="relu")'
 
 # name: (grade id, edits, {lost check: (cause, points left)}, words that each message must hold)
 MISTAKES = {
-    "ceil_mode missing": ("fcn32s", [(", ceil_mode=True", "")], {"layers": ("layer.ceil_mode", 4.5), "shapes": ("shape.size", 3)},
+    "ceil_mode missing": ("fcn32s", [(", ceil_mode=True", "")], {"layers": ("layer.ceil_mode", 4.0), "shapes": ("shape.size", 3)},
      "ceil_mode"),
-    "zero trunk": ("fcn32s", [(HE, "nn.init.zeros_(part.weight)")], {"layers": ("weights.zero_trunk", 5.5)}, "cannot learn"),
+    "zero trunk": ("fcn32s", [(HE, "nn.init.zeros_(part.weight)")], {"layers": ("weights.zero_trunk", 4.5)}, "cannot learn"),
     "argmax": ("fcn32s", [(CROP32, f"{CROP32}.argmax(1)")], {"shapes": ("shape.argmax", 2), "forward": ("forward.argmax", 0)}, "argmax"),
     "F.dropout at test time and a wrong crop": ("fcn32s", [("self.drop7(self.relu7(self.fc7(h)))",
      "nn.functional.dropout(self.relu7(self.fc7(h)))"),
@@ -52,7 +52,7 @@ MISTAKES = {
     "aliased": ("copy_vgg16", [("target.weight.copy_(source.weight.reshape(target.weight.shape))",
      "target.weight.data = source.weight.data.view(target.weight.shape)"),
                                ("target.bias.copy_(source.bias)", "target.bias.data = source.bias.data")],
-                                {"pretraining.copy": ("copy.alias", 5)}, "VGG's own memory"),
+                                {"pretraining.copy": ("copy.alias", 4)}, "VGG's own memory"),
 }  # fmt: skip
 
 LOOP = """from torch import nn

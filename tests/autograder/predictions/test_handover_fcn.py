@@ -64,5 +64,6 @@ def test_the_split_gives_the_result_of_the_direct_run(tmp_path, monkeypatch):
     assert gate["status"] == "not_earned" and 0 < gate["measured"]["mean_iou"] < 0.3, "measured, and not lost for lack of something"
     assert {name for name, check in checks.items() if check["status"] == "earned"} == {
         "read_label", "confusion_matrix", "fcn32s.layers", "fcn32s.shapes", "fcn32s.forward", "pretraining.copy", "fcn8s.layers",
+        "train_step",
     }  # fmt: skip
     assert checks["fcn32s.crop"]["cause"] == "crop.shift"
