@@ -35,7 +35,7 @@ TARGETS = ("gradescope", "classroom50", "junit", "csv", "gradebook")
     metavar="NAME=VALUE",
     help="Classroom 50: what its runner would say, such as commit=https://.../{owner}/commit/abc (may be repeated).",
 )
-@click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for names and mail.")
+@click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Class list, CSV or .xlsx: names, ids, mail.")
 @click.option("--due", default="", help="CSV: when the work was due.")
 @click.option(
     "--manual",
@@ -74,10 +74,11 @@ def export_command(
     Exit 0: everything was exported; 1: a result could not be, or the gradebook is busy; 2: bad usage.
     """
     from autograder.export import WRITERS, ExportError, Options, read_entries
+    from autograder.export.classlist import read_class
     from autograder.export.classroom50 import environment_facts
     from autograder.export.gradescope import VISIBILITIES
     from autograder.export.manual import with_manual_points
-    from autograder.handins.roster import Roster, RosterError, read_roster
+    from autograder.handins.roster import Roster, RosterError
 
     if (target is None) == (into is None):
         raise click.UsageError(f"Expected either --to ({', '.join(TARGETS)}) or --into FILE.")
@@ -87,9 +88,10 @@ def export_command(
         raise click.UsageError("--manual: into nbgrader's gradebook points by hand are written with its formgrader.")
     notices: list[str] = []
     try:
+        people, remarks = read_class(roster) if roster else (Roster(), [])
         options = Options(
             facts=environment_facts() | _facts(facts), visibility=visibility, due=due, say=notices.append,
-            roster=read_roster(roster) if roster else Roster(), handed_in=_handed_in(graded),
+            roster=people, handed_in=_handed_in(graded),
             by_hand=manual is not None,
         )  # fmt: skip
         entries = read_entries(graded, notices.append)
@@ -105,7 +107,7 @@ def export_command(
         raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.ClickException(str(error)) from error
-    for notice in notices:
+    for notice in [*remarks, *notices]:
         click.echo(notice, err=True)
     click.echo(f"{len(entries)} results, {done}")
     _say_open(entries)

@@ -61,14 +61,16 @@ def fill(
 ) -> str:
     """Write the copy with points; returns what was done, and adds to ``notices`` what could not be."""
     from autograder.export.into import Wanted, beside, fill_gradebook
+    from autograder.report.labels import clean_text
 
     wanted = Wanted(column, system or "", _pairs(pairs), scale, only, without)
     target = out or beside(file)
     if target.is_dir():
         target = target / beside(file).name
     filled = fill_gradebook(file, target, entries, options.roster, wanted)
-    notices += filled.notices
-    return "\n".join([f"{filled}: {target}", *filled.remarks])
+    # names come from students and from the file: no terminal codes, one line each
+    notices += [" ".join(clean_text(notice).split()) for notice in filled.notices]
+    return "\n".join(" ".join(clean_text(text).split()) for text in (f"{filled}: {target}", *filled.remarks))
 
 
 def _pairs(texts: tuple[str, ...]) -> dict[str, str]:

@@ -97,6 +97,8 @@ def fill_gradebook(path: Path, out: Path, entries: Sequence[Entry], roster: Rost
         ExportError: The file is none of these, or the column is not certain; nothing was written.
         OSError: The new file cannot be written.
     """
+    if not entries:
+        raise ExportError("There is no result that can be used; nothing was written.")
     try:
         if out.exists() and out.samefile(path):
             raise ExportError(f"{out}: expected another file than the one that the system gave out, which stays as it is.")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from autograder.export.entries import Entry, ExportError
 from autograder.export.lms import Gradebook, Line
+from autograder.export.tables import repaired
 from autograder.handins.roster import Roster, Student, folder_name, spelled
 
 __all__ = ["Matched", "match_entries"]
@@ -65,6 +66,9 @@ def match_entries(entries: Sequence[Entry], book: Gradebook, roster: Roster, pai
             lines[name] = found[0]
             weak |= {name: how} if how in WEAK else {}
             columns |= {name: finder.column(name, found[0])} if how == "id" and name.isdigit() and not _name_of(name, student) else {}
+    count = Counter(entry.result["submission"] for entry in entries)
+    for name in [name for name in results if count[name] > 1]:
+        refused[name] = f"{count[name]} results have this name"
     _refuse_odd_columns(columns, lines, refused)
     _refuse_shared(lines, refused)
     return Matched(lines, {name: how for name, how in weak.items() if name in lines}, refused)
@@ -84,7 +88,7 @@ def _refuse_odd_columns(columns: Mapping[str, str], lines: dict[str, Line], refu
     """A bare number may be of one kind (a matriculation number) and stand by chance in a column of another (Canvas's own ids)."""
     usual = Counter(columns.values()).most_common(1)
     for name, column in columns.items():
-        if column != usual[0][0]:
+        if column != usual[0][0] and name in lines:
             refused[name] = f"fits {lines.pop(name).shown} by {column}, but the other results are found by {usual[0][0]}"
 
 
@@ -124,25 +128,17 @@ def _alike(one: str, other: str) -> bool:
     """Whether two names could be one person's: a word in common, or letters that cannot be compared."""
     if not (re.search("[a-z]", spelled(one)) and re.search("[a-z]", spelled(other))):
         return True
-    words = [(_words(a), spelled(_repaired(b))) for a, b in ((one, other), (other, one))]
+    words = [(_words(a), spelled(repaired(b))) for a, b in ((one, other), (other, one))]
     return any(len(word) > 1 and word in whole for parts, whole in words for word in parts)
 
 
 def _words(name: str) -> list[str]:
-    return [word for text in re.split(r"[\W_]+", _repaired(name)) if (word := spelled(text))]
+    return [word for text in re.split(r"[\W_]+", repaired(name)) if (word := spelled(text))]
 
 
 def _sorted_words(name: str) -> str:
     """A name without regard to the order of its words: ``Lovelace, Ada`` is ``Ada Lovelace``."""
     return " ".join(sorted(_words(name)))
-
-
-def _repaired(name: str) -> str:
-    """``MÃ¼ller`` is ``Müller`` that was encoded twice."""
-    try:
-        return name.encode("cp1252").decode("utf-8")
-    except UnicodeError:
-        return name
 
 
 class _Finder:

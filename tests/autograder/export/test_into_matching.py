@@ -88,7 +88,7 @@ def test_a_roster_knows_ids_that_results_do_not_carry(tmp_path):
     # a name that was encoded twice on its way
     (["Participant 1,BjÃ¶rn MÃ¼ller,,,100,-"], "4711,Björn,Müller,a@x\n", ["100"], "found by full name alone"),
     # nearly the same mail address
-    (["Participant 1,Ada Lovelace,ada@mail.x.edu,,100,-"], "4711,Ada,Lovelace,ada@x.edu\n", [""], "mail address there is another than ada@x.edu"),
+    (["Participant 1,Ada Lovelace,ada@mail.x.edu,,100,-"], "4711,Ada,Lovelace,ada@x.edu\n", [""], "the mail address there is another"),
     # the same name, another mail address
     (["Participant 1,Ada Lovelace,al@y,,100,-"], "4711,Ada,Lovelace,ada@x\n", [""], "but the mail address there is another"),
     # two of one name on the roster, one in the file: whose is it?
