@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export_command"]
 
-TARGETS = ("gradescope", "classroom50", "junit", "csv", "gradebook")
+TARGETS = ("gradescope", "classroom50", "junit", "csv", "mail", "gradebook")
 
 
 @click.command("export")
@@ -76,6 +76,7 @@ def export_command(
     from autograder.export import WRITERS, ExportError, Options, read_entries
     from autograder.export.classlist import read_class
     from autograder.export.classroom50 import environment_facts
+    from autograder.export.feedback import pages_of
     from autograder.export.gradescope import VISIBILITIES
     from autograder.export.manual import with_manual_points
     from autograder.handins.roster import Roster, RosterError
@@ -92,7 +93,7 @@ def export_command(
         options = Options(
             facts=environment_facts() | _facts(facts), visibility=visibility, due=due, say=notices.append,
             roster=people, handed_in=_handed_in(graded),
-            by_hand=manual is not None,
+            by_hand=manual is not None, page=pages_of(graded),
         )  # fmt: skip
         entries = read_entries(graded, notices.append)
         entries = with_manual_points(entries, manual) if manual else entries

@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from autograder.export.entries import Entry, Options
+    from autograder.export.into import Filled
 
 __all__ = ["fill", "into_options"]
 
@@ -31,6 +32,9 @@ OPTIONS = (
         multiple=True,
         metavar="NAME=ID",
         help="--into: the result NAME is on the line with this id, login or mail address (may be repeated).",
+    ),
+    click.option(
+        "--feedback", is_flag=True, help="--into, Moodle: a zip of feedback files beside it, a page for each whose points are written."
     ),
     click.option("--scale", is_flag=True, help="--into: convert points to the maximum that the file states."),
     click.option("--only", multiple=True, metavar="CHECK", help="--into: points of this check alone; * is anything (may be repeated)."),
@@ -58,19 +62,33 @@ def fill(
     scale: bool,
     only: tuple[str, ...],
     without: tuple[str, ...],
+    feedback: bool,
 ) -> str:
     """Write the copy with points; returns what was done, and adds to ``notices`` what could not be."""
     from autograder.export.into import Wanted, beside, fill_gradebook
     from autograder.report.labels import clean_text
 
-    wanted = Wanted(column, system or "", _pairs(pairs), scale, only, without)
+    wanted = Wanted(column, system or "", _pairs(pairs), scale, only, without, feedback)
     target = out or beside(file)
     if target.is_dir():
         target = target / beside(file).name
     filled = fill_gradebook(file, target, entries, options.roster, wanted)
+    said = [f"{filled}: {target}", *filled.remarks]
+    if feedback:
+        said.insert(1, _write_feedback(filled, target, entries, options))
     # names come from students and from the file: no terminal codes, one line each
     notices += [" ".join(clean_text(notice).split()) for notice in filled.notices]
-    return "\n".join(" ".join(clean_text(text).split()) for text in (f"{filled}: {target}", *filled.remarks))
+    return "\n".join(" ".join(clean_text(text).split()) for text in said)
+
+
+def _write_feedback(filled: "Filled", target: Path, entries: "list[Entry]", options: "Options") -> str:
+    """Write the zip that Moodle takes as feedback; returns what was done."""
+    from autograder.export.feedback import write_moodle_zip
+
+    out = target.with_name(f"{target.stem.removesuffix('.filled')}.feedback.zip")
+    placed = [(filled.folders[name], entry) for entry in entries if (name := entry.result["submission"]) in filled.folders]
+    write_moodle_zip(out, ((folder, options.page(entry)) for folder, entry in placed))
+    return f"{len(placed)} pages of feedback, {out.stat().st_size / 2**20:.1f} MiB: {out}"
 
 
 def _pairs(texts: tuple[str, ...]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.export.entries import Entry, ExportError, counted_checks
+from autograder.export.feedback import moodle_folder
 from autograder.export.lms import Column, Gradebook, Line, open_gradebook
 from autograder.export.matching import Matched, match_entries
 from autograder.export.sheets import Sheet, TableError, parse_sheet, read_sheet
@@ -32,6 +33,7 @@ class Wanted:
         scale: Whether points are converted to the maximum that the file states.
         only: Patterns of checks whose points go in; all, where it is empty.
         without: Patterns of checks whose points do not.
+        feedback: Whether a zip of feedback files is to follow, which only Moodle takes.
     """
 
     column: str = ""
@@ -40,6 +42,7 @@ class Wanted:
     scale: bool = False
     only: Sequence[str] = ()
     without: Sequence[str] = ()
+    feedback: bool = False
 
     def checks(self, entry: Entry) -> list[Mapping[str, Any]]:
         """The checks of a result whose points go in, those by hand among them."""
@@ -55,6 +58,7 @@ class Filled:
         content: The new file.
         system, column: Whose file it is, and the header of the column.
         written: Name -> points as they are written.
+        folders: Name -> what Moodle calls the student's folder in its downloads, and takes back in a zip of feedback; of these alone.
         changed: Lines for people of points that were others before.
         notices: Results that could not be written, each with its reason.
         remarks: What to know besides: open points, who handed in nothing, who was found by name alone.
@@ -64,6 +68,7 @@ class Filled:
     system: str
     column: str
     written: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -104,6 +109,8 @@ def fill_gradebook(path: Path, out: Path, entries: Sequence[Entry], roster: Rost
             raise ExportError(f"{out}: expected another file than the one that the system gave out, which stays as it is.")
         sheet = read_sheet(path)
         book = open_gradebook(sheet, str(path), wanted.system)
+        if wanted.feedback and not book.participant:
+            raise ExportError(f"{path}: a zip of feedback files is Moodle's, and this is a file of {book.system}. Use --to mail.")
         column = _column(book, wanted.column, entries, str(path))
         factor = _factor(column, entries, wanted, str(path))
         filled = _fill(sheet, book, column, factor, entries, roster, wanted)
@@ -180,6 +187,7 @@ def _fill(sheet: Sheet, book: Gradebook, column: Column, factor: float, entries:
         else:
             text = _points_text(sum(check["points"] for check in counted) * factor, comma)
             filled.written[name] = text
+            filled.folders |= {name: moodle_folder(line, book.participant)} if book.participant else {}
             if _value(before) != _value(text):
                 changes[line.row, column.place] = text
                 filled.changed += [f"{name} {before} -> {text}"] if before.casefold() not in REPLACED else []
