@@ -155,3 +155,6 @@ def test_rows_that_a_spreadsheet_cut_short_are_made_longer(graded, tmp_path):
     (tmp_path / "g.csv").write_text(text, encoding="utf-8", newline="")
     assert export(graded, "--into", tmp_path / "g.csv").exit_code == 0
     assert "#ada,Lovelace,Ada,ada@example.org,92.5\r\n" in (tmp_path / "g.filled.csv").read_bytes().decode()
+    (tmp_path / "g.csv").write_text(text.replace(",ada@example.org", ""), encoding="utf-8", newline="")
+    assert export(graded, "--into", tmp_path / "g.csv").exit_code == 0
+    assert "#ada,Lovelace,Ada,,92.5\r\n" in (tmp_path / "g.filled.csv").read_bytes().decode()

@@ -10,7 +10,7 @@ from gradebook_files import graded_folder, marked, slots
 from autograder.cli import main
 
 CANVAS = "Student,ID,SIS User ID,SIS Login ID,Section,FCN (1)\n    Points Possible,,,,,100\n"
-WORKSHEET = "Identifier,Full name,Email address,Grade,Maximum Grade,Last modified (grade)\n"
+WORKSHEET = "Identifier,Full name,Email address,Grade,Maximum Grade,Last modified (grade),Username\n"
 
 
 def fill(tmp_path, header, lines, results, *options, roster=""):
@@ -41,7 +41,7 @@ def test_names_of_downloads_without_a_roster_are_found_by_their_number(tmp_path)
     lines = ['"Lovelace, Ada",4711,,ada,A,', '"Lovelace, Ada",4712,,ada2,A,']
     assert fill(tmp_path / "c", CANVAS, lines, ["lovelaceada_4712", "lovelaceada_4711"])[0] == ["99", "100"]
     lines = ["Participant 1001,Ada Lovelace,,,100,-", "Participant 11001,Ada Lovelace,,,100,-"]
-    assert fill(tmp_path / "m", WORKSHEET, lines, ["Ada_Lovelace_11001"])[0] == ["", "100"]
+    assert fill(tmp_path / "m", WORKSHEET, lines, ["Ada_Lovelace_11001", "Ada_Lovelace_1001"])[0] == ["99", "100"]
 
 
 def test_blind_worksheets_are_found_by_the_participant(tmp_path):
@@ -97,6 +97,9 @@ def test_a_roster_knows_ids_that_results_do_not_carry(tmp_path):
     (["Participant 1,Ada Lovelace,,,100,-", "Participant 2,Ada Lovelace,,,100,-"], "4711,Ada,Lovelace,\n", ["", ""], "fits 2 lines"),
     # the roster's id is in the file, with another's name
     (["Participant 1,Ben Byron,4711,,100,-"], "4711,Ada,Lovelace,\n", [""], "the name there is another than Ada"),
+    # a login that is like the mail address before its @, of somebody else in the file
+    (["Participant 1,Ada Byron,al@y,,100,-,ada"], "4711,Ada,Lovelace,ada@x\n", [""], "but the mail address there is another"),
+    (["Participant 1,Ada Lovelace,,,100,-,ada"], "4711,Ada,Lovelace,ada@x\n", ["100"], "1 points in column"),
     # letters that cannot be compared are no contradiction
     (["Participant 1,Wei Li,4711,,100,-"], "4711,伟,李,\n", ["100"], "1 points in column"),
 ])  # fmt: skip
@@ -112,6 +115,12 @@ def test_mail_addresses_count_up_to_their_host_if_they_are_all_there_is(tmp_path
     assert fill(tmp_path / "2", WORKSHEET, lines, ["ada"])[0] == ["", ""]
 
 
+def test_zeros_in_front_are_no_matter_of_guessing_behind_the_mark_of_brightspace_either(tmp_path):
+    header = "OrgDefinedId,Username,Email,FCN Points Grade <Numeric MaxPoints:100>,End-of-Line Indicator\n"
+    points, said = fill(tmp_path, header, ["#004711,#ada,ada@x.edu,,#"], ["4711"])
+    assert points == [""] and "004711 (line 2) differs by leading zeros alone" in said
+
+
 def test_a_person_decides(tmp_path):
     lines = ['"Lovelace, Ada",4711,S1,ada,A,', '"Lovelace, Ada",4712,S2,al,A,']
     points, said = fill(tmp_path / "1", CANVAS, lines, ["Ada Lovelace"], "--match", "Ada Lovelace=S2")
@@ -122,6 +131,11 @@ def test_a_person_decides(tmp_path):
     assert "expected NAME=ID, found 'ada'" in fill(tmp_path / "5", CANVAS, lines, ["ada"], "--match", "ada")[1]
     points, said = fill(tmp_path / "6", CANVAS, lines, ["ada", "x"], "--match", "x=ada")
     assert points == ["", ""] and "and so does" in said, "a decision does not take a line from its owner"
+
+
+def test_two_results_of_one_name_are_both_refused(tmp_path):
+    points, said = fill(tmp_path, CANVAS, ['"Lovelace, Ada",4711,S1,ada,A,'], ["ada", "ada"])
+    assert points == [""] and "ada: not exported: 2 results have this name" in said
 
 
 def test_who_handed_in_nothing_and_who_is_not_in_the_file_are_both_listed(tmp_path):

@@ -46,8 +46,8 @@ def test_files_that_are_no_gradebook_say_what_they_are(tmp_path, content, words)
 
 
 COLUMNS = (
-    "Student,ID,SIS Login ID,Section,Lab fcn (1),Lab old-fcn (2),Quiz (3),Quiz 2 (4),Final Score\n"
-    "    Points Possible,,,,100,100,100,100,(read only)\nA,1,ada,A,,,,,7\n"
+    "Student,ID,SIS Login ID,Section,Lab fcn (1),Lab old-fcn (2),Quiz (3),Quiz 2 (4),Final Score,Sum (5)\n"
+    "    Points Possible,,,,100,100,100,100,(read only),(read only)\nA,1,ada,A,,,,,7,\n"
 )
 
 
@@ -56,6 +56,7 @@ COLUMNS = (
     (("lab",), "--column 'lab': expected a part of one column's header; found 2 such: 'Lab fcn (1)', 'Lab old-fcn (2)'"),
     (("essay",), "found those that take points: 'Lab fcn (1)'"),
     (("final",), "canvas computes or locks the column 'Final Score'"),
+    (("sum",), "canvas computes or locks the column 'Sum (5)'"),
     (("Section",), "found those that take points"),
 ])  # fmt: skip
 def test_a_column_that_is_not_certain_is_asked_for(tmp_path, column, words):
