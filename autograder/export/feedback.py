@@ -18,6 +18,7 @@ from autograder.course.assignment import open_assignment
 from autograder.course.rubric import RubricError
 from autograder.export.entries import Entry, Options, open_checks, shown
 from autograder.export.lms import Line
+from autograder.export.matching import student_of
 from autograder.report import read_answers, read_pictures, write_student_page
 from autograder.report.rendering import no_formula
 from segkit.atomic import replacing
@@ -70,7 +71,7 @@ def write_mail(entries: Iterable[Entry], options: Options) -> Iterator[tuple[Pur
         file = PurePosixPath(entry.folder, "feedback.html")
         yield file, options.page(entry)
         result, name = entry.result, entry.result["submission"]
-        student = options.roster.by_name(name)
+        student = student_of(name, options.roster)
         email = student.email if student else name if re.fullmatch(r"[^@\s]+@[^@\s]+\.\w+", name) else ""
         if not email:
             options.say(f"{entry.folder}: no mail address on the roster: its page is written, but it is not in addresses.csv")

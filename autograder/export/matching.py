@@ -15,7 +15,7 @@ from autograder.export.lms import Gradebook, Line
 from autograder.export.tables import repaired
 from autograder.handins.roster import Roster, Student, folder_name, spelled
 
-__all__ = ["Matched", "match_entries"]
+__all__ = ["Matched", "match_entries", "student_of"]
 
 WEAK = ("the mail address before its @", "full name")
 NUMBERED = re.compile(r"(?P<name>.*)_(?P<number>\d+)")
@@ -36,6 +36,12 @@ class Matched:
     refused: Mapping[str, str]
 
 
+def student_of(name: str, roster: Roster) -> Student | None:
+    """The student whose result has this name, or else the only one to whom it belongs as an id."""
+    found = roster.find(name)
+    return roster.by_name(name) or (found[0] if len(found) == 1 else None)
+
+
 def match_entries(entries: Sequence[Entry], book: Gradebook, roster: Roster, pairs: Mapping[str, str]) -> Matched:
     """Find the line of each result.
 
@@ -48,7 +54,7 @@ def match_entries(entries: Sequence[Entry], book: Gradebook, roster: Roster, pai
     Raises:
         ExportError: A pair names no result, or not one line.
     """
-    results = {entry.result["submission"]: roster.by_name(entry.result["submission"]) for entry in entries}
+    results = {name: student_of(name, roster) for entry in entries if (name := entry.result["submission"])}
     finder = _Finder(book, roster)
     lines = {name: _decided(name, pairs[name], results, finder) for name in pairs}
     weak: dict[str, str] = {}

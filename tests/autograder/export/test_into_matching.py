@@ -81,6 +81,13 @@ def test_a_roster_knows_ids_that_results_do_not_carry(tmp_path):
     assert points == ["99", "100"] and "alone" not in said
 
 
+def test_results_with_a_login_for_name_are_known_to_a_roster_of_other_ids(tmp_path):
+    lines = ["Participant 1001,Ada Lovelace,al@x.edu,,100,-,", "Participant 1002,Ben Byron,bb@x.edu,,100,-,"]
+    roster = "student_id,login,first_name,last_name,email\n4711,ada1,Ada,Lovelace,al@x.edu\n4712,ben1,Ben,Byron,bb@x.edu\n"
+    points, said = fill(tmp_path, WORKSHEET, lines, ["ben1", "ada1"], roster=roster)
+    assert points == ["99", "100"] and "alone" not in said
+
+
 @pytest.mark.parametrize(("lines", "roster", "points", "words"), [
     # by name alone, which is said
     (["Participant 1,Ada King Lovelace,,,100,-"], "4711,Ada King,Lovelace,a@x\n", ["100"], "by full name alone: Ada King"),
