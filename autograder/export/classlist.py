@@ -15,7 +15,7 @@ COLUMNS = {
     "id": (
         "student_id", "sis_login_id", "username", "user_name", "login", "login_id", "github_username", "netid", "id_number", "idnumber",
         "sis_user_id", "sis_id", "sid", "student_number", "matriculation_number", "orgdefinedid", "org_defined_id", "integration_id",
-        "anmeldename", "benutzername", "matrikelnummer", "matrikel_nr", "id_nummer", "nom_d_utilisateur", "identifiant",
+        "anmeldename", "benutzername", "matrikelnummer", "matrikel_nr", "matricule", "id_nummer", "nom_d_utilisateur", "identifiant",
         "numéro_d_étudiant", "numéro_d_identification", "nombre_de_usuario", "número_de_id", "número_de_identificación", "id", "user_id",
     ),
     "name": ("name", "student", "student_name", "full_name", "fullname", "vollständiger_name", "nom_complet", "nombre_completo"),

@@ -129,15 +129,20 @@ def _column(book: Gradebook, named: str, entries: Sequence[Entry], where: str) -
         found = list(book.columns) if len(book.columns) == 1 else called
         if len(found) == 1:
             return found[0]
+        if not book.columns:
+            closed = f" (it has {', '.join(map(repr, book.closed[:5]))})" if book.closed else ""
+            raise ExportError(
+                f"{where}: expected a column of {book.system} that takes points, found none{closed}. Add the item there first."
+            )
         raise ExportError(f"{where}: which column takes the points? Name it with --column. Those that can: {there}.")
     same = [column for column in book.columns if named.strip().casefold() in (column.header.strip().casefold(), column.title.casefold())]
     parts = [column for column in book.columns if named.strip().casefold() in column.header.casefold()]
     found = same or parts
     if len(found) == 1:
         return found[0]
-    closed = next((header for header in book.closed if named.strip().casefold() in header.casefold()), "")
-    if not found and closed:
-        raise ExportError(f"{where}: {book.system} computes or locks the column {closed!r}. Columns that take points: {there}.")
+    shut = next((header for header in book.closed if named.strip().casefold() in header.casefold()), "")
+    if not found and shut:
+        raise ExportError(f"{where}: the column {shut!r} of {book.system} takes no points. Columns that do: {there}.")
     what = f"{len(found)} such: {', '.join(repr(column.header) for column in found[:5])}" if found else f"those that take points: {there}"
     raise ExportError(f"{where}: --column {named!r}: expected a part of one column's header; found {what}.")
 

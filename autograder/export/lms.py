@@ -70,7 +70,7 @@ class Gradebook:
     Attributes:
         system: Whose file it is.
         columns: Those that may take points.
-        closed: Headers of columns that hold points, but take none: totals, read-only ones.
+        closed: Headers of columns that hold grades, but take no points: totals, read-only ones, words, percentages.
         lines: The students.
         kept: Texts of a cell that points do not replace -> what the system means by them. No other word is replaced either.
         participant: Header of the column with Moodle's participant, whose number also stands in its downloads; or empty.
@@ -88,6 +88,7 @@ class Gradebook:
 IDENTIFIER = ("identifier", "id", "identifiant", "identificador")
 MOODLE_GRADE = ("grade", "bewertung", "note", "calificación")
 MOODLE_MAXIMUM = ("maximum grade", "bestwertung", "note maximale", "calificación máxima")
+MOODLE_SCALE = ("scale", "skala", "barème", "escala")
 MOODLE_LOCK = (
     "grade can be changed", "bewertung kann geändert werden", "la note peut être modifiée", "la calificación puede ser cambiada",
     "la calificación puede cambiarse",
@@ -100,7 +101,7 @@ LAST_NAME = ("last name", "lastname", "surname", "nachname", "nom de famille", "
 EMAIL = ("email", "email address", "e-mail-adresse", "adresse de courriel", "dirección de correo", "dirección de correo electrónico")
 LOGIN = (
     "username", "anmeldename", "nom d'utilisateur", "nombre de usuario", "sis login id", "sis user id", "integration id",
-    "id number", "id-nummer", "matrikelnummer", "numéro d'identification", "número de id", "student id", "orgdefinedid",
+    "id number", "id-nummer", "matrikelnummer", "matricule", "numéro d'identification", "número de id", "student id", "orgdefinedid",
 )  # fmt: skip
 
 POINTS_ROW = "points possible"
@@ -156,9 +157,9 @@ def _people(sheet: Sheet, heads: Sequence[str], first: int, ids: Sequence[str]) 
             text = texts[place].strip() if place is not None and place < len(texts) else ""
             return text[2:-1] if text.startswith('="') and text.endswith('"') else text
 
-        email = next((cell(place) for place in mails if cell(place)), "")
+        email = next((cell(place) for place in (*mails, *at.values()) if "@" in cell(place)), "")
         named = {head: text for head, place in at.items() if (text := cell(place).removeprefix("#"))}
-        named |= {heads[place]: email for place in mails[:1] if email}
+        named |= {heads[place]: cell(place) for place in mails if cell(place)}
         names = tuple(text for text in (cell(full), f"{cell(given)} {cell(family)}".strip()) if text)
         if named or names:
             lines.append(Line(row, sheet.lines[row], named, names, email))
@@ -187,8 +188,8 @@ def _canvas(sheet: Sheet, heads: Sequence[str]) -> Gradebook:
         header = sheet.texts[0][place]
         top = points[place].strip() if place < len(points) else ""
         match = CANVAS_TITLE.fullmatch(header.strip())
-        if match and (not top or _number(top) is not None):
-            columns.append(Column(place, header, match["title"], _number(top)))
+        if _number(top) is not None or (match and not top):
+            columns.append(Column(place, header, match["title"] if match else header.strip(), _number(top)))
         elif top or match:
             closed.append(header)
     first = 1 if tops is None else tops + 1
@@ -211,13 +212,15 @@ def _moodle(sheet: Sheet, heads: Sequence[str]) -> Gradebook:
     place, maximum, lock = (_column(heads, names) for names in (MOODLE_GRADE, MOODLE_MAXIMUM, MOODLE_LOCK))
     identifier = _column(heads, IDENTIFIER)
     assert place is not None and identifier is not None
+    scale = _column(heads, MOODLE_SCALE) is not None
     lines = _people(sheet, heads, 1, (heads[identifier], *LOGIN))
     tops = {sheet.texts[line.row][maximum] for line in lines if maximum is not None and maximum < len(sheet.texts[line.row])}
     top = _number(tops.pop()) if len(tops) == 1 else None
     if lock is not None:
         lines = [_locked(line, sheet.texts[line.row][lock:][:1]) for line in lines]
     column = Column(place, sheet.texts[0][place], sheet.texts[0][place], top)
-    return Gradebook("moodle", (column,), (), tuple(lines), participant=heads[identifier])
+    columns, closed = ((), (f"{column.header}, for words of a scale",)) if scale else ((column,), ())
+    return Gradebook("moodle", columns, closed, tuple(lines), participant=heads[identifier])
 
 
 def _locked(line: Line, cell: Sequence[str]) -> Line:
@@ -253,7 +256,7 @@ def _blackboard(sheet: Sheet, heads: Sequence[str]) -> Gradebook:
     columns, closed = [], []
     for place, header in enumerate(sheet.texts[0]):
         match = BLACKBOARD_TITLE.fullmatch(header.strip())
-        if match and not match["upto"] and (match["kind"] or "Score").casefold() in ("score", "percentage"):
+        if match and not match["upto"] and (match["kind"] or "Score").casefold() == "score":
             columns.append(Column(place, header, match["title"], _number(match["top"])))
         elif match:
             closed.append(header)

@@ -150,6 +150,17 @@ def test_words_for_no_grade_yet_give_way(graded, tmp_path):
     assert (tmp_path / "gc.filled.xls").read_bytes() == UTF16 + slots(files.BLACKBOARD, ada="92.5", bjoern="100").encode("utf-16-le")
 
 
+def test_columns_of_canvas_without_a_number_and_in_another_language_take_points(graded, tmp_path):
+    """A Swedish account has a decimal comma in a file with commas, and other words for what is read-only."""
+    text = (
+        'Student,ID,SIS Login ID,Section,Labb,Final Score\n    Points Possible,,,,"100,0",(läs endast)\n"Lovelace, Ada",1,ada,A,{},"0,0"\n'
+    )
+    (tmp_path / "g.csv").write_text(text.format(""), encoding="utf-8", newline="")
+    outcome = export(graded, "--into", tmp_path / "g.csv")
+    assert outcome.exit_code == 1 and "1 points in column 'Labb'" in outcome.output, outcome.output
+    assert (tmp_path / "g.filled.csv").read_bytes() == text.format('"92,5"').encode()
+
+
 def test_rows_that_a_spreadsheet_cut_short_are_made_longer(graded, tmp_path):
     text = slots(files.BRIGHTSPACE).replace(",,,,,#\r\n", "\r\n")
     (tmp_path / "g.csv").write_text(text, encoding="utf-8", newline="")

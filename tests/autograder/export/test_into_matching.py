@@ -120,6 +120,8 @@ def test_mail_addresses_count_up_to_their_host_if_they_are_all_there_is(tmp_path
     assert points == ["100"] and "ada was found by the mail address before its @ alone" in said
     lines = ["Participant 1,Ada Lovelace,ada@x.edu,,100,-", "Participant 2,Ada Byron,ada@y.edu,,100,-"]
     assert fill(tmp_path / "2", WORKSHEET, lines, ["ada"])[0] == ["", ""]
+    points, said = fill(tmp_path / "3", CANVAS, ['"Lovelace, Ada",4711,S1,ada@x.edu,A,'], ["ada"])
+    assert points == ["100"] and "ada was found by the mail address before its @ alone" in said, "Canvas has mail addresses as logins"
 
 
 def test_zeros_in_front_are_no_matter_of_guessing_behind_the_mark_of_brightspace_either(tmp_path):

@@ -55,8 +55,8 @@ COLUMNS = (
     ((), "which column takes the points? Name it with --column. Those that can: 'Lab fcn (1)', 'Lab old-fcn (2)', 'Quiz"),
     (("lab",), "--column 'lab': expected a part of one column's header; found 2 such: 'Lab fcn (1)', 'Lab old-fcn (2)'"),
     (("essay",), "found those that take points: 'Lab fcn (1)'"),
-    (("final",), "canvas computes or locks the column 'Final Score'"),
-    (("sum",), "canvas computes or locks the column 'Sum (5)'"),
+    (("final",), "the column 'Final Score' of canvas takes no points"),
+    (("sum",), "the column 'Sum (5)' of canvas takes no points"),
     (("Section",), "found those that take points"),
 ])  # fmt: skip
 def test_a_column_that_is_not_certain_is_asked_for(tmp_path, column, words):
@@ -76,10 +76,18 @@ def test_the_assignments_name_finds_its_column_among_others(tmp_path):
     assert code == 0 and "column 'Lab fcn (1)'" in said
 
 
-@pytest.mark.parametrize("upto", ["Weighted Total", "Team"])
+@pytest.mark.parametrize("upto", ["Weighted Total", "Team", "Share"])
 def test_columns_that_blackboard_computes_or_that_hold_text_take_no_points(tmp_path, upto):
-    code, said = export(tmp_path, slots(files.BLACKBOARD), "--column", upto)
-    assert code == 2 and f"blackboard computes or locks the column '{upto} [Total Pts" in said
+    text = slots(files.BLACKBOARD).replace("Essay [Total Pts: 100 Score]", "Share [Total Pts: 100 Percentage]")
+    code, said = export(tmp_path, text, "--column", upto)
+    assert code == 2 and f"the column '{upto} [Total Pts" in said and "of blackboard takes no points. Columns that do: 'FCN [Total" in said
+
+
+def test_files_without_any_column_for_points_say_so(tmp_path):
+    code, said = export(tmp_path, slots(files.MOODLE).replace('"Maximum Grade"', "Scale"))
+    assert code == 2 and "column of moodle that takes points, found none (it has 'Grade, for words of a scale')" in said
+    text = slots(files.BRIGHTSPACE).replace("Points Grade <Numeric", "Points Grade <Formula")
+    assert "found none (it has 'FCN Points Grade <Formula" in export(tmp_path, text)[1]
 
 
 def test_a_system_can_be_named_and_must_fit(tmp_path):
