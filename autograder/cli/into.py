@@ -33,6 +33,7 @@ OPTIONS = (
         metavar="NAME=ID",
         help="--into: the result NAME is on the line with this id, login or mail address (may be repeated).",
     ),
+    click.option("--comments", is_flag=True, help="--into, Moodle and Blackboard: what was lost and why, as comments beside the points."),
     click.option(
         "--feedback", is_flag=True, help="--into, Moodle: a zip of feedback files beside it, a page for each whose points are written."
     ),
@@ -62,13 +63,14 @@ def fill(
     scale: bool,
     only: tuple[str, ...],
     without: tuple[str, ...],
+    comments: bool,
     feedback: bool,
 ) -> str:
     """Write the copy with points; returns what was done, and adds to ``notices`` what could not be."""
     from autograder.export.into import Wanted, beside, fill_gradebook
     from autograder.report.labels import clean_text
 
-    wanted = Wanted(column, system or "", _pairs(pairs), scale, only, without, feedback)
+    wanted = Wanted(column, system or "", _pairs(pairs), scale, only, without, comments, feedback)
     target = out or beside(file)
     if target.is_dir():
         target = target / beside(file).name

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from autograder.export.comments import comment_on, is_ours
 from autograder.export.entries import Entry, ExportError, counted_checks
 from autograder.export.feedback import moodle_folder
 from autograder.export.lms import Column, Gradebook, Line, open_gradebook
@@ -33,6 +34,7 @@ class Wanted:
         scale: Whether points are converted to the maximum that the file states.
         only: Patterns of checks whose points go in; all, where it is empty.
         without: Patterns of checks whose points do not.
+        comments: Whether comments go in beside the points, which Moodle and Blackboard take.
         feedback: Whether a zip of feedback files is to follow, which only Moodle takes.
     """
 
@@ -42,6 +44,7 @@ class Wanted:
     scale: bool = False
     only: Sequence[str] = ()
     without: Sequence[str] = ()
+    comments: bool = False
     feedback: bool = False
 
     def checks(self, entry: Entry) -> list[Mapping[str, Any]]:
@@ -109,6 +112,10 @@ def fill_gradebook(path: Path, out: Path, entries: Sequence[Entry], roster: Rost
             raise ExportError(f"{out}: expected another file than the one that the system gave out, which stays as it is.")
         sheet = read_sheet(path)
         book = open_gradebook(sheet, str(path), wanted.system)
+        if wanted.comments and book.comments[0] is None:
+            raise ExportError(
+                f"{path}: --comments needs Moodle's Feedback comments or Blackboard's Feedback to Learner; it has no such column."
+            )
         if wanted.feedback and not book.participant:
             raise ExportError(f"{path}: a zip of feedback files is Moodle's, and this is a file of {book.system}. Use --to mail.")
         column = _column(book, wanted.column, entries, str(path))
@@ -178,12 +185,13 @@ def _fill(sheet: Sheet, book: Gradebook, column: Column, factor: float, entries:
     comma = _decimal_comma(sheet)
     changes: dict[tuple[int, int], str] = {}
     opened: list[str] = []
+    commented: list[str] = []
     for entry in entries:
         name = entry.result["submission"]
         if name not in matched.lines:
             continue
         line = matched.lines[name]
-        before = sheet.texts[line.row][column.place].strip() if column.place < len(sheet.rows[line.row]) else ""
+        before = sheet.at(line.row, column.place).strip()
         counted = wanted.checks(entry)
         if any(check["points"] is None for check in counted):
             opened.append(name + (f" (keeps {before[:20]!r} of before)" if before.casefold() not in REPLACED else ""))
@@ -196,10 +204,29 @@ def _fill(sheet: Sheet, book: Gradebook, column: Column, factor: float, entries:
             if _value(before) != _value(text):
                 changes[line.row, column.place] = text
                 filled.changed += [f"{name} {before} -> {text}"] if before.casefold() not in REPLACED else []
+            if wanted.comments and not _comment(sheet, book, line, comment_on(entry.result, counted), changes):
+                commented.append(name)
     filled.content = sheet.with_cells(changes)
     _check(sheet, filled.content, changes)
+    if commented:
+        filled.remarks.append(f"{len(commented)} had a comment already, which is kept: {', '.join(commented)}")
     _remark(filled, book, matched, opened)
     return filled
+
+
+def _comment(sheet: Sheet, book: Gradebook, line: Line, text: str, changes: dict[tuple[int, int], str]) -> bool:
+    """Plan a comment; False where a person's own stands there, which is kept."""
+    place, its_format = book.comments
+    assert place is not None
+    before = sheet.at(line.row, place)
+    if not is_ours(before):
+        return False
+    text = text.encode(sheet.encoding, "xmlcharrefreplace").decode(sheet.encoding)  # HTML can say any letter in any encoding
+    if before != text:
+        changes[line.row, place] = text
+        if its_format is not None and sheet.at(line.row, its_format) != "HTML":
+            changes[line.row, its_format] = "HTML"
+    return True
 
 
 def _kept(before: str, book: Gradebook) -> str:

@@ -73,6 +73,7 @@ class Gradebook:
         closed: Headers of columns that hold grades, but take no points: totals, read-only ones, words, percentages.
         lines: The students.
         kept: Texts of a cell that points do not replace -> what the system means by them. No other word is replaced either.
+        comments: Place of the column of comments that students read, and of the one that says their format, or None.
         participant: Header of the column with Moodle's participant, whose number also stands in its downloads; or empty.
     """
 
@@ -81,6 +82,7 @@ class Gradebook:
     closed: tuple[str, ...]
     lines: tuple[Line, ...]
     kept: dict[str, str] = field(default_factory=dict)
+    comments: tuple[int | None, int | None] = (None, None)
     participant: str = ""
 
 
@@ -92,6 +94,10 @@ MOODLE_SCALE = ("scale", "skala", "barème", "escala")
 MOODLE_LOCK = (
     "grade can be changed", "bewertung kann geändert werden", "la note peut être modifiée", "la calificación puede ser cambiada",
     "la calificación puede cambiarse",
+)  # fmt: skip
+COMMENTS = (
+    "feedback comments", "feedback als kommentar", "feedback par commentaires", "comentarios de retroalimentación",
+    "feedback to learner",
 )  # fmt: skip
 MOODLE_MODIFIED = re.compile(r".*\((grade|bewertung|note|calificación)\)")
 NO = ("no", "nein", "non")
@@ -220,7 +226,8 @@ def _moodle(sheet: Sheet, heads: Sequence[str]) -> Gradebook:
         lines = [_locked(line, sheet.texts[line.row][lock:][:1]) for line in lines]
     column = Column(place, sheet.texts[0][place], sheet.texts[0][place], top)
     columns, closed = ((), (f"{column.header}, for words of a scale",)) if scale else ((column,), ())
-    return Gradebook("moodle", columns, closed, tuple(lines), participant=heads[identifier])
+    comments = (_column(heads, COMMENTS), None)
+    return Gradebook("moodle", columns, closed, tuple(lines), comments=comments, participant=heads[identifier])
 
 
 def _locked(line: Line, cell: Sequence[str]) -> Line:
@@ -261,7 +268,8 @@ def _blackboard(sheet: Sheet, heads: Sequence[str]) -> Gradebook:
         elif match:
             closed.append(header)
     lines = _people(sheet, heads, 1, LOGIN)
-    return Gradebook("blackboard", tuple(columns), tuple(closed), tuple(lines))
+    comments = (_column(heads, COMMENTS), _column(heads, ("feedback format",)))
+    return Gradebook("blackboard", tuple(columns), tuple(closed), tuple(lines), comments=comments)
 
 
 SYSTEMS: dict[str, tuple[Callable[[Sequence[str]], bool], Callable[[Sheet, Sequence[str]], Gradebook]]] = {

@@ -62,6 +62,10 @@ class Sheet:
         """What the cells say."""
         return [[cell.text for cell in row] for row in self.rows]
 
+    def at(self, row: int, column: int) -> str:
+        """What a cell says; nothing where its row ends before it."""
+        return self.texts[row][column] if column < len(self.texts[row]) else ""
+
     def with_cells(self, changes: Mapping[tuple[int, int], str]) -> bytes:
         """The file with other texts in some cells, and every other byte as it was.
 
@@ -71,16 +75,17 @@ class Sheet:
         Raises:
             TableError: A text has no place in the encoding of the file.
         """
-        edits = []
-        for (row, column), text in changes.items():
-            cells = self.rows[row]
-            missing = column - len(cells) + 1
+        edits: list[tuple[int, int, str]] = []
+        lengths = {row: len(self.rows[row]) for row, _ in changes}
+        for (row, column), text in sorted(changes.items()):
+            cells, missing = self.rows[row], column - lengths[row] + 1
             if missing > 0:
                 edits.append((cells[-1].end, cells[-1].end, self.separator * missing + self._written(text, quoted=False)))
+                lengths[row] = column + 1
             else:
                 edits.append((cells[column].start, cells[column].end, self._written(text, cells[column].quoted)))
         pieces, done = [], 0
-        for start, end, text in sorted(edits):
+        for start, end, text in sorted(edits, key=lambda edit: edit[0]):
             pieces += [self.text[done:start], text]
             done = end
         try:
