@@ -76,13 +76,15 @@ def test_what_a_student_wrote_is_text_in_the_comment_and_bounded():
 
 def test_what_a_person_wrote_by_hand_is_in_the_comment_even_with_all_points():
     result = set_check(marked("x", 100), "question_1", 15, message="Marked by hand: 15 of 15 points.\n\nNames <both> reasons.")
-    next(check for check in result["checks"] if check["id"] == "question_1")["hand"] = {"kind": "mark", "comment": "Names <both> reasons."}
+    by_hand = {check["id"]: check for check in result["checks"]}["question_1"]
+    by_hand["hand"] = {"kind": "mark", "comment": "Names <both> reasons."}
     assert comment_on(result, result["checks"]).endswith("15 of 15. Marked by hand: 15 of 15 points.<br>Names &lt;both&gt; reasons.</p>")
 
 
 @pytest.mark.parametrize(("text", "ours"), [
     ("", True), (" \n", True), ("<p>fcn: 57.5 of 100 points.</p>", True), ("<p>fcn: 57.5 of 100 points.</p><p>x</p>", False),
-    ("<p>Fine.</p>", False), ("fcn: 57.5 of 100 points.", False), ("<p>See fcn: 57.5 of 100 points.</p>", False), (ADA, True), (ADA + "<p>Talk to me!</p>", False),
+    ("<p>Fine.</p>", False), ("fcn: 57.5 of 100 points.", False),
+    ("<p>See fcn: 57.5 of 100 points.</p>", False), (ADA, True), (ADA + "<p>Talk to me!</p>", False),
     ("Hello <p>fcn: 57.5 of 100 points.</p>", False),
 ])  # fmt: skip
 def test_our_comments_are_known_by_their_first_line(text, ours):

@@ -1,6 +1,7 @@
 """Whose line is it? Points never land on somebody else's, and who is not certain is named."""
 
 import csv
+import zipfile
 
 import gradebook_files as files
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 from gradebook_files import graded_folder, marked, slots
 
 from autograder.cli import main
+from autograder.handins.bulk.handins import read_bulk
 
 CANVAS = "Student,ID,SIS User ID,SIS Login ID,Section,FCN (1)\n    Points Possible,,,,,100\n"
 WORKSHEET = "Identifier,Full name,Email address,Grade,Maximum Grade,Last modified (grade),Username\n"
@@ -42,6 +44,23 @@ def test_names_of_downloads_without_a_roster_are_found_by_their_number(tmp_path)
     assert fill(tmp_path / "c", CANVAS, lines, ["lovelaceada_4712", "lovelaceada_4711"])[0] == ["99", "100"]
     lines = ["Participant 1001,Ada Lovelace,,,100,-", "Participant 11001,Ada Lovelace,,,100,-"]
     assert fill(tmp_path / "m", WORKSHEET, lines, ["Ada_Lovelace_11001", "Ada_Lovelace_1001"])[0] == ["99", "100"]
+
+
+@pytest.mark.parametrize(("header", "lines", "members"), [
+    (CANVAS, ['"Lovelace, Ada",4711,,x1,A,', '"Müller, Björn",4712,,x2,A,'],
+     ["lovelaceada_4711_90210_fcn.zip", "mullerbjorn_LATE_4712_90211_fcn.zip"]),
+    (WORKSHEET, ["Participant 1001,Ada Lovelace,,,100,-,", "Participant 1002,Björn Müller,,,100,-,"],
+     ["Ada Lovelace_1001_assignsubmission_file_/a.ipynb", "Björn Müller_1002_assignsubmission_file_/a.ipynb"]),
+    (WORKSHEET, ["Participant 1001,,,,100,-,", "Participant 1002,,,,100,-,"],
+     ["Participant_1001_assignsubmission_file_/a.ipynb", "Participant_1002_assignsubmission_file_/a.ipynb"]),
+])  # fmt: skip
+def test_what_grade_bulk_calls_students_without_a_roster_is_found_in_the_gradebook(tmp_path, header, lines, members):
+    with zipfile.ZipFile(tmp_path / "bulk.zip", "w") as bundle:
+        for name in members:
+            bundle.writestr(name, "x")
+    names = [found.name for found in read_bulk(tmp_path / "bulk.zip", tmp_path / "in")[0]]
+    points, said = fill(tmp_path, header, lines, names)
+    assert points == ["100", "99"] and "alone" not in said
 
 
 def test_blind_worksheets_are_found_by_the_participant(tmp_path):
