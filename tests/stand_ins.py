@@ -127,6 +127,14 @@ def narrow_networks(place: Place) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ a small course
+# what course systems give out of that course
+GRADEBOOKS = {
+    "class.csv": "student_id,email\nada,a@example.org\nbob,b@example.org\n",
+    "GRADEBOOK.csv": "Student,ID,SIS Login ID,Section,Project fcn (77)\n    Points Possible,,,,15\nA,1,ada,A,\nB,2,bob,A,\n",
+    "WORKSHEET.csv": "Identifier,Email address,Grade,Last modified (grade)\nParticipant 1,ada@x.org,,-\nParticipant 2,bob@x.org,,-\n",
+}
+
+
 def _cell(source: str, grade_id: str, points: float | None = None) -> nbformat.NotebookNode:
     metadata = graded(grade_id, grade=points is not None, solution=points is None, locked=points is not None, points=points)
     return new_code_cell(source, id=grade_id, metadata=metadata)
@@ -163,6 +171,8 @@ def course_named_fcn(place: Place) -> None:
     with zipfile.ZipFile(root / "EXPORT.zip", "w") as bundle:
         bundle.write(root / "submission.zip", "lovelaceada_4711_90210_submission.zip")
     (root / "roster.csv").write_text("name,user,id,email\nAda Lovelace,ada,4711,ada@example.org\n")
+    for name, text in GRADEBOOKS.items():
+        (root / name).write_text(text)
     _name_a_checkpoint(root)
     place.environment |= CLASSROOM_50 | {"SEGKIT_DATA": "drawn", "CMP_ROOT": "CMP_ROOT"}
 

@@ -60,6 +60,12 @@ COURSE = [
     Run(f"{GRADER} export build/graded --to gradescope|classroom50|junit|csv",
         {"gradescope|classroom50|junit|csv": ("gradescope", "classroom50", "junit", "csv")}, says="2 results"),
     Run(f"{GRADER} export build/graded --to gradebook --db gradebook.db", says="2 results, gradebook"),
+    Run(f"{GRADER} export build/graded --into GRADEBOOK.csv --roster roster.csv", {"roster.csv": "class.csv --manual COPY.csv"},
+        leaves=("GRADEBOOK.filled.csv",), says="2 points in column 'Project fcn (77)' of canvas"),
+    Run(f"{GRADER} export build/graded --into WORKSHEET.csv --feedback", {"--feedback": "--feedback --manual COPY.csv"},
+        leaves=("WORKSHEET.filled.csv", "WORKSHEET.feedback.zip"), says="2 pages of feedback"),
+    Run(f"{GRADER} export build/graded --to mail --roster roster.csv", {"roster.csv": "class.csv"},
+        leaves=("build/graded/exports/mail/addresses.csv", "build/graded/exports/mail/ada/feedback.html")),
     Run(f"{GRADER} gradescope-zip --out autograder.zip", leaves=("autograder.zip",)),
     Run(f"{GRADER} grade --bulk EXPORT.zip --roster roster.csv --out build/graded", {"build/graded": "build/graded --data drawn"},
         says="1 graded", leaves=("build/graded/handins.csv",)),
@@ -232,7 +238,8 @@ def test_commands_of_instructors_and_ci_work_as_printed(course):
     run_all(COURSE, course)
     left = {path.name for path in course.folder.iterdir()} - before
     assert left <= {"submitted", "release", "autograded", "feedback", "gradebook.db", "grades.csv", "build", "graded", "handed",
-                    "PICTURES", "COPY.csv", "autograder.zip"}, left  # fmt: skip
+                    "PICTURES", "COPY.csv", "autograder.zip", "GRADEBOOK.filled.csv", "WORKSHEET.filled.csv",
+                    "WORKSHEET.feedback.zip"}, left  # fmt: skip
 
 
 @pytest.mark.slow

@@ -1,11 +1,14 @@
-"""``python -m autograder export``: a graded folder for Gradescope, Classroom 50, JUnit readers, nbgrader's gradebook, or as CSV."""
+"""``python -m autograder export``: a graded folder for Gradescope, Classroom 50, JUnit readers, nbgrader's gradebook, as CSV, or written
+into the file that a course system gave out."""
 
 import csv
 import sys
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from autograder.cli.into import fill, into_options
 
 if TYPE_CHECKING:
     from autograder.export import Options
@@ -13,13 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["export_command"]
 
-TARGETS = ("gradescope", "classroom50", "junit", "csv", "gradebook")
+TARGETS = ("gradescope", "classroom50", "junit", "csv", "mail", "gradebook")
 
 
 @click.command("export")
 @click.argument("graded", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--to", "target", required=True, type=click.Choice(TARGETS))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder, or a file where one is written. Default: GRADED/exports/TARGET.")
+@click.option("--to", "target", type=click.Choice(TARGETS))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder, or a file where one is written. Default: GRADED/exports/TARGET; --into: beside the file.",
+)
 @click.option("--visibility", default="visible", show_default=True, help="Gradescope: visible, after_due_date, after_published, hidden.")
 @click.option(
     "--fact",
@@ -28,7 +35,7 @@ TARGETS = ("gradescope", "classroom50", "junit", "csv", "gradebook")
     metavar="NAME=VALUE",
     help="Classroom 50: what its runner would say, such as commit=https://.../{owner}/commit/abc (may be repeated).",
 )
-@click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for names and mail.")
+@click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Class list, CSV or .xlsx: names, ids, mail.")
 @click.option("--due", default="", help="CSV: when the work was due.")
 @click.option(
     "--manual",
@@ -50,46 +57,58 @@ TARGETS = ("gradescope", "classroom50", "junit", "csv", "gradebook")
     metavar="SECONDS",
     help="Gradebook: how long to wait while another program writes to it.",
 )
+@into_options
 def export_command(
-    graded: Path, target: str, out: Path | None, visibility: str, facts: tuple[str, ...], roster: Path | None, due: str,
-    manual: Path | None, db: Path, wait: float,
+    graded: Path, target: str | None, out: Path | None, visibility: str, facts: tuple[str, ...], roster: Path | None, due: str,
+    manual: Path | None, db: Path, wait: float, into: Path | None, **wanted: Any,
 ) -> None:  # fmt: skip
     """Write the results of GRADED (what `grade --out` wrote, or one folder in it) for another system.
 
     Points that nobody has given yet are open: never 0, and never taken off the maximum. Classroom 50 and CSV know totals only: there a
     submission with a check that could not be graded gets none, and checks graded by hand count with --manual alone. The gradebook gets
     automatic scores only: manual scores, extra credit, comments and penalties in it stay as they are.
+
+    --into FILE fills the file that Canvas, Moodle (grading worksheet), Brightspace or Blackboard gave out: a copy is written beside it, in
+    which only points differ. Students are found by id, login or mail address; who is not certain gets nothing and is named.
+
     Exit 0: everything was exported; 1: a result could not be, or the gradebook is busy; 2: bad usage.
     """
     from autograder.export import WRITERS, ExportError, Options, read_entries
+    from autograder.export.classlist import read_class
     from autograder.export.classroom50 import environment_facts
+    from autograder.export.feedback import pages_of
     from autograder.export.gradescope import VISIBILITIES
     from autograder.export.manual import with_manual_points
-    from autograder.handins.roster import Roster, RosterError, read_roster
+    from autograder.handins.roster import Roster, RosterError
 
+    if (target is None) == (into is None):
+        raise click.UsageError(f"Expected either --to ({', '.join(TARGETS)}) or --into FILE.")
     if visibility not in VISIBILITIES:
         raise click.UsageError(f"--visibility: expected one of {', '.join(VISIBILITIES)}, found {visibility!r}.")
     if manual and target == "gradebook":
         raise click.UsageError("--manual: into nbgrader's gradebook points by hand are written with its formgrader.")
     notices: list[str] = []
     try:
+        people, remarks = read_class(roster) if roster else (Roster(), [])
         options = Options(
             facts=environment_facts() | _facts(facts), visibility=visibility, due=due, say=notices.append,
-            roster=read_roster(roster) if roster else Roster(), handed_in=_handed_in(graded),
-            by_hand=manual is not None,
+            roster=people, handed_in=_handed_in(graded),
+            by_hand=manual is not None, page=pages_of(graded),
         )  # fmt: skip
         entries = read_entries(graded, notices.append)
         entries = with_manual_points(entries, manual) if manual else entries
-        if target == "gradebook":
+        if into is not None:
+            done = fill(into, out, entries, options, notices, **wanted)
+        elif target == "gradebook":
             done = _write_gradebook(db, out, entries, options, wait)
-        else:
+        elif target is not None:
             written = _write(list(WRITERS[target](entries, options)), out or graded / "exports" / target)
             done = f"{len(written)} files for {target}" + (f": {written[0]}" if written else "")
     except (ExportError, RosterError) as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.ClickException(str(error)) from error
-    for notice in notices:
+    for notice in [*remarks, *notices]:
         click.echo(notice, err=True)
     click.echo(f"{len(entries)} results, {done}")
     _say_open(entries)

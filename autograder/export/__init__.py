@@ -11,6 +11,7 @@ count in totals with ``--manual`` alone, and then for everybody.
 
 from autograder.export.classroom50 import write_classroom50
 from autograder.export.entries import Entry, ExportError, Options, read_entries
+from autograder.export.feedback import write_mail
 from autograder.export.gradescope import write_gradescope
 from autograder.export.junit import write_junit
 from autograder.export.nbgrader_csv import write_nbgrader_csv
@@ -22,4 +23,5 @@ WRITERS = {
     "classroom50": write_classroom50,
     "junit": write_junit,
     "csv": write_nbgrader_csv,
+    "mail": write_mail,
 }

@@ -46,6 +46,7 @@ class Options:
         due: When the work was due, ISO 8601, or empty.
         handed_in: Submission name -> when it was handed in, ISO 8601.
         by_hand: Whether totals hold the points by hand; otherwise they are those of the automatic checks, for the whole class.
+        page: Gives the page of a result that a student gets.
         say: Where notices go (such as a result that cannot be exported); the other results are exported nevertheless.
     """
 
@@ -55,6 +56,7 @@ class Options:
     due: str = ""
     handed_in: Mapping[str, str] = field(default_factory=dict)
     by_hand: bool = False
+    page: Callable[[Entry], str] = lambda entry: ""
     say: Callable[[str], None] = lambda text: None
 
 

@@ -1,12 +1,12 @@
 """Points that a person gave, from a table: for courses that export without nbgrader's formgrader."""
 
-import csv
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autograder.export.entries import Entry, ExportError
-from autograder.handins.roster import read_table
+from autograder.export.sheets import TableError
+from autograder.export.tables import read_table
 
 __all__ = ["with_manual_points"]
 
@@ -18,7 +18,7 @@ def with_manual_points(entries: Sequence[Entry], path: Path) -> list[Entry]:
 
     Args:
         entries: The results.
-        path: CSV (comma, semicolon or tab) with the column ``name`` and one for each such check, as ``summary.csv`` has them: a copy
+        path: CSV or .xlsx with the column ``name`` and one for each such check, as ``summary.csv`` has them: a copy
             of it with its empty cells filled in is enough. Other columns are ignored; a cell that is still empty stays open.
 
     Raises:
@@ -42,10 +42,12 @@ def _listed(names: Sequence[str]) -> str:
 def _rows(path: Path, known: Collection[str]) -> dict[str, Mapping[str, Any]]:
     try:
         table = read_table(path)
-        rows = [(str(row.get("name") or ""), row) for row in table]
-        rows = [(name if name in known else name.strip(), row) for name, row in rows]
-    except (OSError, csv.Error) as error:
-        raise ExportError(f"{path} cannot be read as a table: {error}.") from error
+    except TableError as error:
+        raise ExportError(str(error)) from error
+    if table.twice:
+        raise ExportError(f"{path}: expected each column once, found {_listed(sorted(table.twice))} more than once.")
+    rows = [(row.get("name", ""), row) for row in table.rows]
+    rows = [(name if name in known else name.strip(), row) for name, row in rows]
     # summary.csv puts a quote before what a spreadsheet would take for a formula; spreadsheets add empty lines
     named = [(name if name in known else name.removeprefix("'"), row) for name, row in rows if name]
     if not named:

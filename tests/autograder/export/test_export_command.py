@@ -145,7 +145,7 @@ def test_points_by_hand_reach_every_system(graded, tmp_path):
     ("name,question_1\nada,7.25\n", "found '7.25'"), ("name,question_1\nada,good\n", "found 'good'"),
     ("name,question_1\nadda,15\n", "there is no result of 'adda'"), ("name,question_1\nada,1\nada,2\n", "found 'ada' more than once"),
     ("name,score\nada,100\n", "expected a column for what has no points yet ('confusion_matrix', "),
-    ("", "expected a header with the column name"), ("student,question_1\nada,1\n", "expected a header with the column name"),
+    ("", "expected a header and rows below it"), ("student,question_1\nada,1\n", "expected a header with the column name"),
 ])  # fmt: skip
 def test_impossible_points_by_hand_are_bad_usage_and_nothing_is_written(graded, tmp_path, text, words):
     outcome = export(graded, "--to", "csv", *points(tmp_path, text))

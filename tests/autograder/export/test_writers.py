@@ -5,7 +5,6 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 import jsonschema
@@ -313,7 +312,7 @@ def test_csv_takes_names_from_the_roster_and_lists_who_is_missing():
 @pytest.mark.parametrize("target", WRITERS)
 def test_files_lie_in_the_folders_of_the_submissions_whatever_their_names(target):
     for path, text in WRITERS[target](entries(), Options(facts=facts())):
-        assert path == PurePosixPath("grades.csv") or path.parent.name.startswith("s")
+        assert str(path) in ("grades.csv", "addresses.csv") or path.parent.name.startswith("s")
         assert ".." not in path.parts and not path.is_absolute()
         text.encode("utf-8")
 
