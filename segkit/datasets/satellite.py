@@ -3,19 +3,31 @@
 Demir et al., "DeepGlobe 2018: A Challenge to Parse the Earth through Satellite Images", CVPR Workshops 2018.
 """
 
+import itertools
 import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from segkit.datasets.spec import DatasetSpec
 from segkit.pictures import PHOTOGRAPHS, names_in
 
 __all__ = ["SPEC", "draw_tile", "make_sample"]
 
-PARTS = (12, 2, 4)  # pictures of the sample: train, val, test
-GROUND = ((150, 140, 140), (170, 170, 90), (140, 150, 90), (40, 80, 40), (40, 60, 110), (200, 190, 170))  # a shade for each class
+Layer = np.ndarray  # float: (side, side) of numbers, or (side, side, 3) of colours
+
+PARTS = (22, 4, 6)  # pictures of the sample: train, val, test
+URBAN, AGRICULTURE, RANGELAND, FOREST, WATER, BARREN, UNKNOWN = range(7)
+LAND = (URBAN, AGRICULTURE, RANGELAND, FOREST, BARREN)
+TREES = np.array((0.04, 0, 0.05, 1, 0, 0.01))  # share of the places for a tree that have one, by class
+KINDS = 1024  # fields and lots that differ; a larger number begins again
+
+CROPS = ((122, 140, 66), (152, 152, 84), (96, 122, 60), (170, 150, 100), (142, 114, 82), (186, 172, 112), (80, 104, 56), (134, 128, 74))
+ROOFS = ((186, 182, 176), (160, 104, 84), (214, 210, 202), (142, 138, 136), (176, 122, 92), (120, 118, 122))
+WATERS = ((42, 72, 92), (58, 92, 96), (86, 104, 92), (48, 66, 74))
+GARDEN, YARD, STREET, HEDGE, CROWN, FLOOR = (104, 112, 78), (150, 138, 120), (136, 134, 134), (92, 96, 62), (54, 84, 42), (62, 70, 44)
+GRASS, SAND, SHORE, ROAD = (132, 130, 84), (196, 178, 150), (178, 164, 132), (198, 190, 176)
 
 
 def _stems(name: str) -> tuple[str, str]:
@@ -29,33 +41,161 @@ def _split_of(root: Path) -> str:
     return "sample" if any(name.startswith("9") for name in names_in(Path(root) / "train", PHOTOGRAPHS)) else "course"
 
 
+# -- drawing ---------------------------------------------------------------------------------------------------------------
+
+
 def draw_tile(seed: int, side: int = 512) -> tuple[np.ndarray, np.ndarray]:
     """Draw a photograph and its mask; the same arguments give the same tile.
 
+    Nine pieces of land with winding borders, all five kinds among them; over these a river, a lake or both; then trees with their
+    shadows, and a road that nobody labelled. A forest's trees reach a little over its border, as they do.
+
     Args:
         seed: Any whole number from 0. Every eighth tile has a black margin that nobody labelled.
-        side: Rows and columns.
+        side: Rows and columns; what stands on the land keeps its size in pixels.
 
     Returns:
         uint8 (side, side, 3), RGB; uint8 (side, side), ids 0..6.
     """
     rng = np.random.default_rng([seed, side])
-    rows, columns = np.mgrid[:side, :side]
-    towns = (np.array([(y, x) for y in range(3) for x in range(3)]) + rng.uniform(0.2, 0.8, (9, 2))) * side / 3
-    kinds = rng.permutation([*range(6), *rng.integers(0, 6, 3)])
-    mask = kinds[((rows[..., None] - towns[:, 0]) ** 2 + (columns[..., None] - towns[:, 1]) ** 2).argmin(-1)].astype(np.uint8)
-    texture = np.zeros((side, side))
-    texture[mask == 0] = np.where((rows // 8 + columns // 8) % 2, 35, -35)[mask == 0]  # roofs and streets
-    texture[mask == 1] = (20 * np.sign(np.sin((rows + columns) / 5)))[mask == 1]  # furrows
-    texture[mask == 3] = np.kron(rng.normal(0, 18, (side // 8, side // 8)), np.ones((8, 8)))[mask == 3]  # crowns of trees
-    picture = np.array(GROUND, float)[mask] + texture[..., None] + rng.normal(0, 2, (side, side, 1))
+    places = np.mgrid[:side, :side] + np.stack([_clouds(rng, side, 4), _clouds(rng, side, 4)]) * side / 30  # (2, side, side)
+    centres = (np.array(list(itertools.product(range(3), repeat=2))) + rng.uniform(0.15, 0.85, (9, 2))) * side / 3
+    pieces = ((places[:, None] - centres.T[..., None, None]) ** 2).sum(0).argmin(0)  # (side, side), 0..8
+    mask = rng.permutation([*LAND, *rng.choice(LAND, 4)])[pieces].astype(np.uint8)
+    depth = _depth(rng, side)
+    mask[depth > 0] = WATER
+    picture = _trees(rng, _ground(rng, mask, depth), mask)
+    picture = _laid_over(picture, ROAD, _road(rng, side))
+    picture = _blurred(np.clip(picture, 0, 255), 0.6) * rng.uniform(0.92, 1.06, 3) + rng.normal(0, 2.5, (side, side, 1))
     if seed % 8 == 3:
-        mask[:, -side // 16 :], picture[:, -side // 16 :] = 6, 0
+        mask[:, -side // 16 :], picture[:, -side // 16 :] = UNKNOWN, 0
     return np.clip(picture, 0, 255).astype(np.uint8), mask
 
 
+def _clouds(rng: np.random.Generator, side: int, cells: int, octaves: int = 3) -> Layer:
+    """Smooth noise of deviation 1: random grids, each twice as fine as the last and half as strong, made large."""
+    total = np.zeros((side, side))
+    for octave in range(octaves):
+        grid = rng.normal(size=2 * [(cells << octave) + 2]).astype(np.float32)
+        total += np.asarray(Image.fromarray(grid).resize((side, side), Image.Resampling.BICUBIC)) / 2**octave
+    return total / total.std()
+
+
+def _blurred(layer: Layer, radius: float) -> Layer:
+    """A layer of values 0..255, smoothed."""
+    return np.asarray(Image.fromarray(layer.astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius)), float)
+
+
+def _laid_over(below: Layer, above: Layer | tuple[int, ...], cover: Layer) -> Layer:
+    """Colours over others, where ``cover`` (side, side) is 1; beside that it lets through."""
+    return below * (1 - cover[..., None]) + np.asarray(above) * cover[..., None]
+
+
+def _shadow(what: np.ndarray, far: int) -> np.ndarray:
+    """What lies so many pixels to the lower right of something."""
+    return np.pad(what, ((far, 0), (far, 0)))[: len(what), : len(what)]
+
+
+def _turned(rng: np.random.Generator, side: int) -> tuple[Layer, Layer]:
+    """Coordinates in pixels from the middle, turned by a random angle: streets and furrows run in all directions."""
+    angle = rng.uniform(0, np.pi)
+    rows, columns = np.mgrid[:side, :side] - side / 2
+    return columns * np.cos(angle) + rows * np.sin(angle), rows * np.cos(angle) - columns * np.sin(angle)
+
+
+def _wave(rng: np.random.Generator, side: int, cells: int) -> np.ndarray:
+    """A winding line (side,) of deviation 1."""
+    line = _clouds(rng, side, cells, 1)[side // 2]
+    return (line - line.mean()) / line.std()
+
+
+def _beside(centre: np.ndarray) -> Layer:
+    """Distance of each place from a line that is at column ``centre[row]``, about, in pixels."""
+    return abs(np.arange(len(centre)) - centre[:, None]) / np.hypot(1, np.gradient(centre))[:, None]
+
+
+def _depth(rng: np.random.Generator, side: int) -> Layer:
+    """How far inside water a place lies, in pixels; negative on land."""
+    slope = rng.uniform(-0.5, 0.5) * np.arange(-side / 2, side / 2)
+    half = rng.uniform(11, 24) * (1 + 0.25 * _wave(rng, side, 6))[:, None]
+    river = half - _beside(side * rng.uniform(0.25, 0.75) + slope + _wave(rng, side, 3) * side * 0.07)
+    river = river.T if rng.random() < 0.5 else river
+    row, column, reach = rng.uniform(0.1, 0.9) * side, rng.uniform(0.1, 0.9) * side, rng.uniform(0.09, 0.2) * side
+    rows, columns = np.ogrid[:side, :side]
+    lake = reach * (1 + 0.22 * _clouds(rng, side, 3, 2)) - np.hypot(rows - row, columns - column)
+    return (river, lake, np.maximum(river, lake))[rng.integers(3)]
+
+
+def _road(rng: np.random.Generator, side: int) -> Layer:
+    """1 on a road from side to side."""
+    slope = rng.uniform(-0.4, 0.4) * np.arange(-side / 2, side / 2)
+    road = np.clip(3.5 - _beside(side * rng.uniform(0.3, 0.7) + slope + _wave(rng, side, 2) * side * 0.08), 0, 1)
+    return road if rng.random() < 0.5 else road.T
+
+
+def _ground(rng: np.random.Generator, mask: np.ndarray, depth: Layer) -> Layer:
+    """Colours of the land and of the water, without what stands on them."""
+    side = len(mask)
+    fine, coarse = _clouds(rng, side, 64, 2)[..., None], _clouds(rng, side, 5)[..., None]  # (side, side, 1)
+    grass = GRASS + coarse * (14, 8, 8) + fine * 8
+    sand = SAND + coarse * 10 + fine * 4 + 6 * np.sin(9 * coarse)
+    water = WATERS[rng.integers(len(WATERS))] + 3 * coarse + np.clip(14 - depth, 0, 14)[..., None] * (1.6, 1.5, 0.8)
+    grounds = np.stack([_town(rng, side), _fields(rng, side), grass, np.broadcast_to(np.array(FLOOR, float), grass.shape), water, sand])
+    picture = np.take_along_axis(grounds, mask[None, ..., None].astype(int), 0)[0]
+    return _laid_over(picture, SHORE, 0.65 * ((depth <= 0) & (depth > -6 - 2 * coarse[..., 0])))
+
+
+def _fields(rng: np.random.Generator, side: int) -> Layer:
+    """Strips cut into fields, each with a crop and its furrows, and hedges between them."""
+    u, v = _turned(rng, side)
+    edges = np.cumsum(rng.uniform(24, 60, 8 + side // 12)) - side
+    strip = np.searchsorted(edges[:-1], u)
+    length, first = (rng.uniform(low, 150, len(edges))[strip] for low in (60, 0))
+    number, along = np.divmod(v + first, length)
+    field = (31 * strip + number.astype(int)) % KINDS
+    crop, period, strong = rng.integers(len(CROPS), size=KINDS), rng.uniform(6, 11, KINDS), rng.uniform(2, 15, KINDS)
+    way = np.where((rng.random(KINDS) < 0.4)[field], v, u)
+    ground = np.array(CROPS, float)[crop][field] + (strong[field] * np.sin(2 * np.pi * way / period[field]))[..., None]
+    ground += rng.uniform(-12, 12, KINDS)[field, None]
+    border = np.minimum.reduce([along, length - along, edges[strip] - u, u - edges[strip - 1]])
+    return np.where(border[..., None] < 1.6, HEDGE, ground)
+
+
+def _town(rng: np.random.Generator, side: int) -> Layer:
+    """Streets, and houses with two lit halves of a roof, a shadow, and a garden or a yard."""
+    u, v = _turned(rng, side)
+    (column, x), (row, y) = np.divmod(u, 22), np.divmod(v, 26)  # number of a lot, and pixels inside it
+    lot = (37 * column + row).astype(int) % KINDS
+    wide, long = rng.uniform(8, 13, KINDS)[lot], rng.uniform(9, 17, KINDS)[lot]
+    house = (x > 8) & (x < 8 + wide) & (y > 8) & (y < 8 + long) & (rng.random(KINDS) < 0.9)[lot]
+    ground = np.where((rng.random(KINDS) < 0.45)[lot, None], GARDEN, YARD) + 8 * _clouds(rng, side, 48, 2)[..., None]
+    ground[((column % 4 == 0) & (x < 7)) | ((row % 3 == 0) & (y < 7))] = STREET
+    ground *= 1 - 0.5 * _shadow(house, 4)[..., None]
+    roof = np.array(ROOFS)[rng.integers(len(ROOFS), size=KINDS)][lot] + np.where(x < 8 + wide / 2, 10, -14)[..., None]
+    return np.where(house[..., None], roof, ground)
+
+
+def _trees(rng: np.random.Generator, picture: Layer, mask: np.ndarray, step: int = 12) -> Layer:
+    """Crowns as domes in the light of the upper left, and their shadows: all over a forest, and here and there on other land."""
+    side = len(mask)
+    n = side // step + 3
+    centres = (np.mgrid[:n, :n] + rng.random((2, n, n)) - 1) * step  # one place for a tree in each cell of a grid
+    kind = mask[tuple(np.clip(centres, 0, side - 1).astype(int))]
+    radius = rng.uniform(0.6, 1.05, (n, n)) * step * (rng.random((n, n)) < TREES[kind])
+    places = np.mgrid[:side, :side]
+    height, tree = np.zeros((side, side)), np.zeros((side, side), int)
+    for shift in itertools.product(range(3), repeat=2):  # a crown reaches into the cells around its own
+        i, j = places // step + np.array(shift)[:, None, None]
+        dome = np.sqrt(np.maximum(radius[i, j] ** 2 - ((places - centres[:, i, j]) ** 2).sum(0), 0))
+        tree, height = np.where(dome > height, i * n + j, tree), np.maximum(dome, height)
+    light = np.clip(sum(np.gradient(height)), -1.5, 1.5)[..., None]
+    crowns = (CROWN + rng.normal(0, 9, (n * n, 1))[tree] + rng.normal(0, 3, (n * n, 3))[tree]) * (0.85 + 0.33 * light)
+    shadow = _blurred(255 * _shadow(height > 2, 6), 1.5) / 255
+    return _laid_over(picture * (1 - 0.5 * shadow[..., None]), crowns, np.clip(height / 3, 0, 1))
+
+
 def make_sample(root: str | os.PathLike, count: int = sum(PARTS), seed: int = 2026) -> tuple[str, ...]:
-    """Draw the first pictures of the sample into ``root``.
+    """Draw the first pictures of the sample into ``root``; with the defaults, the sample that comes with the kit.
 
     Args:
         root: Folder; it is made if need be.
@@ -91,7 +231,7 @@ SPEC = DatasetSpec(
     home="dlcv_satellite",
     folders=("train", "validation"),
     stems=_stems,
-    splits=("course", "sample"),  # 1900, 100 of train/ and 257 of validation/; 12, 2, 4 drawn ones
+    splits=("course", "sample"),  # 1900, 100 of train/ and 257 of validation/; 22, 4, 6 drawn ones
     split_of=_split_of,
     draw=make_sample,
     networks=("FCN32s",),
