@@ -3,19 +3,37 @@
 Demir et al., "DeepGlobe 2018: A Challenge to Parse the Earth through Satellite Images", CVPR Workshops 2018.
 """
 
+import functools
+import importlib
 import itertools
 import os
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image, ImageFilter
 
-from segkit.datasets.spec import DatasetSpec
-from segkit.pictures import PHOTOGRAPHS, names_in
+from segkit.datasets.spec import DataError, DatasetSpec
+from segkit.pictures import BROKEN, LABELS, PHOTOGRAPHS, find_picture, names_in
+from segkit.transforms import IMAGENET_MEAN, IMAGENET_STD, normalize
 
-__all__ = ["SPEC", "draw_tile", "make_sample"]
+if TYPE_CHECKING:
+    from segkit.datasets.survey import Survey
+
+__all__ = ["PUBLISHED", "SPEC", "ClassPictures", "LabelledPictures", "class_of", "digits", "draw_tile", "make_sample", "open_picture"]
+
+PUBLISHED = {
+    "FCN32s": {1: 0.43, 5: 0.56, 10: 0.59, 15: 0.61, 20: 0.65},
+    "FCN16s": {1: 0.54, 5: 0.58, 10: 0.61, 15: 0.64, 20: 0.67},
+}
+"""Mean IoU on the 257 pictures of ``validation/`` after some epochs, as public reports of the course give it."""
 
 Layer = np.ndarray  # float: (side, side) of numbers, or (side, side, 3) of colours
+
+N_PICTURED, SIDE = 50, 32  # classes and pixels of the pictures that are to be classified
 
 PARTS = (22, 4, 6)  # pictures of the sample: train, val, test
 URBAN, AGRICULTURE, RANGELAND, FOREST, WATER, BARREN, UNKNOWN = range(7)
@@ -217,7 +235,149 @@ def make_sample(root: str | os.PathLike, count: int = sum(PARTS), seed: int = 20
     return names
 
 
-SPEC = DatasetSpec(
+# -- pictures of one thing each ------------------------------------------------------------------------------------------------
+
+
+class LabelledPictures(torch.utils.data.Dataset):
+    """Pictures of one thing each, to be told apart.
+
+    An item is ``(image, label)``: a FloatTensor (3, 32, 32), RGB / 255 normalised with the ImageNet statistics, and an int.
+
+    Args:
+        names: Of the pictures.
+        labels: Class of each.
+        classes: Name of each class.
+        read: Number of a picture -> uint8 (32, 32, 3), RGB.
+
+    Attributes:
+        names, labels, classes: as given, as tuples.
+    """
+
+    def __init__(self, names: Sequence[str], labels: Sequence[int], classes: Sequence[str], read: Callable[[int], np.ndarray]) -> None:
+        self.names, self.labels, self.classes, self._read = tuple(names), tuple(labels), tuple(classes), read
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        image = torch.from_numpy(self._read(index)).permute(2, 0, 1).float().div_(255)  # (3, 32, 32)
+        return normalize(image, IMAGENET_MEAN, IMAGENET_STD), self.labels[index]
+
+
+class ClassPictures(LabelledPictures):
+    """The 50 classes of the course: ``train_50/`` and ``val_50/`` with pictures ``CLASS_NUMBER.png`` of 32 x 32 pixels.
+
+    Args:
+        root: Folder that holds both.
+        split: ``train`` or ``val``.
+
+    Raises:
+        DataError: There is no such folder or no picture in it, or a name is no ``CLASS_NUMBER`` (when built); a picture is damaged
+            or of another size (when an item is read).
+    """
+
+    def __init__(self, root: str | os.PathLike, split: str) -> None:
+        folder = Path(root).expanduser() / f"{_part(split)}_{N_PICTURED}"
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder. Expected it below the root, with pictures 0_000.png, 0_001.png and so on.")
+        paths = [find_picture(folder / name, LABELS) for name in names_in(folder, LABELS)]
+        if not paths:
+            raise DataError(f"{folder}: no pictures in it. Expected 0_000.png, 0_001.png and so on.")
+        paths.sort(key=lambda path: (class_of(path), len(path.stem), path.stem))
+        names = [path.stem for path in paths]
+        super().__init__(names, [class_of(path) for path in paths], [str(k) for k in range(N_PICTURED)], lambda n: open_picture(paths[n]))
+
+
+def class_of(path: Path) -> int:
+    """Class of a picture ``CLASS_NUMBER.png``, by its name.
+
+    Raises:
+        DataError: It has another name, or the class is none of 0..49.
+    """
+    found = re.fullmatch(r"([0-9]+)_([0-9]+)", path.stem)
+    if not found:
+        raise DataError(f"{path}: expected a name CLASS_NUMBER.png, as 7_012.png. Put other files elsewhere.")
+    if int(found[1]) >= N_PICTURED:
+        raise DataError(f"{path}: expected a class 0..{N_PICTURED - 1} in the name CLASS_NUMBER.png, found {found[1]}.")
+    return int(found[1])
+
+
+def open_picture(path: Path) -> np.ndarray:
+    """A picture that is to be classified: uint8 (32, 32, 3), RGB.
+
+    Raises:
+        DataError: It is damaged, or of another size.
+    """
+    try:
+        with Image.open(path) as picture:
+            pixels = np.array(picture.convert("RGB"))
+    except BROKEN as error:
+        raise DataError(f"{path}: expected a complete picture, found a missing or damaged file ({error}).") from error
+    if pixels.shape[:2] != (SIDE, SIDE):
+        raise DataError(f"{path}: expected {SIDE} x {SIDE} pixels, found {pixels.shape[0]} x {pixels.shape[1]} (H x W).")
+    return pixels
+
+
+def digits(split: str) -> LabelledPictures:
+    """The handwritten digits that come with scikit-learn, in the form of ``ClassPictures``: real pictures for a machine without others.
+
+    1797 pictures of ten classes, 8 x 8 pixels made 32 x 32, in RGB; a fifth of each class is ``val``, always the same.
+    E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998.
+
+    Args:
+        split: ``train`` or ``val``.
+
+    Raises:
+        DataError: scikit-learn is not installed.
+    """
+    pixels, labels, members = _digits()
+    chosen = members[_part(split)]
+    return LabelledPictures(
+        [f"{labels[n]}_{n:04d}" for n in chosen], [int(labels[n]) for n in chosen], [str(k) for k in range(10)], lambda k: pixels[chosen[k]]
+    )
+
+
+@functools.cache
+def _digits() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Pictures uint8 (1797, 32, 32, 3), their classes (1797,), and the numbers of those of each split."""
+    try:
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise DataError("The digits are part of scikit-learn, which is not installed: python -m pip install scikit-learn") from error
+    small, labels = load_digits(return_X_y=True)  # (1797, 64), 0..16
+    grey = np.round(small * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
+    large = np.stack([np.asarray(Image.fromarray(one).resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for one in grey])
+    train, val = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=0, stratify=labels)
+    return np.repeat(large[..., None], 3, axis=-1), labels, {"train": np.sort(train), "val": np.sort(val)}
+
+
+def _part(split: str) -> str:
+    if split not in ("train", "val"):
+        raise DataError(f"Expected split 'train' or 'val', found {split!r}.")
+    return split
+
+
+# -- the data set --------------------------------------------------------------------------------------------------------------
+
+
+def _verify(root: Path, progress: bool = True) -> "Survey":
+    """By its name: what decodes masks stays with the solutions, and the student edition has none of them."""
+    found: Survey = importlib.import_module("segkit.reference.satellite_survey").survey(root, progress=progress)
+    return found
+
+
+class _Satellite(DatasetSpec):
+    """A root may hold the pictures that are to be classified alone."""
+
+    def find_root(self, data: str | os.PathLike | None = None) -> Path:
+        place = None if data is None else Path(data).expanduser()
+        if place is not None and (place / f"train_{N_PICTURED}").is_dir():
+            return place
+        return super().find_root(data)
+
+
+SPEC = _Satellite(
     name="satellite",
     title="Satellite land cover",
     pictures="satellite pictures",
@@ -234,6 +394,7 @@ SPEC = DatasetSpec(
     splits=("course", "sample"),  # 1900, 100 of train/ and 257 of validation/; 22, 4, 6 drawn ones
     split_of=_split_of,
     draw=make_sample,
+    verify=_verify,
     networks=("FCN32s",),
     outputs=7,
     reader="read_mask",
