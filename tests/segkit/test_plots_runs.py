@@ -120,3 +120,16 @@ def test_a_run_without_history_is_named(tmp_path: Path) -> None:
     for draw in (plots.score_table, plots.compare_runs):
         with pytest.raises(ValueError, match=r"history.json: no training history can be read"):
             draw({"gone": tmp_path})
+
+
+def test_a_white_class_is_seen_in_legends() -> None:
+    swatch = plots.legend(SPEC).axes[0].patches[SPEC.classes.index("barren")]
+    below = plots.label_maps({"a": [np.full((4, 4), 5)]}, spec=SPEC).legends[0].get_patches()[0]
+    for patch in (swatch, below):
+        assert to_hex(patch.get_facecolor()) == "#ffffff" and to_hex(patch.get_edgecolor()) == "#7b8794" and patch.get_linewidth() > 0.3
+
+
+def test_what_a_file_holds_fits_beside_its_swatch() -> None:
+    small = [item for item in plots.legend(SPEC).axes[0].texts if item.get_fontsize() < 9]
+    assert [item.get_text() for item in small][4:] == ["(0, 0, 255)", "(255, 255, 255)", "(0, 0, 0), ignored"]
+    assert "id 12 in the file" in texts(plots.legend())
