@@ -23,6 +23,7 @@ from segkit.atomic import replacing
 __all__ = ["VERDICT", "Verdicts", "read_summary"]
 
 SCHEMA = "segkit-exam-verdict/2"
+CORES = os.cpu_count() or 1
 VERDICT = Path("corpus", "verdict.jsonl")
 
 # Of an outcome, what tables are made of; the rest is told when it comes, and not kept.
@@ -83,9 +84,13 @@ class Verdicts:
         return self._keys[_name(entry)]
 
     def minutes(self, jobs: int) -> float:
-        """About how long the entries that are left will take: as long as they, or others of their kind, took before."""
+        """About how long the entries that are left will take: as long as they, or others of their kind, took before.
+
+        Args:
+            jobs: How many judges side by side; more than there are cores do not help.
+        """
         usual = {kind: self._mean(kind) for kind in {entry.kind for entry in self.left}}
-        return sum(self._seconds.get(_name(entry), usual[entry.kind]) for entry in self.left) / jobs / 60
+        return sum(self._seconds.get(_name(entry), usual[entry.kind]) for entry in self.left) / min(jobs, CORES) / 60
 
     def _mean(self, kind: str) -> float:
         known = [seconds for name, seconds in self._seconds.items() if str(name).startswith(f"{kind}/")]
@@ -95,6 +100,7 @@ class Verdicts:
         """Keep the outcome of an entry; it is on the disk when this returns. A surprise is not kept."""
         if outcome.problem:
             return
+        outcome.seconds *= _share_of_a_core()
         if self._file is None:
             torn = self.path.is_file() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n")
             self._file = self.path.open("ab")
@@ -141,6 +147,12 @@ class Verdicts:
             lines = [json.dumps(summary, ensure_ascii=False).encode() + b"\n", *(self._line(outcome) for outcome in outcomes)]
             partial.write_bytes(b"".join(lines))
         return summary
+
+
+def _share_of_a_core() -> float:
+    """How much of a core each program of this machine gets at the moment, by the load of the last minute; 1 where that is not told."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return CORES / max(load, CORES)
 
 
 def _name(entry: Entry) -> str:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from autograder.cli.selftest import selftest_command
-from autograder.exam import complete
+from autograder.exam import complete, verdict
 from autograder.exam.complete import Exam, ExamError
 from autograder.exam.entries import Entry
 from autograder.exam.outcome import Outcome
@@ -41,6 +41,15 @@ class FakeKeys:
 
 def outcome(entry: Entry, **more) -> Outcome:
     return Outcome(entry, exact=True, caught=True, named=True, seconds=1.5, **more)
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch) -> SimpleNamespace:
+    """Two cores that nobody else uses."""
+    state = SimpleNamespace(load=0.0)
+    monkeypatch.setattr(verdict, "CORES", 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (state.load, 0.0, 0.0), raising=False)
+    return state
 
 
 @pytest.fixture
@@ -113,6 +122,18 @@ def test_a_complete_exam_is_summed_up_in_the_order_of_its_entries_and_old_lines_
 def test_how_long_it_takes_is_what_it_took(material):
     write(material, *(dataclasses.replace(outcome(entry), seconds=120.0) for entry in ENTRIES[:2]))
     assert verdicts(material, version="2").minutes(jobs=2) == pytest.approx(3.0)  # the third as long as its kind
+
+
+def test_more_judges_than_cores_promise_no_shorter_exam(material):
+    write(material, *(dataclasses.replace(outcome(entry), seconds=120.0) for entry in ENTRIES))
+    assert [verdicts(material, version="2").minutes(jobs) for jobs in (1, 2, 8)] == pytest.approx([6.0, 3.0, 3.0])
+
+
+def test_an_exam_beside_other_work_does_not_make_the_next_one_look_longer(material, machine):
+    machine.load = 8.0  # each program has a quarter of a core
+    write(material, *(dataclasses.replace(outcome(entry), seconds=480.0) for entry in ENTRIES))
+    machine.load = 0.5
+    assert verdicts(material, version="2").minutes(jobs=1) == pytest.approx(6.0)
 
 
 # -------------------------------------------------------------------------------------------------------- the exam itself
