@@ -74,12 +74,11 @@ def export_command(
     Exit 0: everything was exported; 1: a result could not be, or the gradebook is busy; 2: bad usage.
     """
     from autograder.export import WRITERS, ExportError, Options, read_entries
-    from autograder.export.classlist import read_class
     from autograder.export.classroom50 import environment_facts
     from autograder.export.feedback import pages_of
     from autograder.export.gradescope import VISIBILITIES
     from autograder.export.manual import with_manual_points
-    from autograder.handins.roster import Roster, RosterError
+    from autograder.handins.roster import Roster, RosterError, read_roster
 
     if (target is None) == (into is None):
         raise click.UsageError(f"Expected either --to ({', '.join(TARGETS)}) or --into FILE.")
@@ -89,7 +88,7 @@ def export_command(
         raise click.UsageError("--manual: into nbgrader's gradebook points by hand are written with its formgrader.")
     notices: list[str] = []
     try:
-        people, remarks = read_class(roster) if roster else (Roster(), [])
+        people = read_roster(roster) if roster else Roster()
         options = Options(
             facts=environment_facts() | _facts(facts), visibility=visibility, due=due, say=notices.append,
             roster=people, handed_in=_handed_in(graded),
@@ -108,7 +107,7 @@ def export_command(
         raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.ClickException(str(error)) from error
-    for notice in [*remarks, *notices]:
+    for notice in [*people.notes, *notices]:
         click.echo(notice, err=True)
     click.echo(f"{len(entries)} results, {done}")
     _say_open(entries)

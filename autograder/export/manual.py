@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from autograder.export.entries import Entry, ExportError
-from autograder.export.sheets import TableError
-from autograder.export.tables import read_table
+from autograder.report.sheets import TableError
+from autograder.report.tables import read_table
 
 __all__ = ["with_manual_points"]
 

@@ -12,7 +12,7 @@ from gradebook_files import graded_folder, marked, slots
 
 from autograder.cli import main
 from autograder.export.comments import comment_on, is_ours
-from autograder.export.sheets import parse_sheet
+from autograder.report.sheets import parse_sheet
 
 
 def export(*arguments):
