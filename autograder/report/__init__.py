@@ -4,7 +4,7 @@ from autograder.report.answers import read_answers
 from autograder.report.class_page import write_class_page
 from autograder.report.labels import cause_label, first_fault
 from autograder.report.pictures import read_pictures
-from autograder.report.student_page import write_student_page
+from autograder.report.student_page import same_page, write_student_page
 from autograder.report.summary import format_table, write_summary
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "format_table",
     "read_answers",
     "read_pictures",
+    "same_page",
     "write_class_page",
     "write_student_page",
     "write_summary",
