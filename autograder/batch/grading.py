@@ -20,6 +20,7 @@ from autograder.handins.archives import UNPACKING_ERRORS, open_zip
 from autograder.handins.submission import read_submission, submission_names
 from autograder.judge.run import Run, Settings
 from autograder.marking import MarksError, marked, read_marks
+from autograder.marking.pictures import keep_pictures
 from autograder.report import write_class_page, write_summary
 from autograder.sandbox.locks import hold_folder
 from segkit.atomic import disk_is_full
@@ -161,6 +162,7 @@ class _Class:
             contextlib.closing(read_submission(path, name, self.run.rubric)) as submission,
         ):
             keep_answers(self.run.settings.out / name, submission, self.run.wanted_checks)
+            keep_pictures(self.run.settings.out / name, submission, self.run.wanted_checks)
 
     def _keep(self, path: Path, graded: Graded) -> None:
         """Write a result into the journal, so that no later run grades it again."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from autograder.course.rubric import Rubric
 from autograder.marking import MarksError, marked
-from autograder.report import read_answers, read_pictures, same_page, write_student_page
+from autograder.report import read_answers, read_pictures, same_page, write_class_page, write_student_page, write_summary
 from autograder.report.result_schema import validate
 from segkit.atomic import disk_is_full, replacing
 
-__all__ = ["going_on", "remove_leftovers", "restore", "titles_of", "with_marks", "writable", "write_report", "write_result"]
+__all__ = ["going_on", "remove_leftovers", "restore", "titles_of", "with_marks", "writable", "write_again", "write_report", "write_result"]
 
 # what a killed run may leave half-written, each under a name of its own
 LEFTOVERS = ("*/.*.partial", "*/pictures/.*.partial", "*/.report.html.*", ".index.html.*", ".summary.csv.*", ".regrade.csv.*",
@@ -105,6 +105,37 @@ def restore(result: dict[str, Any], folder: Path, rubric: Rubric, before: Callab
     before()
     write_result(result, folder, rubric)
     return True
+
+
+def write_again(out: Path, rubric: Rubric) -> list[str]:
+    """Write reports, summary and class page of a graded folder again, with its marks.
+
+    Args:
+        out: The folder.
+        rubric: For titles and causes.
+
+    Returns:
+        What somebody should look at.
+
+    Raises:
+        MarksError: The marks cannot be used.
+        OSError: A page could not be written.
+    """
+    results, lines = {}, []
+    for path in sorted(out.glob("*/result.json")):
+        try:
+            results[path.parent.name] = json.loads(path.read_text(encoding="utf-8"))
+            validate(results[path.parent.name])
+        except (OSError, ValueError) as error:
+            results.pop(path.parent.name, None)
+            lines.append(f"{path}: left out: {error}")
+    found = marked(out, results, whole=not lines)
+    for name, result in found.results.items():
+        if not same_page(result, out / name):
+            write_report(result, out / name, rubric)
+    write_summary(list(found.results.values()), out, check_ids=list(rubric.checks))
+    write_class_page(list(found.results.values()), out, titles=rubric.causes, checks=titles_of(rubric))
+    return [*lines, *found.faults, *found.notices]
 
 
 def remove_leftovers(out: Path) -> None:

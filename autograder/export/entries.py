@@ -12,8 +12,8 @@ from autograder.report.labels import clean_text
 from autograder.report.result_schema import ResultSchemaError, validate
 
 __all__ = [
-    "Entry", "ExportError", "Options", "any_marked", "counted_checks", "given_checks", "open_checks", "open_words", "read_entries", "shown",
-    "why_no_total",
+    "Entry", "ExportError", "Options", "any_marked", "counted_checks", "given_checks", "open_checks", "open_words", "read_entries",
+    "read_results", "shown", "why_no_total",
 ]  # fmt: skip
 
 MAX_TEXT = 20_000
@@ -62,7 +62,20 @@ class Options:
 
 
 def read_entries(graded: Path, say: Callable[[str], None]) -> list[Entry]:
-    """Read the results of a graded folder.
+    """Read the results of a graded folder, with what people gave (see ``read_results``).
+
+    Raises:
+        ExportError: There is no result at all, or there are marks that cannot be used.
+    """
+    problems: list[str] = []
+    entries = read_results(graded, problems.append)
+    for problem in problems:
+        say(problem)
+    return _with_marks(graded, entries, say, whole=not problems)
+
+
+def read_results(graded: Path, say: Callable[[str], None]) -> list[Entry]:
+    """Read the results of a graded folder as the judge wrote them.
 
     Args:
         graded: What ``grade --out`` wrote, or the folder of one submission in it.
@@ -72,7 +85,7 @@ def read_entries(graded: Path, say: Callable[[str], None]) -> list[Entry]:
         The valid results, in the order of their folders.
 
     Raises:
-        ExportError: There is no result at all, or there are marks that cannot be used.
+        ExportError: There is no result at all.
     """
     files = [graded / "result.json"] if (graded / "result.json").is_file() else sorted(graded.glob("*/result.json"))
     if not files:
@@ -86,7 +99,7 @@ def read_entries(graded: Path, say: Callable[[str], None]) -> list[Entry]:
             say(f"{file}: not exported: {error}")
             continue
         entries.append(Entry(file.resolve().parent.name, result))
-    return _with_marks(graded, entries, say, whole=len(entries) == len(files))
+    return entries
 
 
 def _with_marks(graded: Path, entries: Sequence[Entry], say: Callable[[str], None], whole: bool) -> list[Entry]:

@@ -1,6 +1,6 @@
 """Pages and tables for people, made from result dictionaries alone; nothing here knows what was graded."""
 
-from autograder.report.answers import read_answers
+from autograder.report.answers import read_answer_pictures, read_answers
 from autograder.report.class_page import write_class_page
 from autograder.report.labels import cause_label, first_fault
 from autograder.report.pictures import read_pictures
@@ -11,6 +11,7 @@ __all__ = [
     "cause_label",
     "first_fault",
     "format_table",
+    "read_answer_pictures",
     "read_answers",
     "read_pictures",
     "same_page",

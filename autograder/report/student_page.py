@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autograder.report.answers import read_answer_pictures
 from autograder.report.labels import cause_label, marked_by_hand
 from autograder.report.pictures import galleries
 from autograder.report.rendering import render_page, write_page
@@ -45,6 +46,7 @@ def write_student_page(
     """
     views = [check_view(check, titles or {}, checks or {}) for check in result["checks"]]
     shown = galleries(pictures, Path(folder))
+    drawn = read_answer_pictures(folder)
     by_machine = [view for view in views if not marked_by_hand(view)]
     page = render_page(
         "student.html.j2",
@@ -52,7 +54,9 @@ def write_student_page(
         share=share(result),
         wrong=_by_message([view for view in by_machine if view["status"] in ("partial", "not_earned")]),
         stuck=_by_message([view for view in views if view["status"] == "could_not_grade"]),
-        manual=[{**view, "answer": (answers or {}).get(view["id"])} for view in views if _by_hand(view)],
+        manual=[
+            {**view, "answer": (answers or {}).get(view["id"]), "drawn": drawn.get(view["id"], {})} for view in views if _by_hand(view)
+        ],
         right=[view for view in by_machine if view["status"] == "earned"],
         galleries=[_titled(name, gallery, views) for name, gallery in shown.items() if gallery["rows"]],
         fingerprint=_fingerprint(result),
