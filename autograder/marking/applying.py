@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autograder.marking.books import BY_RUBRIC, Mark
+from autograder.marking.books import BY_RUBRIC, Book, Mark
 from autograder.marking.marks import Marks, mark_points, read_marks
 from autograder.report.answers import read_answers
 from autograder.report.labels import marked_by_hand
@@ -127,9 +127,10 @@ class _Student:
             if check in getattr(book, table).get(self.name, {}):
                 self.found.faults.append(f"{book.where(table, self.name, check)}: {words}")
 
-    def _fits(self, check: Mapping[str, Any], points: float | None, where: str) -> bool:
+    def _fits(self, check: Mapping[str, Any], points: float | None, book: Book, table: str) -> bool:
         if points is None or points <= check["max_points"]:
             return True
+        where = book.where(table, self.name, check["id"])
         self.found.faults.append(f"{where}: expected points from 0 to {check['max_points']:g}, found {points:g}")
         return False
 
@@ -142,12 +143,12 @@ class _Student:
         if not said or not said[0].what.given:
             return check
         one, mark, criteria = said[0], said[0].what, self.marks.criteria(check["id"])
-        where = one.book.where("answers", self.name, check["id"])
         points, answer = mark_points(mark, criteria, check["max_points"]), self.answers.get(check["id"])
         if unknown := [name for name in (*(mark.criteria or ()), *mark.half) if name not in criteria]:
             there = ", ".join(criteria) or "none"
+            where = one.book.where("answers", self.name, check["id"])
             self.found.faults.append(f"{where}: there is no criterion {unknown[0]!r} of {check['id']}; there is: {there}")
-        elif not all(self._fits(check, other.what.points, other.book.where("answers", self.name, check["id"])) for other in said):
+        elif not all(self._fits(check, other.what.points, other.book, "answers") for other in said):
             return check
         elif len(said) > 1:
             both = " and ".join(f"{other.by} {_words(mark_points(other.what, criteria, check['max_points']))}" for other in said)
@@ -186,7 +187,7 @@ class _Student:
         if len(changes) != 1:
             return check
         one, override = changes[0], changes[0].what
-        if not self._fits(check, override.points, one.book.where("overrides", self.name, check["id"])):
+        if not self._fits(check, override.points, one.book, "overrides"):
             return check
         if override.was is not None and check["points"] != override.was:
             changed = f"{one.by} changed {override.was:g} to {override.points:g} points, which stand"

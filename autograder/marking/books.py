@@ -7,16 +7,30 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
-__all__ = ["BY_RUBRIC", "Book", "Criterion", "Mark", "MarksError", "Override", "line_of", "moment", "read_book"]
+__all__ = [
+    "BY_RUBRIC",
+    "Book",
+    "Criterion",
+    "Mark",
+    "MarksError",
+    "Override",
+    "keep_right",
+    "line_of",
+    "moment",
+    "read_book",
+    "right_content",
+]
 
 SCHEMA_FILE = Path(__file__).with_name("marks.schema.json")
 MAX_FAULTS = 10
+MOST_KEPT = 16
+_RIGHT: dict[str, dict[str, Any]] = {}  # texts that were validated, the last ones: a class asks for a file once for each student
 BY_RUBRIC = "rubric"
 """Of the criteria that come from the rubric; everybody's own words replace theirs."""
 
@@ -123,31 +137,60 @@ def read_book(path: Path) -> Book:
     Raises:
         MarksError: They cannot be used.
     """
+    text, content = right_content(path)
+    return Book(
+        path, text, content["by"].strip(),
+        answers=_typed_tables(content.get("answers", {}), Mark), overrides=_typed_tables(content.get("overrides", {}), Override),
+        criteria=_typed_tables(content.get("criteria", {}), Criterion),
+    )  # fmt: skip
+
+
+def right_content(path: Path) -> tuple[str, dict[str, Any]]:
+    """Text and content of a file that says nothing wrong; the content is shared, and not to be changed.
+
+    Raises:
+        MarksError: It does.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise MarksError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise MarksError(f"{path} is no UTF-8: {error}. Save it as UTF-8.") from error
-    return _book(path, text)
+    if text not in _RIGHT:
+        try:
+            content = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            hint = "A text needs quotes, and so does a name with more than A-Z, a-z, 0-9, _ and - in it; a table may stand there once."
+            raise MarksError(f"{path} is no TOML: {error}. {hint}") from error
+        _demand_right(content, text, path)
+        keep_right(text, content)
+    return text, _RIGHT[text]
 
 
-@lru_cache(maxsize=64)  # a class asks for the same file once for each student
-def _book(path: Path, text: str) -> Book:
-    try:
-        content = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        hint = "A text needs quotes, and so does a name with more than A-Z, a-z, 0-9, _ and - in it; a table may stand there once."
-        raise MarksError(f"{path} is no TOML: {error}. {hint}") from error
+def keep_right(text: str, content: dict[str, Any], changed: Mapping[str, Any] | None = None) -> None:
+    """Remember that a text says nothing wrong, so that it need not be looked at again.
+
+    Args:
+        text: The text.
+        content: Its content.
+        changed: What of it is new, as a content of its own; the rest was right before.
+
+    Raises:
+        MarksError: What is new is wrong.
+    """
+    if changed is not None:
+        _demand_right(changed, "", Path("this"))
+    while len(_RIGHT) >= MOST_KEPT:
+        _RIGHT.pop(next(iter(_RIGHT)), None)
+    _RIGHT[text] = content
+
+
+def _demand_right(content: Any, text: str, path: Path) -> None:
     faults = [*_form_faults(content, text, path)] or [*_sense_faults(content, text, path)]
     if faults:
         more = [f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
         raise MarksError("\n".join([*faults[:MAX_FAULTS], *more]))
-    return Book(
-        path, text, content["by"].strip(),
-        answers=_typed_tables(content.get("answers", {}), Mark), overrides=_typed_tables(content.get("overrides", {}), Override),
-        criteria=_typed_tables(content.get("criteria", {}), Criterion),
-    )  # fmt: skip
 
 
 def _typed_tables(tables: Mapping[str, Mapping[str, Mapping[str, Any]]], kind: type[Any]) -> dict[str, dict[str, Any]]:
@@ -200,14 +243,15 @@ def _sense_faults(content: Mapping[str, Any], text: str, path: Path) -> Iterator
     """What a schema cannot say."""
     for student, checks in content.get("answers", {}).items():
         for check, mark in checks.items():
-            place = ["answers", student, check]
-            where = f"{path}, line {line_of(text, place)}: {'.'.join(place)}"
+            faults = []
             if "points" in mark and mark.keys() & {"criteria", "half", "adjust"}:
-                yield f"{where}: expected points, or criteria with half and adjust, found both; take one of them away"
+                faults.append("expected points, or criteria with half and adjust, found both; take one of them away")
             if mark.keys() & {"half", "adjust"} and "criteria" not in mark and "points" not in mark:
-                yield f"{where}: half and adjust stand beside criteria; add criteria = [] where none is met in full"
+                faults.append("half and adjust stand beside criteria; add criteria = [] where none is met in full")
             if twice := sorted(set(mark.get("criteria", ())) & set(mark.get("half", ()))):
-                yield f"{where}: {', '.join(twice)} stands in criteria and in half; take it out of one of them"
+                faults.append(f"{', '.join(twice)} stands in criteria and in half; take it out of one of them")
+            place = ("answers", student, check)
+            yield from (f"{path}, line {line_of(text, place)}: {'.'.join(place)}: {fault}" for fault in faults)
 
 
 def line_of(text: str, place: Sequence[str]) -> int:

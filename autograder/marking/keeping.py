@@ -1,10 +1,10 @@
 """Writing one person's marks: whole at every change, in a file that nobody else writes."""
 
+import copy
 import datetime
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import tomli_w
 
 from autograder.course.rubric import Rubric
 from autograder.handins.roster import folder_name
-from autograder.marking.books import BY_RUBRIC, MarksError, read_book
+from autograder.marking.books import BY_RUBRIC, MarksError, keep_right, read_book, right_content
 from autograder.marking.marks import FOLDER, marks_files
 from autograder.report.labels import clean_text
 from autograder.sandbox.locks import file_lock
@@ -70,7 +70,9 @@ class Keeper:
         self._put("criteria", check, name, {"text": text, "points": points}, saw)
 
     def _put(self, table: str, outer: str, inner: str, entry: Mapping[str, Any] | None, saw: Mapping[str, datetime.datetime]) -> None:
-        with self._changing() as content:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with file_lock(self.path.with_name(f".{self.path.name}.lock")):
+            content: dict[str, Any] = copy.deepcopy(right_content(self.path)[1]) if self.path.is_file() else {"by": self.person}
             entries = content.setdefault(table, {}).setdefault(outer, {})
             before = entries.pop(inner, {})
             if entry is not None:
@@ -79,24 +81,19 @@ class Keeper:
                 entries[inner] = {**kept, "when": _now(before.get("when")), **({"saw": seen} if seen else {})}
             if not entries:
                 del content[table][outer]
-
-    @contextmanager
-    def _changing(self) -> Iterator[dict[str, Any]]:
-        """The content of the file, to be changed; it is written, and read again, before anybody hears that it was kept."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(self.path.with_name(f".{self.path.name}.lock")):
-            content: dict[str, Any] = {"by": self.person}
-            if self.path.is_file():
-                read_book(self.path)  # somebody may have written into it by hand
-                content = tomllib.loads(self.path.read_text(encoding="utf-8-sig"))
-            yield content
-            _write(self.path, content)
+            _write(
+                self.path,
+                content,
+                {"by": self.person, table: {outer: {inner: entries[inner]}}} if entry is not None else {"by": self.person},
+            )
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
+def _write(path: Path, content: dict[str, Any], changed: Mapping[str, Any] | None = None) -> None:
+    """Write a file whole, or not at all where something new in it is wrong."""
+    text = HEAD + tomli_w.dumps(content, multiline_strings=True)
+    keep_right(text, content, content if changed is None else changed)
     with replacing(path) as partial:
-        partial.write_text(HEAD + tomli_w.dumps(content, multiline_strings=True), encoding="utf-8", newline="\n")
-        read_book(partial)
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _plain(value: Any) -> Any:

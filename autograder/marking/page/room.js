@@ -109,14 +109,10 @@ function toggle(number) {
   keep(mark);
 }
 
-function give(all) {
-  const mark = blank();
-  mark.criteria = all ? state.criteria.filter((one) => one.points > 0).map((one) => one.name) : [];
-  mark.half = [];
-  // more criteria than points, since some were added: those of the rubric are what is asked for
+function give(share) {
+  // what was added while marking is no part of full marks: that is what the rubric asks for
   const asked = state.criteria.filter((one) => one.points > 0 && one.of_rubric).map((one) => one.name);
-  if (all && asked.length) mark.criteria = asked;
-  keep(mark);
+  keep({ ...blank(), criteria: share === 1 ? asked : [], half: share === 0.5 ? asked : [] });
 }
 
 function comments() {
@@ -220,6 +216,8 @@ async function go(number) {
   bank = comments();
   show();
   const name = key();
+  $("texts").replaceChildren();   // nobody marks an answer by the text of another; most are there already, and no blank is seen
+  $("note").textContent = "";
   try {
     const found = await load(place);
     if (name !== key()) return;
@@ -242,8 +240,12 @@ function nextOpen() {
   return other ? open(other) : alarm("Everything is marked.");
 }
 
+let opening = false;   // a key that is pressed now would belong to an answer that is leaving the screen
 async function open(question) {
-  if (!question) return;
+  if (!question || opening) return;
+  opening = true;
+  $("texts").replaceChildren();
+  $("note").textContent = "";
   try {
     const found = await ask(`/api/state/${encodeURIComponent(question.id)}`);
     current = question; state = found;
@@ -253,7 +255,7 @@ async function open(question) {
     $("scheme").hidden = !question.scheme;
     const first = state.answers.findIndex((one) => one.points === null);
     await go(first < 0 ? 0 : first);
-  } catch (error) { alarm(error.message); }
+  } catch (error) { alarm(error.message); } finally { opening = false; }
 }
 
 // -------------------------------------------------------------------------------------------------------------- dialogs
@@ -295,7 +297,7 @@ function edit(number) {
 // ----------------------------------------------------------------------------------------------------------------- keys
 const KEYS = {
   n: () => go(place + 1), ArrowRight: () => go(place + 1), p: () => go(place - 1), ArrowLeft: () => go(place - 1),
-  u: nextOpen, Enter: nextOpen, f: () => give(true), z: () => give(false),
+  u: nextOpen, Enter: nextOpen, f: () => give(1), h: () => give(0.5), z: () => give(0),
   r: () => last && keep({ ...blank(), ...last }),
   c: () => { $("comment").focus(); }, a: adjust, k: () => edit(null),
   t: () => { const other = answer().others.find((one) => one.holds); if (other) keep(copy(other)); },
@@ -311,7 +313,7 @@ function copy(mark) {
 }
 
 addEventListener("keydown", (event) => {
-  if (!state || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (!state || opening || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (event.target === $("comment")) {
     if (event.key === "Escape") { $("comment").blur(); event.preventDefault(); }
     return;

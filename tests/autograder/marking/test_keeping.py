@@ -18,7 +18,7 @@ def test_a_write_that_fails_leaves_the_marks_of_before(tmp_path, monkeypatch):
     keeper.put_mark("ben", "question_1", {"points": 3}, {})
     before = keeper.path.read_bytes()
 
-    def full(path, content):
+    def full(path, content, changed):
         with keeping.replacing(path) as partial:
             partial.write_text("by = ")
             raise OSError(28, "No space left on device")
