@@ -44,7 +44,7 @@ class _Renderer(HTMLRenderer):
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         if uri := self.pictures.get(_plain(url)):
-            return f'<img src="{escape(uri)}" alt="{escape(text)}">'
+            return f'<img src="{escape(uri)}" alt="{escape(Markup(text).striptags())}">'
         return f"<em>[picture: {text or escape(url)}]</em>"
 
     def inline_math(self, text: str) -> str:
