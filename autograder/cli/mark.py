@@ -25,7 +25,7 @@ SCHEME = re.compile(r"^[^\n]*BEGIN MARK SCHEME[^\n]*\n(.*?)^[^\n]*END MARK SCHEM
 
 
 @click.command("mark")
-@click.argument("graded", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("graded", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--as", "person", default="", help="Who marks; it stands beside every mark.  [default: your user name]")
 @click.option("--assignment", default="", help="Name of the assignment, or its folder.  [default: as the results say]")
 @click.option("--port", default=0, show_default="any that is free", type=click.IntRange(0, 65535))
