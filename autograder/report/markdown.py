@@ -1,6 +1,10 @@
-"""A student's Markdown as HTML that can do nothing: a few tags without any attribute, no pictures, no links, no script."""
+"""A student's Markdown as HTML that can do nothing: a few tags without any attribute, no links, no script, no pictures but given ones."""
 
+import re
+from collections.abc import Mapping
+from html import unescape
 from typing import Any
+from urllib.parse import unquote
 
 import bleach
 import mistune
@@ -17,8 +21,19 @@ MOST_RENDERED = 21_000
 TAGS = frozenset("p br hr h4 h5 h6 em strong b i u del s sub sup code pre kbd blockquote ul ol li table thead tbody tr th td".split())
 
 
+_IMG = re.compile(r"""<img\b[^>]*?\bsrc\s*=\s*["']?([^"'>\s]+)[^>]*>""", re.IGNORECASE)
+
+
 class _Renderer(HTMLRenderer):
-    """HTML of an answer: headings below those of the page, pictures and links as their words and addresses, formulas as written."""
+    """HTML of an answer: headings below those of the page, pictures and links as their words and addresses, formulas as written.
+
+    Args:
+        pictures: Target of a picture -> the data URI to show in its place.
+    """
+
+    def __init__(self, pictures: Mapping[str, str]) -> None:
+        super().__init__(escape=False)
+        self.pictures = {_plain(target): uri for target, uri in pictures.items()}
 
     def heading(self, text: str, level: int, **attrs: Any) -> str:
         return super().heading(text, min(level + 3, 6))
@@ -28,6 +43,8 @@ class _Renderer(HTMLRenderer):
         return text if text == address else f"{text} ({address})"
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
+        if uri := self.pictures.get(_plain(url)):
+            return f'<img src="{escape(uri)}" alt="{escape(Markup(text).striptags())}">'
         return f"<em>[picture: {text or escape(url)}]</em>"
 
     def inline_math(self, text: str) -> str:
@@ -37,11 +54,17 @@ class _Renderer(HTMLRenderer):
         return f"<pre><code>$${escape(text)}$$</code></pre>\n"
 
 
-def rendered(text: str) -> Markup:
+def _plain(target: str) -> str:
+    """A target as it is meant, however Markdown and HTML wrote it."""
+    return unquote(unescape(target))
+
+
+def rendered(text: str, pictures: Mapping[str, str] | None = None) -> Markup:
     """Render a student's Markdown.
 
     Args:
         text: What the student wrote: of any length, and perhaps meant to do harm.
+        pictures: Target of a picture in the text -> a data URI that the grader made; other pictures are words.
 
     Returns:
         HTML of ``TAGS`` without attributes; other tags stand there as text. A text that is too long or that cannot be parsed is one
@@ -50,13 +73,20 @@ def rendered(text: str) -> Markup:
     text = clean_text(text)
     if len(text) <= MOST_RENDERED:
         try:
-            html = _markdown()(text)
-            return Markup(bleach.clean(str(html), tags=TAGS, attributes={}, strip=False, strip_comments=False))
+            known, uris = dict(pictures or {}), set((pictures or {}).values())
+            text = _IMG.sub(lambda found: f"![picture](<{found[1]}>)" if found[1] in known else found[0], text)
+            html = _markdown(known)(text)
+            tags, allowed = (
+                (TAGS | {"img"}, {"img": lambda tag, name, value: name == "alt" or (name == "src" and value in uris)})
+                if known
+                else (TAGS, {})
+            )
+            return Markup(bleach.clean(str(html), tags=tags, attributes=allowed, protocols=["data"], strip=False, strip_comments=False))
         except Exception:  # whatever a parser does with such a text, the page is written
             pass
     return Markup('<p class="plain">{}</p>').format(text)
 
 
-def _markdown() -> mistune.Markdown:
+def _markdown(pictures: Mapping[str, str]) -> mistune.Markdown:
     """A parser; a new one for each text, which costs little, so that no text can leave anything behind for the next."""
-    return mistune.create_markdown(renderer=_Renderer(escape=False), plugins=["table", "strikethrough", "math"])
+    return mistune.create_markdown(renderer=_Renderer(pictures), plugins=["table", "strikethrough", "math"])

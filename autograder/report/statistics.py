@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from autograder.report.labels import STATUS_WORDS, cause_label, first_line
+from autograder.report.labels import STATUS_WORDS, cause_label, first_line, marked_by_hand
 
 __all__ = ["CauseGroup", "Histogram", "NoteGroup", "cause_groups", "histogram", "identical", "middle", "note_groups", "stuck_groups"]
 
@@ -98,7 +98,8 @@ def stuck_groups(results: Sequence[dict[str, Any]]) -> list[CauseGroup]:
 
 def _checks_with(results: Sequence[dict[str, Any]], statuses: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     for result in results:
-        yield from ((result["submission"], check) for check in result["checks"] if check["status"] in statuses)
+        checks = [check for check in result["checks"] if check["status"] in statuses and not marked_by_hand(check)]
+        yield from ((result["submission"], check) for check in checks)
 
 
 def _count(groups: dict[tuple[Any, ...], CauseGroup], key: tuple[Any, ...], new: CauseGroup, name: str, check: dict[str, Any]) -> None:
