@@ -42,7 +42,9 @@ def test_marks_are_in_moodles_worksheet_its_comments_and_its_feedback_files(grad
     rows, said = fill(graded, tmp_path)
     assert (rows["ada"]["Grade"], rows["ben"]["Grade"]) == ("95", "73.5") and "ben 41 -> 73.5" in said
     assert "8 of 8 two reasons" in rows["ada"]["Feedback comments"] and "Where is the evidence?" in rows["ada"]["Feedback comments"]
-    assert rows["ben"]["Feedback comments"].startswith("<p>fcn: 73.5 of 100 points.</p><p><b>question_1</b>: 0 of 15. Marked by hand: 0")
+    first, crop, question, *_ = rows["ben"]["Feedback comments"].split("</p>")
+    assert (first, question) == ("<p>fcn: 73.5 of 100 points.", "<p><b>question_1</b>: 0 of 15. Marked by hand: 0 of 15 points.")
+    assert crop == "<p><b>fcn32s.crop</b>: 4 of 4. Changed by hand from 2 to 4 points: The sheet said 18."
     with zipfile.ZipFile(tmp_path / "w.feedback.zip") as bundle:
         pages = {name: bundle.read(name).decode() for name in bundle.namelist()}
     assert "Where is the evidence?" in pages["Ada_1_assignsubmission_file_/feedback.html"]
