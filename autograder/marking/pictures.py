@@ -26,6 +26,7 @@ MOST_BYTES = 12 * 2**20  # of a picture, as it was handed in
 MOST_PIXELS = 40_000_000
 MOST_NOTEBOOK = 128 * 2**20
 LONGEST_SIDE = 1600
+MOST_KEPT = 2**20  # bytes of a picture that keeps each pixel; a larger one is kept as a photograph
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 FOLDER = "answers"
 
@@ -113,13 +114,17 @@ def _write_anew(data: bytes, path: Path) -> str | None:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 return None
-            photograph = picture.format == "JPEG"
-            pixels = picture.convert("RGB" if photograph else "RGBA")
+            pixels = picture.convert("RGBA")
             pixels.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-            path = path.with_name(path.name + (".jpg" if photograph else ".png"))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as partial:
-                pixels.save(partial, "JPEG" if photograph else "PNG")
+            small = io.BytesIO()
+            pixels.save(small, "PNG")
+            photograph = picture.format == "JPEG" or small.tell() > MOST_KEPT
+            if photograph:
+                small = io.BytesIO()
+                Image.alpha_composite(Image.new("RGBA", pixels.size, "white"), pixels).convert("RGB").save(small, "JPEG", quality=85)
+        path = path.with_name(path.name + (".jpg" if photograph else ".png"))
+        with replacing(path) as partial:
+            partial.write_bytes(small.getvalue())
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         if disk_is_full(error):
             raise
