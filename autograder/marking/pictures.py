@@ -22,6 +22,7 @@ from segkit.notebooks.reading import cell_text, notebook_content, raw_cells
 __all__ = ["keep_pictures"]
 
 MOST_PICTURES = 8  # of an answer
+MOST_TEXT = 20_000  # of an answer, as much as is kept of it
 MOST_BYTES = 12 * 2**20  # of a picture, as it was handed in
 MOST_PIXELS = 40_000_000
 MOST_NOTEBOOK = 128 * 2**20
@@ -31,7 +32,9 @@ FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 FOLDER = "answers"
 
 # the target of a picture in Markdown, with or without <>; and in HTML
-_TARGETS = re.compile(r"""!\[[^\]]*\]\(\s*(?:<([^>\n]*)>|([^\s)]+))|<img\b[^>]*?\bsrc\s*=\s*["']?([^"'>\s]+)""", re.IGNORECASE)
+_TARGETS = re.compile(
+    r"""!\[[^\]]{0,500}\]\(\s{0,9}(?:<([^>\n]{1,2000})>|([^\s)]+))|<img\b[^>]{0,500}?\bsrc\s{0,9}=\s{0,9}["']?([^"'>\s]+)""", re.IGNORECASE
+)
 
 
 def keep_pictures(folder: Path, submission: Submission, checks: Mapping[str, CheckRubric]) -> None:
@@ -62,7 +65,7 @@ def _of_check(folder: Path, submission: Submission, check: str) -> dict[str, str
     found: dict[str, str] = {}
     grade_id = check.replace(".", "-")
     for document in submission.workbook.documents:
-        texts = document.texts.get(grade_id, [])
+        texts = [(number, text[:MOST_TEXT]) for number, text in document.texts.get(grade_id, [])]
         if not any(_TARGETS.search(text) for _, text in texts):
             continue
         cells = raw_cells(notebook_content(submission.folder / document.name, document.name, MOST_NOTEBOOK)[0], document.name)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,6 +115,15 @@ def test_a_picture_of_many_colours_is_kept_as_a_photograph(tmp_path):
 def test_an_answer_with_a_hundred_pictures_keeps_eight(tmp_path):
     text = "\n\n".join(f"![x](attachment:{number}.png)" for number in range(100))
     assert len(kept(tmp_path, text, {f"{number}.png": {"image/png": encoded(png())} for number in range(100)})) == 8
+
+
+@pytest.mark.parametrize("piece", ["![", "<img ", "<img src=", "![](<", "![a](b", "<img src='", "![](  ", "<img src =  "])
+def test_answers_made_to_be_slow_are_read_all_the_same(tmp_path, piece):
+    text = piece * (2_000_000 // len(piece))
+    started = time.process_time()
+    assert kept(tmp_path, text) == {}
+    rendered(text[:20_000], {"x": URI})
+    assert time.process_time() - started < 10
 
 
 def test_pictures_of_an_earlier_hand_in_are_gone(tmp_path):
