@@ -133,7 +133,7 @@ def write_again(out: Path, rubric: Rubric) -> list[str]:
     for name, result in found.results.items():
         if not same_page(result, out / name):
             write_report(result, out / name, rubric)
-    write_summary(list(found.results.values()), out, check_ids=list(rubric.checks))
+    write_summary(list(found.results.values()), out)
     write_class_page(list(found.results.values()), out, titles=rubric.causes, checks=titles_of(rubric))
     return [*lines, *found.faults, *found.notices]
 

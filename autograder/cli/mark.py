@@ -2,12 +2,13 @@
 
 import contextlib
 import getpass
+import os
 import re
 import secrets
 import socket
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,12 +133,25 @@ def _serve(graded: Path, opened: "Assignment", keeper: "Keeper", port: int, brow
     token = secrets.token_urlsafe(24)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}/#{token}"
     click.echo(f"Marking room for {keeper.person}: {address}\nKeep the address to yourself: whoever has it can mark. Ctrl+C ends.")
-    if browser:
-        webbrowser.open(address)
     server = uvicorn.Server(uvicorn.Config(room_app(room, token), log_level="warning", access_log=False, server_header=False))
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), _opened(keeper.path.with_suffix(".html"), address if browser else ""):
         server.run(sockets=[listening])
     click.echo(f"Marks are in {keeper.path}.")
+
+
+@contextlib.contextmanager
+def _opened(path: Path, address: str) -> Iterator[None]:
+    """Open the room in the browser, by a file that nobody else can read: other users see the words of a command, and so the token."""
+    path = path.with_name(f".{path.name}")
+    if address:
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(f'<!DOCTYPE html><meta http-equiv="refresh" content="0; url={address}"><a href="{address}">Marking room</a>\n')
+        webbrowser.open(path.resolve().as_uri())
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _write_pages(graded: Path, opened: "Assignment") -> list[str]:
@@ -153,7 +167,7 @@ def _write_pages(graded: Path, opened: "Assignment") -> list[str]:
 
 def _take(path: Path, entries: "Sequence[Entry]", keeper: "Keeper", graded: Path, opened: "Assignment") -> str:
     """Take what people gave elsewhere into the person's marks; what is there already as it was given is left alone."""
-    from autograder.marking import marked
+    from autograder.marking import given_by_hand, marked
 
     before = marked(graded, {entry.folder: entry.result for entry in entries}).results
     taken = 0
@@ -161,7 +175,9 @@ def _take(path: Path, entries: "Sequence[Entry]", keeper: "Keeper", graded: Path
         now = next(one for one in before[student]["checks"] if one["id"] == check)
         if now["points"] == points and (not comment or comment in now["message"]):
             continue
-        _put(keeper, graded, before[student], now, points, comment, reason or f"taken from {path.name}")
+        if not given_by_hand(now):
+            reason = reason or f"taken from {path.name}"
+        _put(keeper, graded, before[student], now, points, comment, reason)
         taken += 1
     return f"{taken} taken from {path} into {keeper.path}."
 
@@ -225,7 +241,7 @@ def _put(
     marks, student = read_marks(graded), result["submission"]
     if given_by_hand(check):
         saw = {one.by: one.when for one in marks.marks(student, check["id"]) if one.what.when and one.by != keeper.person}
-        keeper.put_mark(student, check["id"], {"points": points, "comment": comment, "reason": reason if not comment else ""}, saw)
+        keeper.put_mark(student, check["id"], {"points": points, "comment": comment, "reason": reason}, saw)
     else:
         changes = marks.overrides(student, check["id"])
         saw = {one.by: one.when for one in changes if one.by != keeper.person}

@@ -174,8 +174,8 @@ class _Student:
                 lines.append(f"{one.points * share:g}  {one.text}")
             elif one.points >= 0 and (share or name in of_rubric):
                 lines.append(f"{one.points * share:g} of {one.points:g}  {one.text}")
-        if mark.adjust:
-            lines.append(f"{mark.adjust:+g}  {mark.reason}")
+        if mark.reason:
+            lines.append(f"{mark.adjust:+g}  {mark.reason}" if mark.adjust else mark.reason)
         return "\n".join([*lines, *([mark.comment.strip()] if mark.comment.strip() else [])])
 
     def _override(self, check: dict[str, Any]) -> dict[str, Any]:

@@ -22,15 +22,19 @@ from segkit.notebooks.reading import cell_text, notebook_content, raw_cells
 __all__ = ["keep_pictures"]
 
 MOST_PICTURES = 8  # of an answer
+MOST_TEXT = 20_000  # of an answer, as much as is kept of it
 MOST_BYTES = 12 * 2**20  # of a picture, as it was handed in
 MOST_PIXELS = 40_000_000
 MOST_NOTEBOOK = 128 * 2**20
 LONGEST_SIDE = 1600
+MOST_KEPT = 2**20  # bytes of a picture that keeps each pixel; a larger one is kept as a photograph
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 FOLDER = "answers"
 
 # the target of a picture in Markdown, with or without <>; and in HTML
-_TARGETS = re.compile(r"""!\[[^\]]*\]\(\s*(?:<([^>\n]*)>|([^\s)]+))|<img\b[^>]*?\bsrc\s*=\s*["']?([^"'>\s]+)""", re.IGNORECASE)
+_TARGETS = re.compile(
+    r"""!\[[^\]]{0,500}\]\(\s{0,9}(?:<([^>\n]{1,2000})>|([^\s)]+))|<img\b[^>]{0,500}?\bsrc\s{0,9}=\s{0,9}["']?([^"'>\s]+)""", re.IGNORECASE
+)
 
 
 def keep_pictures(folder: Path, submission: Submission, checks: Mapping[str, CheckRubric]) -> None:
@@ -61,7 +65,7 @@ def _of_check(folder: Path, submission: Submission, check: str) -> dict[str, str
     found: dict[str, str] = {}
     grade_id = check.replace(".", "-")
     for document in submission.workbook.documents:
-        texts = document.texts.get(grade_id, [])
+        texts = [(number, text[:MOST_TEXT]) for number, text in document.texts.get(grade_id, [])]
         if not any(_TARGETS.search(text) for _, text in texts):
             continue
         cells = raw_cells(notebook_content(submission.folder / document.name, document.name, MOST_NOTEBOOK)[0], document.name)
@@ -113,13 +117,17 @@ def _write_anew(data: bytes, path: Path) -> str | None:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 return None
-            photograph = picture.format == "JPEG"
-            pixels = picture.convert("RGB" if photograph else "RGBA")
+            pixels = picture.convert("RGBA")
             pixels.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-            path = path.with_name(path.name + (".jpg" if photograph else ".png"))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as partial:
-                pixels.save(partial, "JPEG" if photograph else "PNG")
+            small = io.BytesIO()
+            pixels.save(small, "PNG")
+            photograph = picture.format == "JPEG" or small.tell() > MOST_KEPT
+            if photograph:
+                small = io.BytesIO()
+                Image.alpha_composite(Image.new("RGBA", pixels.size, "white"), pixels).convert("RGB").save(small, "JPEG", quality=85)
+        path = path.with_name(path.name + (".jpg" if photograph else ".png"))
+        with replacing(path) as partial:
+            partial.write_bytes(small.getvalue())
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         if disk_is_full(error):
             raise

@@ -128,8 +128,9 @@ class Room:
         notes = (
             sheet.answer["note"].splitlines() if sheet.answer else ["No answer was kept beside this result; grade the submission again."]
         )
-        if pictures:
-            notes = [note for note in notes if not note.startswith("It points to pictures")]
+        # files have names of students in their names
+        notes = [re.sub(r"^(No answer was (?:found|written)):.*", r"\1.", note) for note in notes]
+        notes = [note for note in notes if not (pictures and note.startswith("It points to pictures"))]
         return {"texts": texts, "note": "\n".join(notes)}
 
     def state(self, check: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""A student's Markdown as HTML that can do nothing: a few tags without any attribute, no links, no script, no pictures but given ones."""
+"""A student's Markdown as HTML that can do nothing: a few tags with hardly any attribute, no links, no script, given pictures only."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from html import unescape
 from typing import Any
 from urllib.parse import unquote
@@ -17,11 +17,9 @@ __all__ = ["MOST_RENDERED", "rendered"]
 
 MOST_RENDERED = 21_000
 """Characters; a longer text is shown as it was written. Of an answer 20 000 are kept; what takes longest of that takes a second."""
-# None of them may have an attribute: no address, no style, no class, nothing that leaves the box around the answer.
+# No address, no style, no class, nothing that leaves the box around the answer; what attributes there may be: `_allowed`.
 TAGS = frozenset("p br hr h4 h5 h6 em strong b i u del s sub sup code pre kbd blockquote ul ol li table thead tbody tr th td".split())
-
-
-_IMG = re.compile(r"""<img\b[^>]*?\bsrc\s*=\s*["']?([^"'>\s]+)[^>]*>""", re.IGNORECASE)
+_IMG = re.compile(r"""<img\b[^>]{0,500}?\bsrc\s*=\s*["']?([^"'>\s]{1,2000})[^>]{0,500}>""", re.IGNORECASE)
 
 
 class _Renderer(HTMLRenderer):
@@ -67,7 +65,7 @@ def rendered(text: str, pictures: Mapping[str, str] | None = None) -> Markup:
         pictures: Target of a picture in the text -> a data URI that the grader made; other pictures are words.
 
     Returns:
-        HTML of ``TAGS`` without attributes; other tags stand there as text. A text that is too long or that cannot be parsed is one
+        HTML of ``TAGS`` with hardly any attribute; other tags stand there as text. A text that is too long or that cannot be parsed is one
         preformatted block.
     """
     text = clean_text(text)
@@ -76,15 +74,23 @@ def rendered(text: str, pictures: Mapping[str, str] | None = None) -> Markup:
             known, uris = dict(pictures or {}), set((pictures or {}).values())
             text = _IMG.sub(lambda found: f"![picture](<{found[1]}>)" if found[1] in known else found[0], text)
             html = _markdown(known)(text)
-            tags, allowed = (
-                (TAGS | {"img"}, {"img": lambda tag, name, value: name == "alt" or (name == "src" and value in uris)})
-                if known
-                else (TAGS, {})
-            )
-            return Markup(bleach.clean(str(html), tags=tags, attributes=allowed, protocols=["data"], strip=False, strip_comments=False))
+            tags = TAGS | {"img"} if known else TAGS
+            clean = bleach.clean(str(html), tags=tags, attributes=_allowed(uris), protocols=["data"], strip=False, strip_comments=False)
+            return Markup(clean)
         except Exception:  # whatever a parser does with such a text, the page is written
             pass
     return Markup('<p class="plain">{}</p>').format(text)
+
+
+def _allowed(uris: Collection[str]) -> Callable[[str, str, str], bool]:
+    """Which attributes may stay: where a list begins to count, and the pictures that the grader made."""
+
+    def allowed(tag: str, name: str, value: str) -> bool:
+        if tag == "ol":
+            return name == "start" and re.fullmatch(r"[0-9]{1,4}", value) is not None
+        return tag == "img" and (name == "alt" or (name == "src" and value in uris))
+
+    return allowed
 
 
 def _markdown(pictures: Mapping[str, str]) -> mistune.Markdown:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from autograder.report.labels import STATUS_WORDS, cause_label, first_line, marked_by_hand
+from autograder.report.labels import STATUS_WORDS, cause_label, first_line
 
 __all__ = ["CauseGroup", "Histogram", "NoteGroup", "cause_groups", "histogram", "identical", "middle", "note_groups", "stuck_groups"]
 
@@ -98,8 +98,13 @@ def stuck_groups(results: Sequence[dict[str, Any]]) -> list[CauseGroup]:
 
 def _checks_with(results: Sequence[dict[str, Any]], statuses: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     for result in results:
-        checks = [check for check in result["checks"] if check["status"] in statuses and not marked_by_hand(check)]
+        checks = [check for check in result["checks"] if check["status"] in statuses and not _of_a_person(check)]
         yield from ((result["submission"], check) for check in checks)
+
+
+def _of_a_person(check: Mapping[str, Any]) -> bool:
+    """Whether points are lost by what a person gave, not by a mistake that was found."""
+    return bool(check.get("hand")) and not check["cause"]
 
 
 def _count(groups: dict[tuple[Any, ...], CauseGroup], key: tuple[Any, ...], new: CauseGroup, name: str, check: dict[str, Any]) -> None:

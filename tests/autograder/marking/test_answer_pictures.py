@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,9 +103,27 @@ def test_nothing_but_pixels_is_kept_and_not_many_of_them(tmp_path, monkeypatch):
     assert kept(tmp_path, "![x](attachment:a.png)", {"a.png": {"image/png": encoded(png())}}) == {}
 
 
+def test_a_picture_of_many_colours_is_kept_as_a_photograph(tmp_path):
+    noise = Image.effect_noise((900, 900), 90)
+    data = io.BytesIO()
+    Image.merge("RGBA", [noise, noise.rotate(90), noise.rotate(180), Image.new("L", noise.size, 200)]).save(data, "PNG")
+    assert len(data.getvalue()) > 2**20
+    (uri,) = kept(tmp_path, "![x](attachment:a.png)", {"a.png": {"image/png": encoded(data.getvalue())}}).values()
+    assert uri.startswith("data:image/jpeg") and len(uri) < 2**20
+
+
 def test_an_answer_with_a_hundred_pictures_keeps_eight(tmp_path):
     text = "\n\n".join(f"![x](attachment:{number}.png)" for number in range(100))
     assert len(kept(tmp_path, text, {f"{number}.png": {"image/png": encoded(png())} for number in range(100)})) == 8
+
+
+@pytest.mark.parametrize("piece", ["![", "<img ", "<img src=", "![](<", "![a](b", "<img src='", "![](  ", "<img src =  "])
+def test_answers_made_to_be_slow_are_read_all_the_same(tmp_path, piece):
+    text = piece * (2_000_000 // len(piece))
+    started = time.process_time()
+    assert kept(tmp_path, text) == {}
+    rendered(text[:20_000], {"x": URI})
+    assert time.process_time() - started < 10
 
 
 def test_pictures_of_an_earlier_hand_in_are_gone(tmp_path):

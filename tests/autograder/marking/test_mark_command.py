@@ -11,6 +11,7 @@ from fake_class import fake_result, set_check
 from marked_class import put_marks
 
 from autograder.cli import main
+from autograder.cli import mark as command
 from autograder.marking import read_marks
 
 APPEAL = ("--change", "ben", "fcn32s.crop", "4", "--reason", "The sheet said 18.")
@@ -67,6 +68,15 @@ def test_a_second_change_replaces_the_first_and_remembers_the_judges_points(grad
 def test_bad_usage_is_named_and_nothing_is_written(graded, arguments, words):
     assert words in mark(graded, *arguments, status=2)
     assert not (graded / "index.html").exists() and not any(book.overrides for book in read_marks(graded).books)
+
+
+def test_the_token_is_no_word_of_a_command_that_others_can_see(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(command.webbrowser, "open", opened.append)
+    with command._opened(tmp_path / "ada.html", "http://127.0.0.1:1/#secret"):
+        path = tmp_path / ".ada.html"
+        assert "secret" in path.read_text() and path.stat().st_mode & 0o077 == 0
+    assert opened == [path.as_uri()] and not path.exists()
 
 
 def test_pages_follow_a_marks_toml_that_was_written_by_hand(graded):

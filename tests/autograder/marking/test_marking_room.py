@@ -128,6 +128,15 @@ def test_answers_and_schemes_are_harmless(ada, graded):
     assert "<script" not in room.web.get("/api/class").json()["questions"][0]["scheme"]
 
 
+def test_names_in_the_names_of_files_stay_on_the_server(ada, graded):
+    folder = graded / ada.student(0)
+    note = "No answer was written: 5_questions_lovelace.ipynb, cell 3."
+    (folder / "answers.json").write_text(json.dumps([{"check": "question_1", "texts": [], "note": note}]))
+    room = Person(graded, "bob")
+    number = next(n for n in range(6) if room.student(n) == folder.name)
+    assert room.web.get(f"/api/answer/question_1/{number}").json() == {"texts": [], "note": "No answer was written."}
+
+
 def test_pictures_of_an_answer_come_with_it(ada):
     shown = [ada.web.get(f"/api/answer/question_2/{number}").json() for number in range(6)]
     with_picture = [one for one in shown if '<img src="data:image/png;base64,' in "".join(one["texts"])]
