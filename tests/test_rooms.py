@@ -15,14 +15,15 @@ ALLOWED = {
     "handins": ("course", "report", "sandbox"),
     "judge": ("course", "report", "sandbox", "handins"),
     "segmentation": ("course", "judge", "sandbox"),
-    "batch": ("course", "report", "sandbox", "handins", "judge"),
+    "marking": ("course", "report", "sandbox", "handins"),
+    "batch": ("course", "report", "sandbox", "handins", "judge", "marking"),
     "release": ("course",),
     "gradebook": ("course", "handins", "judge", "release"),
-    "export": ("course", "handins", "release", "report"),
+    "export": ("course", "handins", "marking", "release", "report"),
     "exam": ("batch", "course", "gradebook", "handins", "judge", "release", "sandbox"),
     "assignments": ("course", "exam", "judge", "sandbox", "segmentation"),
     "demo": ("batch", "course", "exam", "judge", "release", "report"),
-    "cli": ("batch", "course", "exam", "export", "gradebook", "handins", "judge", "release", "report", "sandbox"),
+    "cli": ("batch", "course", "exam", "export", "gradebook", "handins", "judge", "marking", "release", "report", "sandbox"),
     "__main__": ("cli",),
 }
 

@@ -19,6 +19,8 @@ from autograder.handins.answers import keep_answers
 from autograder.handins.archives import UNPACKING_ERRORS, open_zip
 from autograder.handins.submission import read_submission, submission_names
 from autograder.judge.run import Run, Settings
+from autograder.marking import MarksError, marked, read_marks
+from autograder.marking.pictures import keep_pictures
 from autograder.report import write_class_page, write_summary
 from autograder.sandbox.locks import hold_folder
 from segkit.atomic import disk_is_full
@@ -66,6 +68,7 @@ def grade_many(
 
     Raises:
         FolderBusyError: Another run is grading into the folder.
+        MarksError: There are marks in the folder that cannot be used.
         MemoryShortError: The given memory is not enough for one submission.
         OutOfSpaceError: The folder is full.
     """
@@ -76,6 +79,7 @@ def grade_many(
             if killed:
                 say(f"An earlier run into this folder ({killed}) was killed; what it graded is kept.")
             remove_leftovers(settings.out)
+            read_marks(settings.out)  # a slip in them is said now, not after the night
             with Run.open(settings) as run, Journal(settings.out / JOURNAL) as journal:
                 return _Class(run, journal, paths, say, done).grade(jobs, regrade, memory)
     except OSError as error:
@@ -115,7 +119,7 @@ class _Class:
                 self.say(plan.words)
             self._grade_left(standing, plan.jobs, plan.gates if gates else 0)
         changes = self._changes(standing, history.latest) if regrade else None
-        ordered = [self.results[path] for path in self.paths]
+        ordered = self._with_marks()
         self._write_pages(ordered, changes)
         self.journal.append("end")
         return ordered
@@ -158,6 +162,7 @@ class _Class:
             contextlib.closing(read_submission(path, name, self.run.rubric)) as submission,
         ):
             keep_answers(self.run.settings.out / name, submission, self.run.wanted_checks)
+            keep_pictures(self.run.settings.out / name, submission, self.run.wanted_checks)
 
     def _keep(self, path: Path, graded: Graded) -> None:
         """Write a result into the journal, so that no later run grades it again."""
@@ -174,6 +179,18 @@ class _Class:
         write_changes(changes, self.run.settings.out)
         self.say(format_changes(changes, len(standing.before)))
         return changes
+
+    def _with_marks(self) -> list[dict[str, Any]]:
+        """The results in their order, with what people gave."""
+        by_name = {self.names[path]: self.results[path] for path in self.paths}
+        try:
+            found = marked(self.run.settings.out, by_name)
+        except MarksError as error:  # changed since the run began
+            self.say(f"The pages show no marks: {error}")
+            return list(by_name.values())
+        for line in [*found.faults, *found.notices]:
+            self.say(line)
+        return list(found.results.values())
 
     def _write_pages(self, results: Sequence[dict[str, Any]], changes: Sequence[Change] | None) -> None:
         run, out = self.run, self.run.settings.out

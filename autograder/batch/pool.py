@@ -15,8 +15,10 @@ from typing import Any
 from autograder.batch.keys import submission_key
 from autograder.batch.progress import Progress, put_mark
 from autograder.batch.writing import going_on, writable, write_result
+from autograder.handins.submission import Submission
 from autograder.judge.grade import grade_path, unreadable_result
 from autograder.judge.run import Run, Settings
+from autograder.marking.pictures import keep_pictures
 from autograder.sandbox.kernel import PR_SET_PDEATHSIG, prctl
 from segkit.atomic import disk_is_full
 
@@ -67,8 +69,14 @@ def _judge(path: Path, name: str, marks: Path) -> Graded:
 
     out.mkdir(parents=True, exist_ok=True)
     put_mark(mark, name, began, "reading")
+
+    def opened(submission: Submission) -> None:
+        found.key.update(submission_key(submission))
+        keep_pictures(out, submission, wanted)
+
+    wanted = _RUN.wanted_checks
     found.result = grade_path(
-        _RUN, path, name, out, opened=lambda submission: found.key.update(submission_key(submission)),
+        _RUN, path, name, out, opened=opened,
         progress=lambda check: put_mark(mark, name, began, check), gate_progress=gate,
     )  # fmt: skip
     write_result(found.result, out, _RUN.rubric)

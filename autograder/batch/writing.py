@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from autograder.course.rubric import Rubric
-from autograder.report import read_answers, read_pictures, write_student_page
+from autograder.marking import MarksError, marked
+from autograder.report import read_answers, read_pictures, same_page, write_class_page, write_student_page, write_summary
 from autograder.report.result_schema import validate
 from segkit.atomic import disk_is_full, replacing
 
-__all__ = ["going_on", "remove_leftovers", "restore", "titles_of", "writable", "write_result"]
+__all__ = ["going_on", "remove_leftovers", "restore", "titles_of", "with_marks", "writable", "write_again", "write_report", "write_result"]
 
 # what a killed run may leave half-written, each under a name of its own
 LEFTOVERS = ("*/.*.partial", "*/pictures/.*.partial", "*/.report.html.*", ".index.html.*", ".summary.csv.*", ".regrade.csv.*",
@@ -20,7 +21,7 @@ LEFTOVERS = ("*/.*.partial", "*/pictures/.*.partial", "*/.report.html.*", ".inde
 
 
 def write_result(result: dict[str, Any], folder: Path, rubric: Rubric) -> None:
-    """Write ``result.json`` (whole or not at all) and ``report.html``; texts go through ``writable``.
+    """Write ``result.json`` (whole or not at all) and ``report.html``, which shows marks too; texts go through ``writable``.
 
     Raises:
         OSError: They could not be written; a full disk is a ``segkit.atomic.DiskFullError`` or has the code of one.
@@ -29,9 +30,22 @@ def write_result(result: dict[str, Any], folder: Path, rubric: Rubric) -> None:
     validate(result)
     with replacing(folder / "result.json") as partial:
         partial.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_report(with_marks(result, folder), folder, rubric)
+
+
+def write_report(result: dict[str, Any], folder: Path, rubric: Rubric) -> None:
+    """Write ``report.html`` of a result with its marks."""
     write_student_page(
         result, folder, titles=rubric.causes, checks=titles_of(rubric), pictures=read_pictures(folder), answers=read_answers(folder)
     )
+
+
+def with_marks(result: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A result with what a person gave; as the judge left it where the marks cannot be used, which the run has said at its beginning."""
+    try:
+        return marked(folder.parent, {folder.name: result}).results[folder.name]
+    except MarksError:
+        return result
 
 
 def writable(value: Any) -> Any:
@@ -81,11 +95,47 @@ def restore(result: dict[str, Any], folder: Path, rubric: Rubric, before: Callab
         same = json.loads((folder / "result.json").read_text(encoding="utf-8")) == result
     except (OSError, ValueError):
         same = False
-    if same and (folder / "report.html").is_file():
-        return False
+    if same:
+        shown = with_marks(result, folder)
+        if same_page(shown, folder):
+            return False
+        if (folder / "report.html").is_file():  # marks were given since: that is no loss
+            write_report(shown, folder, rubric)
+            return False
     before()
     write_result(result, folder, rubric)
     return True
+
+
+def write_again(out: Path, rubric: Rubric) -> list[str]:
+    """Write reports, summary and class page of a graded folder again, with its marks.
+
+    Args:
+        out: The folder.
+        rubric: For titles and causes.
+
+    Returns:
+        What somebody should look at.
+
+    Raises:
+        MarksError: The marks cannot be used.
+        OSError: A page could not be written.
+    """
+    results, lines = {}, []
+    for path in sorted(out.glob("*/result.json")):
+        try:
+            results[path.parent.name] = json.loads(path.read_text(encoding="utf-8"))
+            validate(results[path.parent.name])
+        except (OSError, ValueError) as error:
+            results.pop(path.parent.name, None)
+            lines.append(f"{path}: left out: {error}")
+    found = marked(out, results, whole=not lines)
+    for name, result in found.results.items():
+        if not same_page(result, out / name):
+            write_report(result, out / name, rubric)
+    write_summary(list(found.results.values()), out)
+    write_class_page(list(found.results.values()), out, titles=rubric.causes, checks=titles_of(rubric))
+    return [*lines, *found.faults, *found.notices]
 
 
 def remove_leftovers(out: Path) -> None:

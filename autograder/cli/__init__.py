@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": ("autograder.cli.predict:predict_command", "Run student code only; `grade --predictions` scores elsewhere."),
     "collect": ("autograder.cli.collect:collect_command", "Write clean copies of raw hand-ins for nbgrader."),
     "export": ("autograder.cli.export:export_command", "Results for Gradescope, Classroom 50, JUnit, nbgrader, or as CSV."),
+    "mark": ("autograder.cli.mark:mark_command", "Mark written answers in the browser, take marks over, change points."),
     "gradescope-zip": ("autograder.export.gradescope_zip:gradescope_zip_command", "Pack the grader for Gradescope."),
     "selftest": ("autograder.cli.selftest:selftest_command", "Sit the grader's own exam: known submissions, known results."),
 }

@@ -3,6 +3,7 @@ into the file that a course system gave out."""
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ TARGETS = ("gradescope", "classroom50", "junit", "csv", "mail", "gradebook")
 @click.option(
     "--manual",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Points by hand: a copy of GRADED/summary.csv whose empty cells you filled in, or its column name and those you grade.",
+    help="Points by hand: a copy of GRADED/summary.csv whose empty cells you filled in, or its column name and those you grade. "
+    "Points that you changed need a column reason.",
 )
 @click.option(
     "--db",
@@ -65,8 +67,9 @@ def export_command(
     """Write the results of GRADED (what `grade --out` wrote, or one folder in it) for another system.
 
     Points that nobody has given yet are open: never 0, and never taken off the maximum. Classroom 50 and CSV know totals only: there a
-    submission with a check that could not be graded gets none, and checks graded by hand count with --manual alone. The gradebook gets
-    automatic scores only: manual scores, extra credit, comments and penalties in it stay as they are.
+    submission with a check that could not be graded gets none, and checks graded by hand count once there are marks (`mark`, or
+    --manual). The gradebook gets the marks as manual scores and comments; manual scores that were given there, extra credit and
+    penalties stay as they are.
 
     --into FILE fills the file that Canvas, Moodle (grading worksheet), Brightspace or Blackboard gave out: a copy is written beside it, in
     which only points differ. Students are found by id, login or mail address; who is not certain gets nothing and is named.
@@ -74,12 +77,13 @@ def export_command(
     Exit 0: everything was exported; 1: a result could not be, or the gradebook is busy; 2: bad usage.
     """
     from autograder.export import WRITERS, ExportError, Options, read_entries
-    from autograder.export.classlist import read_class
     from autograder.export.classroom50 import environment_facts
+    from autograder.export.entries import any_marked
     from autograder.export.feedback import pages_of
+    from autograder.export.gradebook_marks import read_ledger
     from autograder.export.gradescope import VISIBILITIES
     from autograder.export.manual import with_manual_points
-    from autograder.handins.roster import Roster, RosterError
+    from autograder.handins.roster import Roster, RosterError, read_roster
 
     if (target is None) == (into is None):
         raise click.UsageError(f"Expected either --to ({', '.join(TARGETS)}) or --into FILE.")
@@ -88,19 +92,20 @@ def export_command(
     if manual and target == "gradebook":
         raise click.UsageError("--manual: into nbgrader's gradebook points by hand are written with its formgrader.")
     notices: list[str] = []
+    ledger = graded / "marks" / ".gradebook.json"
     try:
-        people, remarks = read_class(roster) if roster else (Roster(), [])
+        people = read_roster(roster) if roster else Roster()
         options = Options(
             facts=environment_facts() | _facts(facts), visibility=visibility, due=due, say=notices.append,
-            roster=people, handed_in=_handed_in(graded),
-            by_hand=manual is not None, page=pages_of(graded),
+            roster=people, handed_in=_handed_in(graded), page=pages_of(graded),
         )  # fmt: skip
         entries = read_entries(graded, notices.append)
         entries = with_manual_points(entries, manual) if manual else entries
+        options = replace(options, by_hand=manual is not None or any_marked(entries))
         if into is not None:
             done = fill(into, out, entries, options, notices, **wanted)
         elif target == "gradebook":
-            done = _write_gradebook(db, out, entries, options, wait)
+            done = _write_gradebook(db, out, entries, replace(options, exported=read_ledger(ledger)), wait, ledger)
         elif target is not None:
             written = _write(list(WRITERS[target](entries, options)), out or graded / "exports" / target)
             done = f"{len(written)} files for {target}" + (f": {written[0]}" if written else "")
@@ -108,7 +113,7 @@ def export_command(
         raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.ClickException(str(error)) from error
-    for notice in [*remarks, *notices]:
+    for notice in [*people.notes, *notices]:
         click.echo(notice, err=True)
     click.echo(f"{len(entries)} results, {done}")
     _say_open(entries)
@@ -147,7 +152,7 @@ def _write(texts: list[tuple[PurePosixPath, str]], out: Path) -> list[Path]:
     return [write_page(out / path, text) for path, text in texts]
 
 
-def _write_gradebook(db: Path, out: Path | None, entries: "list[Entry]", options: "Options", wait: float) -> str:
+def _write_gradebook(db: Path, out: Path | None, entries: "list[Entry]", options: "Options", wait: float, ledger: Path) -> str:
     """Write into nbgrader's database; returns what was done."""
     from importlib.util import find_spec
 
@@ -156,9 +161,12 @@ def _write_gradebook(db: Path, out: Path | None, entries: "list[Entry]", options
     if find_spec("nbgrader") is None:
         raise click.ClickException("The gradebook is written through nbgrader, which is not installed here: pip install nbgrader")
     from autograder.export.gradebook import GradebookError, write_gradebook
+    from autograder.export.gradebook_marks import write_ledger
 
     try:
-        return f"gradebook {db}: {write_gradebook(db, entries, options, wait)}"
+        written = write_gradebook(db, entries, options, wait)
+        write_ledger(ledger, options.exported)
+        return f"gradebook {db}: {written}"
     except GradebookError as error:
         raise click.ClickException(str(error)) from error
 

@@ -81,6 +81,7 @@ def grade_command(
     from autograder.course.seeds import SecretError
     from autograder.judge.retraining import Retraining
     from autograder.judge.run import Settings
+    from autograder.marking import MarksError
     from autograder.report import format_table
     from autograder.sandbox.isolation import IsolationError
     from autograder.sandbox.locks import FolderBusyError, hold_folder
@@ -108,7 +109,7 @@ def grade_command(
                 submissions = bulk_submissions(bulk, settings.out, roster, due, assignment, click.echo)
         paths = [path.resolve() for path in submissions]
         results = grade_many(paths, settings, jobs, click.echo, regrade=regrade, memory=memory)
-    except (RubricError, IsolationError, SecretError, MemoryShortError) as error:
+    except (RubricError, IsolationError, SecretError, MemoryShortError, MarksError) as error:
         raise click.UsageError(str(error)) from error
     except FolderBusyError as error:
         raise click.ClickException(str(error)) from error

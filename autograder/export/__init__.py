@@ -6,7 +6,7 @@ and reads none, so a new target is a function and a line.
 Points that nobody has given yet (``needs_manual``, ``could_not_grade``) are open: they are never exported as 0, and never taken off
 a maximum. Where a format can say so of each check (JUnit, Gradescope, nbgrader's gradebook), the open ones appear without a
 number. Where a format has only totals (Classroom 50, CSV), a submission with an open check gets none. Checks that a person grades
-count in totals with ``--manual`` alone, and then for everybody.
+count in totals where marks are there (``autograder.marking``, or ``--manual``), and then for everybody.
 """
 
 from autograder.export.classroom50 import write_classroom50

@@ -28,9 +28,9 @@ def comment_on(result: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -
     points, top = (sum(check[key] for check in checks) for key in ("points", "max_points"))
     lines = [f"<p>{escape(shown(result['assignment']))[:200]}: {points:g} of {top:g} points.</p>"]
     for check in checks:
-        by_hand = (check.get("hand") or {}).get("kind") == "mark"
+        by_hand = (check.get("hand") or {}).get("kind")
         if check["points"] != check["max_points"] or by_hand:
-            said = shown(check["message"]).splitlines()[:MAX_LINES] if by_hand else [first_line(shown(check["message"]))]
+            said = shown(check["message"]).splitlines()[:MAX_LINES] if by_hand == "mark" else [first_line(shown(check["message"]))]
             words = "<br>".join(_cut(text) for text in said if text.strip())
             lines.append(f"<p><b>{escape(check['id'])}</b>: {check['points']:g} of {check['max_points']:g}. {words}</p>")
     return "".join(lines)

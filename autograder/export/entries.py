@@ -1,18 +1,19 @@
 """What every target starts from: the results of a graded folder, and which of their points are known."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from autograder.handins.roster import Roster
+from autograder.marking import MarksError, given_by_hand, marked
 from autograder.report.labels import clean_text
 from autograder.report.result_schema import ResultSchemaError, validate
 
 __all__ = [
-    "Entry", "ExportError", "Options", "counted_checks", "given_checks", "open_checks", "open_words", "read_entries", "shown",
-    "why_no_total",
+    "Entry", "ExportError", "Options", "any_marked", "counted_checks", "given_checks", "open_checks", "open_words", "read_entries",
+    "read_results", "shown", "why_no_total",
 ]  # fmt: skip
 
 MAX_TEXT = 20_000
@@ -28,7 +29,7 @@ class Entry:
 
     Attributes:
         folder: Name of its folder in the graded folder; safe as a file name, unlike the name in the result.
-        result: Content of its ``result.json``.
+        result: Content of its ``result.json``, with what a person gave (``autograder.marking``).
     """
 
     folder: str
@@ -46,6 +47,7 @@ class Options:
         due: When the work was due, ISO 8601, or empty.
         handed_in: Submission name -> when it was handed in, ISO 8601.
         by_hand: Whether totals hold the points by hand; otherwise they are those of the automatic checks, for the whole class.
+        exported: Gradebook: ``student/cell`` -> the manual score that an earlier export wrote.
         page: Gives the page of a result that a student gets.
         say: Where notices go (such as a result that cannot be exported); the other results are exported nevertheless.
     """
@@ -56,12 +58,26 @@ class Options:
     due: str = ""
     handed_in: Mapping[str, str] = field(default_factory=dict)
     by_hand: bool = False
+    exported: MutableMapping[str, float] = field(default_factory=dict)
     page: Callable[[Entry], str] = lambda entry: ""
     say: Callable[[str], None] = lambda text: None
 
 
 def read_entries(graded: Path, say: Callable[[str], None]) -> list[Entry]:
-    """Read the results of a graded folder.
+    """Read the results of a graded folder, with what people gave (see ``read_results``).
+
+    Raises:
+        ExportError: There is no result at all, or there are marks that cannot be used.
+    """
+    problems: list[str] = []
+    entries = read_results(graded, problems.append)
+    for problem in problems:
+        say(problem)
+    return _with_marks(graded, entries, say, whole=not problems)
+
+
+def read_results(graded: Path, say: Callable[[str], None]) -> list[Entry]:
+    """Read the results of a graded folder as the judge wrote them.
 
     Args:
         graded: What ``grade --out`` wrote, or the folder of one submission in it.
@@ -71,7 +87,7 @@ def read_entries(graded: Path, say: Callable[[str], None]) -> list[Entry]:
         The valid results, in the order of their folders.
 
     Raises:
-        ExportError: If there is no result at all.
+        ExportError: There is no result at all.
     """
     files = [graded / "result.json"] if (graded / "result.json").is_file() else sorted(graded.glob("*/result.json"))
     if not files:
@@ -88,6 +104,20 @@ def read_entries(graded: Path, say: Callable[[str], None]) -> list[Entry]:
     return entries
 
 
+def _with_marks(graded: Path, entries: Sequence[Entry], say: Callable[[str], None], whole: bool) -> list[Entry]:
+    """Results with the marks of their folder; what somebody must look at is said."""
+    single = (graded / "result.json").is_file()
+    try:
+        found = marked(graded.resolve().parent if single else graded, {e.folder: e.result for e in entries}, whole=whole and not single)
+    except MarksError as error:
+        raise ExportError(str(error)) from None
+    if found.faults:
+        raise ExportError("\n".join(found.faults))
+    for notice in found.notices:
+        say(notice)
+    return [Entry(entry.folder, found.results[entry.folder]) for entry in entries]
+
+
 def given_checks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The checks whose points are known."""
     return [check for check in result["checks"] if check["points"] is not None]
@@ -98,6 +128,11 @@ def open_checks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [check for check in result["checks"] if check["points"] is None]
 
 
+def any_marked(entries: Iterable[Entry]) -> bool:
+    """Whether somebody gave points for an answer; then points by hand count in totals."""
+    return any(given_by_hand(check) and check["points"] is not None for entry in entries for check in entry.result["checks"])
+
+
 def counted_checks(result: Mapping[str, Any], by_hand: bool) -> list[Mapping[str, Any]]:
     """The checks that count in a total. They depend on the assignment alone, so the maximum is the same for all submissions.
 
@@ -105,20 +140,20 @@ def counted_checks(result: Mapping[str, Any], by_hand: bool) -> list[Mapping[str
         result: Content of a ``result.json``.
         by_hand: Whether the checks that a person grades are among them.
     """
-    return [check for check in result["checks"] if by_hand or check["status"] != "needs_manual"]
+    return [check for check in result["checks"] if by_hand or not given_by_hand(check)]
 
 
 def why_no_total(result: Mapping[str, Any], by_hand: bool) -> str:
     """Why the total of a result is not known yet: the counted checks that are open, and what to do; nothing if it is known."""
     counted = counted_checks(result, by_hand)
     if not counted:
-        return "all its points are given by hand (--manual)"
+        return "all its points are given by hand (`python -m autograder mark`, or --manual)"
     waiting = [check for check in counted if check["points"] is None]
     if not waiting:
         return ""
     listed = ", ".join(f"{check['id']} ({check['max_points']:g})" for check in waiting[:5]) + (", ..." if len(waiting) > 5 else "")
     points = sum(check["max_points"] for check in waiting)
-    return f"{points:g} points are open: {listed}; grade it again, or give them by hand (--manual)"
+    return f"{points:g} points are open: {listed}; grade it again, or give them by hand (`python -m autograder mark`, or --manual)"
 
 
 def open_words(check: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ Moodle takes a zip of feedback files whose folders are called as in its own down
 
 import csv
 import io
-import json
 import re
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from autograder.course.rubric import RubricError
 from autograder.export.entries import Entry, Options, open_checks, shown
 from autograder.export.lms import Line
 from autograder.export.matching import student_of
-from autograder.report import read_answers, read_pictures, write_student_page
+from autograder.report import read_answers, read_pictures, same_page, write_student_page
 from autograder.report.rendering import no_formula
 from segkit.atomic import replacing
 
@@ -34,7 +33,7 @@ def pages_of(graded: Path) -> Callable[[Entry], str]:
 
     def page(entry: Entry) -> str:
         folder = graded if (graded / "result.json").is_file() else graded / entry.folder
-        if (folder / "report.html").is_file() and json.loads((folder / "result.json").read_text(encoding="utf-8")) == entry.result:
+        if same_page(dict(entry.result), folder):
             return (folder / "report.html").read_text(encoding="utf-8")
         return _new_page(entry, folder)
 

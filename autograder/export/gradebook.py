@@ -1,8 +1,9 @@
 """The points of a graded class into nbgrader's own gradebook, through nbgrader's API.
 
 It uses one transaction in one process. The transaction begins as a writer, so that nbgrader, formgrader and a second export
-wait, and is committed once, at the end. What a person gave (manual scores, extra credit, comments, penalties for lateness, flags) is never
-touched. A check without points (``needs_manual``, ``could_not_grade``) leaves its cell waiting for a person, not at 0.
+wait, and is committed once, at the end. What a person gave there (manual scores, extra credit, comments, penalties for lateness, flags)
+is never touched; marks of the graded folder become manual scores. A check without points (``needs_manual``, ``could_not_grade``)
+leaves its cell waiting for a person, not at 0.
 """
 
 import contextlib
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autograder.export.entries import Entry, ExportError, Options
+from autograder.export.gradebook_marks import automatic, write_by_hand
+from autograder.marking import given_by_hand
 
 if TYPE_CHECKING:
     from nbgrader.api import Assignment, Grade, Gradebook, SubmittedAssignment
 
-__all__ = ["GradebookError", "Written", "write_gradebook"]
+__all__ = ["GradebookError", "Written", "look", "write_gradebook"]
 
 WAIT_SECONDS = 30.0
 
@@ -34,6 +37,7 @@ class Written:
         changed: Cells whose automatic score or waiting mark is another one now.
         unchanged: Cells that had it already.
         new_students: Names that the gradebook did not know before.
+        kept: ``student: cell`` where somebody gave other points in nbgrader than the marks have; they stay.
         again: ``student: cell`` where a manual score stands that was given for another automatic score; it was kept, and waits
             for a look as nbgrader does it.
     """
@@ -42,6 +46,7 @@ class Written:
     unchanged: int = 0
     new_students: list[str] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f"{self.changed} cells written, {self.unchanged} were right already"]
@@ -49,16 +54,19 @@ class Written:
             lines.append(f"new in the gradebook: {', '.join(self.new_students)}")
         if self.again:
             lines.append(f"manual scores kept although the automatic score changed; look at them again: {', '.join(self.again)}")
+        if self.kept:
+            lines.append(f"manual scores that were given in nbgrader and differ from the marks, kept: {', '.join(self.kept)}")
         return "\n".join(lines)
 
 
 def write_gradebook(path: Path, entries: Sequence[Entry], options: Options, wait: float = WAIT_SECONDS) -> Written:
-    """Write the automatic scores of results into a gradebook, all of them or none.
+    """Write the scores of results into a gradebook, all of them or none.
 
     Args:
         path: nbgrader's ``gradebook.db``.
         entries: The results.
-        options: The roster names students that are new; ``handed_in`` gives the time of a submission that has none.
+        options: The roster names students that are new; ``handed_in`` gives the time of a submission that has none; ``exported`` is
+            brought up to date.
         wait: How many seconds to wait while another program writes.
 
     Raises:
@@ -73,7 +81,7 @@ def write_gradebook(path: Path, entries: Sequence[Entry], options: Options, wait
             "--db gradebook.db"
         )
     try:
-        _look(path, wait)
+        look(path, wait)
         with _writing(path, wait) as gradebook:
             written = Written()
             for entry in entries:
@@ -83,8 +91,12 @@ def write_gradebook(path: Path, entries: Sequence[Entry], options: Options, wait
     return written
 
 
-def _look(path: Path, wait: float) -> None:
-    """Is it a gradebook? nbgrader would make one of any empty file."""
+def look(path: Path, wait: float) -> None:
+    """Is it a gradebook? nbgrader would make one of any empty file.
+
+    Raises:
+        ExportError: It is none.
+    """
     with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=wait)) as database:
         tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
     if not {"assignment", "grade", "submitted_assignment"} <= tables:
@@ -136,8 +148,14 @@ def _submission(gradebook: "Gradebook", entry: Entry, options: Options, written:
     for notebook in submission.notebooks:
         for grade in notebook.grades:
             check = checks.get(check_id_of(grade.name, checks) or "")
-            if check is not None and check["status"] != "needs_manual":
-                _write(grade, check, result["submission"], written)
+            if check is None:
+                continue
+            if not given_by_hand(check):
+                _write(grade, automatic(check), result["submission"], written)
+            changed = write_by_hand(grade, check, result["submission"], options.exported)
+            written.changed += bool(changed)
+            if changed is None:
+                written.kept.append(f"{result['submission']}: {grade.name}")
 
 
 def _assignment(gradebook: "Gradebook", name: str) -> "Assignment":

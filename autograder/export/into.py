@@ -14,8 +14,8 @@ from autograder.export.entries import Entry, ExportError, counted_checks
 from autograder.export.feedback import moodle_folder
 from autograder.export.lms import Column, Gradebook, Line, open_gradebook
 from autograder.export.matching import Matched, match_entries
-from autograder.export.sheets import Sheet, TableError, parse_sheet, read_sheet
 from autograder.handins.roster import Roster, spelled
+from autograder.report.sheets import Sheet, TableError, parse_sheet, read_sheet
 from segkit.atomic import replacing
 
 __all__ = ["Filled", "Wanted", "beside", "fill_gradebook"]

@@ -36,9 +36,15 @@ def junit_xml(result: Mapping[str, Any]) -> str:
 def _case(suite: ElementTree.Element, check: Mapping[str, Any], assignment: str) -> None:
     case = ElementTree.SubElement(suite, "testcase", classname=assignment, name=check["id"], time=f"{check['seconds'] or 0:.3f}")
     properties = ElementTree.SubElement(case, "properties")
-    for name, value in (("points", check["points"]), ("max_points", check["max_points"]), ("cause", check["cause"])):
+    hand = check.get("hand") or {}
+    for name, value in (
+        ("by_hand", hand.get("kind")),
+        ("points", check["points"]),
+        ("max_points", check["max_points"]),
+        ("cause", check["cause"]),
+    ):
         if value is not None:
-            ElementTree.SubElement(properties, "property", name=name, value=f"{value:g}" if name != "cause" else value)
+            ElementTree.SubElement(properties, "property", name=name, value=value if isinstance(value, str) else f"{value:g}")
     text = shown(check["message"])
     if check["status"] == "needs_manual":
         ElementTree.SubElement(case, "skipped", type="pytest.skip", message=open_words(check)).text = text

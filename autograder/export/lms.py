@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from autograder.export.sheets import Sheet, TableError
 from autograder.report.labels import clean_text
+from autograder.report.sheets import Sheet, TableError
 
 __all__ = ["SYSTEMS", "Column", "Gradebook", "Line", "open_gradebook"]
 

@@ -1,36 +1,42 @@
-"""Points that a person gave, from a table: for courses that export without nbgrader's formgrader."""
+"""Points that a person gave, from a table: a copy of ``summary.csv`` with its empty cells filled in, or with other points and a reason."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autograder.export.entries import Entry, ExportError
-from autograder.export.sheets import TableError
-from autograder.export.tables import read_table
+from autograder.marking import given_by_hand
+from autograder.marking.applying import override_check, summed, with_points
+from autograder.report.sheets import TableError
+from autograder.report.tables import read_table
 
 __all__ = ["with_manual_points"]
 
-OPEN = ("needs_manual", "could_not_grade")  # what summary.csv leaves empty
+REASON = "reason"
 
 
 def with_manual_points(entries: Sequence[Entry], path: Path) -> list[Entry]:
-    """Give the checks that nobody has given points the points of a table; results on the disk stay as they are.
+    """Give checks the points of a table; results on the disk stay as they are.
 
     Args:
         entries: The results.
-        path: CSV or .xlsx with the column ``name`` and one for each such check, as ``summary.csv`` has them: a copy
-            of it with its empty cells filled in is enough. Other columns are ignored; a cell that is still empty stays open.
+        path: CSV or .xlsx with the column ``name`` and one for each check that nobody has given points, as
+            ``summary.csv`` has them: a copy of it with its empty cells filled in is enough. An empty cell changes nothing. Points that
+            are others than the result has need a reason, in a column ``reason`` of the same line. Other columns are ignored.
 
     Raises:
-        ExportError: The table cannot be read, names somebody else, or gives impossible points; the text says where.
+        ExportError: The table cannot be read, names somebody else, gives impossible points, or changes points without saying why; the
+            text says where.
     """
     known = {entry.result["submission"] for entry in entries}
-    manual = {c["id"] for entry in entries for c in entry.result["checks"] if c["status"] in OPEN}
+    checks = {c["id"] for entry in entries for c in entry.result["checks"]}
+    manual = {c["id"] for entry in entries for c in entry.result["checks"] if c["points"] is None}
     rows = _rows(path, known)
     unknown = sorted(rows.keys() - known)
     if unknown and len(entries) > 1:  # one result may be exported with the table of its class
         raise ExportError(f"{path}: expected names of summary.csv in the column name; there is no result of {_listed(unknown)}.")
-    if not manual & {column for row in rows.values() for column in row}:
+    columns = {column for row in rows.values() for column in row}
+    if not manual & columns and not (REASON in columns and checks & columns):
         raise ExportError(f"{path}: expected a column for what has no points yet ({_listed(sorted(manual))}), found none.")
     return [Entry(entry.folder, _graded(entry.result, rows.get(entry.result["submission"], {}), path)) for entry in entries]
 
@@ -59,16 +65,42 @@ def _rows(path: Path, known: Collection[str]) -> dict[str, Mapping[str, Any]]:
 
 
 def _graded(result: Mapping[str, Any], row: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    checks = []
+    checks, reason = [], str(row.get(REASON) or "").strip()
     for check in result["checks"]:
-        text = str(row.get(check["id"]) or "").strip() if check["status"] in OPEN else ""
-        if text:
-            points = _points(text, check, f"{path}, {result['submission']}, {check['id']}")
-            status = "earned" if points == check["max_points"] else "partial" if points else "not_earned"
-            check = {**check, "points": points, "status": status}
+        where = f"{path}, {result['submission']}, {check['id']}"
+        text = str(row.get(check["id"]) or "").strip()
+        points = _points(text, check, where) if text else None
+        if points is not None and points != check["points"]:
+            if check["points"] is not None and not reason:
+                raise ExportError(
+                    f"{where}: the result has {check['points']:g} points, the table {points:g}. To change points that are given, say why "
+                    f"in a column {REASON!r} of the same line; if the table is older than the results, take a new copy of summary.csv."
+                )
+            check = _changed(check, points, reason)
         checks.append(check)
-    waiting = sum(check["max_points"] for check in checks if check["status"] == "needs_manual")
-    return {**result, "checks": checks, "score": sum(check["points"] or 0 for check in checks), "needs_manual": waiting}
+    found = summed(result, checks)
+    _demand_the_sum(str(row.get("score") or "").strip(), result, found, f"{path}, {result['submission']}, score")
+    return found
+
+
+def _changed(check: Mapping[str, Any], points: float, reason: str) -> dict[str, Any]:
+    if not given_by_hand(check) and reason:
+        return override_check(check, points, reason)
+    return with_points(
+        check, points, check["message"], kind="mark" if given_by_hand(check) else "override", by="", when="", reason=reason, comment=""
+    )
+
+
+def _demand_the_sum(text: str, before: Mapping[str, Any], after: Mapping[str, Any], where: str) -> None:
+    """A sum that somebody changed by hand would be lost, since sums follow from the checks."""
+    try:
+        told = float(text.replace(",", "."))
+    except ValueError:
+        return
+    if told not in (before["score"], after["score"]):
+        raise ExportError(
+            f"{where}: expected {after['score']:g}, the sum of the checks, found {text[:40]!r}. Change the points of a check, not the sum."
+        )
 
 
 def _points(text: str, check: Mapping[str, Any], where: str) -> float:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from autograder.export.entries import Entry, ExportError
 from autograder.export.lms import Gradebook, Line
-from autograder.export.tables import repaired
 from autograder.handins.roster import Roster, Student, folder_name, spelled
+from autograder.report.tables import repaired
 
 __all__ = ["Matched", "match_entries", "student_of"]
 

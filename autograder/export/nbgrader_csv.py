@@ -1,7 +1,8 @@
 """A class as CSV with the columns of ``nbgrader export``, quoted and harmless in a spreadsheet.
 
 nbgrader counts an ungraded answer as 0. Here the cells of a score stay empty until every point of ``max_score`` is given or lost,
-and ``max_score`` is the same for the whole class: the automatic points, or with ``--manual`` all of them.
+and ``max_score`` is the same for the whole class: the automatic points, or all of them where there are marks. Then a last column says
+what a person wrote.
 """
 
 import csv
@@ -25,18 +26,20 @@ def nbgrader_csv(entries: Sequence[Entry], options: Options) -> str:
     """One line per result, then one without points for each student of the roster who has none."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
+    commented = any(check.get("hand") for entry in entries for check in entry.result["checks"])
+    writer.writerow([*COLUMNS, "comment"] if commented else COLUMNS)
     seen = set()
     for entry in entries:
         name = entry.result["submission"]
         student = options.roster.by_name(name)
         seen.add(student.name if student else name)
-        writer.writerow(map(_cell, _row(entry, student, options)))
+        row = _row(entry, student, options)
+        writer.writerow(map(_cell, [*row, _comments(entry)] if commented else row))
     assignment = entries[0].result["assignment"] if entries else ""
     for student in options.roster.students:
         if student.name not in seen:
             row = [assignment, options.due, "", student.name, student.last_name, student.first_name, student.email]
-            writer.writerow(map(_cell, [*row, "", "", "", ""]))
+            writer.writerow(map(_cell, [*row, *[""] * (4 + commented)]))
     return text.getvalue()
 
 
@@ -49,6 +52,13 @@ def _row(entry: Entry, student: Student | None, options: Options) -> list[str]:
     # the kit takes nothing off for lateness: that is the instructor's decision, in nbgrader or in the spreadsheet
     penalty = "0" if score else ""
     return [result["assignment"], options.due, handed_in, result["submission"], *person, score, penalty, score, top]
+
+
+def _comments(entry: Entry) -> str:
+    """What a person wrote, check by check."""
+    hands = [(check, check["hand"]) for check in entry.result["checks"] if check.get("hand")]
+    texts = {check["id"]: check["message"].partition("\n")[0] if hand["kind"] == "override" else hand["comment"] for check, hand in hands}
+    return " | ".join(f"{check}: {text}" for check, text in texts.items() if text)
 
 
 def _cell(value: str) -> str:

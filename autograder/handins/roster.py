@@ -1,23 +1,30 @@
 """The class list, with the column names and name formats of all known course systems."""
 
-import csv
-import io
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Roster", "RosterError", "Student", "folder_name", "read_roster", "read_table", "spelled"]
+from autograder.report.sheets import TableError
+from autograder.report.tables import Table, lost_zeros, read_table
 
-# our word -> what course systems call the column, compared without case, blanks and punctuation
+__all__ = ["Roster", "RosterError", "Student", "folder_name", "read_roster", "spelled"]
+
+# our word -> what course systems call the column, best first, compared without case, blanks and punctuation
 COLUMNS = {
-    "id": ("student_id", "sis_login_id", "username", "user_name", "login", "login_id", "github_username", "netid",
-           "id_number", "idnumber", "sis_user_id", "sis_id", "sid", "student_number", "matriculation_number", "id", "user_id"),
-    "name": ("name", "student", "student_name", "full_name", "fullname"),
-    "first_name": ("first_name", "firstname", "given_name", "first"),
-    "last_name": ("last_name", "lastname", "surname", "family_name", "last"),
-    "email": ("email", "email_address", "mail", "e_mail"),
+    "id": (
+        "student_id", "sis_login_id", "username", "user_name", "login", "login_id", "github_username", "netid", "id_number", "idnumber",
+        "sis_user_id", "sis_id", "sid", "student_number", "matriculation_number", "orgdefinedid", "org_defined_id", "integration_id",
+        "anmeldename", "benutzername", "matrikelnummer", "matrikel_nr", "matricule", "id_nummer", "nom_d_utilisateur", "identifiant",
+        "numéro_d_étudiant", "numéro_d_identification", "nombre_de_usuario", "número_de_id", "número_de_identificación", "id", "user_id",
+    ),
+    "name": ("name", "student", "student_name", "full_name", "fullname", "vollständiger_name", "nom_complet", "nombre_completo"),
+    "first_name": ("first_name", "firstname", "given_name", "first", "vorname", "prénom", "nombre"),
+    "last_name": ("last_name", "lastname", "surname", "family_name", "last", "nachname", "familienname", "nom", "nom_de_famille",
+                  "apellidos", "apellido_s", "apellido"),
+    "email": ("email", "email_address", "mail", "e_mail", "e_mail_adresse", "mailadresse", "adresse_de_courriel", "courriel",
+              "adresse_e_mail", "dirección_de_correo", "dirección_de_correo_electrónico", "correo", "correo_electrónico"),
 }  # fmt: skip
 
 # letters that Unicode does not decompose into a plain letter and a mark
@@ -53,9 +60,15 @@ class Student:
 
 @dataclass(frozen=True)
 class Roster:
-    """A class."""
+    """A class.
+
+    Attributes:
+        students: They.
+        notes: What the file was read as, where it was bent on its way, for people.
+    """
 
     students: tuple[Student, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def by_name(self, name: str) -> Student | None:
         """The student whose name in results this is."""
@@ -82,38 +95,47 @@ def folder_name(name: str) -> str:
 
 
 def read_roster(path: Path) -> Roster:
-    """Read a roster: CSV with a header, as course systems export it (comma, semicolon or tab).
+    """Read a class list.
+
+    A student who is listed twice, in two sections or groups, is one student.
 
     Raises:
-        RosterError: If it is no such table, or two students have the same name in results.
+        RosterError: It is no class list, or two students have one name in results.
     """
     try:
-        reader = read_table(path)
-    except OSError as error:
-        raise RosterError(f"{path} cannot be opened: {error.strerror}.") from error
-    places = _places(reader.fieldnames or [])
+        table = read_table(path)
+    except TableError as error:
+        raise RosterError(str(error)) from error
+    places = _places(table.header)
     if not (places["id"] or places["email"]) and not (places["name"] or places["last_name"]):
-        head = ",".join(reader.fieldnames or [])
+        head = ",".join(table.header)
         raise RosterError(f"{path}: expected a header with student_id, name (or first_name, last_name) and email; found {head!r}.")
-    students = [student for row in reader if (student := _student(row, places)) is not None]
-    twice = {s.name for s in students if sum(other.name == s.name for other in students) > 1}
-    if twice:
-        raise RosterError(f"{path}: expected each student once, found {', '.join(sorted(twice)[:5])} more than once.")
-    return Roster(tuple(students))
+    if ambiguous := sorted(table.twice & {column for columns in places.values() for column in columns}):
+        raise RosterError(f"{path}: expected each column once, found {', '.join(ambiguous)} more than once.")
+    students: dict[str, tuple[Student, int]] = {}
+    for line, row in zip(table.lines, table.rows, strict=True):
+        student = _student(row, places)
+        if student is None:
+            continue
+        first, at = students.setdefault(student.name.casefold(), (student, line))
+        if first != student:
+            raise RosterError(
+                f"{path}: expected each student once, found {student.name} more than once, with other names or ids: lines {at} and {line}."
+            )
+    return Roster(tuple(student for student, _ in students.values()), (*table.notes, *_zeros(path, table, places)))
 
 
-def read_table(path: Path) -> "csv.DictReader[str]":
-    """Open a table with a header as course systems and spreadsheets write it: comma, semicolon or tab; UTF-8, else Windows-1252.
-
-    Raises:
-        OSError: It cannot be opened.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        text = path.read_text(encoding="cp1252", errors="replace")
-    head = text.splitlines()[0] if text.strip() else ""
-    return csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
+def _zeros(path: Path, table: Table, places: Mapping[str, Sequence[str]]) -> list[str]:
+    """Notes on ids that a spreadsheet may have shortened."""
+    notes = []
+    for column in places["id"]:
+        if short := lost_zeros([text for row in table.rows if (text := row[column].strip())]):
+            listed = ", ".join(short[:5]) + (", ..." if len(short) > 5 else "")
+            notes.append(
+                f"{path}, column {column!r}: shorter than the others: {listed}. If a spreadsheet has taken zeros in front away, take the "
+                "original file"
+            )
+    return notes
 
 
 def _places(header: Sequence[str]) -> dict[str, list[str]]:
@@ -122,24 +144,19 @@ def _places(header: Sequence[str]) -> dict[str, list[str]]:
     return {word: [plain[alias] for alias in aliases if alias in plain] for word, aliases in COLUMNS.items()}
 
 
-def _student(row: dict[str, str], places: dict[str, list[str]]) -> Student | None:
+def _student(row: Mapping[str, str], places: Mapping[str, Sequence[str]]) -> Student | None:
     def values(word: str) -> list[str]:
-        return [text for column in places[word] if (text := str(row.get(column) or "").strip())]
+        return [text for column in places[word] if (text := row[column].strip())]
 
-    ids, email = values("id"), next(iter(values("email")), "")
+    # Brightspace writes # before its ids
+    ids, email = [text.removeprefix("#") for text in values("id")], next(iter(values("email")), "")
     first, last = next(iter(values("first_name")), ""), next(iter(values("last_name")), "")
     full = next(iter(values("name")), "")
     if full and not (first or last):
-        last, _, first = (part.strip() for part in (full.partition(",") if "," in full else _western(full)))
+        last, first = (part.strip() for part in full.split(",", 1)) if "," in full else full.rpartition(" ")[::-2]
     local = email.partition("@")[0]
     name = next((text for text in [*ids, local, f"{first} {last}".strip()] if text), "")
     # Canvas adds a line with the points possible, which is no student
     if not name or full.casefold().startswith("points possible"):
         return None
     return Student(folder_name(name), frozenset(text.casefold() for text in [*ids, email, local] if text), first, last, email)
-
-
-def _western(full: str) -> tuple[str, str, str]:
-    """``Ada King Lovelace`` -> last name, nothing, first names; names are compared in both orders anyway."""
-    first, _, last = full.rpartition(" ")
-    return last, "", first

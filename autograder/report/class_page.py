@@ -38,7 +38,7 @@ def write_class_page(
     """Write ``out/index.html``: distribution of points, causes over the class, and a table with links to the reports.
 
     Args:
-        results: contents of the ``result.json`` files.
+        results: contents of the ``result.json`` files, with or without marks.
         out: folder of the class; the report of a submission is expected at ``out/<name>/report.html``.
         titles: cause -> words, from the rubric (see ``cause_label``).
         checks: check id -> ``{"title", "points"}``, from the rubric, in its order.
@@ -61,6 +61,8 @@ def write_class_page(
         median=middle([result["score"] for result in results]),
         top=max((row["share"]["auto"] for row in rows), default=0),
         full=sum(row["share"]["earned"] == row["share"]["auto"] for row in rows),
+        hand=any(row["share"]["hand"] for row in rows),
+        changed=any(check.get("hand", {}).get("kind") == "override" for result in results for check in result["checks"]),
         manual=max((row["share"]["manual"] for row in rows), default=0),
         stuck=[_cause(group, len(results)) for group in stuck_groups(results)],
         stuck_count=sum(row["share"]["stuck"] > 0 for row in rows),

@@ -5,7 +5,7 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["STATUS_WORDS", "cause_label", "clean_text", "first_fault", "first_line", "points_text", "shift_words"]
+__all__ = ["STATUS_WORDS", "cause_label", "clean_text", "first_fault", "first_line", "marked_by_hand", "points_text", "shift_words"]
 
 STATUS_WORDS = {
     "earned": "earned",
@@ -31,6 +31,11 @@ def points_text(points: float | None) -> str:
     return "" if points is None else f"{points:g}"
 
 
+def marked_by_hand(check: Mapping[str, Any]) -> bool:
+    """Whether a person gave points for an answer: a result with marks has the key ``hand`` in such a check (``autograder.marking``)."""
+    return bool((check.get("hand") or {}).get("kind") == "mark")
+
+
 def first_line(text: str) -> str:
     """The first line of a text that is not blank."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
@@ -39,10 +44,10 @@ def first_line(text: str) -> str:
 def first_fault(result: dict[str, Any]) -> str:
     """``"<check id>: <first line of its message>"`` of the first check in rubric order that went wrong; else empty.
 
-    Checks graded by hand are skipped. A check that could not be graded counts as a fault, too.
+    Checks graded by hand are skipped, marked or not. A check that could not be graded counts as a fault, too.
     """
     for check in result["checks"]:
-        if check["status"] not in ("earned", "needs_manual"):
+        if check["status"] not in ("earned", "needs_manual") and not marked_by_hand(check):
             line = first_line(clean_text(check["message"]))
             return f"{check['id']}: {line or STATUS_WORDS[check['status']]}"
     return ""

@@ -105,6 +105,7 @@ def _environment() -> jinja2.Environment:
         "duration": _duration,
         "markdown": rendered,
         "moment": _moment,
+        "by_hand": _by_hand,
         "plural": lambda count, one, many: f"{count:g} {one if count == 1 else many}",
     }
     return environment
@@ -121,6 +122,14 @@ def _duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
+
+
+def _by_hand(hand: dict[str, Any]) -> str:
+    """Who gave points by hand, when and why: ``changed from 2 by ada, 14 March 2026, 22:10: the crop is right``."""
+    was = "" if hand["was"] is None else f" from {points_text(hand['was'])}"
+    words = ["marked" if hand["kind"] == "mark" else f"changed{was}", f" by {hand['by']}" if hand["by"] else " by hand"]
+    words += [f", {_moment(hand['when'])}" if hand["when"] else "", f": {hand['reason']}" if hand["reason"] else ""]
+    return "".join(words)
 
 
 def _moment(text: str) -> str:

@@ -98,7 +98,13 @@ def stuck_groups(results: Sequence[dict[str, Any]]) -> list[CauseGroup]:
 
 def _checks_with(results: Sequence[dict[str, Any]], statuses: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     for result in results:
-        yield from ((result["submission"], check) for check in result["checks"] if check["status"] in statuses)
+        checks = [check for check in result["checks"] if check["status"] in statuses and not _of_a_person(check)]
+        yield from ((result["submission"], check) for check in checks)
+
+
+def _of_a_person(check: Mapping[str, Any]) -> bool:
+    """Whether points are lost by what a person gave, not by a mistake that was found."""
+    return bool(check.get("hand")) and not check["cause"]
 
 
 def _count(groups: dict[tuple[Any, ...], CauseGroup], key: tuple[Any, ...], new: CauseGroup, name: str, check: dict[str, Any]) -> None:

@@ -1,15 +1,18 @@
 """The page that one student opens: what went wrong first, with its message; then pictures, then the rest."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autograder.report.labels import cause_label
+from autograder.report.answers import read_answer_pictures
+from autograder.report.labels import cause_label, marked_by_hand
 from autograder.report.pictures import galleries
 from autograder.report.rendering import render_page, write_page
 
-__all__ = ["check_view", "share", "write_student_page"]
+__all__ = ["check_view", "same_page", "share", "write_student_page"]
 
 _COLUMNS = re.compile(r"\S {2,}\S|^[ \t]", re.MULTILINE)  # words set below each other, or code: lines that need letters of one width
 ISOLATION_WORDS = {
@@ -31,7 +34,7 @@ def write_student_page(
     """Write ``folder/report.html``, a page that stands alone: pictures inside, nothing loaded, no script.
 
     Args:
-        result: content of ``result.json``.
+        result: content of ``result.json``, with or without marks.
         folder: folder of the submission, ``DIR/<name>``; made if it is not there.
         titles: cause -> words, from the rubric (see ``cause_label``).
         checks: check id -> ``{"title": ...}``, from the rubric; the id serves where a title is missing.
@@ -43,24 +46,47 @@ def write_student_page(
     """
     views = [check_view(check, titles or {}, checks or {}) for check in result["checks"]]
     shown = galleries(pictures, Path(folder))
+    drawn = read_answer_pictures(folder)
+    by_machine = [view for view in views if not marked_by_hand(view)]
     page = render_page(
         "student.html.j2",
         result=result,
         share=share(result),
-        wrong=_by_message([view for view in views if view["status"] in ("partial", "not_earned")]),
+        wrong=_by_message([view for view in by_machine if view["status"] in ("partial", "not_earned")]),
         stuck=_by_message([view for view in views if view["status"] == "could_not_grade"]),
-        manual=[{**view, "answer": (answers or {}).get(view["id"])} for view in views if view["status"] == "needs_manual"],
-        right=[view for view in views if view["status"] == "earned"],
+        manual=[
+            {**view, "answer": (answers or {}).get(view["id"]), "drawn": drawn.get(view["id"], {})} for view in views if _by_hand(view)
+        ],
+        right=[view for view in by_machine if view["status"] == "earned"],
         galleries=[_titled(name, gallery, views) for name, gallery in shown.items() if gallery["rows"]],
+        fingerprint=_fingerprint(result),
         isolation=ISOLATION_WORDS.get(result["isolation"], result["isolation"]),
     )
     return write_page(Path(folder) / "report.html", page)
+
+
+def _by_hand(view: Mapping[str, Any]) -> bool:
+    return view["status"] == "needs_manual" or marked_by_hand(view)
+
+
+def same_page(result: dict[str, Any], folder: Path) -> bool:
+    """Whether ``folder/report.html`` was written from this result."""
+    try:
+        with (Path(folder) / "report.html").open(encoding="utf-8", errors="replace") as page:
+            return f'content="{_fingerprint(result)}"' in page.read(4096)
+    except OSError:
+        return False
+
+
+def _fingerprint(result: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(result, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def check_view(check: dict[str, Any], titles: Mapping[str, str], checks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """One check as the page shows it: the result's keys, a title, its cause in words, the first line and the rest of its message."""
     head, _, rest = check["message"].strip("\r\n").partition("\n")
     return {
+        "hand": None,
         **check,
         "title": str(checks.get(check["id"], {}).get("title") or check["id"]),
         "label": cause_label(check["cause"], check["measured"], titles),
@@ -71,7 +97,7 @@ def check_view(check: dict[str, Any], titles: Mapping[str, str], checks: Mapping
 
 
 def share(result: dict[str, Any]) -> dict[str, float]:
-    """Where the points went: earned, lost, stuck (not gradable), manual (open), and ``auto``, the automatic part."""
+    """Where the points went: earned, lost, stuck (not gradable), manual (open); ``auto``, all but those; ``hand``, given by a person."""
     checks = result["checks"]
     tops = dict.fromkeys(("needs_manual", "could_not_grade"), 0.0)
     for check in checks:
@@ -86,6 +112,7 @@ def share(result: dict[str, Any]) -> dict[str, float]:
         "stuck": tops["could_not_grade"],
         "manual": tops["needs_manual"],
         "auto": auto,
+        "hand": sum(check["max_points"] for check in checks if marked_by_hand(check)),
         "total": total,
     }
 

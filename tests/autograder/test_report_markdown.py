@@ -57,3 +57,8 @@ def test_long_answers_made_to_be_slow_are_rendered_all_the_same():
         started = time.process_time()
         rendered((text * markdown.MOST_RENDERED)[: markdown.MOST_RENDERED])
         assert time.process_time() - started < 10, text
+
+
+def test_a_list_counts_on_from_where_the_student_began():
+    assert '<ol start="2">' in rendered("First, data.\n\n2) Second, edges.") and "<ol>" in rendered("1. One\n2. Two")
+    assert "<ol>" in rendered('<ol start="9999999" onclick="x()"><li>a</li></ol>')

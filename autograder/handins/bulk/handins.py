@@ -64,7 +64,7 @@ def read_bulk(
     Args:
         archive: The zip as the course system gave it.
         folder: Where submissions go, ``folder/NAME`` or ``folder/NAME.zip``; existing files of these names are replaced.
-        roster: CSV of the class, or None.
+        roster: The class list, CSV or .xlsx, or None.
         due: When the work was due, ISO 8601 (UTC without an offset), or empty.
         assignment: Its name, for exports that hold several.
 
@@ -90,6 +90,7 @@ def read_bulk(
         if isinstance(error, OSError) and disk_is_full(error):
             raise BulkError(f"{folder}: {error.strerror or error}. Free some space and give the same command again.") from error
         raise BulkError(f"{archive} cannot be unpacked ({error}). Download it again from the course system.") from error
+    notes += people.notes
     there = {attempt.who for attempt in attempts}
     absent = [student.name for student in people.students if student.name not in there]
     if absent:

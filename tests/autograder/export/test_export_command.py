@@ -75,7 +75,7 @@ def test_a_result_with_open_checks_is_no_total_for_classroom50(graded, tmp_path)
     options = [text for pair in pairs for text in ("--fact", pair)]
     outcome = export(graded, "--to", "classroom50", *options)
     assert outcome.exit_code == 1
-    assert "ben: not exported: 6 points are open: fcn8s.miou (6); grade it again, or give them by hand (--manual)" in outcome.output
+    assert "ben: not exported: 6 points are open: fcn8s.miou (6); grade it again, or give them by hand (`" in outcome.output
     assert [path.parent.name for path in (graded / "exports").rglob("result.json")] == ["ada"]
     outcome = export(graded, "--to", "classroom50", *options, *points(tmp_path, "name,fcn8s.miou,question_1,question_2\nben,3,9,15\n"))
     assert "ada: not exported: 30 points are open: question_1 (15), question_2 (15)" in outcome.output
@@ -114,12 +114,12 @@ def points(tmp_path, text, encoding="utf-8"):
 
 
 def test_a_filled_in_summary_gives_the_points_by_hand(graded, tmp_path):
-    """What is open can be filled in where `grade` left the cells empty; points of checks are never taken from the table."""
+    """What is open can be filled in where `grade` left the cells empty; points that are there stay."""
     results = [json.loads((graded / name / "result.json").read_text()) for name in ("ada", "ben", "carl")]
     with write_summary(results, tmp_path).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row, given in zip(rows, ("15", "0", ""), strict=True):
-        row.update(question_1=given, question_2="7.5" if given else "", read_label="99" if row["read_label"] else "")
+        row.update(question_1=given, question_2="7.5" if given else "")
     text = "\n".join([",".join(rows[0]), *(",".join(f'"{value}"' for value in row.values()) for row in rows)])
     before = (graded / "ada" / "result.json").read_bytes()
     outcome = export(graded, "--to", "csv", *points(tmp_path, text))
@@ -129,6 +129,30 @@ def test_a_filled_in_summary_gives_the_points_by_hand(graded, tmp_path):
         grades = {row["student_id"]: (row["score"], row["max_score"]) for row in csv.DictReader(file)}
     assert grades == {"ada": ("92.5", "100"), "ben": ("", "100"), "carl": ("", "100")}
     assert (graded / "ada" / "result.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("row", "words"), [
+    ({"read_label": "3"}, "ada, read_label: the result has 4 points, the table 3. To change points that are given, say why in a column"),
+    ({"read_label": "99", "reason": "typed"}, "ada, read_label: expected points from 0 to 4 in steps of 0.5, found '99'"),
+    ({"score": "71"}, "ada, score: expected 70, the sum of the checks, found '71'. Change the points of a check, not the sum"),
+])  # fmt: skip
+def test_a_changed_cell_of_an_automatic_check_is_never_ignored(graded, tmp_path, row, words):
+    write_summary([json.loads((graded / "ada" / "result.json").read_text())], tmp_path)
+    with (tmp_path / "summary.csv").open(encoding="utf-8", newline="") as file:
+        whole = {**next(csv.DictReader(file)), **row}
+    outcome = export(graded / "ada", "--to", "csv", *points(tmp_path, ",".join(whole) + "\n" + ",".join(whole.values()) + "\n"))
+    assert outcome.exit_code == 2 and words in " ".join(outcome.output.split()), outcome.output
+    assert not (graded / "ada" / "exports").exists()
+
+
+def test_a_changed_cell_with_a_reason_is_an_override(graded, tmp_path):
+    table = points(tmp_path, "name,score,read_label,reason\nada,69,3,one value was guessed\n")
+    outcome = export(graded / "ada", "--to", "gradescope", *table)
+    assert outcome.exit_code == 0, outcome.output
+    content = json.loads((graded / "ada/exports/gradescope/ada/results.json").read_text())
+    test = next(test for test in content["tests"] if test["name"] == "read_label")
+    assert (content["score"], test["score"], test["status"]) == (69, 3, "failed")
+    assert test["output"].splitlines()[0] == "Changed by hand from 4 to 3 points: one value was guessed"
 
 
 def test_points_by_hand_reach_every_system(graded, tmp_path):

@@ -12,7 +12,7 @@ from gradebook_files import graded_folder, marked, slots
 
 from autograder.cli import main
 from autograder.export.comments import comment_on, is_ours
-from autograder.export.sheets import parse_sheet
+from autograder.report.sheets import parse_sheet
 
 
 def export(*arguments):
@@ -79,6 +79,8 @@ def test_what_a_person_wrote_by_hand_is_in_the_comment_even_with_all_points():
     by_hand = {check["id"]: check for check in result["checks"]}["question_1"]
     by_hand["hand"] = {"kind": "mark", "comment": "Names <both> reasons."}
     assert comment_on(result, result["checks"]).endswith("15 of 15. Marked by hand: 15 of 15 points.<br>Names &lt;both&gt; reasons.</p>")
+    by_hand |= {"hand": {"kind": "override", "comment": ""}, "message": "Changed by hand from 2 to 15 points: a slip.\nThe judge's words."}
+    assert comment_on(result, result["checks"]).endswith("15 of 15. Changed by hand from 2 to 15 points: a slip.</p>")
 
 
 @pytest.mark.parametrize(("text", "ours"), [

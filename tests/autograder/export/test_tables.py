@@ -10,10 +10,9 @@ from gradebook_files import graded_folder, marked
 from openpyxl import Workbook
 
 from autograder.cli import main
-from autograder.export.classlist import read_class
-from autograder.export.sheets import TableError
-from autograder.export.tables import lost_zeros, read_table, repaired
-from autograder.handins.roster import RosterError
+from autograder.handins.roster import RosterError, read_roster
+from autograder.report.sheets import TableError
+from autograder.report.tables import lost_zeros, read_table, repaired
 
 HEAD = "student_id,first_name,last_name,email\n"
 
@@ -97,9 +96,9 @@ def test_numbers_with_more_digits_than_a_spreadsheet_keeps_are_refused(tmp_path)
 def test_letters_that_were_encoded_twice_are_read_as_meant_and_said(tmp_path):
     right = f"{HEAD}1,Björn,Müller,b@x\n2,Ada,O’Neill,a@x\n3,Zoë,Łoś,z@x\n".encode()
     twice = "".join(bytes([byte]).decode("latin-1" if byte in b"\x81\x8d\x8f\x90\x9d" else "cp1252") for byte in right).encode()
-    roster, notes = read_class(write(tmp_path / "t.csv", twice))
+    roster = read_roster(write(tmp_path / "t.csv", twice))
     assert [f"{student.first_name} {student.last_name}" for student in roster.students] == ["Björn Müller", "Ada O’Neill", "Zoë Łoś"]
-    assert "3 rows held letters that were encoded twice" in notes[0]
+    assert "3 rows held letters that were encoded twice" in roster.notes[0]
     assert [repaired(text) for text in ("Zoë", "Ã", "ÄÖ", "李", "a")] == ["Zoë", "Ã", "ÄÖ", "李", "a"], "names that are none of this stay"
 
 
@@ -110,34 +109,37 @@ def test_letters_that_were_encoded_twice_are_read_as_meant_and_said(tmp_path):
     "OrgDefinedId;First Name;Last Name;Email",
 ])  # fmt: skip
 def test_headers_of_four_languages_are_understood(tmp_path, head):
-    roster, notes = read_class(write(tmp_path / "t.csv", f"{head}\n#4711;Ada;Lovelace;Ada@x.edu\n".encode("utf-16")))
+    roster = read_roster(write(tmp_path / "t.csv", f"{head}\n#4711;Ada;Lovelace;Ada@x.edu\n".encode("utf-16")))
     (student,) = roster.students
     assert (student.name, student.first_name, student.last_name, student.email) == ("4711", "Ada", "Lovelace", "Ada@x.edu")
-    assert student.ids == {"4711", "ada@x.edu", "ada"} and notes == []
+    assert student.ids == {"4711", "ada@x.edu", "ada"} and roster.notes == ()
 
 
 def test_a_gradebook_of_canvas_is_a_class_list(tmp_path):
     text = 'Student,ID,SIS Login ID,Section,Hw (1),Sum,Sum\n   Points Possible,,,,9,,\n"Lovelace, Ada",4711,ada,A,1,2,3\nBo,4712,bo,A,,,\n'
-    roster, _ = read_class(write(tmp_path / "t.csv", text))
+    roster = read_roster(write(tmp_path / "t.csv", text))
     assert [(s.name, s.first_name, s.last_name) for s in roster.students] == [("ada", "Ada", "Lovelace"), ("bo", "", "Bo")]
 
 
 def test_a_student_in_two_sections_is_one_student_and_two_of_one_id_are_an_error(tmp_path):
     head = "student_id,name,section\n"
-    roster, _ = read_class(write(tmp_path / "t.csv", f"{head}4711,Ada Lovelace,A\n4711,Ada Lovelace,B\n"))
+    roster = read_roster(write(tmp_path / "t.csv", f"{head}4711,Ada Lovelace,A\n4711,Ada Lovelace,B\n"))
     assert [student.name for student in roster.students] == ["4711"]
     with pytest.raises(RosterError, match="found 4711 more than once, with other names or ids: lines 2 and 3"):
-        read_class(write(tmp_path / "t.csv", f"{head}4711,Ada Lovelace,A\n4711,Ben Byron,B\n"))
+        read_roster(write(tmp_path / "t.csv", f"{head}4711,Ada Lovelace,A\n4711,Ben Byron,B\n"))
     with pytest.raises(RosterError, match="expected each column once, found name more than once"):
-        read_class(write(tmp_path / "t.csv", "student_id,name,name\n1,a,b\n"))
+        read_roster(write(tmp_path / "t.csv", "student_id,name,name\n1,a,b\n"))
     with pytest.raises(RosterError, match="expected a header with student_id, name .* found 'colour,size'"):
-        read_class(write(tmp_path / "t.csv", "colour,size\nred,1\n"))
+        read_roster(write(tmp_path / "t.csv", "colour,size\nred,1\n"))
 
 
 def test_zeros_that_a_spreadsheet_took_away_are_suspected(tmp_path):
     ids = ["4711123", "4711124", "4711125", "4711126", "4711127", "711128"]
-    _, notes = read_class(write(tmp_path / "t.csv", "student_id,name\n" + "".join(f"{text},Name{text}\n" for text in ids)))
-    assert len(notes) == 1 and "column 'student_id': shorter than the others: 711128. If a spreadsheet has taken zeros" in notes[0]
+    roster = read_roster(write(tmp_path / "t.csv", "student_id,name\n" + "".join(f"{text},Name{text}\n" for text in ids)))
+    assert (
+        len(roster.notes) == 1
+        and "column 'student_id': shorter than the others: 711128. If a spreadsheet has taken zeros" in roster.notes[0]
+    )
     assert lost_zeros([*ids, "0711129"]) == [], "with a zero there nothing was taken away"
     assert lost_zeros([*ids, "ada"]) == [] and lost_zeros(ids[4:]) == []
     assert lost_zeros([str(n) for n in range(95, 115)]) == [], "numbers that count up through 100 are no matriculation numbers"

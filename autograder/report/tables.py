@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autograder.export.sheets import TableError, read_sheet
+from autograder.report.sheets import TableError, read_sheet
 
 __all__ = ["Table", "bare", "lost_zeros", "read_table", "repaired"]
 
