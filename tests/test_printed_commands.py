@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import click
+import numpy as np
 import pytest
+from matplotlib.pyplot import imread
 from printed import REPOSITORY, TEXTS, commands_of, options_named_in, printed_commands
 from stand_ins import Place, copy_of_the_repository, course_named_fcn, facades, fill_in_the_release, narrow_networks
 
@@ -112,6 +114,10 @@ FACADES = [
         before="rm -r data/facades/sample",
     ),
 ]
+SATELLITE = [
+    Run(f"{SEGKIT} data verify --dataset satellite --data ROOT", {"ROOT": "data/satellite/sample"}, says="all in order"),
+    Run(f"{SEGKIT} data sample --dataset satellite --out data/satellite/sample", before="rm -r data/satellite/sample"),
+]
 
 CHECKS = "autograder/assignments/fcn/checks"
 PLAIN = "-p autograder.exam.pytest_plugin --submission notebooks/fcn --only-check"
@@ -194,7 +200,7 @@ NOT_RUN = {
     "python benchmarks/training.py --small --data CMP_ROOT": MINUTES,
     "python benchmarks/evaluation.py --small --data CMP_ROOT": MINUTES,
 }
-RUN = [run.command for run in (*COURSE, *RELEASE, *WRITING, *FACADES, *TRAINING, MAKE_RESULTS)] + RESULTS
+RUN = [run.command for run in (*COURSE, *RELEASE, *WRITING, *FACADES, *SATELLITE, *TRAINING, MAKE_RESULTS)] + RESULTS
 
 
 # ------------------------------------------------------------------------------------------------------- the table
@@ -271,6 +277,10 @@ def test_commands_about_the_data_work_as_printed(laboratory):
     run_all(FACADES, laboratory)
     drawn, committed = (folder / "data" / "facades" / "sample" / "base" for folder in (laboratory.folder, REPOSITORY))
     assert all((drawn / path.name).read_bytes() == path.read_bytes() for path in committed.glob("*.xml"))
+    run_all(SATELLITE, laboratory)
+    drawn, committed = (folder / "data" / "satellite" / "sample" for folder in (laboratory.folder, REPOSITORY))
+    masks = [path.relative_to(committed) for path in committed.rglob("*_mask.png")]
+    assert masks and all(np.array_equal(imread(drawn / path), imread(committed / path)) for path in masks)
 
 
 @pytest.mark.slow

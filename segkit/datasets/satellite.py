@@ -346,8 +346,8 @@ def digits(split: str) -> LabelledPictures:
 def _digits() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Pictures uint8 (1797, 32, 32, 3), their classes (1797,), and the numbers of those of each split."""
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-        from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
     except ImportError as error:
         raise DataError("The digits are part of scikit-learn, which is not installed: python -m pip install scikit-learn") from error
     small, labels = load_digits(return_X_y=True)  # (1797, 64), 0..16
