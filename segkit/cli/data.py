@@ -71,7 +71,7 @@ def verify(context: click.Context, spec: "DatasetSpec", root: str | None, all_fa
     except ModuleNotFoundError as error:
         raise click.ClickException(
             "This is the student edition, which leaves `data verify` out, because it decodes label files, as you do "
-            "in notebook 1. `data fetch` checks what it downloads by itself."
+            "in a notebook. `data fetch` checks what it downloads by itself."
         ) from error
     click.echo(format_survey(found, most=len(found.faults) + 1 if all_faults else 20))
     context.exit(1 if found.faults else 0)

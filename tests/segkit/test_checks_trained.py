@@ -101,9 +101,9 @@ def test_pictures_classes_and_advice_are_those_of_the_assignments_data_set(tmp_p
         return 1
 
     functions = {"read_label": read_mask, "confusion_matrix": counted, "scores": lambda hist: (1.0, None, 0.5)}
-    with pytest.raises(NotTested, match="mean IoU 0.50 on 2 drawn pictures; it counts on photographs, which are not here$"):
+    with pytest.raises(NotTested, match="mean IoU 0.50 on 4 drawn pictures; it counts on photographs, which are not here$"):
         check(tmp_path, Colours(7), lambda: Colours(7), **functions)
-    assert asked == [((256, 256), (256, 256), 6)] * 2
+    assert asked == [((256, 256), (256, 256), 6)] * 4
 
 
 def test_without_a_function_of_notebook_1_only_the_fit_is_tested(root):
