@@ -1,6 +1,7 @@
 """What ``Classifier.features`` and ``embed`` do wrong: what they give, held against what the last layer makes of it."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,51 +38,59 @@ def features_mistakes(
         StudentError: Something fails, or gives no numbers of a shape that can be judged.
     """
     values = subject.sample(handle, {f"{last}.weight": None, f"{last}.bias": None})
-    weight, bias = values[f"{last}.weight"].reshape(-1, FEATURES), values[f"{last}.bias"]
+    bias = values[f"{last}.bias"]
+    weight = values[f"{last}.weight"].reshape(len(bias), -1)
     subject.method(handle, "eval")
-    given = subject.forward(handle, images)
-    expected = f"logits ({len(images)}, {len(bias)})"
-    given = numbers(given, "forward", "shape.size", lambda shape: shape == (len(images), len(bias)), expected).astype(np.float64)
-    found = subject.method(handle, "features", images)
-    found = numbers(found, "features", "features.shape", lambda shape: len(shape) > 1, f"an array ({len(images)}, {FEATURES})")
-    found = found.astype(np.float64)
+    size, wide = (len(images), len(bias)), (len(images), weight.shape[1])
+    given = numbers(subject.forward(handle, images), "forward", "shape.size", lambda shape: shape == size, f"logits {size}").astype(float)
+    found = numbers(subject.method(handle, "features", images), "features", "features.shape", lambda shape: len(shape) > 1, f"{wide}")
+    found = found.astype(float)
 
     def classified(features: NDArray) -> NDArray:
-        return features @ weight.T + bias if features.shape[1:] == (FEATURES,) else np.empty(0)
+        return features @ weight.T + bias if features.shape == wide else np.empty(0)
 
-    right = classified(found) if logits is None else logits.astype(np.float64)
-    views = {"logits": right, "softmax": _softmax(right), "log_softmax": np.log(_softmax(right) + 1e-30)}
-    view = next((name for name, value in views.items() if _close(given, value)), "")
+    if logits is None:  # only the last step of forward is known
+        logits, known = classified(np.maximum(found, 0)) if found.shape == wide else given, False
+    else:
+        logits, known = logits.astype(float), True
+    view = next((name for name, seen in VIEWS.items() if _close(given, seen(logits))), "")
+    again = partial(subject.method, handle, "features", images)
+    wrong = [*_which(found, logits if view or known else given, wide, classified, again)]
+    yield from wrong
     if view in ("softmax", "log_softmax"):
         yield Finding("forward", f"forward.{view}", "raw scores", f"their {view}", f"{view} in forward: the loss wants the scores")
-    elif logits is not None and not view:
+    elif known and not view and not wrong:
         yield Finding("forward", "forward.values", "the numbers of VGG-16 under the same weights", "other ones",
                       "a layer skipped or used twice, a ReLU left out, or dropout that is active in eval mode")  # fmt: skip
-    yield from _which(found, given if not view else right, classified, lambda: subject.method(handle, "features", images))
 
 
 def _softmax(logits: NDArray) -> NDArray:
-    powers = np.exp(logits - logits.max(-1, keepdims=True, initial=0)) if logits.ndim == 2 else logits
-    return powers / powers.sum(-1, keepdims=True) if logits.ndim == 2 else powers
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
 
 
-def _which(found: NDArray, logits: NDArray, classified: Any, again: Any) -> Iterator[Finding]:
+VIEWS: dict[str, Callable[[NDArray], NDArray]] = {
+    "logits": lambda logits: logits, "softmax": _softmax, "log_softmax": lambda logits: np.log(_softmax(logits) + 1e-30),
+}  # fmt: skip
+
+
+def _which(
+    found: NDArray, logits: NDArray, wide: tuple[int, int], classified: Callable[[NDArray], NDArray], again: Callable[[], Any]
+) -> Iterator[Finding]:
     """Which layer's output the features are."""
-    expected = f"what the last layer reads, behind its ReLU: ({len(logits)}, {FEATURES})"
-    positive = np.maximum(found, 0)
     known = (
         ("features.last", _close(found, logits), "what the last layer gives", "stop before the last layer"),
         ("features.map", found.ndim == 4, f"a map of shape {found.shape}", "torchvision's own `features` are the convolutions alone"),
-        ("features.shape", found.shape != (len(logits), FEATURES), f"shape {found.shape}", ""),
+        ("features.shape", found.shape != wide, f"shape {found.shape}", ""),
         ("", _close(classified(found), logits) and found.min() >= 0, "", ""),
-        ("features.before", _close(classified(positive), logits), "the same before its ReLU", "apply the ReLU, as forward does"),
+        ("features.before", _close(classified(np.maximum(found, 0)), logits), "the same before its ReLU", "apply the ReLU"),
         ("features.dropout", not np.array_equal(found, np.asarray(again())), "other numbers in each call in eval mode",
          "dropout that is always active"),
+        ("features.layer", True, "other numbers", "another layer's output, or layers that run in another way"),
     )  # fmt: skip
-    other = "features.layer", "the output of another layer", ""
-    code, got, why = next(((code, got, why) for code, holds, got, why in known if holds), other)
+    code, got, why = next((code, got, why) for code, holds, got, why in known if holds)
     if code:
-        yield Finding("features", code, expected, got, why)
+        yield Finding("features", code, f"what the last layer reads, behind its ReLU: {wide}", got, why)
 
 
 # ------------------------------------------------------------------------------------------------------------------ embed
@@ -96,7 +105,7 @@ def embed_mistakes(subject: Subject, rng: np.random.Generator, classifier: Calla
     Raises:
         StudentError: The function fails, or returns something else.
     """
-    images, labels = rng.standard_normal((5, 3, 32, 32)).astype(np.float32), rng.permutation(50)[:5]
+    images, labels = rng.standard_normal((5, 3, 32, 32)).astype(np.float32), np.sort(rng.choice(50, 5, replace=False))[[3, 1, 4, 0, 2]]
     loader = _loader(subject, images, labels)
     model = _small(subject, rng)
     try:

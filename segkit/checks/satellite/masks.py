@@ -121,7 +121,13 @@ def iou_mistakes(subject: Subject, rng: np.random.Generator, unknown: str) -> It
         ("unknown", "iou.unknown", unknown, [(rule, "left out") for rule in rules], [_with_unknown(rng) for _ in range(3)]),
         ("absent", "iou.absent", "left out", [(unknown, rule) for rule in ABSENT], [_without_class(rng) for _ in range(3)]),
     ):
-        asked = [(pred, gt, _asked(subject, pred, gt)) for pred, gt in drawn]
+        try:
+            asked = [(pred, gt, _asked(subject, pred, gt)) for pred, gt in drawn]
+        except StudentError as error:
+            if error.cause != "code.raises":
+                raise
+            yield Finding(part, code, "a number", f"an error: {str(error).rpartition(chr(10))[2]}")
+            continue
         fits = [(u, a) for u, a in hypotheses if all(_same(got, score(p, g, way[0], u, a, way[1])) for p, g, got in asked)]
         if hypotheses[0] in fits or (not fits and way != ("", False)):  # what no rule explains comes from the ratio
             continue

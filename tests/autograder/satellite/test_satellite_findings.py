@@ -16,9 +16,8 @@ def table(model, size, *, leaf=True, remove=True, before=False, every=False, twi
     def hook(name):
         def note(module, inputs, output):
             tensors = module.state_dict().values() if buffers else module.parameters(recurse=False)
-            rows.append(
-                (name, tuple((inputs[0] if before else output).shape), sum(t.numel() for t in tensors) * (twice or module not in seen))
-            )
+            count = sum(tensor.numel() for tensor in tensors) if twice or module not in seen else 0
+            rows.append((name, tuple((inputs[0] if before else output).shape), count))
             seen.add(module)
 
         return note
@@ -161,12 +160,10 @@ class Reads(reference.Classifier):
         return self.vgg(x)
 
 
-@pytest.mark.parametrize(
-    "what", ["features.before", "features.last", "features.map", "features.shape", "features.layer", "features.dropout"]
-)
-def test_features_of_another_place_have_its_name(what):
-    report = checks.check_classifier(lambda n_class=50: Reads(n_class, what))
-    assert report.fault_line is not None and report.fault_line.code == what, report.lines
+@pytest.mark.parametrize("place", ["before", "last", "map", "shape", "layer", "dropout"])
+def test_features_of_another_place_have_its_name(place):
+    report = checks.check_classifier(lambda n_class=50: Reads(n_class, f"features.{place}"))
+    assert report.fault_line is not None and report.fault_line.code == f"features.{place}", report.lines
 
 
 class Softmax(reference.Classifier):
