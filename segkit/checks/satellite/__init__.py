@@ -1,6 +1,6 @@
 """Visible checks of the assignment ``satellite``: what its notebooks call after each TODO, from the code that the grader asks too."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from segkit import assignment
@@ -82,9 +83,22 @@ def check_classifier(classifier: Callable[..., nn.Module], n_class: int = 5) -> 
         subject = LocalSubject(Path())
         subject.adopt("built", lambda: model)
         images = np.random.default_rng(SEED).standard_normal((2, 3, 32, 32)).astype(np.float32)
-        ask = partial(features_mistakes, subject, subject.build("built"), match.paths["classifier.6"], images)
+        modules = dict(model.named_modules(remove_duplicate=False))
+        logits = _logits([(layer.kind, modules[match.paths[layer.path]]) for layer in table], torch.from_numpy(images))
+        ask = partial(features_mistakes, subject, subject.build("built"), match.paths["classifier.6"], images, logits.numpy())
         _print(report, "Classifier", {"features": "features(x): (N, 4096), behind the ReLU", "forward": "raw scores"}, ask)
     return report
+
+
+@torch.no_grad()
+def _logits(layers: Sequence[tuple[str, nn.Module]], x: torch.Tensor) -> torch.Tensor:
+    """What VGG-16 gives with these layers: (N, 3, H, W) to (N, n_class)."""
+    for number, (kind, layer) in enumerate(layers):
+        if kind == "Linear" and x.ndim == 4:
+            x = F.adaptive_avg_pool2d(x, 7).flatten(1)  # (N, 25088)
+        x = layer(x)
+        x = x if kind == "MaxPool2d" or number == len(layers) - 1 else torch.relu(x)
+    return x
 
 
 def check_embed(embed: Callable[..., Any]) -> Report:

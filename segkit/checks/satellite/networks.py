@@ -28,7 +28,7 @@ UPSAMPLINGS = {
 """Transposed convolutions: channels in and out, kernel, stride."""
 ADDED = {"fcn32s": ("score",), "fcn16s": ("upfeature", "pool4"), "fcn8s": ("upfeature", "uppool4", "pool3")}
 """What the last upsampling reads: the sum of these."""
-POOLS = {4: "pool1", 9: "pool2", 16: "pool3", 23: "pool4", 30: "pool5"}  # module of VGG's features
+POOLS = {"pool3": "features.14", "pool4": "features.21", "pool5": "features.28"}  # the convolution before each
 
 
 def table(network: str, n_class: int = N_CLASS) -> list[Layer]:
@@ -140,7 +140,7 @@ def check_forward(network_class: Callable[..., nn.Module], network: str) -> Repo
         report.expect(again and torch.equal(second, out), "the same twice", "one result in eval mode", "two",
                       "dropout is active in eval mode: nn.Dropout2d, or training=self.training", code="forward.dropout_eval")  # fmt: skip
         _check_reads(report, network, seen, out)
-        _check_dropout(report, model, layers, x)
+        _check_dropout(report, network, model, layers, x)
     return report
 
 
@@ -153,9 +153,14 @@ def _near(found: Tensor, expected: Tensor) -> bool:
     return found.shape == expected.shape and bool((found - expected).abs().max() <= 1e-5 * expected.abs().max())
 
 
+def _maps(seen: dict[str, Watched]) -> dict[str, Tensor]:
+    """What may be added: outputs of the layers, and both pools."""
+    pools = {name: F.max_pool2d(torch.relu(seen[conv].gave), 2) for name, conv in POOLS.items()}
+    return pools | {name: one.gave for name, one in seen.items()}
+
+
 def _check_reads(report: Report, network: str, seen: dict[str, Watched], out: Tensor) -> None:
     """Hold the input of each layer against the outputs of those that it must come from."""
-    maps: dict[str, Tensor] = {}
     before: Tensor | None = None
     wrong: list[str] = []
     for layer in table(network):
@@ -164,7 +169,6 @@ def _check_reads(report: Report, network: str, seen: dict[str, Watched], out: Te
         if layer.kind == "MaxPool2d":
             assert before is not None
             before = F.max_pool2d(before, 2)
-            maps[POOLS[int(layer.path.rpartition(".")[2])]] = before
             continue
         one = seen[layer.path]
         if before is not None and not _near(one.read, before):
@@ -172,11 +176,10 @@ def _check_reads(report: Report, network: str, seen: dict[str, Watched], out: Te
         before = torch.relu(one.gave)
     report.expect(not wrong, "trunk and head", "a ReLU behind each convolution", "; ".join(wrong[:2]),
                   "a ReLU, a pool or a layer is left out", code="forward.values")  # fmt: skip
-    maps |= {name: one.gave for name, one in seen.items()}
+    maps, terms, read = _maps(seen), ADDED[network], seen["upscore"].read
     if "uppool4" in seen:
         report.expect(_near(seen["uppool4"].read, maps["pool4"]), "pool4", "pool4 as the second upsampling's input", "another map",
                       "features[:24] is pool4, features[:17] is pool3", code="forward.values")  # fmt: skip
-    terms, read = ADDED[network], seen["upscore"].read
     got, cause = "another map", "one of the maps comes from another place, or something happens to their sum"
     for few in (few for count in range(1, len(terms)) for few in combinations(terms, count)):
         if _near(read, _sum(maps, few)):
@@ -195,8 +198,8 @@ def _sum(maps: dict[str, Tensor], terms: tuple[str, ...]) -> Tensor:
     return found
 
 
-def _check_dropout(report: Report, model: nn.Module, layers: dict[str, nn.Module], x: Tensor) -> None:
-    """Whole channels of half the map are zero behind both ReLUs of the head in train mode."""
+def _check_dropout(report: Report, network: str, model: nn.Module, layers: dict[str, nn.Module], x: Tensor) -> None:
+    """In train mode whole channels of half the map are zero behind both ReLUs of the head, and nowhere else."""
     torch.manual_seed(0)
     with watch(layers) as seen:
         ran, _ = report.run("a run in train mode", lambda: _quiet(model.train(), x))
@@ -206,3 +209,9 @@ def _check_dropout(report: Report, model: nn.Module, layers: dict[str, nn.Module
         dropped = (seen[name].read == 0).flatten(2).all(2)[alive].float().mean()
         report.expect(bool(0.4 < dropped < 0.6), f"dropout behind {before}", "half of the channels gone in train mode", f"{dropped:.0%}",
                       "nn.Dropout2d(0.5) behind the ReLU", code="dropout.missing")  # fmt: skip
+    if ran:
+        maps = _maps(seen)
+        plain = _near(seen["upscore"].read, _sum(maps, ADDED[network])) and _near(seen["fc6"].read, maps["pool5"])
+        plain = plain and ("uppool4" not in seen or _near(seen["uppool4"].read, maps["pool4"]))
+        report.expect(plain, "no other dropout", "the same maps as in eval mode elsewhere", "other ones in train mode",
+                      "a dropout that does not belong there", code="dropout.extra")  # fmt: skip
