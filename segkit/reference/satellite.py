@@ -176,10 +176,15 @@ class FCN16s(FCN32s):
         self.upfeature = nn.ConvTranspose2d(n_class, 512, 4, stride=2, bias=False)
         self.upscore = nn.ConvTranspose2d(512, n_class, 16, stride=16, bias=False)
 
+    def terms(self, scores: Tensor, pool4: Tensor) -> dict[str, Tensor]:
+        """The maps that are added, each (N, 512, H/16, W/16)."""
+        return {"scores": self.upfeature(scores), "pool4": pool4}
+
     def forward(self, x: Tensor) -> Tensor:
         """Score the pixels: (N, 3, H, W) to (N, n_class, H, W) for multiples of 32 from 64 up."""
         pool4 = self.features[:24](x)  # (N, 512, H/16, W/16)
-        return self.upscore(self.upfeature(self._scores(self.features[24:](pool4))) + pool4)
+        scores = self._scores(self.features[24:](pool4))  # (N, n_class, H/32 - 1, W/32 - 1)
+        return self.upscore(torch.stack([*self.terms(scores, pool4).values()]).sum(0))
 
 
 class FCN8s(FCN32s):
@@ -190,9 +195,13 @@ class FCN8s(FCN32s):
         self.uppool4 = nn.ConvTranspose2d(512, 256, 2, stride=2, bias=False)
         self.upscore = nn.ConvTranspose2d(256, n_class, 8, stride=8, bias=False)
 
+    def terms(self, scores: Tensor, pool4: Tensor, pool3: Tensor) -> dict[str, Tensor]:
+        """The maps that are added, each (N, 256, H/8, W/8)."""
+        return {"scores": self.upfeature(scores), "pool4": self.uppool4(pool4), "pool3": pool3}
+
     def forward(self, x: Tensor) -> Tensor:
         """Score the pixels: (N, 3, H, W) to (N, n_class, H, W) for multiples of 32 from 64 up."""
         pool3 = self.features[:17](x)  # (N, 256, H/8, W/8)
         pool4 = self.features[17:24](pool3)  # (N, 512, H/16, W/16)
         scores = self._scores(self.features[24:](pool4))  # (N, n_class, H/32 - 1, W/32 - 1)
-        return self.upscore(self.upfeature(scores) + self.uppool4(pool4) + pool3)
+        return self.upscore(torch.stack([*self.terms(scores, pool4, pool3).values()]).sum(0))

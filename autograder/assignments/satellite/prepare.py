@@ -1,10 +1,13 @@
 """What the assignment ``satellite`` needs once per run: hidden weights, and the pictures of the gate."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from autograder.assignments.satellite.networks import FCN32S
+from autograder.assignments.satellite.networks import CLASSIFIER, FCN8S, FCN16S, FCN32S, own_layers
 from autograder.course.rubric import Rubric
 from autograder.course.seeds import Seeds
 from autograder.judge.run import GateData
@@ -14,12 +17,25 @@ from segkit.datasets.satellite import SPEC
 from segkit.pictures import PHOTOGRAPHS, names_in
 from segkit.reference.satellite import read_mask
 
-__all__ = ["open_data", "write_weights"]
+__all__ = ["assignment_file", "open_data", "write_weights"]
+
+
+def assignment_file(rubric: Rubric) -> dict[str, Any]:
+    """Content of the students' ``assignment.json``: the course's rule of unknown pixels too."""
+    return rubric.facts | {"unknown": rubric.settings["unknown"]}
 
 
 def write_weights(path: Path, seeds: Seeds, rubric: Rubric) -> dict[str, tuple[int, list[int]]]:
-    """Write the hidden weights to one flat file of float32, and return its index."""
-    return probe.write_weights(path, probe.probe_weights(seeds, [FCN32S], rubric.settings["probe_classes"]))
+    """Write the hidden weights to one flat file of float32, and return its index; all networks share the trunk and head of FCN-32s."""
+    n_class = rubric.settings["probe_classes"]
+    fused = [replace(spec, layers=partial(own_layers, spec)) for spec in (FCN16S, FCN8S)]
+    index = probe.write_weights(path, probe.probe_weights(seeds, [FCN32S, *fused], n_class))
+    shared = {
+        spec.canonical(layer.path, kind): index[f"{layer.path.removeprefix('vgg.')}.{kind}"]
+        for spec in (CLASSIFIER, FCN16S, FCN8S) for layer in spec.layers(n_class, {}) for kind in ("weight", "bias")
+        if f"{layer.path.removeprefix('vgg.')}.{kind}" in index
+    }  # fmt: skip
+    return shared | index
 
 
 def open_data(source: str | None, rubric: Rubric, own: bool) -> GateData:

@@ -1,0 +1,180 @@
+"""What ``read_mask`` and ``mean_iou`` do wrong: masks with a foreign colour, and counts by other rules."""
+
+import io
+from collections.abc import Callable, Iterator
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segkit.checks.satellite.finding import Finding, numbers
+from segkit.datasets.satellite import SPEC
+from segkit.student_errors import StudentError
+from segkit.subject import Subject
+
+__all__ = ["iou_mistakes", "mask_mistakes"]
+
+CLASSES = SPEC.n_class  # 6; the next number is unknown
+UNKNOWN = CLASSES
+NAMES = (*SPEC.classes, "unknown")
+
+
+# ------------------------------------------------------------------------------------------------------------------ masks
+def png(ids: NDArray, row: int, column: int, colour: NDArray) -> bytes:
+    """A mask with these ids, and one pixel of another colour."""
+    pixels = np.roll(SPEC.palette, -1, axis=0)[ids]
+    pixels[row, column] = colour
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def mask_mistakes(subject: Subject, rng: np.random.Generator) -> Iterator[Finding]:
+    """Try ``read_mask`` on a mask with all colours, and on one with a foreign pixel.
+
+    Args:
+        subject: Who is asked; it knows the function by its name.
+        rng: Draws the masks.
+
+    Raises:
+        StudentError: The function fails, or returns no map of the mask's size.
+    """
+    ids = rng.integers(0, 7, (29, 41))
+    found = subject.call("read_mask", png(ids, 0, 0, np.roll(SPEC.palette, -1, axis=0)[ids[0, 0]]))
+    if not isinstance(found, np.ndarray) or found.shape != ids.shape:
+        kind = found.shape if isinstance(found, np.ndarray) else type(found).__name__
+        raise StudentError(f"read_mask: expected a LongTensor of shape {ids.shape}, but got {kind}.", "mask.shape")
+    wrong = [name for number, name in enumerate(NAMES) if not (found == ids)[ids == number].all()]
+    if wrong:
+        yield Finding("ids", "mask.ids", "ids 0 to 6 by colour", f"other ones for {', '.join(wrong)}",
+                      "a row of your table differs from the notebook's", len(wrong) / len(NAMES))  # fmt: skip
+    if len(wrong) == len(NAMES):
+        return
+    if found.dtype != np.int64:
+        yield Finding("dtype", "mask.dtype", "int64 (LongTensor): cross entropy wants it", str(found.dtype))
+    row, column = int(rng.integers(11, 29)), int(rng.integers(11, 41))
+    colour = rng.integers(20, 120, 3)
+    try:
+        subject.call("read_mask", png(ids, row, column, colour))
+        said = ""
+    except StudentError as error:
+        said = str(error).strip().rpartition("\n")[2] if error.cause == "code.raises" else ""
+    if not all(str(number) in said for number in (row, column, *colour)):
+        expected = f"an error that names the colour {tuple(colour.tolist())}, which is none of the seven, at row {row}, column {column}"
+        yield Finding("foreign", "mask.foreign", expected, said or "none")
+
+
+# ------------------------------------------------------------------------------------------------------------------ scores
+Ratio = Callable[[float, float, float], float]
+"""(pixels right, of the truth, of the prediction) of one class -> its score."""
+RATIOS: dict[str, tuple[str, Ratio]] = {
+    "": ("", lambda right, truth, found: right / (truth + found - right)),
+    "iou.recall": ("recall: the pixels right over those of the truth", lambda right, truth, found: right / truth),
+    "iou.precision": ("precision: the pixels right over those predicted", lambda right, truth, found: right / found),
+    "iou.dice": ("Dice (F1): the intersection is counted twice", lambda right, truth, found: 2 * right / (truth + found)),
+    "iou.union": ("the intersection is not taken off the union", lambda right, truth, found: right / (truth + found)),
+}  # fmt: skip
+RULES = {"left out": "they do not count at all", "wrong": "a class predicted there counts as wrong", "class": "they are a seventh class"}
+ABSENT = {"left out": "it does not count", "zero": "it counts with 0", "one": "it counts with 1", "nan": "the mean is no number"}
+
+
+def score(pred: NDArray, gt: NDArray, ratio: str = "", unknown: str = "left out", absent: str = "left out", micro: bool = False) -> float:
+    """Mean over the classes by these rules; with ``micro`` the ratio of the sums."""
+    if unknown == "left out":
+        pred, gt = pred[gt < CLASSES], gt[gt < CLASSES]
+    counts = [((pred == n) & (gt == n), gt == n, pred == n) for n in range(CLASSES + (unknown == "class"))]
+    sums = np.array([[np.count_nonzero(one) for one in count] for count in counts], float)
+    with np.errstate(all="ignore"):
+        if micro:
+            return float(RATIOS[ratio][1](*sums.sum(0)))
+        found = np.array([RATIOS[ratio][1](*map(np.float64, count)) for count in sums])
+    fill = {"zero": 0.0, "one": 1.0}.get(absent)
+    found = found if fill is None else np.nan_to_num(found, nan=fill)
+    return float(found.mean() if absent == "nan" else np.nanmean(found))
+
+
+def iou_mistakes(subject: Subject, rng: np.random.Generator, unknown: str) -> Iterator[Finding]:
+    """Try ``mean_iou`` where all is known, with unknown pixels, and without one class: each rule is judged apart.
+
+    Args:
+        subject: Who is asked; it knows the function by its name.
+        rng: Draws the maps.
+        unknown: The course's rule of unknown pixels: ``"left out"`` or ``"wrong"``.
+
+    Raises:
+        StudentError: The function fails, or returns no number.
+    """
+    maps = [_maps(rng) for _ in range(3)]
+    ways = {(ratio, micro): words for micro in (False, True) for ratio, (words, _) in RATIOS.items()}
+    asked = [(pred, gt, _asked(subject, pred, gt)) for pred, gt in maps]
+    way = next((way for way in ways if all(np.isclose(found, score(p, g, way[0], micro=way[1])) for p, g, found in asked)), None)
+    if way != ("", False):
+        pred, gt, got = asked[0]
+        code, why = _unexplained(asked) if way is None else ("iou.micro" if way[1] else way[0], "")
+        why = why or ("one ratio of all sums: the mean is over the classes" if way and way[1] else ways[way] if way else "")
+        yield Finding("mean", code, f"{score(pred, gt):.4f}", f"{got:.4f}", why)
+    if way is None:
+        return
+    rules = dict.fromkeys([unknown, *RULES])
+    for part, code, rule, hypotheses, drawn in (
+        ("unknown", "iou.unknown", unknown, [(rule, "left out") for rule in rules], [_with_unknown(rng) for _ in range(3)]),
+        ("absent", "iou.absent", "left out", [(unknown, rule) for rule in ABSENT], [_without_class(rng) for _ in range(3)]),
+    ):
+        try:
+            asked = [(pred, gt, _asked(subject, pred, gt)) for pred, gt in drawn]
+        except StudentError as error:
+            if error.cause != "code.raises":
+                raise
+            yield Finding(part, code, "a number", f"an error: {str(error).rpartition(chr(10))[2]}")
+            continue
+        fits = [(u, a) for u, a in hypotheses if all(_same(got, score(p, g, way[0], u, a, way[1])) for p, g, got in asked)]
+        if hypotheses[0] in fits or (not fits and way != ("", False)):  # what no rule explains comes from the ratio
+            continue
+        told = (RULES, 0) if part == "unknown" else (ABSENT, 1)
+        what = "pixels of unknown truth: {}; to predict unknown elsewhere is wrong" if part == "unknown" else "a class in neither map: {}"
+        value = f"{asked[0][2]:.4f} in the place of {score(*asked[0][:2], unknown=unknown):.4f}"
+        yield Finding(part, code, what.format(told[0][rule]), told[0][fits[0][told[1]]] if fits else value)
+
+
+def _same(found: float, expected: float) -> bool:
+    return bool(np.isclose(found, expected, equal_nan=True))
+
+
+def _asked(subject: Subject, pred: NDArray, gt: NDArray) -> float:
+    found = subject.call("mean_iou", pred, gt)
+    return float(numbers(found, "mean_iou", "iou.type", lambda shape: np.prod(shape) == 1, "one number").reshape(()))
+
+
+def _maps(rng: np.random.Generator, classes: int = CLASSES) -> tuple[NDArray, NDArray]:
+    """Two pictures of 13 x 17 in which all these classes occur, in other numbers; the prediction is right in two thirds."""
+    gt = rng.choice(classes, (2, 13, 17), p=np.arange(1, classes + 1) / (classes * (classes + 1) / 2))
+    return np.where(rng.random(gt.shape) < 0.6, gt, rng.integers(0, classes, gt.shape)), gt
+
+
+def _with_unknown(rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    pred, gt = _maps(rng)
+    gt[rng.random(gt.shape) < 0.3] = UNKNOWN
+    pred[rng.random(gt.shape) < 0.1] = UNKNOWN
+    return pred, gt
+
+
+def _without_class(rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    pred, gt = _maps(rng, CLASSES - 1)
+    shift = int(rng.integers(1, CLASSES))  # another class is absent in each
+    return (pred + shift) % CLASSES, (gt + shift) % CLASSES
+
+
+def _unexplained(asked: list[tuple[NDArray, NDArray, float]]) -> tuple[str, str]:
+    """Known mistakes that are no ratio of a class."""
+    known = (
+        ("iou.pictures", "the mean over pictures of each one's mean: count all pixels together",
+         lambda p, g: np.mean([score(one, other) for one, other in product(p, g)][:: len(g) + 1])),
+        ("iou.accuracy", "the share of right pixels", lambda p, g: (p == g).mean()),
+        ("iou.seven", "divided by seven: unknown is no class", lambda p, g: score(p, g) * CLASSES / (CLASSES + 1)),
+        ("iou.sum", "the sum over the classes in place of their mean", lambda p, g: score(p, g) * CLASSES),
+        ("iou.class_0", "class 0 is left out: it is a class like the others",
+         lambda p, g: np.mean([np.sum((p == n) & (g == n)) / np.sum((p == n) | (g == n)) for n in range(1, CLASSES)])),
+        ("iou.percent", "percent", lambda p, g: 100 * score(p, g)),
+    )  # fmt: skip
+    return next(((code, why) for code, why, value in known if all(np.isclose(got, value(p, g)) for p, g, got in asked)), ("iou.values", ""))

@@ -1,0 +1,219 @@
+"""What the visible checks say of right code and of known mistakes: the grader asks the same code with other inputs."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from segkit.checks import satellite as checks
+from segkit.reference import satellite as reference
+
+
+def table(model, size, *, leaf=True, remove=True, before=False, every=False, twice=False, buffers=False, mode="each", frozen=False):
+    """Rows of the layers that run, with one thing done otherwise."""
+    rows, hooks, seen, modes = [], [], set(), [(module, module.training) for module in model.modules()]
+
+    def hook(name):
+        def note(module, inputs, output):
+            tensors = module.state_dict().values() if buffers else module.parameters(recurse=False)
+            count = sum(tensor.numel() for tensor in tensors) if twice or module not in seen else 0
+            rows.append((name, tuple((inputs[0] if before else output).shape), count))
+            seen.add(module)
+
+        return note
+
+    for name, module in model.named_modules(remove_duplicate=not every):
+        if not (leaf and [*module.children()]):
+            hooks.append(module.register_forward_hook(hook(name)))
+    if mode != "train":
+        model.eval()
+    with torch.no_grad():
+        model(torch.zeros((1, *size)))
+    for one in hooks if remove else ():
+        one.remove()
+    if mode == "each":
+        for module, training in modes:
+            module.training = training
+    if mode == "whole":
+        model.train(modes[0][1])
+    for parameter in model.parameters() if frozen else ():
+        parameter.requires_grad_(False)
+    return rows
+
+
+def defined(model, size):
+    return [(name, (1,), sum(p.numel() for p in m.parameters())) for name, m in model.named_modules() if not [*m.children()]]
+
+
+def embedded(model, loader, *, quiet=True, graph=False, back=True, last=False, turned=False, first=False, wide=False):
+    training = model.training
+    if quiet:
+        model.eval()
+    batches = []
+    with torch.set_grad_enabled(graph):
+        for x, y in loader:
+            batches.append((model(x) if last else model.features(x), y))
+            if first:
+                break
+    if back:
+        model.train(training)
+    features, labels = (torch.cat(parts) for parts in zip(*(batches[::-1] if turned else batches), strict=True))
+    return features.double() if wide else features, labels
+
+
+def scored(pred, gt, ratio=lambda hit, truth, called: hit / (truth + called - hit), known=True, classes=6, fill=None):
+    pred, gt = np.asarray(pred), np.asarray(gt)
+    pred, gt = (pred[gt < 6], gt[gt < 6]) if known else (pred, gt)
+    with np.errstate(all="ignore"):
+        found = [ratio(*(np.float64(x.sum()) for x in ((pred == n) & (gt == n), gt == n, pred == n))) for n in range(classes)]
+    return np.nanmean(found if fill is None else np.nan_to_num(found, nan=fill))
+
+
+def by(function, **how):
+    return lambda *given: function(*given, **how)
+
+
+RIGHT = {
+    "table": (checks.check_layer_table, reference.layer_table), "table, batch in the shapes": (checks.check_layer_table, table),
+    "embed": (checks.check_embed, reference.embed), "embed, no matter how": (checks.check_embed, embedded),
+    "mask": (checks.check_read_mask, reference.read_mask), "iou": (checks.check_mean_iou, reference.mean_iou),
+    "iou by counts": (checks.check_mean_iou, scored), "iou, a tensor": (checks.check_mean_iou, lambda p, g: torch.tensor(scored(p, g))),
+    "classifier": (checks.check_classifier, reference.Classifier),
+}  # fmt: skip
+
+WRONG = {
+    "table.uncalled": (checks.check_layer_table, defined),
+    "table.containers": (checks.check_layer_table, by(table, leaf=False)),
+    "table.doubled": (checks.check_layer_table, by(table, every=True)),
+    "table.inputs": (checks.check_layer_table, by(table, before=True)),
+    "table.counted_twice": (checks.check_layer_table, by(table, twice=True)),
+    "table.buffers": (checks.check_layer_table, by(table, buffers=True)),
+    "table.hooks": (checks.check_layer_table, by(table, remove=False)),
+    "table.mode": (checks.check_layer_table, by(table, mode="whole")),
+    "table.norm": (checks.check_layer_table, by(table, mode="train")),
+    "table.gradients": (checks.check_layer_table, by(table, frozen=True)),
+    "table.once": (checks.check_layer_table, lambda m, s: list({row[0]: row for row in reversed(table(m, s))}.values())[::-1]),
+    "table.order": (checks.check_layer_table, lambda m, s: sorted(table(m, s))),
+    "table.rows": (checks.check_layer_table, lambda m, s: None),
+    "embed.dropout": (checks.check_embed, by(embedded, quiet=False)),
+    "embed.gradients": (checks.check_embed, by(embedded, graph=True)),
+    "embed.mode": (checks.check_embed, by(embedded, back=False)),
+    "embed.last": (checks.check_embed, by(embedded, last=True)),
+    "embed.order": (checks.check_embed, by(embedded, turned=True)),
+    "embed.batches": (checks.check_embed, by(embedded, first=True)),
+    "embed.dtype": (checks.check_embed, by(embedded, wide=True)),
+    "embed.type": (checks.check_embed, lambda model, loader: None),
+    "embed.labels": (checks.check_embed, lambda model, loader: (embedded(model, loader)[0], embedded(model, loader)[1].flip(0))),
+    "iou.recall": (checks.check_mean_iou, by(scored, ratio=lambda hit, truth, called: hit / truth)),
+    "iou.precision": (checks.check_mean_iou, by(scored, ratio=lambda hit, truth, called: hit / called)),
+    "iou.dice": (checks.check_mean_iou, by(scored, ratio=lambda hit, truth, called: 2 * hit / (truth + called))),
+    "iou.union": (checks.check_mean_iou, by(scored, ratio=lambda hit, truth, called: hit / (truth + called))),
+    "iou.unknown": (checks.check_mean_iou, by(scored, known=False)),
+    "iou.absent": (checks.check_mean_iou, by(scored, fill=0.0)),
+    "iou.micro": (checks.check_mean_iou, lambda p, g: (p == g)[g < 6].mean()),
+    "iou.pictures": (checks.check_mean_iou, lambda p, g: np.mean([scored(*pair) for pair in zip(p, g, strict=True)])),
+    "iou.class_0": (checks.check_mean_iou, lambda p, g: (6 * scored(p, g) - first(p, g)) / 5),
+    "iou.values": (checks.check_mean_iou, lambda p, g: 0.5),
+    "iou.type": (checks.check_mean_iou, lambda p, g: [0.5] * 6),
+    "mask.dtype": (checks.check_read_mask, lambda path: reference.read_mask(path).int()),
+    "mask.shape": (checks.check_read_mask, lambda path: reference.read_mask(path)[None]),
+    "mask.ids": (checks.check_read_mask, lambda path: reference.read_mask(path).clamp(max=5)),
+}  # fmt: skip
+
+
+def first(pred, gt):
+    pred, gt = pred[gt < 6], gt[gt < 6]
+    return np.sum((pred == 0) & (gt == 0)) / np.sum((pred == 0) | (gt == 0))
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_code_hears_nothing_else(name, capsys):
+    check, function = RIGHT[name]
+    report = check(function)
+    assert report and len(report.found) > 1, report.lines
+
+
+@pytest.mark.parametrize("code", WRONG)
+def test_a_mistake_has_its_name(code):
+    check, function = WRONG[code]
+    report = check(function)
+    assert report.fault_line is not None and report.fault_line.code == code, report.lines
+
+
+class Reads(reference.Classifier):
+    """Gives something else than the features behind the ReLU."""
+
+    def __init__(self, n_class=50, what="features.before"):
+        super().__init__(n_class)
+        self.what = what
+        self.vgg.classifier[4] = nn.ReLU()  # not in place: it would write over what stands before it
+
+    def features(self, x):
+        maps = self.vgg.features(x)
+        flat, layers = torch.flatten(self.vgg.avgpool(maps), 1), self.vgg.classifier
+        read = layers[3](layers[:3](flat))
+        right = torch.relu(read)
+        return {"features.before": read, "features.last": layers[6](right), "features.map": maps, "features.shape": flat,
+                "features.layer": torch.relu(layers[0](flat)), "features.dropout": nn.functional.dropout(right)}[self.what]  # fmt: skip
+
+    def forward(self, x):
+        return self.vgg(x)
+
+
+@pytest.mark.parametrize("place", ["before", "last", "map", "shape", "layer", "dropout"])
+def test_features_of_another_place_have_its_name(place):
+    report = checks.check_classifier(lambda n_class=50: Reads(n_class, f"features.{place}"))
+    assert report.fault_line is not None and report.fault_line.code == f"features.{place}", report.lines
+
+
+class Softmax(reference.Classifier):
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+
+
+class Narrow(reference.Classifier):
+    def __init__(self, n_class=50):
+        super().__init__(50)
+
+
+@pytest.mark.parametrize(("network", "code"), [(Softmax, "forward.softmax"), (Narrow, "layer.out_features")])
+def test_a_classifier_of_another_kind_has_its_name(network, code):
+    assert checks.check_classifier(network).fault_line.code == code
+
+
+NETWORKS = {"fcn32s": reference.FCN32s, "fcn16s": reference.FCN16s, "fcn8s": reference.FCN8s}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_right_networks_hear_nothing_else(name):
+    network = NETWORKS[name]
+    reports = checks.check_layers(network, name), checks.check_shapes(network), checks.check_forward(network, name)
+    assert all(report and len(report.found) > 1 for report in reports), [report.lines for report in reports]
+
+
+def changed(name, **methods):
+    return type("Changed", (NETWORKS[name],), methods)
+
+
+def no_relu(self, x):
+    return self.score(self.drop(self.fc7(self.drop(torch.relu(self.fc6(x))))))
+
+
+def no_dropout(self, x):
+    return self.score(torch.relu(self.fc7(self.drop(torch.relu(self.fc6(x))))))
+
+
+FORWARDS = {
+    "pool3 is not added": ("fcn8s", {"terms": lambda self, s, p4, p3: {"a": self.upfeature(s), "b": self.uppool4(p4)}}, "forward.skip"),
+    "pool4 is not added": ("fcn16s", {"terms": lambda self, s, p4: {"a": self.upfeature(s)}}, "forward.skip"),
+    "pool4 behind a ReLU too many": ("fcn16s", {"terms": lambda self, s, p4: {"a": (self.upfeature(s) + p4).relu()}}, "forward.skip"),
+    "no ReLU behind fc7": ("fcn32s", {"_scores": no_relu}, "forward.values"),
+    "no dropout behind fc7": ("fcn32s", {"_scores": no_dropout}, "dropout.missing"),
+    "softmax": ("fcn8s", {"forward": lambda self, x: reference.FCN8s.forward(self, x).softmax(1)}, "forward.softmax"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", FORWARDS)
+def test_what_runs_otherwise_is_told(mistake):
+    name, methods, code = FORWARDS[mistake]
+    assert checks.check_forward(changed(name, **methods), name).fault_line.code == code
