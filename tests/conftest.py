@@ -11,8 +11,8 @@ import torch
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 # a minute and more each: begun first, so that no core waits for one of them at the end (`make test` prints what took long)
 LONGEST = (
-    "test_run", "test_printed_commands", "test_demo", "test_first_gpu", "test_speed_of_training", "test_outputs", "test_mistakes",
-    "test_every_assignment", "test_printed_authoring", "test_selftest_parity", "test_batch_killed", "test_nbgrader",
+    "test_run", "test_printed_commands", "test_satellite_run", "test_demo", "test_first_gpu", "test_speed_of_training", "test_outputs",
+    "test_mistakes", "test_every_assignment", "test_printed_authoring", "test_selftest_parity", "test_batch_killed", "test_nbgrader",
     "test_fcn_networks", "test_batch", "test_handover", "test_handover_fcn", "test_selftest_sample", "test_selftest_verdict",
     "test_selftest_keys", "test_retraining", "test_hosted",
 )  # fmt: skip
