@@ -128,6 +128,7 @@ def _serve(graded: Path, opened: "Assignment", keeper: "Keeper", port: int, brow
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
+        listening.listen()  # who follows the address before the server has begun waits, and is not refused
     except OSError as error:
         raise click.ClickException(f"--port {port}: {error.strerror}. Another program has it; leave --port out.") from None
     token = secrets.token_urlsafe(24)

@@ -135,6 +135,7 @@ def test_pictures_of_an_earlier_hand_in_are_gone(tmp_path):
     '<img src="data:image/png;base64,AAAA" onerror="alert(1)">', "![x](data:image/svg+xml;base64,AAAA)",
     '<img src="x" style="position:fixed">',
     '![a" onerror="alert(1)](attachment:a.png)', "![x](attachment:a.png){onclick=1}",
+    '<b alt="x" src="data:image/png;base64,QUJD">b</b>',
 ])  # fmt: skip
 def test_only_pictures_that_the_grader_made_get_into_a_page(text):
     html = str(rendered(text, {"attachment:a.png": URI}))
@@ -142,7 +143,7 @@ def test_only_pictures_that_the_grader_made_get_into_a_page(text):
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: found.append((tag, dict(attributes)))
     parser.feed(html)
-    assert {name for _, attributes in found for name in attributes} <= {"src", "alt"}
+    assert {(tag, name) for tag, attributes in found for name in attributes} <= {("img", "src"), ("img", "alt")}
     assert {attributes.get("src", URI) for tag, attributes in found if tag == "img"} <= {URI}, html
 
 

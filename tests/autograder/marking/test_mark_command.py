@@ -98,6 +98,14 @@ def test_points_of_a_table_are_taken_once(graded, tmp_path):
     assert read_marks(graded).overrides("ben", "fcn32s.crop")[0].what.reason == "an appeal"
 
 
+def test_a_table_that_changes_an_override_leaves_the_judges_points_known(graded, tmp_path):
+    mark(graded, "--as", "ada", *APPEAL)
+    (tmp_path / "COPY.csv").write_text("name,question_1,fcn32s.crop,reason\nben,,3,less of it\n")
+    mark(graded, "--as", "ada", "--take", tmp_path / "COPY.csv")
+    override = read_marks(graded).overrides("ben", "fcn32s.crop")[0].what
+    assert (override.points, override.was, override.reason) == (3, 2, "less of it")
+
+
 def test_a_table_that_changes_points_without_a_reason_is_refused(graded, tmp_path):
     (tmp_path / "COPY.csv").write_text("name,question_1,fcn32s.crop\nben,15,4\n")
     assert "say why in a column 'reason'" in mark(graded, "--take", tmp_path / "COPY.csv", status=2)

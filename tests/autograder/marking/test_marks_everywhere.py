@@ -157,7 +157,7 @@ comment = "Nicely put."
 """
 
 
-def test_an_appeal_survives_a_regrade_and_is_in_every_report(tmp_path):
+def test_an_appeal_survives_a_regrade_and_is_in_every_report_and_export(tmp_path):
     out = tmp_path / "graded"
     paths = [write_submission(tmp_path / "raw" / "bob", double="def double(x):\n    return x / 2")]
     before, _ = grade_class(paths, out)
@@ -174,6 +174,14 @@ def test_an_appeal_survives_a_regrade_and_is_in_every_report(tmp_path):
         assert {c["id"]: c["points"] for c in json.loads((out / "bob" / "result.json").read_text())["checks"]}["double"] == 0
     row = next(csv.DictReader((out / "summary.csv").open(encoding="utf-8")))
     assert (row["double"], row["question"]) == ("4", "4.5")
+    gradescope = json.loads((export(out, "gradescope") / "bob" / "results.json").read_text())["tests"]
+    assert [(test["score"], "appeal of 20 March" in test["output"]) for test in gradescope if test["name"] == "double"] == [(4, True)]
+    junit = ElementTree.parse(export(out, "junit") / "bob" / "junit.xml").getroot().iter("testcase")
+    assert [p.get("value") for case in junit if case.get("name") == "double" for p in case.iter("property")] == ["override", "4", "4"]
+    facts = [text for pair in ("classroom=c", "submission=s/1", "commit=https://x", "release=https://r") for text in ("--fact", pair)]
+    classroom = json.loads((export(out, "classroom50", *facts) / "bob" / "result.json").read_text())["tests"]
+    assert [test["score"] for test in classroom if test["test-name"] == "double"] == [8]
+    assert "appeal of 20 March" in (export(out, "csv") / "grades.csv").read_text()
 
 
 def test_marks_with_a_slip_stop_a_run_before_it_grades(tmp_path):
