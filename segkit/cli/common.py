@@ -1,7 +1,7 @@
 """What commands share: options, the class of a model's name, error messages, figures."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,11 +103,14 @@ def network_of(name: str, notebooks: Path, spec: "DatasetSpec") -> Callable[[], 
     return functools.partial(model_class(name, notebooks, spec), spec.outputs or spec.n_class)
 
 
-def pictures(spec: "DatasetSpec", data: str | None, split: str, part: str, read_label: Callable[..., Any]) -> "PairDataset":
+def pictures(
+    spec: "DatasetSpec", data: str | None, split: str, part: str, read_label: Callable[..., Any], names: Sequence[str] | None = None
+) -> "PairDataset":
+    """The pictures of a part, or those of some names."""
     from segkit.datasets import PairDataset
 
     root = spec.find_root("sample" if split == "sample" and data is None else data)
-    return PairDataset(spec, root, split, part, read_label=read_label)
+    return PairDataset(spec, root, split, part, read_label=read_label, names=names)
 
 
 def figures(model: Any, pictures: "PairDataset", result: Any, out: Path, most: int = 4) -> None:

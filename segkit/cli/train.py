@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 
+def _words(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, (word.strip() for word in (value or "").split(",")))))
+
+
+def _epochs(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str | int, ...]:
+    from segkit.training.live import STAGES
+
+    words = _words(context, parameter, value)
+    if wrong := [word for word in words if word not in STAGES and not (word.isascii() and word.isdigit())]:
+        raise click.BadParameter(f"expected {', '.join(STAGES)} or numbers of epochs, but got {wrong[0]!r}.")
+    return tuple(word if word in STAGES else int(word) for word in words)
+
+
 @click.command()
 @options("model")
 @click.option("--recipe", type=click.Choice(["course", "fast"]), default="course", show_default=True)
@@ -41,7 +54,12 @@ __all__ = ["train"]
 @click.option("--patience", type=click.IntRange(1), metavar="EPOCHS", help="Stop after so many epochs without a better mean IoU.")
 @click.option("--deterministic", is_flag=True, help="Repeat to the bit on a GPU too; slower.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting of TrainConfig: --set crop=512")
-@click.option("--masks", type=click.IntRange(0), default=3, show_default=True, help="Pictures predicted at first, middle, last epoch.")
+@click.option("--masks", type=click.IntRange(0), default=3, show_default=True, help="How many validation pictures to predict on the way.")
+@click.option("--pictures", "named", metavar="NAMES", callback=_words, help="Predict these in place of --masks: names with commas between.")
+@click.option(
+    "--stages", metavar="EPOCHS", callback=_epochs, default="first,middle,last", show_default=True,
+    help="When to predict them: first, middle, last, or numbers of epochs.",
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; start if there is none.")
 @click.option("--overwrite", is_flag=True, help="Start again although --out holds a run.")
@@ -51,7 +69,8 @@ def train(name: str, out: Path, staged: bool, **given: Any) -> None:
 
     Writes best.safetensors (the weights of the epoch with the best mean IoU on the validation pictures),
     history.json, and figures: curves.png after every epoch, stages.png (what the network saw at the first, middle and
-    last epoch), gallery.png and confusion.png. A run that was stopped goes on with --resume.
+    last epoch, or those of --stages; stages.npz has the label maps), gallery.png and confusion.png. A run that was stopped
+    goes on with --resume.
 
     \b
     A first try, on any machine:
@@ -113,6 +132,8 @@ class _Job:
     deterministic: bool
     settings: tuple[str, ...]
     masks: int
+    named: tuple[str, ...]
+    stages: tuple[str | int, ...]
     seed: int
     resume: bool
     overwrite: bool
@@ -155,7 +176,8 @@ class _Job:
         if not (self.resume and (out / "resume.pt").exists()):
             self._begin(model, start)
         metrics: Metrics = {"confusion_matrix": functions.confusion_matrix, "scores": functions.scores}
-        live = LivePictures(out, val_set, spread(len(val_set), self.masks))
+        watched = pictures(self.spec, self.data, self.split, "val", functions.read_label, self.named) if self.named else val_set
+        live = LivePictures(out, watched, range(len(watched)) if self.named else spread(len(val_set), self.masks), self.stages)
         history = fit(
             model, train_set, val_set, config=config, out=out, resume=self.resume, overwrite=self.overwrite,
             progress=not self.quiet, after_epoch=live, **metrics,

@@ -1,6 +1,7 @@
 """Photographs and their label maps: legend of the colours, galleries, overlays."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,13 +9,14 @@ from matplotlib.patches import FancyBboxPatch, Patch
 from torch import Tensor
 
 from segkit.datasets import DatasetSpec, dataset
-from segkit.plots.style import Picture, bare, colour_of, label_picture, photograph, styled
+from segkit.plots.style import GREY, Picture, bare, colour_of, label_picture, photograph, styled
 from segkit.transforms import IGNORE_INDEX
 
 __all__ = ["gallery", "legend", "overlay"]
 
 MapLike = Tensor | np.ndarray
 
+EDGE: dict[str, Any] = {"ec": GREY, "linewidth": 0.6}  # a white class is seen on white paper
 WRONG, RIGHT = (213, 94, 0), (228, 231, 235)
 
 
@@ -38,7 +40,7 @@ def legend(spec: DatasetSpec | None = None) -> Figure:
     for place, index in enumerate(places):
         x, y = place % 7, place // 7
         colour, known = colour_of(index, spec), place < spec.n_class
-        axes.add_patch(FancyBboxPatch((x + 0.06, y + 0.2), 0.34, 0.56, boxstyle="round,pad=0,rounding_size=0.05", fc=colour, ec="none"))
+        axes.add_patch(FancyBboxPatch((x + 0.06, y + 0.2), 0.34, 0.56, boxstyle="round,pad=0,rounding_size=0.05", fc=colour, **EDGE))
         dark = sum(w * c for w, c in zip((0.3, 0.59, 0.11), colour, strict=True)) < 0.5
         axes.text(
             x + 0.23, y + 0.5, str(index), ha="center", va="center", color="white" if dark else "black",
@@ -47,7 +49,8 @@ def legend(spec: DatasetSpec | None = None) -> Figure:
         name = spec.classes[index] if known else "unknown"
         axes.text(x + 0.455, y + 0.42, name, va="center", fontsize=10)
         id_text = f"{spec.stored_as} {spec.stored[index + 1]} in the file" if known else f"{spec.stored_as} {spec.stored[0]}, ignored"
-        axes.text(x + 0.455, y + 0.66, id_text, va="center", fontsize=7.8, color="#52606D")
+        id_text = id_text if len(id_text) < 20 else id_text.removeprefix(spec.stored_as).removesuffix(" in the file").strip()
+        axes.text(x + 0.455, y + 0.66, id_text, va="center", fontsize=7.8 if len(id_text) < 18 else 7, color="#52606D")
     return figure
 
 
@@ -130,7 +133,7 @@ def _names_below(figure: Figure, maps: Sequence[MapLike], spec: DatasetSpec | No
     spec = spec or dataset()
     classes = set(np.concatenate([np.unique(np.asarray(item)) for item in maps]).tolist())
     known = sorted(index for index in classes if 0 <= index < spec.n_class)
-    handles = [Patch(fc=colour_of(index, spec), label=f"{index} {spec.classes[index]}") for index in known]
+    handles = [Patch(fc=colour_of(index, spec), label=f"{index} {spec.classes[index]}", **EDGE) for index in known]
     if len(known) < len(classes):
         handles.append(Patch(fc=colour_of(-1, spec), label="unknown"))
     per_line = max(3, int(figure.get_figwidth() / 1.2))

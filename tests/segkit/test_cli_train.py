@@ -10,6 +10,7 @@ from torch import nn
 import segkit.reference.satellite
 from segkit.cli import main
 from segkit.datasets.satellite import SPEC
+from segkit.models import model_class
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +71,13 @@ def test_the_networks_of_another_data_set_are_trained_and_evaluated_by_the_same_
 
 
 def test_a_network_that_the_data_set_lacks_is_refused_with_those_it_has():
-    wanted = ["--dataset", "satellite", "--model", "fcn8s", "--split", "course", "--data", "gone", "--out", "x"]
+    wanted = ["--dataset", "satellite", "--model", "fcn4s", "--split", "course", "--data", "gone", "--out", "x"]
     done = CliRunner().invoke(main, ["train", *wanted])
-    assert done.exit_code == 2 and "'fcn8s' is none of fcn32s, nor FILE.ipynb:CLASS" in done.output
+    assert done.exit_code == 2 and "'fcn4s' is none of fcn32s, fcn16s, fcn8s, nor FILE.ipynb:CLASS" in done.output
+
+
+def test_networks_of_a_data_set_are_those_of_its_reference_and_not_another_ones():
+    assert all(getattr(segkit.reference.satellite, name) is model_class(name.lower(), spec=SPEC) for name in SPEC.networks)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The pictures that are to be classified: the course's by their names, the digits by what scikit-learn gives."""
 
+import pickle
 import sys
 from collections import Counter
 from pathlib import Path
@@ -35,6 +36,13 @@ def test_pictures_come_by_class_and_number_normalised(root: Path) -> None:
     expected = [(0 - 0.485) / 0.229, (0 - 0.456) / 0.224, (1 - 0.406) / 0.225]  # the first picture that was drawn: (0, 0, 255)
     np.testing.assert_allclose(image[:, 0, 0], expected, rtol=1e-5)
     np.testing.assert_allclose(image[0, 1, 0], (100 / 255 - 0.485) / 0.229, rtol=1e-5)
+
+
+def test_they_can_be_sent_to_the_processes_of_a_loader(root: Path) -> None:
+    """Where these are spawned, a data set that cannot be pickled ends in an error of the depths."""
+    for pictures in (ClassPictures(root, "train"), digits("val")):
+        image, label = pickle.loads(pickle.dumps(pictures))[2]
+        assert torch.equal(image, pictures[2][0]) and label == pictures[2][1]
 
 
 def test_a_loader_batches_them(root: Path) -> None:
