@@ -78,7 +78,11 @@ def check_classifier(classifier: Callable[..., nn.Module], n_class: int = 5) -> 
     faults = [fault for fault in match.faults if fault.cause != "layer.name"]
     for fault in faults[:1]:
         report.fault(fault.path or fault.layer, fault.expected, fault.found, f"compare with torchvision's VGG-16 ({fault})", fault.cause)
-    if not faults:
+    usual = build(report, classifier)
+    if not faults and usual is not None:
+        last = dict(usual.named_modules(remove_duplicate=False))[match.paths["classifier.6"]]
+        found = getattr(last, "out_features", None)
+        report.expect(found == 50, "n_class left out", 50, found, "the signature is __init__(self, n_class=50)", code="layer.classes")
         report.ok("layers", f"those of VGG-16, {n_class} outputs")
         subject = LocalSubject(Path())
         subject.adopt("built", lambda: model)

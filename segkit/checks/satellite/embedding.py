@@ -57,11 +57,22 @@ def features_mistakes(
     again = partial(subject.method, handle, "features", images)
     wrong = [*_which(found, logits if view or known else given, wide, classified, again)]
     yield from wrong
+    if not wrong:
+        yield from _dropouts(subject, handle)
     if view in ("softmax", "log_softmax"):
         yield Finding("forward", f"forward.{view}", "raw scores", f"their {view}", f"{view} in forward: the loss wants the scores")
     elif known and not view and not wrong:
         yield Finding("forward", "forward.values", "the numbers of VGG-16 under the same weights", "other ones",
                       "a layer skipped or used twice, a ReLU left out, or dropout that is active in eval mode")  # fmt: skip
+
+
+def _dropouts(subject: Subject, handle: str) -> Iterator[Finding]:
+    """Two run, one behind each ReLU of the head; where the order of the layers cannot be seen, nothing is said."""
+    kinds = [kind for _, kind in subject.trace(handle)]
+    runs = sum(kind.lower().startswith("dropout") for kind in kinds)
+    if kinds and runs != 2:
+        yield Finding("forward", "dropout.missing" if runs < 2 else "dropout.extra", "two dropouts on the way to the scores", f"{runs}",
+                      "the second one lies between features and the last layer, and belongs to forward")  # fmt: skip
 
 
 def _softmax(logits: NDArray) -> NDArray:

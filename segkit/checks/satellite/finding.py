@@ -45,7 +45,10 @@ def numbers(found: Any, what: str, code: str, fits: Callable[[tuple[int, ...]], 
     Raises:
         StudentError: It is something else.
     """
-    array = np.asarray(found) if isinstance(found, (bool, int, float, list, np.ndarray)) else np.empty(0, object)
+    try:
+        array = np.asarray(found) if isinstance(found, (bool, int, float, list, np.ndarray)) else np.empty(0, object)
+    except ValueError:  # parts of several lengths
+        array = np.empty(0, object)
     if array.dtype.kind not in "biuf" or not fits(array.shape):
         got = f"numbers of shape {array.shape}" if array.dtype.kind in "biuf" else type(found).__name__
         raise StudentError(f"{what}: expected {expected}, but got {got}.", code)

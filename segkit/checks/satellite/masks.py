@@ -41,7 +41,8 @@ def mask_mistakes(subject: Subject, rng: np.random.Generator) -> Iterator[Findin
         StudentError: The function fails, or returns no map of the mask's size.
     """
     ids = rng.integers(0, 7, (29, 41))
-    found = subject.call("read_mask", png(ids, 0, 0, np.roll(SPEC.palette, -1, axis=0)[ids[0, 0]]))
+    good = png(ids, 0, 0, np.roll(SPEC.palette, -1, axis=0)[ids[0, 0]])
+    found = subject.call("read_mask", good)
     if not isinstance(found, np.ndarray) or found.shape != ids.shape:
         kind = found.shape if isinstance(found, np.ndarray) else type(found).__name__
         raise StudentError(f"read_mask: expected a LongTensor of shape {ids.shape}, but got {kind}.", "mask.shape")
@@ -53,6 +54,8 @@ def mask_mistakes(subject: Subject, rng: np.random.Generator) -> Iterator[Findin
         return
     if found.dtype != np.int64:
         yield Finding("dtype", "mask.dtype", "int64 (LongTensor): cross entropy wants it", str(found.dtype))
+    elif not _is_tensor(subject, good):
+        yield Finding("dtype", "mask.dtype", "a LongTensor", "an array", "torch.from_numpy makes a tensor of it")
     row, column = int(rng.integers(11, 29)), int(rng.integers(11, 41))
     colour = rng.integers(20, 120, 3)
     try:
@@ -63,6 +66,13 @@ def mask_mistakes(subject: Subject, rng: np.random.Generator) -> Iterator[Findin
     if not all(str(number) in said for number in (row, column, *colour)):
         expected = f"an error that names the colour {tuple(colour.tolist())}, which is none of the seven, at row {row}, column {column}"
         yield Finding("foreign", "mask.foreign", expected, said or "none")
+
+
+def _is_tensor(subject: Subject, mask: bytes) -> bool:
+    try:
+        return subject.method(subject.build("read_mask", mask, module=False), "is_floating_point") is False
+    except StudentError:
+        return False
 
 
 # ------------------------------------------------------------------------------------------------------------------ scores
@@ -135,6 +145,18 @@ def iou_mistakes(subject: Subject, rng: np.random.Generator, unknown: str) -> It
         what = "pixels of unknown truth: {}; to predict unknown elsewhere is wrong" if part == "unknown" else "a class in neither map: {}"
         value = f"{asked[0][2]:.4f} in the place of {score(*asked[0][:2], unknown=unknown):.4f}"
         yield Finding(part, code, what.format(told[0][rule]), told[0][fits[0][told[1]]] if fits else value)
+    yield from _nothing(subject)
+
+
+def _nothing(subject: Subject) -> Iterator[Finding]:
+    """Where nothing can be counted there is no number."""
+    unknown = np.full((2, 3), UNKNOWN)
+    try:
+        got = str(_asked(subject, unknown, unknown.copy()))
+    except StudentError as error:
+        got = "an error" if error.cause == "code.raises" else str(error)
+    if got != "nan":
+        yield Finding("absent", "iou.nothing", "NaN where nothing can be counted", got, share=0.5)
 
 
 def _same(found: float, expected: float) -> bool:
@@ -161,6 +183,8 @@ def _with_unknown(rng: np.random.Generator) -> tuple[NDArray, NDArray]:
 
 def _without_class(rng: np.random.Generator) -> tuple[NDArray, NDArray]:
     pred, gt = _maps(rng, CLASSES - 1)
+    pred[pred == 0], gt[gt == 0] = 1, 1
+    pred[0, 0, 0] = gt[0, 0, 0] = 0  # a class of a single pixel is one
     shift = int(rng.integers(1, CLASSES))  # another class is absent in each
     return (pred + shift) % CLASSES, (gt + shift) % CLASSES
 

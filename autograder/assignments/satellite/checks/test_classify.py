@@ -26,8 +26,23 @@ def test_layers_are_listed_in_the_order_of_their_calls(student, grading):
 
 @check("classifier.layers")
 def test_classifier_has_the_layers_of_vgg16(student, grading):
+    network = Network(student, grading, CLASSIFIER)
     with explained("Classifier", HINTS):
-        judging.judge_layers(Network(student, grading, CLASSIFIER))
+        judging.judge_layers(network)
+        judge_usual_classes(network)
+
+
+def judge_usual_classes(network):
+    """``Classifier()`` has 50 classes."""
+    path = network.match()[0].paths.get(LAST, "")
+    try:
+        handle = network.build(meta=True)
+    except StudentError:
+        return  # a constructor that reads values cannot be built there
+    found = {layer.path: layer.settings.get("out_features") for layer in network.student.describe(handle)}.get(path)
+    if found not in (None, CLASSIFIER.n_class) and not network.grading.faults:
+        text = f"Expected {CLASSIFIER.n_class} classes where n_class is not given, but Classifier() has {found}."
+        network.grading.lose("layers", cause="layer.classes", message=text, share=1 / len(network.table(CLASSIFIER.n_class)))
 
 
 @check("classifier.features")
