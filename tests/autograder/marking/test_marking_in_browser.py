@@ -76,6 +76,8 @@ class Marker:
         self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         self.page.goto(address)
         self.page.wait_for_selector("#criteria li")
+        while self.page.evaluate("opening"):  # a key before that belongs to nothing yet
+            self.page.wait_for_timeout(20)
         self.last = None
 
     def press(self, key):
