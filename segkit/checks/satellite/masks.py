@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segkit.checks.satellite.finding import Finding, numbers
-from segkit.datasets.satellite import SPEC
+from segkit.datasets import dataset
 from segkit.student_errors import StudentError
 from segkit.subject import Subject
 
 __all__ = ["iou_mistakes", "mask_mistakes"]
 
-CLASSES = SPEC.n_class  # 6; the next number is unknown
-UNKNOWN = CLASSES
+SPEC = dataset("satellite")
+N_CLASS = SPEC.n_class  # 6; the next number is unknown
+UNKNOWN = N_CLASS
 NAMES = (*SPEC.classes, "unknown")
 
 
@@ -92,8 +93,8 @@ ABSENT = {"left out": "it does not count", "zero": "it counts with 0", "one": "i
 def score(pred: NDArray, gt: NDArray, ratio: str = "", unknown: str = "left out", absent: str = "left out", micro: bool = False) -> float:
     """Mean over the classes by these rules; with ``micro`` the ratio of the sums."""
     if unknown == "left out":
-        pred, gt = pred[gt < CLASSES], gt[gt < CLASSES]
-    counts = [((pred == n) & (gt == n), gt == n, pred == n) for n in range(CLASSES + (unknown == "class"))]
+        pred, gt = pred[gt < N_CLASS], gt[gt < N_CLASS]
+    counts = [((pred == n) & (gt == n), gt == n, pred == n) for n in range(N_CLASS + (unknown == "class"))]
     sums = np.array([[np.count_nonzero(one) for one in count] for count in counts], float)
     with np.errstate(all="ignore"):
         if micro:
@@ -168,7 +169,7 @@ def _asked(subject: Subject, pred: NDArray, gt: NDArray) -> float:
     return float(numbers(found, "mean_iou", "iou.type", lambda shape: np.prod(shape) == 1, "one number").reshape(()))
 
 
-def _maps(rng: np.random.Generator, classes: int = CLASSES) -> tuple[NDArray, NDArray]:
+def _maps(rng: np.random.Generator, classes: int = N_CLASS) -> tuple[NDArray, NDArray]:
     """Two pictures of 13 x 17 in which all these classes occur, in other numbers; the prediction is right in two thirds."""
     gt = rng.choice(classes, (2, 13, 17), p=np.arange(1, classes + 1) / (classes * (classes + 1) / 2))
     return np.where(rng.random(gt.shape) < 0.6, gt, rng.integers(0, classes, gt.shape)), gt
@@ -182,11 +183,11 @@ def _with_unknown(rng: np.random.Generator) -> tuple[NDArray, NDArray]:
 
 
 def _without_class(rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-    pred, gt = _maps(rng, CLASSES - 1)
+    pred, gt = _maps(rng, N_CLASS - 1)
     pred[pred == 0], gt[gt == 0] = 1, 1
     pred[0, 0, 0] = gt[0, 0, 0] = 0  # a class of a single pixel is one
-    shift = int(rng.integers(1, CLASSES))  # another class is absent in each
-    return (pred + shift) % CLASSES, (gt + shift) % CLASSES
+    shift = int(rng.integers(1, N_CLASS))  # another class is absent in each
+    return (pred + shift) % N_CLASS, (gt + shift) % N_CLASS
 
 
 def _unexplained(asked: list[tuple[NDArray, NDArray, float]]) -> tuple[str, str]:
@@ -195,10 +196,10 @@ def _unexplained(asked: list[tuple[NDArray, NDArray, float]]) -> tuple[str, str]
         ("iou.pictures", "the mean over pictures of each one's mean: count all pixels together",
          lambda p, g: np.mean([score(one, other) for one, other in product(p, g)][:: len(g) + 1])),
         ("iou.accuracy", "the share of right pixels", lambda p, g: (p == g).mean()),
-        ("iou.seven", "divided by seven: unknown is no class", lambda p, g: score(p, g) * CLASSES / (CLASSES + 1)),
-        ("iou.sum", "the sum over the classes in place of their mean", lambda p, g: score(p, g) * CLASSES),
+        ("iou.seven", "divided by seven: unknown is no class", lambda p, g: score(p, g) * N_CLASS / (N_CLASS + 1)),
+        ("iou.sum", "the sum over the classes in place of their mean", lambda p, g: score(p, g) * N_CLASS),
         ("iou.class_0", "class 0 is left out: it is a class like the others",
-         lambda p, g: np.mean([np.sum((p == n) & (g == n)) / np.sum((p == n) | (g == n)) for n in range(1, CLASSES)])),
+         lambda p, g: np.mean([np.sum((p == n) & (g == n)) / np.sum((p == n) | (g == n)) for n in range(1, N_CLASS)])),
         ("iou.percent", "percent", lambda p, g: 100 * score(p, g)),
     )  # fmt: skip
     return next(((code, why) for code, why, value in known if all(np.isclose(got, value(p, g)) for p, g, got in asked)), ("iou.values", ""))

@@ -76,7 +76,7 @@ def test_a_network_without_a_layer_has_no_judges_network(tmp_path):
 def test_what_a_gate_mirrors_comes_back_as_it_was():
     grading = SimpleNamespace(seeds=Seeds("0123456789abcdef0123456789abcdef"))
     drawn = np.random.default_rng(0).integers(0, 256, (130, 32, 32, 3)).astype(np.uint8)
-    pictures = LabelledPictures([str(n) for n in range(130)], [n % 10 for n in range(130)], "0123456789", lambda n: drawn[n])
+    pictures = LabelledPictures([str(n) for n in range(130)], [n % 10 for n in range(130)], "0123456789", list(drawn))
     sheets = measuring._sheets(grading, pictures)
     assert len(sheets.names) == 3 and len({mirrored(grading, name) for name in sheets.names}) == 2
     for sheet, name in enumerate(sheets.names):
