@@ -10,7 +10,7 @@ from typing import Any
 from autograder.course.rubric import Rubric
 from autograder.marking import MarksError, marked
 from autograder.report import read_answers, read_pictures, same_page, write_class_page, write_student_page, write_summary
-from autograder.report.result_schema import validate
+from autograder.report.result_schema import ResultSchemaError, read_result, validate
 from segkit.atomic import disk_is_full, replacing
 
 __all__ = ["going_on", "remove_leftovers", "restore", "titles_of", "with_marks", "writable", "write_again", "write_report", "write_result"]
@@ -124,10 +124,8 @@ def write_again(out: Path, rubric: Rubric) -> list[str]:
     results, lines = {}, []
     for path in sorted(out.glob("*/result.json")):
         try:
-            results[path.parent.name] = json.loads(path.read_text(encoding="utf-8"))
-            validate(results[path.parent.name])
-        except (OSError, ValueError) as error:
-            results.pop(path.parent.name, None)
+            results[path.parent.name] = read_result(path)
+        except ResultSchemaError as error:
             lines.append(f"{path}: left out: {error}")
     found = marked(out, results, whole=not lines)
     for name, result in found.results.items():

@@ -202,20 +202,23 @@ def _given(
         ]
         return [(folder, new["id"], new["points"], "", new["hand"]["reason"]) for folder, old, new in pairs if new is not old]
     from autograder.export.gradebook_marks import read_manual_scores
+    from autograder.marking.applying import points_from
 
     folders = {entry.result["submission"]: entry.folder for entry in entries}
     given = read_manual_scores(path, opened.name, {check.id: check.points for check in opened.rubric.checks.values()})
-    for one in given:
-        top = opened.rubric.checks[one.check].points
-        if one.student in folders and (not 0 <= one.points <= top or one.points * 2 % 1):
-            raise ExportError(
-                f"{path}, {one.student}, {one.check}: expected points from 0 to {top:g} in steps of 0.5, found {one.points:g}."
-            )
-    return [(folders[one.student], one.check, one.points, one.comment, "") for one in given if one.student in folders]
+    known = [one for one in given if one.student in folders]
+    for one in known:
+        try:
+            points_from(repr(one.points), opened.rubric.checks[one.check].points)
+        except ValueError as error:
+            raise ExportError(f"{path}, {one.student}, {one.check}: {error}") from None
+    return [(folders[one.student], one.check, one.points, one.comment, "") for one in known]
 
 
 def _change(change: tuple[str, str, str], reason: str, entries: "Sequence[Entry]", keeper: "Keeper", graded: Path) -> str:
     """An override, as an appeal asks for it."""
+    from autograder.marking.applying import points_from
+
     name, check_id, text = change
     result = next((entry.result for entry in entries if entry.result["submission"] == name), None)
     if result is None:
@@ -224,11 +227,9 @@ def _change(change: tuple[str, str, str], reason: str, entries: "Sequence[Entry]
     if check is None:
         raise click.UsageError(f"--change: there is no check {check_id!r}; there is: {', '.join(one['id'] for one in result['checks'])}.")
     try:
-        points = float(text.replace(",", "."))
-    except ValueError:
-        points = -1.0
-    if not 0 <= points <= check["max_points"] or points * 2 % 1:
-        raise click.UsageError(f"--change: expected points from 0 to {check['max_points']:g} in steps of 0.5, found {text!r}.")
+        points = points_from(text, check["max_points"])
+    except ValueError as error:
+        raise click.UsageError(f"--change: {error}") from None
     _put(keeper, graded, result, check, points, "", reason)
     return f"{name}, {check_id}: {points:g} points, in {keeper.path}."
 

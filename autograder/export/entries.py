@@ -1,6 +1,5 @@
 """What every target starts from: the results of a graded folder, and which of their points are known."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from autograder.handins.roster import Roster
 from autograder.marking import MarksError, given_by_hand, marked
 from autograder.report.labels import clean_text
-from autograder.report.result_schema import ResultSchemaError, validate
+from autograder.report.result_schema import ResultSchemaError, read_result
 
 __all__ = [
     "Entry", "ExportError", "Options", "any_marked", "counted_checks", "given_checks", "open_checks", "open_words", "read_entries",
@@ -95,12 +94,9 @@ def read_results(graded: Path, say: Callable[[str], None]) -> list[Entry]:
     entries = []
     for file in files:
         try:
-            result = json.loads(file.read_text(encoding="utf-8"))
-            validate(result)
-        except (OSError, ValueError, RecursionError, ResultSchemaError) as error:
+            entries.append(Entry(file.resolve().parent.name, read_result(file)))
+        except ResultSchemaError as error:
             say(f"{file}: not exported: {error}")
-            continue
-        entries.append(Entry(file.resolve().parent.name, result))
     return entries
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from autograder.export.entries import Entry, ExportError
 from autograder.marking import given_by_hand
-from autograder.marking.applying import override_check, summed, with_points
+from autograder.marking.applying import override_check, points_from, summed, with_points
 from autograder.report.sheets import TableError
 from autograder.report.tables import read_table
 
@@ -69,7 +69,10 @@ def _graded(result: Mapping[str, Any], row: Mapping[str, Any], path: Path) -> di
     for check in result["checks"]:
         where = f"{path}, {result['submission']}, {check['id']}"
         text = str(row.get(check["id"]) or "").strip()
-        points = _points(text, check, where) if text else None
+        try:
+            points = points_from(text, check["max_points"]) if text else None
+        except ValueError as error:
+            raise ExportError(f"{where}: {error}") from None
         if points is not None and points != check["points"]:
             if check["points"] is not None and not reason:
                 raise ExportError(
@@ -101,13 +104,3 @@ def _demand_the_sum(text: str, before: Mapping[str, Any], after: Mapping[str, An
         raise ExportError(
             f"{where}: expected {after['score']:g}, the sum of the checks, found {text[:40]!r}. Change the points of a check, not the sum."
         )
-
-
-def _points(text: str, check: Mapping[str, Any], where: str) -> float:
-    try:
-        points = float(text.replace(",", "."))
-    except ValueError:
-        points = -1.0
-    if not 0 <= points <= check["max_points"] or points * 2 % 1:  # NaN fails this as well
-        raise ExportError(f"{where}: expected points from 0 to {check['max_points']:g} in steps of 0.5, found {text[:40]!r}.")
-    return points

@@ -11,7 +11,7 @@ from autograder.marking.marks import Marks, mark_points, read_marks
 from autograder.report.answers import read_answers
 from autograder.report.labels import marked_by_hand
 
-__all__ = ["Marked", "answer_hash", "given_by_hand", "marked", "override_check", "summed", "with_points"]
+__all__ = ["Marked", "answer_hash", "given_by_hand", "marked", "override_check", "points_from", "summed", "with_points"]
 
 
 @dataclass
@@ -86,6 +86,21 @@ def override_check(check: Mapping[str, Any], points: float, reason: str, by: str
     """A check whose points a person changed; the judge's message stays below the reason."""
     message = f"Changed by hand from {_words(check['points'])} to {points:g} points: {reason.strip()}\n{check['message']}".rstrip()
     return with_points(check, points, message, kind="override", by=by, when=when, reason=reason.strip(), comment="")
+
+
+def points_from(text: str, top: float) -> float:
+    """Points as a person wrote them, with a comma or a point.
+
+    Raises:
+        ValueError: They are none from 0 to ``top`` in steps of half a point; the text says what was expected and found.
+    """
+    try:
+        points = float(text.replace(",", "."))
+    except ValueError:
+        points = -1.0
+    if not 0 <= points <= top or points * 2 % 1:  # NaN fails this as well
+        raise ValueError(f"expected points from 0 to {top:g} in steps of 0.5, found {text[:40]!r}.")
+    return points
 
 
 def summed(result: Mapping[str, Any], checks: list[dict[str, Any]]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from PIL import Image
 
 from autograder.course.rubric import CheckRubric
+from autograder.handins.answers import MOST_TEXT
 from autograder.handins.submission import Submission
 from autograder.report.answers import PICTURES
 from segkit.atomic import disk_is_full, replacing
@@ -22,7 +23,6 @@ from segkit.notebooks.reading import cell_text, notebook_content, raw_cells
 __all__ = ["keep_pictures"]
 
 MOST_PICTURES = 8  # of an answer
-MOST_TEXT = 20_000  # of an answer, as much as is kept of it
 MOST_BYTES = 12 * 2**20  # of a picture, as it was handed in
 MOST_PIXELS = 40_000_000
 MOST_NOTEBOOK = 128 * 2**20

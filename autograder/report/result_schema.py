@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 
-__all__ = ["SCHEMA_FILE", "ResultSchemaError", "validate"]
+__all__ = ["SCHEMA_FILE", "ResultSchemaError", "read_result", "validate"]
 
 SCHEMA_FILE = Path(__file__).with_name("result.schema.json")
 MAX_FAULTS = 10
@@ -35,6 +35,22 @@ def validate(result: dict[str, Any]) -> None:
         if len(faults) > MAX_FAULTS:
             shown.append(f"  ... and {len(faults) - MAX_FAULTS} more")
         raise ResultSchemaError("\n".join([f"The result of {name!r} is not a valid segkit-result/1:", *shown]))
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read a ``result.json``.
+
+    Raises:
+        ResultSchemaError: It cannot be read, or is no result.
+    """
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        validate(result)
+    except ResultSchemaError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise ResultSchemaError(str(error)) from error
+    return result
 
 
 @cache
