@@ -168,7 +168,8 @@ def _write_pages(graded: Path, opened: "Assignment") -> list[str]:
 
 def _take(path: Path, entries: "Sequence[Entry]", keeper: "Keeper", graded: Path, opened: "Assignment") -> str:
     """Take what people gave elsewhere into the person's marks; what is there already as it was given is left alone."""
-    from autograder.marking import given_by_hand, marked
+    from autograder.marking import marked
+    from autograder.report.labels import given_by_hand
 
     before = marked(graded, {entry.folder: entry.result for entry in entries}).results
     taken = 0
@@ -238,7 +239,8 @@ def _put(
     keeper: "Keeper", graded: Path, result: "dict[str, Any] | Any", check: "dict[str, Any]", points: float, comment: str, reason: str
 ) -> None:
     """Keep points that were given outside of the room, in knowledge of what others gave."""
-    from autograder.marking import given_by_hand, read_marks
+    from autograder.marking import read_marks
+    from autograder.report.labels import given_by_hand
 
     marks, student = read_marks(graded), result["submission"]
     if given_by_hand(check):

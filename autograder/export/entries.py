@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from autograder.handins.roster import Roster
-from autograder.marking import MarksError, given_by_hand, marked
-from autograder.report.labels import clean_text
+from autograder.marking import MarksError, marked
+from autograder.report.labels import clean_text, given_by_hand
 from autograder.report.result_schema import ResultSchemaError, read_result
 
 __all__ = [

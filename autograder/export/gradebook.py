@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from autograder.export.entries import Entry, ExportError, Options
 from autograder.export.gradebook_marks import automatic, write_by_hand
-from autograder.marking import given_by_hand
+from autograder.report.labels import given_by_hand
 
 if TYPE_CHECKING:
     from nbgrader.api import Assignment, Grade, Gradebook, SubmittedAssignment

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from autograder.report.labels import clean_text
 from autograder.report.sheets import Sheet, TableError
+from autograder.report.tables import bare
 
 __all__ = ["SYSTEMS", "Column", "Gradebook", "Line", "open_gradebook"]
 
@@ -156,12 +157,9 @@ def _people(sheet: Sheet, heads: Sequence[str], first: int, ids: Sequence[str]) 
     full, given, family = (_column(heads, names) for names in (FULL_NAME, FIRST_NAME, LAST_NAME))
     lines = []
     for row in range(first, len(sheet.rows)):
-        texts = sheet.texts[row]
 
-        def cell(place: int | None, texts: list[str] = texts) -> str:
-            # an exporter that fears formulas writes a name as ="..."
-            text = texts[place].strip() if place is not None and place < len(texts) else ""
-            return text[2:-1] if text.startswith('="') and text.endswith('"') else text
+        def cell(place: int | None, row: int = row) -> str:
+            return "" if place is None else bare(sheet.at(row, place).strip())
 
         email = next((cell(place) for place in (*mails, *at.values()) if "@" in cell(place)), "")
         named = {head: text for head, place in at.items() if (text := cell(place).removeprefix("#"))}

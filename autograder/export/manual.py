@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from autograder.export.entries import Entry, ExportError
-from autograder.marking import given_by_hand
 from autograder.marking.applying import override_check, points_from, summed, with_points
+from autograder.report.labels import given_by_hand
 from autograder.report.sheets import TableError
 from autograder.report.tables import read_table
 

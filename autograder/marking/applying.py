@@ -9,9 +9,8 @@ from typing import Any
 from autograder.marking.books import BY_RUBRIC, Book, Mark
 from autograder.marking.marks import Marks, mark_points, read_marks
 from autograder.report.answers import read_answers
-from autograder.report.labels import marked_by_hand
 
-__all__ = ["Marked", "answer_hash", "given_by_hand", "marked", "override_check", "points_from", "summed", "with_points"]
+__all__ = ["Marked", "answer_hash", "marked", "override_check", "points_from", "summed", "with_points"]
 
 
 @dataclass
@@ -28,11 +27,6 @@ class Marked:
     results: dict[str, dict[str, Any]]
     faults: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
-
-
-def given_by_hand(check: Mapping[str, Any]) -> bool:
-    """Whether it is a person's part to give the points of a check, be they given or not."""
-    return check["status"] == "needs_manual" or marked_by_hand(check)
 
 
 def marked(graded: Path, results: Mapping[str, Mapping[str, Any]], *, whole: bool = False, marks: Marks | None = None) -> Marked:

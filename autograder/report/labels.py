@@ -5,7 +5,10 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["STATUS_WORDS", "cause_label", "clean_text", "first_fault", "first_line", "marked_by_hand", "points_text", "shift_words"]
+__all__ = [
+    "STATUS_WORDS", "cause_label", "clean_text", "first_fault", "first_line", "given_by_hand", "marked_by_hand", "points_text",
+    "shift_words",
+]  # fmt: skip
 
 STATUS_WORDS = {
     "earned": "earned",
@@ -34,6 +37,11 @@ def points_text(points: float | None) -> str:
 def marked_by_hand(check: Mapping[str, Any]) -> bool:
     """Whether a person gave points for an answer: a result with marks has the key ``hand`` in such a check (``autograder.marking``)."""
     return bool((check.get("hand") or {}).get("kind") == "mark")
+
+
+def given_by_hand(check: Mapping[str, Any]) -> bool:
+    """Whether it is a person's part to give the points of a check, be they given or not."""
+    return check["status"] == "needs_manual" or marked_by_hand(check)
 
 
 def first_line(text: str) -> str:

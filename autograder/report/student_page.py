@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.report.answers import read_answer_pictures
-from autograder.report.labels import cause_label, marked_by_hand
+from autograder.report.labels import cause_label, given_by_hand, marked_by_hand
 from autograder.report.pictures import galleries
 from autograder.report.rendering import render_page, write_page
 
@@ -55,7 +55,7 @@ def write_student_page(
         wrong=_by_message([view for view in by_machine if view["status"] in ("partial", "not_earned")]),
         stuck=_by_message([view for view in views if view["status"] == "could_not_grade"]),
         manual=[
-            {**view, "answer": (answers or {}).get(view["id"]), "drawn": drawn.get(view["id"], {})} for view in views if _by_hand(view)
+            {**view, "answer": (answers or {}).get(view["id"]), "drawn": drawn.get(view["id"], {})} for view in views if given_by_hand(view)
         ],
         right=[view for view in by_machine if view["status"] == "earned"],
         galleries=[_titled(name, gallery, views) for name, gallery in shown.items() if gallery["rows"]],
@@ -63,10 +63,6 @@ def write_student_page(
         isolation=ISOLATION_WORDS.get(result["isolation"], result["isolation"]),
     )
     return write_page(Path(folder) / "report.html", page)
-
-
-def _by_hand(view: Mapping[str, Any]) -> bool:
-    return view["status"] == "needs_manual" or marked_by_hand(view)
 
 
 def same_page(result: dict[str, Any], folder: Path) -> bool:

@@ -5,9 +5,10 @@ import json
 import pytest
 from marked_class import graded_class, put_marks
 
-from autograder.marking import given_by_hand, marked
+from autograder.marking import marked
 from autograder.marking.applying import answer_hash
 from autograder.report import read_answers
+from autograder.report.labels import given_by_hand
 
 
 def applied(graded, whole=True):
