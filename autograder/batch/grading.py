@@ -7,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from autograder.alike.kept import keep_work
 from autograder.batch.changes import Change, changes_of, format_changes, write_changes
 from autograder.batch.journal import JOURNAL, Journal
 from autograder.batch.keys import run_key
@@ -163,6 +164,7 @@ class _Class:
         ):
             keep_answers(self.run.settings.out / name, submission, self.run.wanted_checks)
             keep_pictures(self.run.settings.out / name, submission, self.run.wanted_checks)
+            keep_work(self.run.settings.out / name, submission)
 
     def _keep(self, path: Path, graded: Graded) -> None:
         """Write a result into the journal, so that no later run grades it again."""

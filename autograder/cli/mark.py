@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from autograder.marking.keeping import Keeper
     from autograder.marking.room import Question
 
-__all__ = ["mark_command"]
+__all__ = ["mark_command", "open_assignment_of", "write_pages"]
 
 SCHEME = re.compile(r"^[^\n]*BEGIN MARK SCHEME[^\n]*\n(.*?)^[^\n]*END MARK SCHEME", re.MULTILINE | re.DOTALL)
 
@@ -60,7 +60,7 @@ def mark_command(
     lines: list[str] = []
     try:
         entries = read_results(graded, lines.append)
-        opened = _open_assignment(assignment, entries)
+        opened = open_assignment_of(assignment, entries)
         if not pages:
             keeper = Keeper(graded, person or getpass.getuser())
             write_rubric_criteria(graded, opened.rubric)
@@ -70,7 +70,7 @@ def mark_command(
                 click.echo(_change(change, reason, entries, keeper, graded))
             if not take and not change:
                 _serve(graded, opened, keeper, port, not no_browser)
-        lines += _write_pages(graded, opened)
+        lines += write_pages(graded, opened)
     except (ExportError, MarksError, RubricError) as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
@@ -81,7 +81,12 @@ def mark_command(
     sys.exit(1 if lines else 0)
 
 
-def _open_assignment(name: str, entries: "Sequence[Entry]") -> "Assignment":
+def open_assignment_of(name: str, entries: "Sequence[Entry]") -> "Assignment":
+    """The assignment that is named, or else that of the results.
+
+    Raises:
+        click.UsageError: There are several, or it cannot be opened.
+    """
     from autograder.course.assignment import open_assignment
     from autograder.course.rubric import RubricError
 
@@ -155,7 +160,8 @@ def _opened(path: Path, address: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _write_pages(graded: Path, opened: "Assignment") -> list[str]:
+def write_pages(graded: Path, opened: "Assignment") -> list[str]:
+    """Write reports, summary and class page again, unless a run is at work in the folder; returns what somebody should look at."""
     from autograder.batch.writing import write_again
     from autograder.sandbox.locks import FolderBusyError, hold_folder
 
