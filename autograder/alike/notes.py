@@ -23,7 +23,7 @@ LIKE_ANSWERS = 0.8
 """Cosine of two answers; those that people write each for themselves reach about half of it."""
 
 LEAST_WORDS = 20
-LIKE_NETWORKS = 0.25
+LIKE_NETWORKS = 0.35
 """Distance of two networks, where 1 is that of two who trained each for themselves."""
 
 LEAST_NETWORKS = 5

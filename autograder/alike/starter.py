@@ -1,6 +1,5 @@
 """What everybody was given or may find: the cells of the release and the course's own solution, which make nobody alike."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from autograder.course.assignment import Assignment
@@ -10,7 +9,7 @@ from autograder.release.notebooks import NotebookFault, read_source, student_ver
 __all__ = ["starter_code"]
 
 
-def starter_code(assignment: Assignment, folder: Path | None = None) -> tuple[list[str], Sequence[str]]:
+def starter_code(assignment: Assignment, folder: Path | None = None) -> tuple[list[str], list[str]]:
     """Code of the release and of the solution.
 
     Args:
@@ -21,7 +20,8 @@ def starter_code(assignment: Assignment, folder: Path | None = None) -> tuple[li
         The texts of code cells, and a line for each notebook that could not be read.
     """
     folder = folder or repository() / "notebooks" / assignment.name
-    texts, faults = [], []
+    texts: list[str] = []
+    faults: list[str] = []
     for name in assignment.rubric.notebooks:
         try:
             source = read_source(folder / name, assignment)

@@ -40,9 +40,14 @@ SCHEME = re.compile(r"^[^\n]*BEGIN MARK SCHEME[^\n]*\n(.*?)^[^\n]*END MARK SCHEM
 @click.option("--change", nargs=3, type=str, metavar="NAME CHECK POINTS", help="Change the points of an automatic check; needs --reason.")
 @click.option("--reason", default="", help="Why; the student reads it.")
 @click.option("--pages", is_flag=True, help="Only write reports, summary and class page again, as the marks are now.")
+@click.option(
+    "--roster",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The class list, for the class page: names, sections, addresses, who is missing. It is kept for later.",
+)
 def mark_command(
     graded: Path, person: str, assignment: str, port: int, no_browser: bool, take: Path | None, change: tuple[str, str, str] | None,
-    reason: str, pages: bool,
+    reason: str, pages: bool, roster: Path | None,
 ) -> None:  # fmt: skip
     """Mark the written answers of GRADED (what `grade --out` wrote) in the browser: question by question, by keyboard, names hidden.
 
@@ -50,6 +55,7 @@ def mark_command(
     reports and class page again. With --take, --change or --pages nothing is opened in the browser.
     Exit 0: done; 1: something has to be looked at, or a page could not be written; 2: bad usage.
     """
+    from autograder.cli.people import keep_people
     from autograder.course.rubric import RubricError
     from autograder.export.entries import ExportError, read_results
     from autograder.marking import MarksError
@@ -61,6 +67,8 @@ def mark_command(
     try:
         entries = read_results(graded, lines.append)
         opened = open_assignment_of(assignment, entries)
+        if roster:
+            click.echo(f"{keep_people(graded, roster)} people of {roster} are on the class page.")
         if not pages:
             keeper = Keeper(graded, person or getpass.getuser())
             write_rubric_criteria(graded, opened.rubric)

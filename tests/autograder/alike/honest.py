@@ -2,7 +2,7 @@
 
 __all__ = ["PEOPLE"]
 
-PLAIN_CLASS = '''
+PLAIN_CLASS = """
 class {name}(nn.Module):
     def __init__(self, n_class=12):
         super({name}, self).__init__()
@@ -50,7 +50,7 @@ class {name}(nn.Module):
         h = self.transpose_conv(h)
         h = h[:, :, 19:19 + x.size()[2], 19:19 + x.size()[3]].contiguous()
         return h
-'''
+"""
 
 LOOPS = '''
 PLAN = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
@@ -86,7 +86,7 @@ class {name}(nn.Module):
         return out.narrow(2, 19, rows).narrow(3, 19, cols)
 '''
 
-BLOCKS = '''
+BLOCKS = """
 def conv(cin, cout, pad=1):
     return [nn.Conv2d(cin, cout, 3, 1, pad), nn.ReLU(True)]
 
@@ -123,17 +123,17 @@ class {name}(nn.Module):
         feats = self.stage5(self.stage4(self.stage3(self.stage2(self.stage1(x)))))
         full = self.transpose_conv(self.head(feats))
         return full[..., 19:H + 19, 19:W + 19]
-'''
+"""
 
 METRICS = [
-    '''
+    """
 def confusion_matrix(pred, gt, n_class):
     pred, gt = np.asarray(pred).ravel(), np.asarray(gt).ravel()
     mask = (gt >= 0) & (gt < n_class)
     hist = np.bincount(n_class * gt[mask].astype(int) + pred[mask].astype(int), minlength=n_class ** 2)
     return hist.reshape(n_class, n_class)
-''',
-    '''
+""",
+    """
 def confusion_matrix(pred, gt, n_class):
     hist = np.zeros((n_class, n_class), dtype=np.int64)
     for t in range(n_class):
@@ -141,8 +141,8 @@ def confusion_matrix(pred, gt, n_class):
         for p in range(n_class):
             hist[t, p] = (of_class == p).sum()
     return hist
-''',
-    '''
+""",
+    """
 def confusion_matrix(pred, gt, n_class):
     gt = torch.as_tensor(gt).flatten().long()
     pred = torch.as_tensor(pred).flatten().long()
@@ -150,27 +150,27 @@ def confusion_matrix(pred, gt, n_class):
     table = torch.zeros(n_class, n_class, dtype=torch.long)
     table.index_put_((gt[known], pred[known]), torch.ones_like(gt[known]), accumulate=True)
     return table
-''',
-    '''
+""",
+    """
 def confusion_matrix(pred, gt, n_class):
     truth = np.array(gt, dtype=np.int64).reshape(-1)
     guess = np.array(pred, dtype=np.int64).reshape(-1)
     edges = np.arange(n_class + 1) - 0.5
     counts, _, _ = np.histogram2d(truth, guess, bins=(edges, edges))
     return counts.astype(np.int64)
-''',
+""",
 ]
 
 SCORES = [
-    '''
+    """
 def scores(hist):
     acc = np.diag(hist).sum() / hist.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         iu = np.diag(hist) / (hist.sum(axis=1) + hist.sum(axis=0) - np.diag(hist))
     mean_iu = np.nanmean(iu)
     return acc, iu, mean_iu
-''',
-    '''
+""",
+    """
 def scores(hist):
     hist = np.array(hist, dtype=float)
     n = hist.shape[0]
@@ -182,43 +182,43 @@ def scores(hist):
         ious.append(tp / (tp + fp + fn) if tp + fp + fn > 0 else float("nan"))
     accuracy = np.trace(hist) / np.sum(hist)
     return accuracy, np.array(ious), np.nanmean(ious)
-''',
-    '''
+""",
+    """
 def scores(hist):
     h = torch.as_tensor(hist, dtype=torch.float64)
     inter = h.diagonal()
     union = h.sum(0) + h.sum(1) - inter
     iou = torch.where(union > 0, inter / union.clamp(min=1), torch.full_like(union, float("nan")))
     return (inter.sum() / h.sum()).item(), iou.numpy(), iou.nanmean().item()
-''',
+""",
 ]
 
 LABELS = [
-    '''
+    """
 def read_label(path):
     label = np.array(Image.open(path), dtype=np.int64)
     label -= 1
     label[label < 0] = 255
     return torch.from_numpy(label)
-''',
-    '''
+""",
+    """
 def read_label(path):
     table = torch.arange(256) - 1
     table[0] = 255
     return table[torch.from_numpy(np.asarray(Image.open(path)).copy()).long()]
-''',
-    '''
+""",
+    """
 def read_label(path):
     img = Image.open(path)
     assert img.mode == "P"
     ids = np.asarray(img)
     out = np.where(ids == 0, 255, ids.astype(np.int64) - 1)
     return torch.tensor(out, dtype=torch.long)
-''',
+""",
 ]
 
 STEPS = [
-    '''
+    """
 def train_step(model, images, labels, optimizer):
     model.train()
     optimizer.zero_grad()
@@ -227,8 +227,8 @@ def train_step(model, images, labels, optimizer):
     loss.backward()
     optimizer.step()
     return loss.item()
-''',
-    '''
+""",
+    """
 criterion = nn.CrossEntropyLoss(ignore_index=255)
 
 def train_step(model, images, labels, optimizer):
@@ -241,11 +241,11 @@ def train_step(model, images, labels, optimizer):
     value.backward()
     optimizer.step()
     return float(value.detach())
-''',
+""",
 ]
 
 COPIES = [
-    '''
+    """
 def copy_params_from_vgg16(model, vgg16):
     features = [model.conv1_1, model.relu1_1, model.conv1_2, model.relu1_2, model.pool1, model.conv2_1, model.relu2_1, model.conv2_2]
     for l1, l2 in zip(vgg16.features, features):
@@ -258,8 +258,8 @@ def copy_params_from_vgg16(model, vgg16):
         l2 = getattr(model, name)
         l2.weight.data.copy_(l1.weight.data.view(l2.weight.size()))
         l2.bias.data.copy_(l1.bias.data.view(l2.bias.size()))
-''',
-    '''
+""",
+    """
 def copy_params_from_vgg16(model, vgg16):
     state, own = vgg16.state_dict(), model.state_dict()
     convs = sorted(k for k in own if k.startswith("conv"))
@@ -271,8 +271,8 @@ def copy_params_from_vgg16(model, vgg16):
         for kind in ("weight", "bias"):
             new[f"{mine}.{kind}"] = state[f"classifier.{number}.{kind}"].clone().reshape(own[f"{mine}.{kind}"].shape)
     model.load_state_dict(new, strict=False)
-''',
-    '''
+""",
+    """
 @torch.no_grad()
 def copy_params_from_vgg16(model, vgg16):
     mine = iter([m for m in model.modules() if type(m) is nn.Conv2d])
@@ -286,27 +286,27 @@ def copy_params_from_vgg16(model, vgg16):
                 continue
             target.weight[:] = theirs.weight.view_as(target.weight)
             target.bias[:] = theirs.bias
-''',
+""",
 ]
 
 SKIPS = [
-    '''
+    """
         upscore2 = self.upscore1(self.score(h))
         score_pool4c = self.score_pool_4(pool4)[:, :, 5:5 + upscore2.size()[2], 5:5 + upscore2.size()[3]]
         upscore_pool4 = self.upscore2(upscore2 + score_pool4c)
         score_pool3c = self.score_pool_3(pool3)[:, :, 9:9 + upscore_pool4.size()[2], 9:9 + upscore_pool4.size()[3]]
         h = self.upscore3(upscore_pool4 + score_pool3c)
         return h[:, :, 31:31 + x.size()[2], 31:31 + x.size()[3]].contiguous()
-''',
-    '''
+""",
+    """
         coarse = self.upscore1(coarse)
         for skip, layer, up, first in ((pool4, self.score_pool_4, self.upscore2, 5), (pool3, self.score_pool_3, self.upscore3, 9)):
             scored = layer(skip)
             scored = scored.narrow(2, first, coarse.shape[2]).narrow(3, first, coarse.shape[3])
             coarse = up(coarse.add(scored))
         return coarse.narrow(2, 31, image.shape[2]).narrow(3, 31, image.shape[3])
-''',
-    '''
+""",
+    """
         def crop(t, like, k):
             hh, ww = like.shape[-2:]
             return t[..., k:k + hh, k:k + ww]
@@ -315,7 +315,7 @@ SKIPS = [
         y = self.upscore2(y)
         y = y + crop(self.score_pool_3(f3), y, 9)
         return crop(self.upscore3(y), x, 31)
-''',
+""",
 ]
 
 
