@@ -25,9 +25,9 @@ def people_of(results):
     return [*people, Person("zora", "Zora Missing", "zora@uni.example", "Tue 14"), Person("yves", "Yves Missing", "", "Mon 10")]
 
 
-def write_class(out: Path, copies: int = 1) -> list[dict]:
-    """Write class page, two reports and what stands beside them; with ``copies`` the class is so many times as large."""
-    results = fake_class()
+def write_class(out: Path, most: int = 12, copies: int = 1) -> list[dict]:
+    """Write class page, two reports and what stands beside them, of ``most`` students ``copies`` times."""
+    results = fake_class()[:most]
     more = [{**copy.deepcopy(one), "submission": f"{one['submission']}{n}"} for n in range(1, copies) for one in results]
     results = [one for one in [*results, *more] if "/" not in one["submission"]]
     out.mkdir(parents=True, exist_ok=True)

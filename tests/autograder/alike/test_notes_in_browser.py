@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="nee
 
 
 def test_axe_finds_nothing_on_the_notes_and_nothing_is_cut_on_a_phone(tmp_path, visit):
-    people = {**PEOPLE, "eve": {where: disguised(text) for where, text in PEOPLE["ben"].items()}}
+    short = {where: PEOPLE["ben"][where] for where in ("1_data.ipynb, cell 18", "3_pretraining.ipynb, cell 8")}
+    people = {"ada": {}, "ben": short, "cleo": {}, "eve": {where: disguised(text) for where, text in short.items()}}
     folder = graded(tmp_path, people, {**OWN_WORDS, "eve": OWN_WORDS["ada"]}, {"ada": "a" * 64, "eve": "a" * 64})
     results = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/result.json")}
     notes, _ = find_notes(folder, results, open_assignment("fcn"))

@@ -35,7 +35,8 @@ def header(**entry):
 @pytest.mark.parametrize("content", [
     b"", b"PK\x03\x04", b"\xff" * 64, struct.pack("<Q", 2**40) + b"{}", struct.pack("<Q", 2) + b"[]", b"\x09" + bytes(7) + b'{"a": 1}',
     struct.pack("<Q", 400_000) + b"[" * 400_000, header(data_offsets=[0, 2**60]), header(data_offsets=[-8, 8]),
-    header(data_offsets=[0, 15]), header(data_offsets="all"), header(data_offsets=[0.0, 16.0]), header(dtype="I64"), header(dtype=["F32"]), header(data_offsets=[8, 8]),
+    header(data_offsets=[0, 15]), header(data_offsets="all"),
+    header(data_offsets=[0.0, 16.0]), header(dtype="I64"), header(dtype=["F32"]), header(data_offsets=[8, 8]),
 ])  # fmt: skip
 def test_what_is_no_table_of_numbers_has_no_sketch(tmp_path, content):
     path = tmp_path / "some.safetensors"
