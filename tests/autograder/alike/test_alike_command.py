@@ -31,7 +31,7 @@ def test_code_is_kept_with_its_place_and_checkpoints_by_hash_and_values(tmp_path
     folder = write_submission(tmp_path / "in", checkpoint=weights())
     (folder / "helper.py").write_text("HELP = 1\n")
     work = kept(folder, tmp_path / "ada")
-    assert [(cell.where, cell.text) for cell in work.cells][0] == ("1_double.ipynb, cell 2", DOUBLE)
+    assert next((cell.where, cell.text) for cell in work.cells) == ("1_double.ipynb, cell 2", DOUBLE)
     assert work.cells[-1].where == "helper.py"
     assert list(work.hashes) == list(work.sketches) == ["dots"] and set(work.sketches["dots"]) == {"conv.weight", "conv.bias"}
 
