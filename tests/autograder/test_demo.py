@@ -87,7 +87,7 @@ def result(who: Student, assignment: str = "fcn", **points: float | None) -> dic
 def test_the_classes_have_every_kind_of_hand_in_that_the_demo_promises() -> None:
     assert [entry.name for entry in STUDENTS["fcn"]] == [
         "perfect", "untouched", "crop_one_row_off", "recall_for_iou", "misnamed_layer", "ceil_mode_forgotten",
-        "weights_aliased", "exit_in_forward", "test_cells_deleted", "no_checkpoint", "checkpoint_under_gate",
+        "weights_aliased", "exit_in_a_metric", "test_cells_deleted", "no_checkpoint", "checkpoint_under_gate",
         "checkpoint_above_gate",
     ]  # fmt: skip
     assert 10 <= len(STUDENTS["satellite"]) <= 12
