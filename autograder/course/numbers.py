@@ -30,7 +30,8 @@ def values_of(assignment: Assignment) -> dict[str, Value]:
     """The values that a template can name.
 
     Returns:
-        ``points.CHECK``, ``points.CHECK.PART``, ``points.by_hand`` (of all checks that a person grades) and ``points.all``;
+        ``points.CHECK``, ``points.CHECK.PART``, ``points.by_hand`` (of all checks that a person grades) and ``points.all``, both
+        without a bonus;
         a check's own settings as ``CHECK.SETTING`` (``fcn8s.miou.course.full``); the rubric's settings by their names
         (``padding``); and what ``numbers(rubric)`` of the assignment's ``prepare.py`` adds. Tables are joined by dots.
 
@@ -39,7 +40,7 @@ def values_of(assignment: Assignment) -> dict[str, Value]:
     """
     rubric = assignment.rubric
     values: dict[str, Value] = {"points.all": rubric.max_score}
-    values["points.by_hand"] = sum(check.points for check in rubric.checks.values() if check.manual)
+    values["points.by_hand"] = sum(check.points for check in rubric.checks.values() if check.manual and not check.bonus)
     for check in rubric.checks.values():
         values |= {f"points.{check.id}": check.points} | _flat(f"points.{check.id}.", check.parts) | _flat(f"{check.id}.", check.settings)
     own = assignment.hook("numbers")
