@@ -28,7 +28,6 @@ from autograder.exam.entries import Entry
 from autograder.exam.seen import check_cells
 from autograder.judge.checking import places_of_checks
 from segkit.checks import WHERE
-from segkit.datasets.registry import DATASETS, DEFAULT
 from segkit.notebooks import Workbook
 from segkit.notebooks.reading import notebook_document
 
@@ -111,8 +110,7 @@ class Keys:
     def _machinery(self) -> set[Path]:
         sandbox = (self.root / "autograder" / "sandbox").rglob("*.py")  # workers load some of it by path
         nbgrader = self.root / "nbgrader_config.py"
-        own = DATASETS.get(self.rubric.get("dataset", ""), DATASETS[DEFAULT])
-        return {*self._modules([*EVERYWHERE, own, *_imports_of(_text(nbgrader))]), *sandbox, nbgrader}
+        return {*self._modules([*EVERYWHERE, *_imports_of(_text(nbgrader))]), *sandbox, nbgrader}
 
     def _visible(self, entry: Entry) -> str:
         """The cells that check what an entry changes, the visible checks and solutions that they use, and how they are run."""
