@@ -56,6 +56,11 @@ class CheckRubric:
     visible: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def in_total(self) -> float:
+        """What it adds to the maximum: nothing, if it is a bonus."""
+        return 0.0 if self.bonus else self.points
+
     def earned(self, lost: Mapping[str, float]) -> float:
         """Points that are left when parts are lost, rounded down to halves; any loss at all costs half a point.
 
@@ -99,7 +104,7 @@ class Rubric:
 
     @property
     def max_score(self) -> float:
-        return sum(check.points for check in self.checks.values() if not check.bonus)
+        return sum(check.in_total for check in self.checks.values())
 
     @property
     def defines(self) -> dict[str, str]:

@@ -33,7 +33,7 @@ def _result(run: Run, name: str, checks: list[CheckResult], **more: Any) -> dict
         "assignment": run.rubric.assignment,
         "submission": name,
         "score": sum(check.points for check in checks if check.points is not None),
-        "max_score": sum(check.max_points for check in checks if check.id not in bonus),
+        "max_score": sum(run.rubric.checks[check.id].in_total for check in checks),
         "needs_manual": sum(check.max_points for check in checks if check.status == "needs_manual"),
         "isolation": run.isolation,
         "kit_version": segkit.__version__,
