@@ -16,14 +16,15 @@ ALLOWED = {
     "judge": ("course", "report", "sandbox", "handins"),
     "segmentation": ("course", "judge", "sandbox"),
     "marking": ("course", "report", "sandbox", "handins"),
-    "batch": ("course", "report", "sandbox", "handins", "judge", "marking"),
     "release": ("course",),
+    "alike": ("course", "report", "handins", "marking", "release"),
+    "batch": ("alike", "course", "report", "sandbox", "handins", "judge", "marking"),
     "gradebook": ("course", "handins", "judge", "release"),
     "export": ("course", "handins", "marking", "release", "report"),
     "exam": ("batch", "course", "gradebook", "handins", "judge", "release", "sandbox"),
     "assignments": ("course", "exam", "judge", "sandbox", "segmentation"),
     "demo": ("batch", "course", "exam", "judge", "release", "report"),
-    "cli": ("batch", "course", "exam", "export", "gradebook", "handins", "judge", "marking", "release", "report", "sandbox"),
+    "cli": ("alike", "batch", "course", "exam", "export", "gradebook", "handins", "judge", "marking", "release", "report", "sandbox"),
     "__main__": ("cli",),
 }
 

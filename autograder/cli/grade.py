@@ -99,6 +99,10 @@ def grade_command(
         only=tuple(only), predictions=predictions and predictions.resolve(), precision=precision,
         retraining=retraining,
     )  # fmt: skip
+    if roster := click.get_current_context().params["roster"]:
+        from autograder.cli.people import keep_people
+
+        keep_people(settings.out, roster)
     started = time.monotonic()
     try:
         if bulk:
