@@ -103,12 +103,7 @@ class _Handing:
         Raises:
             ClusterError: See ``grade_on_cluster``.
         """
-        try:
-            import distributed
-        except ImportError:
-            raise ClusterError("--cluster needs Dask: pip install 'segkit[cluster]', here and on every worker.") from None
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it would say of lost connections is said here
-        del distributed
+        _begin_quietly()
         while self.left or self.flying:
             try:
                 with _client(self.cluster, self.jobs) as client:
@@ -133,14 +128,15 @@ class _Handing:
     def _hand_out(self, client: "Client") -> None:
         self.ended = queue.SimpleQueue()
         self.say(f"Grading on {self.cluster}.")
+        looked = 0.0
         while self.left or self.flying:
-            places, gpus = self._places(client)
-            self.progress.estimate.jobs = max(1, places)
+            if time.monotonic() - looked > PAUSE:
+                places, gpus = self._places(client)
+                looked, self.progress.estimate.jobs = time.monotonic(), max(1, places)
+                self.progress.show()
             self._fill(client, places, gpus)
             with contextlib.suppress(queue.Empty):
                 self._take(self.ended.get(timeout=PAUSE))
-                continue
-            self.progress.show()
 
     def _places(self, client: "Client") -> tuple[int, int]:
         """How many submissions, and how many gates on GPUs, the workers can take.
@@ -195,8 +191,10 @@ class _Handing:
         if isinstance(error, ImportError | RuntimeError) and "autograder" in f"{error} {error.__cause__}":
             raise ClusterError(f"a worker or the scheduler has no segkit ({error.__cause__ or error}): install the same kit there.")
         if error is not None:
-            why = "it took its worker along each time" if isinstance(error, KilledWorker) else type(error).__name__
-            self._finish(work, not_graded(self.run, work.name, f"{why}: {error}", self.say))
+            why = f"{type(error).__name__}: {error}"
+            if isinstance(error, KilledWorker):
+                why = f"{error.allowed_failures + 1} workers died, one after the other, while they graded it (out of memory?)"
+            self._finish(work, not_graded(self.run, work.name, why, self.say))
             return
         self._answered(work, future.result())
 
@@ -221,6 +219,21 @@ class _Handing:
     def _finish(self, work: Work, graded: Graded) -> None:
         self.keep(work.path, graded)
         self.progress.finished(graded.result, graded.gate_seconds)
+
+
+def _begin_quietly() -> None:
+    """Import Dask; what it would print of lost connections, page by page, is said here in a line.
+
+    Raises:
+        ClusterError: It is not installed.
+    """
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        raise ClusterError("--cluster needs Dask: pip install 'segkit[cluster]', here and on every worker.") from None
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager

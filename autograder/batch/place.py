@@ -1,7 +1,6 @@
 """What a worker of a cluster does: it grades with judges of its own, which are those of a run on one machine."""
 
 import multiprocessing
-import os
 import queue
 import shutil
 import socket
@@ -186,7 +185,7 @@ class _Place:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-_places: dict[str, _Place] = {}
+_places: dict[tuple[str, str], _Place] = {}  # run and worker -> place
 _lock = threading.Lock()
 
 
@@ -196,19 +195,7 @@ def grade_there(order: Order, work: Work) -> Answer:
     Raises:
         PlaceError: This worker cannot.
     """
-    with _lock:
-        for run, place in list(_places.items()):
-            if run != order.run and not place.users and time.monotonic() - place.left > IDLE:
-                _places.pop(run).close()
-        if order.run not in _places:
-            try:
-                _places[order.run] = _Place(order)
-            except PlaceError:
-                raise
-            except Exception as error:  # whatever it is, it would meet every other submission here too
-                raise PlaceError(f"the worker on {socket.gethostname()} cannot grade: {type(error).__name__}: {error}") from error
-        place = _places[order.run]
-        place.users += 1
+    place = _enter(order)
     try:
         return place.grade(work)
     finally:
@@ -217,10 +204,29 @@ def grade_there(order: Order, work: Work) -> Answer:
             place.left = time.monotonic()
 
 
-def close_place(run: str) -> int:
-    """End what a run has on this worker; returns the worker's process id."""
+def _enter(order: Order) -> _Place:
+    """The run's place on this worker, opened by its first task."""
+    from distributed import get_worker
+
+    mine = (order.run, get_worker().address)
     with _lock:
-        place = _places.pop(run, None)
-    if place is not None:
+        for other, place in list(_places.items()):
+            if other != mine and not place.users and time.monotonic() - place.left > IDLE:
+                _places.pop(other).close()
+        if mine not in _places:
+            try:
+                _places[mine] = _Place(order)
+            except PlaceError:
+                raise
+            except Exception as error:  # whatever it is, it would meet every other submission here too
+                raise PlaceError(f"the worker on {socket.gethostname()} cannot grade: {type(error).__name__}: {error}") from error
+        _places[mine].users += 1
+        return _places[mine]
+
+
+def close_place(run: str) -> None:
+    """End what a run has in this process."""
+    with _lock:
+        mine = [_places.pop(known) for known in list(_places) if known[0] == run]
+    for place in mine:
         place.close()
-    return os.getpid()
