@@ -73,12 +73,15 @@ class Watch:
             while True:
                 self._grade(look)
                 if once:
-                    return self._shown(self.inbox.look())
+                    return self._shown(self._look())
                 self._pause.wait(self.every)
                 look = self._look()
 
     def _look(self) -> Look:
-        look = self.inbox.look()
+        try:
+            look = self.inbox.look()
+        except OSError as error:  # a full disk, a share that went away in the middle
+            look = Look(waiting={"the last look": f"it failed ({error}); the next one tries again"})
         self._shown(look)
         for line in look.held:
             if line not in self._said:
