@@ -10,6 +10,7 @@ COMMANDS = {
     "new": ("autograder.cli.new:new_command", "Write a working assignment to begin with."),
     "release": ("autograder.cli.release:release_command", "Build the student release, leak-checked."),
     "grade": ("autograder.cli.grade:grade_command", "Grade submissions: results, reports, class page."),
+    "watch": ("autograder.cli.watch:watch_command", "Grade what comes into folders, for weeks."),
     "predict": ("autograder.cli.predict:predict_command", "Run student code only; `grade --predictions` scores elsewhere."),
     "collect": ("autograder.cli.collect:collect_command", "Write clean copies of raw hand-ins for nbgrader."),
     "export": ("autograder.cli.export:export_command", "Results for Gradescope, Classroom 50, JUnit, nbgrader, or as CSV."),

@@ -30,6 +30,12 @@ __all__ = ["grade_command"]
     metavar="GIB",
     help="Memory for the whole run; fewer submissions side by side if it is short.  [default: what is free]",
 )
+@click.option(
+    "--cluster",
+    default="",
+    metavar="tcp://HOST:PORT|slurm:PROFILE",
+    help="Grade on the workers of a Dask scheduler, or in --jobs jobs of Slurm; gates on GPUs with --device cuda.",
+)
 @click.option("--regrade", is_flag=True, help="Grade everything again, and show whose points changed and why.")
 @click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap, landlock or process.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
@@ -67,7 +73,7 @@ def grade_command(
     submissions: Sequence[Path], out: Path, assignment: str, data: str | None, gate_data: str | None, checkpoints: Path | None,
     predictions: Path | None, jobs: int, memory: float | None, regrade: bool, require_isolation: str | None, device: str, precision: str,
     retrain: bool, retrain_minutes: float, retrain_recipe: str, retrain_weights: Path | None, only: tuple[str, ...], bulk: Path | None,
-    roster: Path | None, due: str,
+    roster: Path | None, due: str, cluster: str,
 ) -> None:  # fmt: skip
     """Grade SUBMISSIONS (folders or zips), or those in a bulk download.
 
@@ -76,7 +82,7 @@ def grade_command(
 
     Exit 0: all was graded, whatever the points; 1: something could not be graded; 2: bad usage.
     """
-    from autograder.batch import MemoryShortError, OutOfSpaceError, elapsed, grade_many
+    from autograder.batch import ClusterError, MemoryShortError, OutOfSpaceError, elapsed, grade_many
     from autograder.course.rubric import RubricError
     from autograder.course.seeds import SecretError
     from autograder.judge.retraining import Retraining
@@ -112,9 +118,11 @@ def grade_command(
             with hold_folder(settings.out):
                 submissions = bulk_submissions(bulk, settings.out, roster, due, assignment, click.echo)
         paths = [path.resolve() for path in submissions]
-        results = grade_many(paths, settings, jobs, click.echo, regrade=regrade, memory=memory)
+        results = grade_many(paths, settings, jobs, click.echo, regrade=regrade, memory=memory, cluster=cluster)
     except (RubricError, IsolationError, SecretError, MemoryShortError, MarksError) as error:
         raise click.UsageError(str(error)) from error
+    except ClusterError as error:
+        raise click.ClickException(f"{error} What was graded is kept; the same command goes on.") from error
     except FolderBusyError as error:
         raise click.ClickException(str(error)) from error
     except OutOfSpaceError as error:
