@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.report.labels import first_fault
+from autograder.report.lateness import late_in
 from autograder.report.rendering import render_page, report_link, write_page
 from autograder.report.statistics import (
     CauseGroup,
@@ -50,6 +51,7 @@ def write_class_page(
     titles, checks = titles or {}, checks or {}
     ids = check_order(results, checks)
     rows = [_row(result, ids, titles, checks) for result in results]
+    late = late_in(Path(out))
     tops = {check["id"]: check["max_points"] for result in results for check in result["checks"]}
     page = render_page(
         "class.html.j2",
@@ -82,6 +84,7 @@ def write_class_page(
         families=_families(ids),
         rows=rows,
         changes=changes,
+        late=[(result["submission"], result, late[result["submission"]]) for result in results if result["submission"] in late],
     )
     return write_page(Path(out) / "index.html", page)
 

@@ -36,7 +36,7 @@ class BulkSubmission:
     Attributes:
         name: Name in the results: the roster's, else the export's.
         path: Folder or zip to grade.
-        submitted, due: When, ISO 8601 in UTC, or empty where nobody says.
+        submitted, due: When, ISO 8601 in the stated zone, or empty where nobody says.
         lateness: Empty (in time, or unknown), ``"late"`` (how much is unknown), ``"1 d 2 h"``.
         penalty: What the rule takes off: ``"20%"``, ``"5 points"``; or empty.
         notes: What else there was: older submissions, files left out, doubts about who it is. Those that must not be passed over are
@@ -126,8 +126,7 @@ def _submission(bundle: Bundle, name: str, group: Sequence[Attempt], folder: Pat
     files = _newest_files(newest, notes)
     path, more = write_files(bundle, files, folder / name, [f"{label(member)} {why}" for member, why in newest.unusable.items()])
     lateness = known.terms.of(name, newest.submitted, newest.late)
-    when, due = (moment.isoformat(timespec="seconds") if moment else "" for moment in (lateness.submitted, lateness.due))
-    return BulkSubmission(name, path, when, lateness.shown, (*notes, *more, *lateness.notes), due, lateness.penalty)
+    return BulkSubmission(name, path, lateness.came, lateness.shown, (*notes, *more, *lateness.notes), lateness.ended, lateness.penalty)
 
 
 def _newest_files(attempt: Attempt, notes: list[str]) -> dict[str, zipfile.ZipInfo]:

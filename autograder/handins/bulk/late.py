@@ -97,16 +97,17 @@ class Terms:
         due = due + max(own.longer, every.longer) if due else None
         submitted = own.submitted or submitted
         notes = [f"due {shown_time(due, self.zone)} for this student"] if due and due != self.due and name in self.leaves else []
+        came, ended = (moment.astimezone(self.zone).isoformat(timespec="seconds") if moment else "" for moment in (submitted, due))
         if not (due and submitted):
             if said_late and (self.rule or name in self.leaves):
                 notes.append(Problem("late by the system's word, by how much is unknown: write `submitted` into the file of --late"))
-            return Lateness(submitted, due, "late" if said_late else "", "", notes)
+            return Lateness(came, ended, "late" if said_late else "", "", notes)
         if submitted <= due:
-            return Lateness(submitted, due, "", "", notes)
+            return Lateness(came, ended, "", "", notes)
         late = submitted - due
         free = datetime.timedelta(days=max(own.days, every.days))
         notes += [f"{free / UNITS['d']:g} late days are free"] * bool(free)
-        return Lateness(submitted, due, _duration(late), self.rule.shown(late - free) if self.rule else "", notes)
+        return Lateness(came, ended, _duration(late), self.rule.shown(late - free) if self.rule else "", notes)
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,14 @@ class Lateness:
     """How late a hand-in is.
 
     Attributes:
-        submitted, due: In UTC; None where it is not known.
+        came, ended: When it was handed in and due, ISO 8601 in the stated zone; empty where nobody says.
         shown: Empty (in time, or unknown), ``"late"`` (how much is unknown), ``"1 d 2 h"``.
         penalty: What the rule takes off: ``"20%"``, ``"5 points"``; empty for nothing.
         notes: What was granted, and what is unclear.
     """
 
-    submitted: datetime.datetime | None
-    due: datetime.datetime | None
+    came: str
+    ended: str
     shown: str
     penalty: str
     notes: list[str]

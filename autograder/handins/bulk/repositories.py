@@ -97,5 +97,5 @@ def _submission(student: Student, together: list[Student], got: _Fetched, folder
         else:
             shutil.copytree(got.path, target)
     lateness = known.terms.of(student.name, got.submitted, said_late=False)
-    when, due = (moment.isoformat(timespec="seconds") if moment else "" for moment in (lateness.submitted, lateness.due))
-    return BulkSubmission(student.name, target, when, lateness.shown, (*notes, *got.notes, *lateness.notes), due, lateness.penalty)
+    told = (*notes, *got.notes, *lateness.notes)
+    return BulkSubmission(student.name, target, lateness.came, lateness.shown, told, lateness.ended, lateness.penalty)

@@ -1,5 +1,6 @@
 """Times as course systems and people write them, with offsets, zones, abbreviations of zones, or none of these."""
 
+import contextlib
 import datetime
 import os
 import re
@@ -15,8 +16,9 @@ LOCALTIME = Path("/etc/localtime")
 # What mail means by these words (RFC 822, section 5): the zones of North America, whoever else uses the same letters.
 MAIL = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7}
 HALF_A_YEAR = datetime.timedelta(days=182)
-# Brightspace and Blackboard, in English; Brightspace's names of folders hold no colon.
-WORDED = ("%b %d, %Y %I%M %p", "%b %d, %Y %I:%M %p", "%B %d, %Y %I%M %p", "%B %d, %Y %I:%M:%S %p")
+# Brightspace and Blackboard, in English.
+DAYS = ("%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y")
+CLOCKS = ("%I:%M %p", "%I:%M:%S %p", "%H:%M", "%H:%M:%S")
 EXPECTED = "expected a time such as 2026-03-14T23:59, 2026-03-14 23:59 CET or 2026-03-14T23:59+01:00"
 
 
@@ -91,7 +93,7 @@ def _split(text: str) -> tuple[datetime.datetime, str, bool]:
             clock = f"{match['hour'] or '00'}:{match['minute'] or '00'}:{seconds}"
             plain = datetime.datetime.fromisoformat(f"{match['date']} {clock}")
             return plain, (match["zone"] or "").strip(), match["hour"] is None
-        worded = re.fullmatch(r"(?P<time>[A-Z]\w+ \d{1,2}, \d{4} \d[\d:]* [AP]M)(?: (?P<zone>\S+))?", tidy)
+        worded = re.fullmatch(r"(?P<time>\w+ \w+,? \d{4} \d[\d:]*(?: [AP]M)?)(?: (?P<zone>[A-Z]\S+))?", tidy)
         if worded:
             return _worded(worded["time"]), worded["zone"] or "", False
     except ValueError:
@@ -100,11 +102,11 @@ def _split(text: str) -> tuple[datetime.datetime, str, bool]:
 
 
 def _worded(text: str) -> datetime.datetime:
-    for form in WORDED:
-        try:
-            return datetime.datetime.strptime(text, form)
-        except ValueError:
-            continue
+    """``Oct 10, 2025 110 PM``: names of folders hold no colon. Raises ValueError."""
+    clear = re.sub(r"(?<= )(\d{1,2})(\d\d)(?= [AP]M$|$)", r"\1:\2", text)
+    for form in (f"{day} {clock}" for day in DAYS for clock in CLOCKS):
+        with contextlib.suppress(ValueError):
+            return datetime.datetime.strptime(clear, form)
     raise ValueError(text)
 
 
