@@ -11,27 +11,30 @@ from autograder.report.tables import Table, lost_zeros, read_table, repaired
 
 __all__ = ["PARTICIPANT", "Roster", "RosterError", "Student", "folder_name", "read_roster", "spelled"]
 
-# our word -> what course systems call the column, best first, compared without case, blanks and punctuation
+# our word -> what course systems call the column, best first, compared without case, accents, blanks and punctuation
 COLUMNS = {
     "id": (
         "student_id", "sis_login_id", "username", "user_name", "login", "login_id", "github_username", "netid", "id_number", "idnumber",
         "sis_user_id", "sis_id", "sid", "student_number", "matriculation_number", "orgdefinedid", "org_defined_id", "integration_id",
         "anmeldename", "benutzername", "matrikelnummer", "matrikel_nr", "matricule", "id_nummer", "nom_d_utilisateur", "identifiant",
-        "numéro_d_étudiant", "numéro_d_identification", "nombre_de_usuario", "número_de_id", "número_de_identificación", "número", "dni",
-        "roster_identifier", "id", "user_id", "canvas_user_id", "kennung", "matrikel", "numéro",
+        "numéro_d_étudiant", "numéro_d_identification", "nombre_de_usuario", "número_de_id", "número_de_identificación",
+        "nutzername", "nutzernamen", "kennung", "matr_nr", "matrikelnr", "matrikel", "numéro_étudiant", "n_étudiant", "numéro",
+        "número_de_matrícula", "nº_matrícula", "n_matrícula", "matrícula", "dni", "roster_identifier", "id", "user_id", "canvas_user_id",
+        "identifier", "identificador",
     ),
     "name": ("name", "student", "student_name", "full_name", "fullname", "vollständiger_name", "nom_complet", "nombre_completo"),
     "first_name": ("first_name", "firstname", "given_name", "first", "vorname", "prénom", "nombre"),
     "last_name": ("last_name", "lastname", "surname", "family_name", "last", "nachname", "familienname", "nom", "nom_de_famille",
                   "apellidos", "apellido_s", "apellido"),
     "email": ("email", "email_address", "mail", "e_mail", "e_mail_adresse", "mailadresse", "adresse_de_courriel", "courriel",
-              "adresse_e_mail", "dirección_de_correo", "dirección_de_correo_electrónico", "correo", "correo_electrónico"),
+              "adresse_e_mail", "dirección_de_correo", "dirección_de_correo_electrónico", "correo", "correo_electrónico", "adresse_mail",
+              "dirección_email"),
     "group": ("group", "groups", "group_name", "team", "gruppe", "gruppen", "groupe", "groupes", "grupo", "grupos"),
     "repository": ("repository", "repository_url", "student_repository_url", "repo", "repo_url", "git", "git_url", "clone_url"),
     "participant": ("identifier", "id", "identifiant", "identificador"),
 }  # fmt: skip
 # What Moodle's grading worksheet calls a student: Participant 1001, Teilnehmer/in1001.
-PARTICIPANT = re.compile(r"(?:Parti|Parte|Teilnehm|Deelnem|Deltag)[^\W\d]*(?:[/*:(_]\w{1,3}\)?)?\s*(?P<number>\d+)", re.IGNORECASE)
+PARTICIPANT = re.compile(r"(?:Parti|Parte|Teilnehm|Deelnem|Deltag)[^\W\d]*(?:[/*:(_][^\W\d]{1,5}\)?)?\s*(?P<number>\d+)", re.IGNORECASE)
 
 # letters that Unicode does not decompose into a plain letter and a mark
 PLAIN = str.maketrans({"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i"})
@@ -178,8 +181,26 @@ def _zeros(path: Path, table: Table, places: Mapping[str, Sequence[str]]) -> lis
 
 def _places(header: Sequence[str]) -> dict[str, list[str]]:
     """Our word -> the columns that say it, best first."""
-    plain = {re.sub(r"\W+", "_", column.strip().casefold()).strip("_"): column for column in header if column}
-    return {word: [plain[alias] for alias in aliases if alias in plain] for word, aliases in COLUMNS.items()}
+    plain = {_plain(column): column for column in header if column}
+    return {word: [plain[alias] for alias in map(_plain, aliases) if alias in plain] for word, aliases in COLUMNS.items()}
+
+
+def _plain(header: str) -> str:
+    letters = (letter for letter in unicodedata.normalize("NFKD", header.casefold()) if not unicodedata.combining(letter))
+    return re.sub(r"\W+", "_", "".join(letters)).strip("_")
+
+
+def _divided(full: str, first: str) -> tuple[str, str]:
+    """First and last name of a column that holds both, or the last one alone beside a column of first names."""
+    if "," in full:
+        last, given = (part.strip() for part in full.split(",", 1))
+    elif first and spelled(first) not in spelled(full):
+        last, given = full, first
+    elif first:
+        last, given = full.removeprefix(first).removesuffix(first).strip(), first
+    else:
+        given, _, last = full.rpartition(" ")
+    return first or given, last
 
 
 def _student(row: Mapping[str, str], places: Mapping[str, Sequence[str]]) -> Student | None:
@@ -192,8 +213,8 @@ def _student(row: Mapping[str, str], places: Mapping[str, Sequence[str]]) -> Stu
     email = next(iter(values("email")), "")
     first, last = next(iter(values("first_name")), ""), next(iter(values("last_name")), "")
     full = next(iter(values("name")), "")
-    if full and not (first or last):
-        last, first = (part.strip() for part in full.split(",", 1)) if "," in full else full.rpartition(" ")[::-2]
+    if full and not last:
+        first, last = _divided(full, first)
     local = email.partition("@")[0]
     participant = next(iter(participants), "")
     hidden = f"Participant_{participant}" if participant else ""

@@ -151,8 +151,8 @@ def _git(
             os.killpg(process.pid, signal.SIGKILL)  # its helpers too, which would go on alone
         process.wait()
     if process.returncode:
-        said = [line for line in errors.decode("utf-8", "replace").strip().splitlines() if line.strip()]
-        raise RepositoryError(f"git {arguments[0]} failed: {said[-1][:200] if said else f'exit status {process.returncode}'}")
+        said = " ".join(errors.decode("utf-8", "replace").split())[:300]
+        raise RepositoryError(f"git {arguments[0]} failed: {said or f'exit status {process.returncode}'}")
     return output or b""
 
 

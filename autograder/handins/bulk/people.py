@@ -135,9 +135,11 @@ def _fits(reading: Reading, roster: Roster) -> list[_Fit]:
     """All that a reading fits."""
     ids = [text.removeprefix("#") for text in reading.ids]
     by_id = {student.name: student for text in ids if text for student in roster.find(text)}
+    by_name = {student.name: student for student in roster.named(reading.name)}
+    if reading.beside:
+        by_id = {name: student for name, student in by_id.items() if name in by_name}
     if reading.participant:
         by_id |= {student.name: student for student in roster.students if student.participant == reading.participant}
-    by_name = {student.name: student for student in roster.named(reading.name)}
     bare = {student.name: student for text in ids for student in roster.find_bare(text)}
     group = roster.group(reading.name)
     if by_id.keys() & {student.name for student in group}:
@@ -145,7 +147,7 @@ def _fits(reading: Reading, roster: Roster) -> list[_Fit]:
     fits = [_Fit(reading, (student,), BOTH if name in by_name else BY_ID) for name, student in by_id.items()]
     fits += [_Fit(reading, (student,), BOTH if name in bare else BY_NAME) for name, student in by_name.items() if name not in by_id]
     fits += [_Fit(reading, group, BY_NAME)] if group else []
-    return fits or [_Fit(reading, (student,), BY_BARE_ID) for student in bare.values()]
+    return fits or [_Fit(reading, (student,), BY_BARE_ID) for student in bare.values() if not reading.beside]
 
 
 def _zeros(fit: _Fit) -> list[str]:

@@ -7,7 +7,7 @@ writes ``Group-First Last``, Blackboard ``Assignment_user``, and all three parts
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autograder.handins.bulk.receipts import Facts, blackboard_facts, gradescope_facts
 from autograder.handins.roster import PARTICIPANT
@@ -26,6 +26,7 @@ class Reading:
         file: Name of the file within the submission.
         name: Full name, or name of a group; empty where the system writes ids alone.
         ids: Ids or user names, as the system knows them.
+        beside: An id counts only beside the name: it may be no id, but the number of a group.
         participant: Number of Moodle's participant.
         hidden: The system hides names from markers.
         number: Rises with time.
@@ -40,6 +41,7 @@ class Reading:
     title: str = ""
     name: str = ""
     ids: tuple[str, ...] = ()
+    beside: bool = False
     participant: str = ""
     hidden: bool = False
     number: int = 0
@@ -90,25 +92,33 @@ def _gradescope(path: str) -> list[Reading]:
 
 
 def _moodle(path: str) -> list[Reading]:
-    """``Name_123_...``, ``Group-Name_123_...`` (each ``-`` may end the group's name) or ``Participant_123_...`` where names are hidden."""
+    """``Name_123_...``, ``Group-Name_123_...``, ``Name-id_123_...`` (any ``-`` may part them); hidden names are ``Participant_123_...``."""
     match = _MOODLE.fullmatch(path)
     if not match:
         return []
     person, number = match["person"], match["number"] or ""
     key = f"{person}_{number}" if number else person
-    names = [person, *(person[place.end() :].strip() for place in re.finditer("-", person))]
     hidden = bool(PARTICIPANT.fullmatch(f"{person} {number}"))
-    return [Reading(key, key, match["file"], name=name, participant=number, hidden=hidden) for name in names if name]
+    return _parted(Reading(key, key, match["file"], name=person, participant=number, hidden=hidden), "-")
 
 
 def _brightspace(path: str) -> list[Reading]:
-    """The numbers are Brightspace's own, and stand in no class list."""
+    """The numbers are Brightspace's own, and stand in no class list; some places write an id before the name."""
     match = _BRIGHTSPACE.fullmatch(path)
     if not match:
         return []
     key = f"{match['numbers']} - {match['person']}"
     person, time = match["person"], match["time"]
-    return [Reading(key, f"{key} - {time}", match["file"], person, name=person, time=time)]
+    return _parted(Reading(key, f"{key} - {time}", match["file"], person, name=person, time=time), " - ")
+
+
+def _parted(whole: Reading, sign: str) -> list[Reading]:
+    """A reading, and those in which a sign parts the name from an id, or from a group."""
+    readings = [whole]
+    for place in re.finditer(sign, whole.name):
+        before, behind = whole.name[: place.start()].strip(), whole.name[place.end() :].strip()
+        readings += [replace(whole, name=one, ids=(other,), beside=True) for one, other in ((behind, before), (before, behind)) if one]
+    return readings
 
 
 def _blackboard(path: str) -> list[Reading]:

@@ -72,7 +72,7 @@ CANVAS_HOLDS = {
 MOODLE = {
     "Ada Lovelace_101_assignsubmission_file_/1_data.ipynb": "ada",
     "Ada Lovelace_101_assignsubmission_onlinetext_/onlinetext.html": "see the notebook",
-    "Tutorium 3-Björn Müller_102_assignsubmission_file_/work/1_data.ipynb": "björn",
+    "Tutorium 3-B-Björn Müller_102_assignsubmission_file_/work/1_data.ipynb": "björn",
     "Chiara ONeill_103_assignsubmission_file_1_data.ipynb": "chiara: without folders, as the older Moodle has it",
     "Anna-Lena Groß_104_assignsubmission_file_/1_data.ipynb": "anna",
     "Lena Groß_105_assignsubmission_file_/1_data.ipynb": "lena",

@@ -152,6 +152,17 @@ def test_without_a_receipt_two_logins_that_fit_are_decided_by_hand(tmp_path, exp
     assert "m,m or bjoern_m,bjoern_m" in problems([handin], notes)[0]
 
 
+@pytest.mark.parametrize(("name", "whose"), [
+    ("Wei Li-4717_3_assignsubmission_file_/x.ipynb", "wli2"),  # a Moodle that writes ids behind names
+    ("Team-7_3_assignsubmission_file_/x.ipynb", ""),  # 7 is Åse's id, but this is a group
+    ("1-2 - 4717 - Wei Li - Mar 14, 2026 1010 PM/x.ipynb", "wli2"),  # a Brightspace that writes them before
+    ("1-2 - Team - 7 - Mar 14, 2026 1010 PM/x.ipynb", ""),
+])  # fmt: skip
+def test_a_number_beside_a_name_tells_namesakes_apart_and_is_nobody_alone(tmp_path, export, course, name, whose):
+    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", known=course())
+    assert (handin.name if whose else "") == whose and (problems([handin], notes) == []) == bool(whose)
+
+
 # --- hidden names
 
 
