@@ -21,9 +21,10 @@ ALLOWED = {
     "gradebook": ("course", "handins", "judge", "release"),
     "export": ("course", "handins", "marking", "release", "report"),
     "exam": ("batch", "course", "gradebook", "handins", "judge", "release", "sandbox"),
+    "viva": ("course", "exam", "handins", "judge", "report", "sandbox"),
     "assignments": ("course", "exam", "judge", "sandbox", "segmentation"),
     "demo": ("batch", "course", "exam", "judge", "release", "report"),
-    "cli": ("batch", "course", "exam", "export", "gradebook", "handins", "judge", "marking", "release", "report", "sandbox"),
+    "cli": ("batch", "course", "exam", "export", "gradebook", "handins", "judge", "marking", "release", "report", "sandbox", "viva"),
     "__main__": ("cli",),
 }
 
