@@ -16,8 +16,8 @@ __all__ = ["digest_of", "digest_of_kit", "kit_digest"]
 
 PACKAGES = Path(__file__).resolve().parents[2]
 
-# Rooms of autograder/ that results go through; the arrows between rooms (tests/test_rooms.py) let them import no other. The files of
-# an assignment are hashed by themselves, where a result of it is looked for.
+# Rooms of autograder/ that results go through; the arrows between rooms (tests/test_rooms.py) let them import no other but report, which
+# reads tables and cleans text for them. The files of an assignment are hashed by themselves, where a result of it is looked for.
 ROOMS = ("course", "handins", "judge", "sandbox", "segmentation")
 # Of segkit/, lists that have a line for each assignment or data set: what they say is hashed, as far as it is of this assignment.
 LISTS = frozenset({"datasets/registry.py", "edition.py"})
