@@ -91,8 +91,8 @@ def _grader(jobs: int, memory: float | None, out: Path, assignment: str, **told:
 def _watch(places: tuple[Path, ...], every: float, quiet: float, grade: Callable[[list[Path]], Any], **told: Any) -> Any:
     from autograder.batch.inbox import Inbox
     from autograder.batch.watching import Watch
-    from autograder.course.assignment import open_assignment
     from autograder.cli.people import keep_people
+    from autograder.course.assignment import open_assignment
     from autograder.handins.bulk import BulkSubmission, read_bulk
     from autograder.handins.bulk.known import know
     from autograder.handins.bulk.times import zone_named
