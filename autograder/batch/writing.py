@@ -10,7 +10,7 @@ from typing import Any
 from autograder.batch.changes import read_changes
 from autograder.course.rubric import Rubric
 from autograder.marking import MarksError, marked
-from autograder.report import read_answers, read_pictures, same_page, write_class_page, write_student_page, write_summary
+from autograder.report import late_of, read_answers, read_pictures, same_page, write_class_page, write_student_page, write_summary
 from autograder.report.result_schema import ResultSchemaError, read_result, validate
 from segkit.atomic import disk_is_full, replacing
 
@@ -37,7 +37,13 @@ def write_result(result: dict[str, Any], folder: Path, rubric: Rubric) -> None:
 def write_report(result: dict[str, Any], folder: Path, rubric: Rubric) -> None:
     """Write ``report.html`` of a result with its marks."""
     write_student_page(
-        result, folder, titles=rubric.causes, checks=titles_of(rubric), pictures=read_pictures(folder), answers=read_answers(folder)
+        result,
+        folder,
+        titles=rubric.causes,
+        checks=titles_of(rubric),
+        pictures=read_pictures(folder),
+        answers=read_answers(folder),
+        late=late_of(folder),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.report.labels import first_fault
+from autograder.report.lateness import late_in
 from autograder.report.notes_page import NOTES, count_notes
 from autograder.report.people import Person, mail_link, read_people
 from autograder.report.rendering import render_page, report_link, write_page
@@ -54,11 +55,11 @@ def write_class_page(
     """
     titles, checks = titles or {}, checks or {}
     ids = check_order(results, checks)
-    people = read_people(out)
+    people, late = read_people(out), late_in(out)
     rows = [_row(result, ids, titles, checks, people.get(result["submission"])) for result in results]
     there = {result["submission"] for result in results}
     missing = [person for person in people.values() if person.name not in there]
-    late = [person for person in people.values() if person.name in there and person.lateness]
+    behind = [people.get(name) or Person(name, lateness=own.by) for name, own in late.items() if name in there]
     copies = identical(results)
     idle = {row["name"] for row in rows if not row["score"]}
     tops = {check["id"]: check["max_points"] for result in results for check in result["checks"]}
@@ -83,9 +84,8 @@ def write_class_page(
         untouched=[names for names in copies if idle.issuperset(names)],
         looked=count_notes(Path(out)),
         notes_page=f"./{NOTES}.html",
-        letters=[_letter(words, some) for words, some in (("handed in nothing", missing), ("handed in late", late)) if some],
+        letters=[_letter(words, some) for words, some in (("handed in nothing", missing), ("handed in late", behind)) if some],
         missing=missing,
-        late=len(late),
         sections=sorted({section for person in people.values() for section in person.section.split(", ") if section}),
         mailed=any(person.email for person in people.values()),
         link=report_link,
@@ -101,6 +101,7 @@ def write_class_page(
         families=_families(ids),
         rows=rows,
         changes=changes,
+        late=[(result["submission"], result, late[result["submission"]]) for result in results if result["submission"] in late],
     )
     return write_page(Path(out) / "index.html", page)
 

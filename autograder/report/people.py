@@ -1,4 +1,4 @@
-"""Who is in the class, and when they handed in: ``people.csv`` and ``handins.csv`` beside the class page."""
+"""Who is in the class, and when they handed in: ``people.csv`` beside the class page."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
+from autograder.report.lateness import late_in
 from autograder.report.rendering import write_page
 from autograder.report.sheets import TableError
 from autograder.report.summary import csv_line
@@ -13,7 +14,7 @@ from autograder.report.tables import read_table
 
 __all__ = ["PEOPLE", "Person", "mail_link", "read_people", "write_people"]
 
-PEOPLE, HANDINS = "people.csv", "handins.csv"
+PEOPLE = "people.csv"
 HEAD = ("name", "full_name", "email", "section")
 ADDRESS = re.compile(r"[\w.!#$*+/=^`{|}~'-]+@[\w.-]+")  # nothing that could begin another field of a mailto
 LONGEST_LINK = 1900  # characters; mail programs cut longer ones
@@ -26,7 +27,6 @@ class Person:
     Attributes:
         name: Name of the submission.
         full_name, email, section: As the class list has them; empty where it says nothing.
-        submitted: When, as ``handins.csv`` has it.
         lateness: How late, in words; empty for in time and for not known.
     """
 
@@ -34,7 +34,6 @@ class Person:
     full_name: str = ""
     email: str = ""
     section: str = ""
-    submitted: str = ""
     lateness: str = ""
 
 
@@ -50,9 +49,8 @@ def read_people(out: Path) -> dict[str, Person]:
         row["name"]: Person(row["name"], *(row.get(column, "") for column in HEAD[1:]))
         for row in _rows(Path(out) / PEOPLE)
     }  # fmt: skip
-    for row in _rows(Path(out) / HANDINS):
-        person = people.get(row["name"], Person(row["name"]))
-        people[row["name"]] = replace(person, submitted=row.get("submitted", ""), lateness=row.get("lateness", ""))
+    for name, late in late_in(out).items():
+        people[name] = replace(people.get(name, Person(name)), lateness=late.by)
     return people
 
 
