@@ -67,6 +67,7 @@ def test_a_bulk_download_is_collected_and_what_waits_for_a_decision_is_no_succes
             file.write(f"{line}\n")
     code, text = invoke(*download, "--force")
     assert code == 0 and "nobody's, as" in text and "wait for you" not in text
+    assert f"{tmp_path / 'submitted' / 'guest_99'}: of earlier downloads, and nobody here has these names" in text
 
 
 @pytest.mark.parametrize(("change", "reason"), [
