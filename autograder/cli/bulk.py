@@ -65,14 +65,15 @@ def bulk_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable[[str], None]) -> HandIns:
-    """Take a bulk download apart below ``out/.handins``, or fetch repositories there, and write ``out/handins.csv``.
+def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable[[str], None], listing: str = "handins.csv") -> HandIns:
+    """Take a bulk download apart below ``out/.handins``, or fetch repositories there, and list who handed in what.
 
     Args:
         options: What was asked for.
         out: Folder of the results.
         assignment: Name of the assignment, or its folder.
         say: Receives one line per note.
+        listing: Where below ``out`` the list goes.
 
     Raises:
         click.UsageError: Something cannot be used.
@@ -92,13 +93,13 @@ def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable
             handins, notes = read_repositories(known, source.parent, out / ".handins", say)
     except (BulkError, RosterError, RubricError, TimeError) as error:
         raise click.UsageError(str(error)) from error
-    listing = write_handins(handins, out / "handins.csv")
+    listed = write_handins(handins, out / listing)
     notes += _of_before(out, {handin.name for handin in handins})
     told = [(source.name, note) for note in notes] + [(handin.name, note) for handin in handins for note in handin.notes]
     for name, note in told:
         say(f"{name}: {note}")
     late = sum(bool(handin.lateness) for handin in handins)
-    say(f"{len(handins)} hand-ins, {late} of them late; who, when and what else there was: {listing}")
+    say(f"{len(handins)} hand-ins, {late} of them late; who, when and what else there was: {listed}")
     return HandIns([handin.path for handin in handins], [f"{name}: {note}" for name, note in told if isinstance(note, Problem)])
 
 
