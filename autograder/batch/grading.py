@@ -7,11 +7,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from autograder.batch.changes import Change, changes_of, format_changes, write_changes
+from autograder.alike.kept import keep_work
+from autograder.batch.changes import changes_of, format_changes, read_changes, write_changes
+from autograder.batch.cluster import at_home, grade_on_cluster
 from autograder.batch.journal import JOURNAL, Journal
 from autograder.batch.keys import run_key
 from autograder.batch.memory import plan_memory
-from autograder.batch.pool import Graded, grade_side_by_side
+from autograder.batch.pool import Graded, furnish, grade_side_by_side
 from autograder.batch.progress import Estimate, Progress
 from autograder.batch.resume import Standing, look
 from autograder.batch.writing import going_on, remove_leftovers, restore, titles_of, writable
@@ -48,7 +50,7 @@ def estimate_gate_seconds(run: Run) -> float:
 
 def grade_many(
     paths: Sequence[Path], settings: Settings, jobs: int = 1, say: Callable[[str], None] = print, *, regrade: bool = False,
-    memory: float | None = None,
+    memory: float | None = None, cluster: str = "",
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Grade submissions and write everything a class needs.
 
@@ -62,6 +64,8 @@ def grade_many(
         say: Where messages go.
         regrade: Grade everything again, and write ``regrade.csv``: who changed, and why.
         memory: GiB for the whole run; None for what the machine has.
+        cluster: Where judges work in the place of this machine (see ``autograder.batch.cluster``); empty for here. Gates are measured on
+            the CPU there, on GPUs where the settings say ``"cuda"``.
 
     Returns:
         The results in the order of ``paths``.
@@ -71,7 +75,10 @@ def grade_many(
         MarksError: There are marks in the folder that cannot be used.
         MemoryShortError: The given memory is not enough for one submission.
         OutOfSpaceError: The folder is full.
+        ClusterError: The cluster cannot be used.
     """
+    gpu = cluster and settings.device == "cuda"
+    settings = at_home(settings) if cluster else settings
     paths = list(dict.fromkeys(paths))
     done: list[Path] = []
     try:
@@ -81,7 +88,9 @@ def grade_many(
             remove_leftovers(settings.out)
             read_marks(settings.out)  # a slip in them is said now, not after the night
             with Run.open(settings) as run, Journal(settings.out / JOURNAL) as journal:
-                return _Class(run, journal, paths, say, done).grade(jobs, regrade, memory)
+                if gpu:
+                    vars(run)["uses_gpu"] = True  # of the workers; this machine may have none
+                return _Class(run, journal, paths, say, done, cluster).grade(jobs, regrade, memory)
     except OSError as error:
         if not disk_is_full(error):
             raise
@@ -94,8 +103,10 @@ def grade_many(
 class _Class:
     """The submissions of one run."""
 
-    def __init__(self, run: Run, journal: Journal, paths: Sequence[Path], say: Callable[[str], None], done: list[Path]) -> None:
-        self.run, self.journal, self.paths, self.say, self.done = run, journal, paths, say, done
+    def __init__(
+        self, run: Run, journal: Journal, paths: Sequence[Path], say: Callable[[str], None], done: list[Path], cluster: str = ""
+    ) -> None:
+        self.run, self.journal, self.paths, self.say, self.done, self.cluster = run, journal, paths, say, done, cluster
         self.names = submission_names(paths, run.assignment.name)
         self.key = run_key(run)
         self.results: dict[Path, dict[str, Any]] = {}
@@ -115,21 +126,20 @@ class _Class:
             self.results[path] = result
             self.done.append(path)
         if standing.left:
-            if plan.words:
+            if plan.words and not self.cluster:
                 self.say(plan.words)
-            self._grade_left(standing, plan.jobs, plan.gates if gates else 0)
-        changes = self._changes(standing, history.latest) if regrade else None
+            self._grade_left(standing, jobs if self.cluster else plan.jobs, plan.gates if gates else 0)
+        self._changes(standing, history.latest, regrade)
         ordered = self._with_marks()
-        self._write_pages(ordered, changes)
+        self._write_pages(ordered)
         self.journal.append("end")
         return ordered
 
     def _grade_left(self, standing: Standing, jobs: int, gates: int) -> None:
         run = self.run
-        run.prepare()
-        (run.folder / "gates").mkdir()
-        for number in range(gates):
-            (run.folder / "gates" / str(number)).touch()
+        if not self.cluster:
+            run.prepare()
+            furnish(run, gates)
         if run.data is not None and not run.uses_gpu:
             seconds = estimate_gate_seconds(run)
             if seconds > 30:
@@ -139,7 +149,10 @@ class _Class:
         counts = {self.names[path]: _checkpoints(path, run.rubric.checkpoints) if gates else 0 for path in standing.left}
         progress = Progress(len(standing.done), Estimate(jobs, counts, gates), run.folder / "marks", self.say)
         try:
-            grade_side_by_side(run, standing.left, self.names, jobs, progress, self._keep, self.say)
+            if self.cluster:
+                grade_on_cluster(run, standing.left, self.names, self.cluster, jobs, self.key, progress, self._keep, self.say)
+            else:
+                grade_side_by_side(run, standing.left, self.names, jobs, progress, self._keep, self.say)
         except KeyboardInterrupt:
             graded = f"{len(self.results)} of {len(self.paths)}"
             self.say(f"Interrupted: {graded} submissions are graded and written; run again for the rest.")
@@ -163,6 +176,7 @@ class _Class:
         ):
             keep_answers(self.run.settings.out / name, submission, self.run.wanted_checks)
             keep_pictures(self.run.settings.out / name, submission, self.run.wanted_checks)
+            keep_work(self.run.settings.out / name, submission)
 
     def _keep(self, path: Path, graded: Graded) -> None:
         """Write a result into the journal, so that no later run grades it again."""
@@ -172,13 +186,13 @@ class _Class:
             self.journal.append("graded", name=name, key=key, result=result)
         self.done.append(path)
 
-    def _changes(self, standing: Standing, latest: Mapping[str, Any]) -> list[Change]:
-        """Say and write who changed; of what a stopped regrade had graded, the journal has the keys."""
+    def _changes(self, standing: Standing, latest: Mapping[str, Any], regrade: bool) -> None:
+        """Say and write who changed, and in a regrade that nobody did; of what a stopped regrade had graded, the journal has the keys."""
         keys = {path: self.keys.get(path) or latest[self.names[path]].key for path in standing.before}
         changes = [change for path, entry in standing.before.items() for change in changes_of(entry, keys[path], self.results[path])]
-        write_changes(changes, self.run.settings.out)
-        self.say(format_changes(changes, len(standing.before)))
-        return changes
+        if changes or regrade:
+            write_changes(changes, self.run.settings.out)
+            self.say(format_changes(changes, len(standing.before)))
 
     def _with_marks(self) -> list[dict[str, Any]]:
         """The results in their order, with what people gave."""
@@ -192,11 +206,10 @@ class _Class:
             self.say(line)
         return list(found.results.values())
 
-    def _write_pages(self, results: Sequence[dict[str, Any]], changes: Sequence[Change] | None) -> None:
+    def _write_pages(self, results: Sequence[dict[str, Any]]) -> None:
         run, out = self.run, self.run.settings.out
         write_summary(results, out, check_ids=list(run.wanted_checks))
-        rows = None if changes is None else [change.row() for change in changes]
-        write_class_page(results, out, titles=run.rubric.causes, checks=titles_of(run.rubric), changes=rows)
+        write_class_page(results, out, titles=run.rubric.causes, checks=titles_of(run.rubric), changes=read_changes(out))
 
 
 def _checkpoints(path: Path, names: Sequence[str]) -> int:

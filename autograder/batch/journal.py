@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["JOURNAL", "Entry", "History", "Journal"]
+__all__ = ["JOURNAL", "Entry", "History", "Journal", "entries_by_name"]
 
 JOURNAL = "journal.jsonl"
 
@@ -77,20 +77,12 @@ class Journal:
     def history(self) -> History:
         """Read it. Unreadable lines (a damaged disk) are ignored, and their submissions are graded again."""
         history = History()
-        for record in self._records():
+        for record in _records(self.path):
             try:
                 history.take(record)
             except (KeyError, TypeError, AttributeError):
                 continue
         return history
-
-    def _records(self) -> Iterator[Any]:
-        with self.path.open("rb") as file:
-            for line in file:
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    continue
 
     def append(self, do: str, **content: Any) -> None:
         """Append a line; it is on the disk when this returns.
@@ -117,3 +109,22 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def entries_by_name(path: Path) -> dict[str, list[Entry]]:
+    """All entries of each name, in the order in which they were made. A run may be writing the file; nothing where there is none."""
+    found: dict[str, list[Entry]] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for record in _records(path):
+            with contextlib.suppress(KeyError, TypeError, AttributeError):
+                if record["do"] == "graded":
+                    found.setdefault(record["name"], []).append(Entry(record["key"], record["result"]))
+    return found
+
+
+def _records(path: Path) -> Iterator[Any]:
+    """The lines that can be read."""
+    with path.open("rb") as file:
+        for line in file:
+            with contextlib.suppress(ValueError):
+                yield json.loads(line)

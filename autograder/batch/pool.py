@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from autograder.alike.kept import keep_work
 from autograder.batch.keys import submission_key
 from autograder.batch.progress import Progress, put_mark
 from autograder.batch.writing import going_on, writable, write_result
@@ -22,7 +23,7 @@ from autograder.marking.pictures import keep_pictures
 from autograder.sandbox.kernel import PR_SET_PDEATHSIG, prctl
 from segkit.atomic import disk_is_full
 
-__all__ = ["Graded", "grade_side_by_side"]
+__all__ = ["DIED", "GatelessError", "Graded", "furnish", "grade_side_by_side", "judge", "judge_pool", "not_graded"]
 
 DIED = "the judge process died, twice (out of memory? Or it could not begin: then the reason may stand above in the terminal's output)"
 
@@ -44,6 +45,10 @@ class Graded:
     gate_seconds: float = 0.0
 
 
+class GatelessError(Exception):
+    """A submission has a checkpoint, and the judge was told to measure no gates."""
+
+
 # ------------------------------------------------------------------------------------------------- in a judge process
 def _attach(settings: Settings, folder: Path, parent: int) -> None:
     global _RUN
@@ -55,10 +60,14 @@ def _attach(settings: Settings, folder: Path, parent: int) -> None:
     _RUN = Run.attach(settings, folder)
 
 
-def _judge(path: Path, name: str, marks: Path) -> Graded:
-    """Grade one submission. What it is doing goes to a small file, for the progress bar."""
+def judge(path: Path, name: str, gates: bool = True) -> Graded:
+    """Grade one submission. What it is doing goes to a small file, for the progress bar.
+
+    Raises:
+        GatelessError: It has a checkpoint, and no gates are to be measured here.
+    """
     assert _RUN is not None, "_attach opened it"
-    mark, began = marks / f"{os.getpid()}", time.time()
+    mark, began = _RUN.folder / "marks" / f"{os.getpid()}", time.time()
     out, found = _RUN.settings.out / name, Graded({})
 
     def gate(check: str, done: int, of: int, seconds: float) -> None:
@@ -71,8 +80,11 @@ def _judge(path: Path, name: str, marks: Path) -> Graded:
     put_mark(mark, name, began, "reading")
 
     def opened(submission: Submission) -> None:
+        if submission.checkpoints and not gates:
+            raise GatelessError(name)
         found.key.update(submission_key(submission))
         keep_pictures(out, submission, wanted)
+        keep_work(out, submission)
 
     wanted = _RUN.wanted_checks
     found.result = grade_path(
@@ -85,6 +97,25 @@ def _judge(path: Path, name: str, marks: Path) -> Graded:
 
 
 # ----------------------------------------------------------------------------------------------- in the first process
+def furnish(run: Run, gates: int) -> None:
+    """Make the folders that judges share.
+
+    Args:
+        run: The prepared run.
+        gates: How many gates may be measured at once.
+    """
+    for name in ("gates", "marks", "tmp"):
+        (run.folder / name).mkdir()
+    for number in range(gates):
+        (run.folder / "gates" / str(number)).touch()
+    (run.folder / "tmp").chmod(0o711)  # each worker's user can enter its own folder there, and cannot list the others
+
+
+def judge_pool(run: Run, jobs: int) -> ProcessPoolExecutor:
+    """Processes that run ``judge``; they end with the thread that hands them their first submission."""
+    return ProcessPoolExecutor(jobs, get_context("spawn"), _attach, (run.settings, run.folder, os.getpid()))
+
+
 def grade_side_by_side(
     run: Run, paths: Sequence[Path], names: Mapping[Path, str], jobs: int, progress: Progress,
     keep: Callable[[Path, Graded], None], say: Callable[[str], None],
@@ -103,9 +134,6 @@ def grade_side_by_side(
     Raises:
         OSError: There is no disk space for results; the running judges have ended.
     """
-    for name in ("marks", "tmp"):
-        (run.folder / name).mkdir()
-    (run.folder / "tmp").chmod(0o711)  # each worker's user can enter its own folder there, and cannot list the others
 
     def finish(path: Path, graded: Graded) -> None:
         keep(path, graded)
@@ -115,7 +143,7 @@ def grade_side_by_side(
     while left:  # a dead judge breaks the whole pool. Now grade one at a time: the first one left is the one whose judge dies
         left = _round(run, left, names, 1, progress, finish, say)
         if left:
-            finish(left[0], _not_graded(run, names[left[0]], DIED, say))
+            finish(left[0], not_graded(run, names[left[0]], DIED, say))
         left = left[1:]
 
 
@@ -124,11 +152,10 @@ def _round(
     finish: Callable[[Path, Graded], None], say: Callable[[str], None],
 ) -> list[Path]:  # fmt: skip
     """Grade in one pool; returns those without a result because a judge died, in their order."""
-    left, marks = list(paths), run.folder / "marks"
-    start = (run.settings, run.folder, os.getpid())
-    pool = ProcessPoolExecutor(max(1, min(jobs, len(paths))), get_context("spawn"), _attach, start)
+    left = list(paths)
+    pool = judge_pool(run, max(1, min(jobs, len(paths))))
     try:
-        waiting = {pool.submit(_judge, path, names[path], marks): path for path in paths}
+        waiting = {pool.submit(judge, path, names[path]): path for path in paths}
         while waiting:
             done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:
@@ -140,18 +167,18 @@ def _round(
                 except Exception as error:  # whatever the error was, the rest of the class is graded
                     if disk_is_full(error):
                         raise
-                    graded = _not_graded(run, names[path], f"{type(error).__name__}: {error}", say)
+                    graded = not_graded(run, names[path], f"{type(error).__name__}: {error}", say)
                 left.remove(path)
                 finish(path, graded)
             progress.show()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        for mark in marks.glob("*"):
+        for mark in (run.folder / "marks").glob("*"):
             mark.unlink()
     return left
 
 
-def _not_graded(run: Run, name: str, reason: str, say: Callable[[str], None]) -> Graded:
+def not_graded(run: Run, name: str, reason: str, say: Callable[[str], None]) -> Graded:
     """The result of a submission at which the grader failed."""
     reason = writable(reason)
     say(f"{name}: could not be graded: {reason}")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from autograder.batch.changes import read_changes
 from autograder.course.rubric import Rubric
 from autograder.marking import MarksError, marked
 from autograder.report import late_of, read_answers, read_pictures, same_page, write_class_page, write_student_page, write_summary
@@ -138,7 +139,7 @@ def write_again(out: Path, rubric: Rubric) -> list[str]:
         if not same_page(result, out / name):
             write_report(result, out / name, rubric)
     write_summary(list(found.results.values()), out)
-    write_class_page(list(found.results.values()), out, titles=rubric.causes, checks=titles_of(rubric))
+    write_class_page(list(found.results.values()), out, titles=rubric.causes, checks=titles_of(rubric), changes=read_changes(out))
     return [*lines, *found.faults, *found.notices]
 
 

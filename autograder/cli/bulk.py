@@ -30,11 +30,6 @@ class BulkOptions:
     late: Path | None
     penalty: str
 
-    @property
-    def whole_class(self) -> bool:
-        """Whether they name the hand-ins of a class."""
-        return bool(self.bulk or self.roster)
-
 
 @dataclass(frozen=True)
 class HandIns:
@@ -127,11 +122,12 @@ def demand_one_source(submissions: Sequence[Path], options: BulkOptions, command
     """
     if missing := [str(path) for path in submissions if not path.exists()]:
         raise click.UsageError(f"no such submission: {', '.join(missing[:5])}")
-    if bool(submissions) == options.whole_class:
+    if bool(submissions) == bool(options.bulk or (options.roster and not submissions)):
         raise click.UsageError(
             f"expected something to {command}: either SUBMISSIONS (folders or zips), or --bulk EXPORT.zip, or --roster with repositories"
         )
-    unused = [f"--{name}" for name in ("due", "zone", "late", "penalty") if getattr(options, name)]
+    whole = ("due", "zone", "late", "penalty", *(("roster",) if command == "collect" else ()))  # class pages name those of a roster
+    unused = [f"--{name}" for name in whole if getattr(options, name)]
     if submissions and unused:
         raise click.UsageError(
             f"{', '.join(unused)}: expected --bulk too, for single submissions do not say when they were handed in. nbgrader's folders "

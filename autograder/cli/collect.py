@@ -47,7 +47,7 @@ def collect_command(raw: Sequence[Path], out: Path, assignment: str, force: bool
         rubric = open_assignment(sources.material).rubric
     except (ReleaseError, NotebookFault, RubricError) as error:
         raise click.UsageError(str(error)) from None
-    if options.whole_class:
+    if not raw:
         # OUT/* are submissions, for `grade` too
         handins = bulk_handins(options, out, str(sources.material), click.echo, ".handins/handins.csv")
         raw, problems = handins.paths, handins.problems

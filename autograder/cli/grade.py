@@ -33,6 +33,12 @@ __all__ = ["grade_command"]
     metavar="GIB",
     help="Memory for the whole run; fewer submissions side by side if it is short.  [default: what is free]",
 )
+@click.option(
+    "--cluster",
+    default="",
+    metavar="tcp://HOST:PORT|slurm:PROFILE",
+    help="Grade on the workers of a Dask scheduler, or in --jobs jobs of Slurm; gates on GPUs with --device cuda.",
+)
 @click.option("--regrade", is_flag=True, help="Grade everything again, and show whose points changed and why.")
 @click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap, landlock or process.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="For the gates.")
@@ -63,7 +69,8 @@ __all__ = ["grade_command"]
 def grade_command(
     submissions: Sequence[Path], out: Path, assignment: str, data: str | None, gate_data: str | None, checkpoints: Path | None,
     predictions: Path | None, jobs: int, memory: float | None, regrade: bool, require_isolation: str | None, device: str, precision: str,
-    retrain: bool, retrain_minutes: float, retrain_recipe: str, retrain_weights: Path | None, only: tuple[str, ...], **wanted: Any,
+    retrain: bool, retrain_minutes: float, retrain_recipe: str, retrain_weights: Path | None, only: tuple[str, ...], cluster: str,
+    **wanted: Any,
 ) -> None:  # fmt: skip
     """Grade SUBMISSIONS (folders or zips), those in a bulk download, or the repositories of a roster.
 
@@ -73,7 +80,7 @@ def grade_command(
     Exit 0: all was graded, whatever the points; 1: something could not be graded, was left out of a download, or waits for a decision;
     2: bad usage.
     """
-    from autograder.batch import MemoryShortError, OutOfSpaceError, elapsed, grade_many
+    from autograder.batch import ClusterError, MemoryShortError, OutOfSpaceError, elapsed, grade_many
     from autograder.course.rubric import RubricError
     from autograder.course.seeds import SecretError
     from autograder.judge.retraining import Retraining
@@ -93,18 +100,24 @@ def grade_command(
         only=tuple(only), predictions=predictions and predictions.resolve(), precision=precision,
         retraining=retraining,
     )  # fmt: skip
+    if options.roster:
+        from autograder.cli.people import keep_people
+
+        keep_people(settings.out, options.roster)
     started = time.monotonic()
     problems: list[str] = []
     try:
-        if options.whole_class:
+        if not submissions:
             # the hand-ins of a run at work must not be taken from under it
             with hold_folder(settings.out):
                 handins = bulk_handins(options, settings.out, assignment, click.echo)
             submissions, problems = handins.paths, handins.problems
         paths = [path.resolve() for path in submissions]
-        results = grade_many(paths, settings, jobs, click.echo, regrade=regrade, memory=memory)
+        results = grade_many(paths, settings, jobs, click.echo, regrade=regrade, memory=memory, cluster=cluster)
     except (RubricError, IsolationError, SecretError, MemoryShortError, MarksError) as error:
         raise click.UsageError(str(error)) from error
+    except ClusterError as error:
+        raise click.ClickException(f"{error} What was graded is kept; the same command goes on.") from error
     except FolderBusyError as error:
         raise click.ClickException(str(error)) from error
     except OutOfSpaceError as error:

@@ -88,6 +88,7 @@ def check_view(check: dict[str, Any], titles: Mapping[str, str], checks: Mapping
     head, _, rest = check["message"].strip("\r\n").partition("\n")
     return {
         "hand": None,
+        "bonus": False,
         **check,
         "title": str(checks.get(check["id"], {}).get("title") or check["id"]),
         "label": cause_label(check["cause"], check["measured"], titles),
@@ -98,8 +99,12 @@ def check_view(check: dict[str, Any], titles: Mapping[str, str], checks: Mapping
 
 
 def share(result: dict[str, Any]) -> dict[str, float]:
-    """Where the points went: earned, lost, stuck (not gradable), manual (open); ``auto``, all but those; ``hand``, given by a person."""
-    checks = result["checks"]
+    """Where the points went: earned, lost, stuck (not gradable), manual (open); ``auto``, all but those; ``hand``, given by a person.
+
+    A bonus counts in none of these: ``bonus`` is what was earned of it, ``bonus_open`` what may come.
+    """
+    bonus = [check for check in result["checks"] if check.get("bonus")]
+    checks = [check for check in result["checks"] if not check.get("bonus")]
     tops = dict.fromkeys(("needs_manual", "could_not_grade"), 0.0)
     for check in checks:
         if check["status"] in tops:
@@ -114,6 +119,8 @@ def share(result: dict[str, Any]) -> dict[str, float]:
         "manual": tops["needs_manual"],
         "auto": auto,
         "hand": sum(check["max_points"] for check in checks if marked_by_hand(check)),
+        "bonus": sum(check["points"] or 0.0 for check in bonus),
+        "bonus_open": sum(check["max_points"] for check in bonus if check["points"] is None),
         "total": total,
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autograder.report.labels import clean_text, first_fault, points_text
+from autograder.report.labels import clean_text, first_fault, in_total, points_text
 from autograder.report.lateness import Late, late_in
 from autograder.report.rendering import no_formula, write_page
 
@@ -84,7 +84,7 @@ def format_table(results: Sequence[dict[str, Any]], width: int | None = None) ->
 
 def _score(result: dict[str, Any]) -> str:
     """``58.5 of 64``: out of the points that this run could give."""
-    given = sum(check["max_points"] for check in result["checks"] if check["points"] is not None)
+    given = sum(in_total(check) for check in result["checks"] if check["points"] is not None)
     return f"{result['score']:g} of {given:g}"
 
 

@@ -66,7 +66,7 @@ def test_lone_surrogates_in_a_result_are_replaced_and_its_checks_stay(judges, mo
 def test_a_grader_that_fails_with_unprintable_words_gives_a_result(tmp_path):
     said = []
     with Run.open(settings(tmp_path / "out", data=None)) as run:
-        found = pool._not_graded(run, "ann", "OSError: \udcfc", said.append)
+        found = pool.not_graded(run, "ann", "OSError: \udcfc", said.append)
     assert said == ["ann: could not be graded: OSError: \ufffd"]
     assert read(tmp_path / "out" / "ann") == found.result
 
@@ -78,7 +78,7 @@ def test_a_result_that_cannot_be_written_at_all_is_said_and_the_others_are_grade
     said = []
     monkeypatch.setattr(pool, "write_result", fails)
     with Run.open(settings(tmp_path / "out", data=None)) as run:
-        found = pool._not_graded(run, "ann", "it broke", said.append)
+        found = pool.not_graded(run, "ann", "it broke", said.append)
     assert {check["cause"] for check in found.result["checks"]} == {"grader.fault", None}
     assert said[0] == "ann: could not be graded: it broke"
     assert said[1].startswith("ann: its result could not be written: UnicodeEncodeError")
@@ -90,7 +90,7 @@ def test_a_full_disk_still_ends_the_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pool, "write_result", full)
     with Run.open(settings(tmp_path / "out", data=None)) as run, pytest.raises(OSError, match="No space left"):
-        pool._not_graded(run, "ann", "it broke", print)
+        pool.not_graded(run, "ann", "it broke", print)
 
 
 def test_a_result_that_cannot_be_restored_stops_nobody(judges):

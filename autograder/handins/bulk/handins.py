@@ -92,18 +92,25 @@ def read_bulk(
     return submissions, notes
 
 
-def looks_like_bulk(path: Path) -> str:
-    """The system whose download of several students this file is; empty if it is one student's work, or no zip."""
+def looks_like_bulk(path: Path, least: int = 2) -> str:
+    """The system whose download of several students this file is; empty if it is one student's work, or no zip.
+
+    Args:
+        path: Any file.
+        least: How many students there must be; a watched folder may get the download of the first.
+    """
     if not (path.is_file() and zipfile.is_zipfile(path)):
         return ""
     try:
         with zipfile.ZipFile(path) as bundle:
-            members = [member for member in bundle.infolist() if not member.is_dir()]
-        system = system_of(members, path)
+            paths = [path_of(member) for member in bundle.infolist() if not member.is_dir()]
+            system = system_of([member for member in bundle.infolist() if not member.is_dir()], path)
     except (BulkError, *BROKEN_ZIP):
         return ""
-    people = {readings[0].key for member in members if (readings := system.readings(path_of(member)))}
-    return system.name if len(people) > 1 else ""
+    if system.own and system.receipts and not any(system.own.fullmatch(name) for name in paths):
+        return ""  # a student may call a folder submission_2; the system alone writes the other file
+    people = {readings[0].key for name in paths if (readings := system.readings(name))}
+    return system.name if len(people) >= least else ""
 
 
 def write_handins(submissions: Iterable[BulkSubmission], path: Path) -> Path:

@@ -1,0 +1,110 @@
+"""``python -m autograder watch``: grades what comes in, for weeks."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autograder.cli.grade import grade_command
+
+__all__ = ["watch_command"]
+
+MOST_TOLD = 50
+LIKE_GRADE = (
+    "out", "assignment", "data", "gate_data", "checkpoints", "jobs", "memory", "require_isolation", "device", "precision", "roster", "due",
+    "zone", "late", "penalty",
+)  # fmt: skip
+
+
+def _like_grade(command: click.Command) -> click.Command:
+    """Options that are those of ``grade``."""
+    options = {option.name: option for option in grade_command.params}
+    command.params[1:1] = [options[name] for name in LIKE_GRADE]
+    return command
+
+
+@_like_grade
+@click.command("watch")
+@click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FOLDER|EXPORT...")
+@click.option("--every", default=60.0, show_default=True, type=click.FloatRange(min=0.05), metavar="SECONDS", help="Between two looks.")
+@click.option(
+    "--quiet",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="A file or folder that has not changed for so long is complete.",
+)
+@click.option("--once", is_flag=True, help="Look, wait until copies are complete, grade what is new, and end: for cron.")
+def watch_command(places: tuple[Path, ...], every: float, quiet: float, once: bool, jobs: int, memory: float | None, **told: Any) -> None:
+    """Grade what comes into FOLDERs and EXPORTs, until Ctrl+C.
+
+    Whatever lies in a FOLDER is a submission (folder, archive, notebook) or a bulk download of a course system. An EXPORT is a bulk
+    download that is replaced now and then; it need not be there yet. What is new or was replaced is graded as soon as it has come to rest.
+    OUT/watch.html says how things stand.
+
+    A watch that was killed goes on when it is begun again; nothing is graded twice. Exit 0: ended by Ctrl+C, or with --once all was
+    graded; 1: with --once something waits, is to be decided or could not be graded; 2: bad usage.
+    """
+    from autograder.batch import MemoryShortError
+    from autograder.batch.watching import STATE
+    from autograder.course.rubric import RubricError
+    from autograder.course.seeds import SecretError
+    from autograder.handins.bulk.times import TimeError
+    from autograder.handins.bulk.unpacking import BulkError
+    from autograder.handins.roster import RosterError
+    from autograder.report.labels import clean_text
+    from autograder.sandbox.isolation import IsolationError
+    from autograder.sandbox.locks import FolderBusyError
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as systemd and a shutdown ask
+    try:
+        watch = _watch(places, every, quiet, _grader(jobs, memory, **told), **told)
+        click.echo(f"Watching {', '.join(map(str, places))}; how things stand: {told['out'] / STATE}")
+        left = watch.run(once)
+    except (RubricError, IsolationError, SecretError, MemoryShortError, BulkError, RosterError, TimeError) as error:
+        raise click.UsageError(str(error)) from error
+    except FolderBusyError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("Ended. What was graded is written; the same command goes on.")
+        return
+    if left:
+        click.echo("\n".join(["Not graded:", *map(clean_text, left[:MOST_TOLD])]))
+        sys.exit(1)
+
+
+def _grader(jobs: int, memory: float | None, out: Path, assignment: str, **told: Any) -> Callable[[list[Path]], Any]:
+    from autograder.batch import grade_many
+    from autograder.judge.run import Settings
+
+    settings = Settings(
+        assignment, out.resolve(), told["data"], told["gate_data"], told["checkpoints"], told["require_isolation"], device=told["device"],
+        precision=told["precision"],
+    )  # fmt: skip
+    return lambda paths: grade_many(paths, settings, jobs, click.echo, memory=memory)
+
+
+def _watch(places: tuple[Path, ...], every: float, quiet: float, grade: Callable[[list[Path]], Any], **told: Any) -> Any:
+    from autograder.batch.inbox import Inbox
+    from autograder.batch.watching import Watch
+    from autograder.cli.people import keep_people
+    from autograder.course.assignment import open_assignment
+    from autograder.handins.bulk import BulkSubmission, read_bulk
+    from autograder.handins.bulk.known import know
+    from autograder.handins.bulk.times import zone_named
+
+    rubric, out = open_assignment(told["assignment"]).rubric, told["out"].resolve()
+    due, zone = told["due"] or (rubric.due.isoformat() if rubric.due else ""), zone_named(told["zone"])
+    if told["roster"]:
+        keep_people(out, told["roster"])
+
+    def read_export(export: Path, folder: Path) -> tuple[list[BulkSubmission], list[str]]:
+        known = know(told["roster"], due, zone, told["late"], told["penalty"], [out, export.parent])
+        return read_bulk(export, folder, assignment=rubric.assignment, known=known)
+
+    inbox = Inbox([place.absolute() for place in places], rubric.assignment, out, quiet, read_export)
+    return Watch(inbox, out, rubric, grade, every, click.echo)
