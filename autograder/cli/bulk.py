@@ -1,6 +1,6 @@
 """What ``grade`` and ``collect`` do with a bulk download, or with the repositories of a roster, before they look at any hand-in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,14 +60,15 @@ def bulk_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable[[str], None]) -> HandIns:
-    """Take a bulk download apart below ``out/.handins``, or fetch repositories there, and write ``out/handins.csv``.
+def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable[[str], None], listing: str = "handins.csv") -> HandIns:
+    """Take a bulk download apart below ``out/.handins``, or fetch repositories there, and list who handed in what.
 
     Args:
         options: What was asked for.
         out: Folder of the results.
         assignment: Name of the assignment, or its folder.
         say: Receives one line per note.
+        listing: Where below ``out`` the list goes.
 
     Raises:
         click.UsageError: Something cannot be used.
@@ -87,13 +88,22 @@ def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable
             handins, notes = read_repositories(known, source.parent, out / ".handins", say)
     except (BulkError, RosterError, RubricError, TimeError) as error:
         raise click.UsageError(str(error)) from error
-    listing = write_handins(handins, out / "handins.csv")
+    listed = write_handins(handins, out / listing)
+    notes += _of_before(out, {handin.name for handin in handins})
     told = [(source.name, note) for note in notes] + [(handin.name, note) for handin in handins for note in handin.notes]
     for name, note in told:
         say(f"{name}: {note}")
     late = sum(bool(handin.lateness) for handin in handins)
-    say(f"{len(handins)} hand-ins, {late} of them late; who, when and what else there was: {listing}")
+    say(f"{len(handins)} hand-ins, {late} of them late; who, when and what else there was: {listed}")
     return HandIns([handin.path for handin in handins], [f"{name}: {note}" for name, note in told if isinstance(note, Problem)])
+
+
+def _of_before(out: Path, names: Collection[str]) -> list[str]:
+    """A note on results of an earlier download, of names that this one does not have: a decision may have given them to somebody else."""
+    before = {path.name if path.is_dir() else path.stem for path in (out / ".handins").iterdir()} - set(names)
+    stale = sorted(name for name in before if (out / name).is_dir())
+    words = "of earlier downloads, and nobody here has these names: delete what is no longer anybody's, or exports hold it too"
+    return [f"{', '.join(str(out / name) for name in stale)}: {words}"] if stale else []
 
 
 def say_problems(problems: Sequence[str], say: Callable[[str], None]) -> None:

@@ -119,7 +119,7 @@ def whose(readings: Sequence[Reading], roster: Roster, decisions: Decisions) -> 
     if len(parties) != 1:
         return Verdict(readings[0], (), (_undecided(readings[0], leading, decisions),))
     (chosen,) = parties.values()
-    return Verdict(chosen.reading, chosen.students, tuple(_zeros(chosen)))
+    return Verdict(chosen.reading, chosen.students, tuple(_zeros(chosen, roster)))
 
 
 @dataclass(frozen=True)
@@ -150,11 +150,12 @@ def _fits(reading: Reading, roster: Roster) -> list[_Fit]:
     return fits or [_Fit(reading, (student,), BY_BARE_ID) for student in bare.values() if not reading.beside]
 
 
-def _zeros(fit: _Fit) -> list[str]:
+def _zeros(fit: _Fit, roster: Roster) -> list[str]:
     """A note where the id was found but for zeros in front."""
-    bent = [text for text in fit.reading.ids for one in fit.students if text.casefold() not in one.ids and one.has_bare(text)]
-    words = f"{fit.reading.key!r} differs from the id of {fit.students[0].name} by zeros in front alone: a spreadsheet takes them away"
-    return [words] if bent else []
+    ids = [text for text in fit.reading.ids if not roster.find(text)]
+    if not any(student in fit.students for text in ids for student in roster.find_bare(text)):
+        return []
+    return [f"{fit.reading.key!r} differs from the id of {fit.students[0].name} by zeros in front alone: a spreadsheet takes them away"]
 
 
 def _undecided(reading: Reading, fits: Sequence[_Fit], decisions: Decisions) -> Problem:

@@ -62,11 +62,13 @@ def test_a_bulk_download_is_collected_and_what_waits_for_a_decision_is_no_succes
     assert "1 things of the download wait for you: guest_99: 'guest_99' is not in the roster: decide by hand." in text
     assert sorted(path.name for path in (tmp_path / "submitted").glob("*/tiny")) == ["tiny", "tiny"]
     assert (tmp_path / "submitted" / "ada" / "tiny" / "1_first.ipynb").is_file()
+    assert not [path for path in (tmp_path / "submitted").glob("*") if path.is_file()], "`grade submitted/*` would take it for a hand-in"
     for line in ("handin,student", "guest_99,-"):
         with (tmp_path / "decisions.csv").open("a") as file:
             file.write(f"{line}\n")
     code, text = invoke(*download, "--force")
     assert code == 0 and "nobody's, as" in text and "wait for you" not in text
+    assert f"{tmp_path / 'submitted' / 'guest_99'}: of earlier downloads, and nobody here has these names" in text
 
 
 @pytest.mark.parametrize(("change", "reason"), [
