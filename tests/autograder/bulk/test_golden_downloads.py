@@ -7,7 +7,7 @@ from downloads import by_name, content
 from autograder.handins.bulk import read_bulk
 from autograder.handins.bulk.known import know
 from autograder.handins.bulk.times import zone_named
-from autograder.handins.bulk.unpacking import Problem
+from autograder.handins.bulk.unpacking import BulkError, Problem
 
 
 @pytest.fixture
@@ -235,8 +235,16 @@ def test_a_file_that_no_system_names_so_is_a_problem_and_the_systems_own_are_non
     ("handin,student\nteam_7,-\nteam_7,ada\n", "line 3: 'team_7' is decided twice"),
 ])  # fmt: skip
 def test_a_decision_that_cannot_hold_is_named_with_its_line(course, decisions, reason):
-    with pytest.raises(Exception, match=reason):
+    with pytest.raises(BulkError, match=reason):
         course(decisions=decisions)
+
+
+def test_two_files_that_decide_otherwise_are_named(tmp_path, course):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "decisions.csv").write_text("handin,student\nteam_7,ada\n")
+    course(decisions="handin,student\nteam_7,ada\n", places=[tmp_path / "out"])
+    with pytest.raises(BulkError, match=r"out/decisions.csv decides otherwise of 'team_7' than .*Delete one of the two lines"):
+        course(decisions="handin,student\nteam_7,chiara\n", places=[tmp_path / "out"])
 
 
 def test_what_a_student_typed_into_a_receipt_is_no_path_and_no_other_student(tmp_path, export, course):
