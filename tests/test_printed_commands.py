@@ -183,6 +183,7 @@ NOT_RUN = {
     f"{GRADER} mark build/graded": "serves until Ctrl+C; tests/autograder/marking/test_marking_in_browser.py marks a class with it",
     f"{GRADER} mark": "names a command; with arguments it is run",
     f"{GRADER} grade": "names a command; with arguments it is run",
+    f"{GRADER} viva": "names a command; with arguments it is run",
     "nbgrader autograde": "names a command; with arguments it is run",
     f"{SEGKIT} ...": "says how commands begin",
     '!"{sys.executable}" -m segkit ...': "says how commands begin",
