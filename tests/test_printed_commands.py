@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import click
 import numpy as np
 import pytest
+import weeks_commands
 from matplotlib.pyplot import imread
 from printed import REPOSITORY, TEXTS, commands_of, options_named_in, printed_commands
 from stand_ins import Place, copy_of_the_repository, course_named_fcn, facades, fill_in_the_release, narrow_networks
@@ -82,24 +83,6 @@ COURSE = [
         leaves=("handed/ada/predictions.json", "handed/bob/answers.gz"), before="mkdir -p PICTURES"),
     Run(f"{GRADER} grade SUBMISSION... --predictions handed --out graded --data CMP_ROOT", {"SUBMISSION...": "RAW/*"}, says="10 of 10"),
     Run(f'{GRADER} grade submission.zip --out graded --data "$CMP_ROOT" --require-isolation bubblewrap', says="10 of 10"),
-]  # fmt: skip
-
-GRADED = "submitted/* --out build/graded --data data/cmp_facade"
-WATCHED = f"{GRADER} watch /srv/course/inbox --out build/graded --data data/cmp_facade"
-WEEKS = [
-    Run(f"{WATCHED} --jobs 2", {"/srv/course/inbox": "inbox", "--jobs 2": "--once --quiet 0"}, leaves=("build/graded/watch.html",),
-        before="cp -r submitted inbox"),
-    Run(f"{WATCHED} --once", {"/srv/course/inbox": "inbox", "--once": "--once --quiet 0"}, says="graded before, 0 left."),
-    Run(f"{GRADER} grade {GRADED} --jobs 2 --regrade", says="Regraded 2", leaves=("build/graded/regrade.csv",)),
-    Run("python -c \"import secrets; print('SEGKIT_COURSE_SECRET=' + secrets.token_hex(32))\" > secret.env && chmod 600 secret.env",
-        leaves=("secret.env",)),
-    Run("rsync -a --exclude .gates --exclude .handins build/graded/ BACKUP/graded/", leaves=("BACKUP/graded/journal.jsonl",)),
-    Run(f"{GRADER} grade submitted/* --out BACKUP/graded --data data/cmp_facade --jobs 2", says="2 of 2 were graded before, 0 left.",
-        leaves=("BACKUP/graded/ada/report.html", "BACKUP/graded/summary.csv"),
-        before="mkdir -p BACKUP && cp -r build/graded BACKUP && rm -r BACKUP/graded/ada BACKUP/graded/summary.csv"),
-    Run("git tag term-2026", before="git init -q . && git add README.md && git -c user.name=a -c user.email=a@example.org commit -qm kit"),
-    Run("git worktree add ../kit-term term-2026", leaves=("../kit-term/README.md",)),
-    Run("git rev-parse HEAD"),
 ]  # fmt: skip
 
 RELEASE = [
@@ -183,8 +166,6 @@ NOT_RUN = {
     "make lock": "needs the environment that `make venv` installs",
     "make lint": "needs the environment that `make venv` installs",
     "make venv && . .venv/bin/activate": NETWORK,
-    "make venv": NETWORK,
-    "pip install 'segkit[cluster]'": NETWORK,
     "apt install bubblewrap": NETWORK,
     "pip install jupyterlab": NETWORK,
     "pip install jupyterlab -r requirements.txt": NETWORK,
@@ -198,8 +179,6 @@ NOT_RUN = {
     f"{GRADER} selftest fcn --only NAME": "run with a name",
     f"{GRADER} grade notebooks/fcn --only scores --out build/tried": "the same is run with the page's own check",
     f"{GRADER} selftest fcn --only iou-recall": "the same is run with the page's own entry",
-    f"{GRADER} grade {GRADED} --cluster tcp://HOST:8786": "needs a scheduler; tests/autograder/test_cluster.py has one",
-    f"{GRADER} grade {GRADED} --cluster slurm:course --jobs 8": "needs Slurm; tests/autograder/test_cluster.py has a stand-in",
     f"{GRADER} mark build/graded": "serves until Ctrl+C; tests/autograder/marking/test_marking_in_browser.py marks a class with it",
     f"{GRADER} mark": "names a command; with arguments it is run",
     f"{GRADER} grade": "names a command; with arguments it is run",
@@ -218,11 +197,12 @@ NOT_RUN = {
     "python docs/make_results.py --data CMP_ROOT --plan gpu": GPU,
     "python benchmarks/grading.py --rounds 1 --stock 6": MINUTES,
     "python benchmarks/gate.py --small": MINUTES,
-    "python benchmarks/cluster.py": MINUTES,
     "python benchmarks/loading.py --small --data CMP_ROOT": MINUTES,
     "python benchmarks/training.py --small --data CMP_ROOT": MINUTES,
     "python benchmarks/evaluation.py --small --data CMP_ROOT": MINUTES,
 }
+WEEKS = [Run(**run) for run in weeks_commands.RUN]
+NOT_RUN |= weeks_commands.NOT_RUN
 RUN = [run.command for run in (*COURSE, *WEEKS, *RELEASE, *WRITING, *FACADES, *SATELLITE, *TRAINING, MAKE_RESULTS)] + RESULTS
 
 
@@ -275,7 +255,7 @@ def test_commands_of_instructors_and_ci_work_as_printed(course):
     left = {path.name for path in course.folder.iterdir()} - before
     assert left <= {"submitted", "release", "autograded", "feedback", "gradebook.db", "grades.csv", "build", "graded", "handed",
                     "PICTURES", "COPY.csv", "autograder.zip", "GRADEBOOK.filled.csv", "WORKSHEET.filled.csv",
-                    "WORKSHEET.feedback.zip", "inbox", "secret.env", "BACKUP", ".git"}, left  # fmt: skip
+                    "WORKSHEET.feedback.zip", *weeks_commands.LEAVES}, left  # fmt: skip
 
 
 @pytest.mark.slow
