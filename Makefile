@@ -8,6 +8,8 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 # more arguments for pytest, such as ARGS="-k crop"
 ARGS ?=
+# of `make demo`
+ASSIGNMENT ?= fcn
 # how long `make fuzz` goes on
 SECONDS ?= 600
 ifndef PYTHON
@@ -18,7 +20,7 @@ endif
 .PHONY: help venv demo test fuzz lint lock gpu wheels clean
 
 help:
-	@echo 'make demo    a release, a class with one mistake each, trained checkpoints, and their grades (build/demo/)'
+	@echo 'make demo    a release, a class with one mistake each, trained checkpoints, and their grades (build/demo/); ASSIGNMENT=satellite'
 	@echo 'make test    all tests; ARGS="-k crop" for some'
 	@echo 'make fuzz    damaged notebooks, zips, checkpoints, messages and answers for ten minutes; SECONDS=60 SEED=7 for others'
 	@echo 'make lint    ruff and mypy; part of make test'
@@ -40,7 +42,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	@$(BIN)/python -m autograder.demo
+	@$(BIN)/python -m autograder.demo $(ASSIGNMENT)
 
 # one thread each: two test processes on two cores must not fight; files stay together, for what their tests share
 test: lint

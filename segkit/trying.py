@@ -5,6 +5,7 @@ runs as the grader's worker would: in a folder with nothing but the hand-in, and
 """
 
 import ast
+import importlib
 import json
 import os
 import subprocess
@@ -52,8 +53,8 @@ class Trial:
 
     Attributes:
         check: Id of the check.
-        call: Call of a function of ``segkit.checks``: names are definitions or ``values``. A definition that is given by keyword
-            may be missing, and is None then.
+        call: Call of a function of ``segkit.checks``, or of a module of it (``satellite.check_embed(embed)``): names are definitions
+            or ``values``. A definition that is given by keyword may be missing, and is None then.
         own: Names of the definitions that the check judges; a fault is theirs.
         values: Other names in the call: the checkpoint's path, numbers.
     """
@@ -141,10 +142,12 @@ def _run(trial: Trial, bench: Bench, needed: Sequence[str], optional: Sequence[s
 
 
 def _function(trial: Trial) -> dict[str, Any]:
-    """The function of ``segkit.checks`` that a trial calls, by its name."""
+    """What a call's text names: a function of ``segkit.checks``, or the module of an assignment's own."""
     from segkit import checks
 
     function = _parsed(trial.call).func
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+        return {function.value.id: importlib.import_module(f"segkit.checks.{function.value.id}")}
     assert isinstance(function, ast.Name), "a trial calls a function by its name"
     return {function.id: getattr(checks, function.id)}
 

@@ -58,6 +58,9 @@ COURSE = [
     Run(f"{GRADER} grade submitted/* --out build/graded --data data/cmp_facade --jobs 2", says="2 graded", leaves=(
         "build/graded/index.html", "build/graded/ada/report.html", "build/graded/bob/result.json", "build/graded/summary.csv"),
         before="cp -r data/facades/sample data/cmp_facade"),
+    Run(f"{GRADER} alike build/graded", says="notes to look at", leaves=("build/graded/alike.html", "build/graded/alike.csv")),
+    Run(f"{GRADER} mark build/graded --pages --roster roster.csv", {"roster.csv": "class.csv"}, says="on the class page",
+        leaves=("build/graded/people.csv",)),
     Run(f"{GRADER} export build/graded --to csv --manual COPY.csv", leaves=("build/graded/exports/csv/grades.csv",),
         before="sed 's/,$/,5/' build/graded/summary.csv > COPY.csv"),
     Run(f"{GRADER} export build/graded --to gradescope|classroom50|junit|csv",
@@ -77,6 +80,13 @@ COURSE = [
     Run(f"{GRADER} gradescope-zip --out autograder.zip", leaves=("autograder.zip",)),
     Run(f"{GRADER} grade --bulk EXPORT.zip --roster roster.csv --out build/graded", {"build/graded": "build/graded --data drawn"},
         says="1 graded", leaves=("build/graded/handins.csv",)),
+    Run(f"{GRADER} collect --bulk EXPORT.zip --roster roster.csv --out submitted", leaves=("submitted/4711/fcn/*.ipynb",), says="1 of 1"),
+    Run(f"{GRADER} grade --roster roster.csv --out build/graded",
+        {"roster.csv": "build/addresses.csv", "build/graded": "build/fetched --data drawn"},
+        says="1 graded", leaves=("build/fetched/ada/report.html",),
+        before="printf 'login,repository\\nada,../RAW/ada\\n' > build/addresses.csv"),
+    Run(f'{GRADER} grade --bulk EXPORT.zip --roster roster.csv --due 2026-03-14T23:59 --penalty "10% per day" --out build/graded',
+        {"build/graded": "build/late --data drawn"}, says="due 2026-03-14 23:59:00"),
     Run(f"{GRADER} grade ... --checkpoints drive/", {"...": "named/eve --data drawn --out build/named"}, says="10 of 10"),
     Run('rsync -am --include=\'*/\' --include=\'*.jpg\' --exclude=\'*\' "$CMP_ROOT"/ PICTURES/', leaves=("PICTURES/base/*.jpg",)),
     Run(f"{GRADER} predict SUBMISSION... --out handed --data PICTURES", {"SUBMISSION...": "RAW/*"},
@@ -181,6 +191,7 @@ NOT_RUN = {
     f"{GRADER} selftest fcn --only iou-recall": "the same is run with the page's own entry",
     f"{GRADER} mark build/graded": "serves until Ctrl+C; tests/autograder/marking/test_marking_in_browser.py marks a class with it",
     f"{GRADER} mark": "names a command; with arguments it is run",
+    f"{GRADER} alike": "names a command; with arguments it is run",
     f"{GRADER} grade": "names a command; with arguments it is run",
     "nbgrader autograde": "names a command; with arguments it is run",
     f"{SEGKIT} ...": "says how commands begin",
@@ -196,6 +207,7 @@ NOT_RUN = {
     "python benchmarks/gate.py --data CMP_ROOT --jobs 4 --submissions 24": GPU,
     "python docs/make_results.py --data CMP_ROOT --plan gpu": GPU,
     "python benchmarks/grading.py --rounds 1 --stock 6": MINUTES,
+    "python benchmarks/alike.py": MINUTES,
     "python benchmarks/gate.py --small": MINUTES,
     "python benchmarks/loading.py --small --data CMP_ROOT": MINUTES,
     "python benchmarks/training.py --small --data CMP_ROOT": MINUTES,
@@ -379,16 +391,5 @@ def test_every_option_that_a_text_names_exists(path):
     scripts = "".join(script.read_text() for folder in ("benchmarks", "docs") for script in (REPOSITORY / folder).glob("*.py"))
     known = all_options(grader) | all_options(segkit) | set(re.findall(r'add_argument\("(--[a-z-]+)"', scripts))
     known |= {"--include", "--exclude", "--submission", "--only-check", "--pdb"}  # rsync's, pytest's and pip's
-    if path.name == "weeks.md":  # Dask's, which tests/test_weeks_page.py holds, and those of container engines
-        known |= {
-            "--host",
-            "--nthreads",
-            "--memory-limit",
-            "--resources",
-            "--rm",
-            "--env-file",
-            "--volume",
-            "--security-opt",
-            "--privileged",
-        }
+    known |= weeks_commands.FOREIGN if path.name == "weeks.md" else set()
     assert options_named_in(path) - known == set()

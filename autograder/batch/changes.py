@@ -1,5 +1,6 @@
 """Who changed when everything was graded again, and why."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,11 @@ from autograder.batch.journal import Entry
 from autograder.batch.keys import changed
 from autograder.report.labels import points_text
 from autograder.report.rendering import write_page
+from autograder.report.sheets import TableError
 from autograder.report.summary import csv_line, text_table
+from autograder.report.tables import read_table
 
-__all__ = ["CHANGES", "Change", "changes_of", "format_changes", "write_changes"]
+__all__ = ["CHANGES", "Change", "changes_of", "format_changes", "read_changes", "write_changes"]
 
 CHANGES = "regrade.csv"
 HEAD = ("name", "check", "before", "after", "why")
@@ -66,6 +69,15 @@ def _points(result: Mapping[str, Any]) -> dict[str, str]:
 def write_changes(changes: Iterable[Change], out: Path) -> Path:
     """Write ``out/regrade.csv``; only its head where nothing changed."""
     return write_page(out / CHANGES, "".join(csv_line(row) for row in [list(HEAD), *(change.row() for change in changes)]))
+
+
+def read_changes(out: Path) -> list[list[str]] | None:
+    """The rows of ``out/regrade.csv``: what changed when something was graded again last; None where there is no such file."""
+    try:
+        table = read_table(out / CHANGES)
+    except (TableError, OSError):
+        return None
+    return [[re.sub(r"^'(?=\W)", "", row.get(column, "")) for column in HEAD] for row in table.rows]
 
 
 def format_changes(changes: Sequence[Change], count: int) -> str:

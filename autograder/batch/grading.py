@@ -7,7 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from autograder.batch.changes import Change, changes_of, format_changes, write_changes
+from autograder.alike.kept import keep_work
+from autograder.batch.changes import changes_of, format_changes, read_changes, write_changes
 from autograder.batch.cluster import at_home, grade_on_cluster
 from autograder.batch.journal import JOURNAL, Journal
 from autograder.batch.keys import run_key
@@ -128,9 +129,9 @@ class _Class:
             if plan.words and not self.cluster:
                 self.say(plan.words)
             self._grade_left(standing, jobs if self.cluster else plan.jobs, plan.gates if gates else 0)
-        changes = self._changes(standing, history.latest) if regrade else None
+        self._changes(standing, history.latest, regrade)
         ordered = self._with_marks()
-        self._write_pages(ordered, changes)
+        self._write_pages(ordered)
         self.journal.append("end")
         return ordered
 
@@ -175,6 +176,7 @@ class _Class:
         ):
             keep_answers(self.run.settings.out / name, submission, self.run.wanted_checks)
             keep_pictures(self.run.settings.out / name, submission, self.run.wanted_checks)
+            keep_work(self.run.settings.out / name, submission)
 
     def _keep(self, path: Path, graded: Graded) -> None:
         """Write a result into the journal, so that no later run grades it again."""
@@ -184,13 +186,13 @@ class _Class:
             self.journal.append("graded", name=name, key=key, result=result)
         self.done.append(path)
 
-    def _changes(self, standing: Standing, latest: Mapping[str, Any]) -> list[Change]:
-        """Say and write who changed; of what a stopped regrade had graded, the journal has the keys."""
+    def _changes(self, standing: Standing, latest: Mapping[str, Any], regrade: bool) -> None:
+        """Say and write who changed, and in a regrade that nobody did; of what a stopped regrade had graded, the journal has the keys."""
         keys = {path: self.keys.get(path) or latest[self.names[path]].key for path in standing.before}
         changes = [change for path, entry in standing.before.items() for change in changes_of(entry, keys[path], self.results[path])]
-        write_changes(changes, self.run.settings.out)
-        self.say(format_changes(changes, len(standing.before)))
-        return changes
+        if changes or regrade:
+            write_changes(changes, self.run.settings.out)
+            self.say(format_changes(changes, len(standing.before)))
 
     def _with_marks(self) -> list[dict[str, Any]]:
         """The results in their order, with what people gave."""
@@ -204,11 +206,10 @@ class _Class:
             self.say(line)
         return list(found.results.values())
 
-    def _write_pages(self, results: Sequence[dict[str, Any]], changes: Sequence[Change] | None) -> None:
+    def _write_pages(self, results: Sequence[dict[str, Any]]) -> None:
         run, out = self.run, self.run.settings.out
         write_summary(results, out, check_ids=list(run.wanted_checks))
-        rows = None if changes is None else [change.row() for change in changes]
-        write_class_page(results, out, titles=run.rubric.causes, checks=titles_of(run.rubric), changes=rows)
+        write_class_page(results, out, titles=run.rubric.causes, checks=titles_of(run.rubric), changes=read_changes(out))
 
 
 def _checkpoints(path: Path, names: Sequence[str]) -> int:

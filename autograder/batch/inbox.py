@@ -8,15 +8,14 @@ import hashlib
 import os
 import re
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autograder.handins.archives import UNPACKING_ERRORS, kind_of, nature_of, open_zip
+from autograder.handins.archives import kind_of, nature_of
 from autograder.handins.bulk import BulkError, BulkSubmission, write_handins
-from autograder.handins.bulk.systems import SYSTEMS
+from autograder.handins.bulk.handins import looks_like_bulk
 from autograder.handins.submission import QUIET, submission_names
 from segkit.notebooks.files import ARCHIVES, is_notebook, is_script
 
@@ -152,19 +151,8 @@ def listing(path: Path) -> str:
 
 
 def is_export(path: Path) -> bool:
-    """Whether a file is a bulk download: a zip, at least half of whose files are named as a course system names them."""
-    if kind_of(path) != "zip":
-        return False
-    try:
-        with open_zip(path) as bundle:
-            names = [name for name in bundle.namelist() if not name.endswith("/")]
-    except (*UNPACKING_ERRORS, zipfile.BadZipFile):
-        return False
-    for system in SYSTEMS:
-        if names and 2 * sum(bool(system.pattern.fullmatch(name)) for name in names) >= len(names):
-            # a student may call a folder submission_2; only the system writes the other file
-            return not system.metadata or any(name.rpartition("/")[2] == system.metadata for name in names)
-    return False
+    """Whether a file is a bulk download, be it of one student: most of its files are named as a course system names them."""
+    return bool(looks_like_bulk(path, least=1))
 
 
 def _is_submission(path: Path) -> bool:

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from autograder.alike.kept import keep_work
 from autograder.batch.keys import submission_key
 from autograder.batch.progress import Progress, put_mark
 from autograder.batch.writing import going_on, writable, write_result
@@ -83,6 +84,7 @@ def judge(path: Path, name: str, gates: bool = True) -> Graded:
             raise GatelessError(name)
         found.key.update(submission_key(submission))
         keep_pictures(out, submission, wanted)
+        keep_work(out, submission)
 
     wanted = _RUN.wanted_checks
     found.result = grade_path(

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from autograder.batch.changes import read_changes
 from autograder.course.rubric import Rubric
 from autograder.marking import MarksError, marked
-from autograder.report import read_answers, read_pictures, same_page, write_class_page, write_student_page, write_summary
+from autograder.report import late_of, read_answers, read_pictures, same_page, write_class_page, write_student_page, write_summary
 from autograder.report.result_schema import ResultSchemaError, read_result, validate
 from segkit.atomic import disk_is_full, replacing
 
@@ -36,7 +37,13 @@ def write_result(result: dict[str, Any], folder: Path, rubric: Rubric) -> None:
 def write_report(result: dict[str, Any], folder: Path, rubric: Rubric) -> None:
     """Write ``report.html`` of a result with its marks."""
     write_student_page(
-        result, folder, titles=rubric.causes, checks=titles_of(rubric), pictures=read_pictures(folder), answers=read_answers(folder)
+        result,
+        folder,
+        titles=rubric.causes,
+        checks=titles_of(rubric),
+        pictures=read_pictures(folder),
+        answers=read_answers(folder),
+        late=late_of(folder),
     )
 
 
@@ -132,7 +139,7 @@ def write_again(out: Path, rubric: Rubric) -> list[str]:
         if not same_page(result, out / name):
             write_report(result, out / name, rubric)
     write_summary(list(found.results.values()), out)
-    write_class_page(list(found.results.values()), out, titles=rubric.causes, checks=titles_of(rubric))
+    write_class_page(list(found.results.values()), out, titles=rubric.causes, checks=titles_of(rubric), changes=read_changes(out))
     return [*lines, *found.faults, *found.notices]
 
 

@@ -15,6 +15,8 @@ COMMANDS = {
     "collect": ("autograder.cli.collect:collect_command", "Write clean copies of raw hand-ins for nbgrader."),
     "export": ("autograder.cli.export:export_command", "Results for Gradescope, Classroom 50, JUnit, nbgrader, or as CSV."),
     "mark": ("autograder.cli.mark:mark_command", "Mark written answers in the browser, take marks over, change points."),
+    "alike": ("autograder.cli.alike:alike_command", "Code, checkpoints and answers that are nearly the same, to look at."),
+    "viva": ("autograder.cli.viva:viva_command", "Questions for each student about changes of their own code, answers measured."),
     "gradescope-zip": ("autograder.export.gradescope_zip:gradescope_zip_command", "Pack the grader for Gradescope."),
     "selftest": ("autograder.cli.selftest:selftest_command", "Sit the grader's own exam: known submissions, known results."),
 }

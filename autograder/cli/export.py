@@ -135,7 +135,7 @@ def _facts(pairs: tuple[str, ...]) -> dict[str, str]:
 def _handed_in(graded: Path) -> dict[str, str]:
     """Submission name -> when it was handed in, where the hand-ins came from a bulk download."""
     try:
-        with (graded / "handins.csv").open(encoding="utf-8", newline="") as file:
+        with (graded / "handins.csv").open(encoding="utf-8-sig", newline="") as file:
             return {row["name"]: row["submitted"] for row in csv.DictReader(file) if row.get("submitted")}
     except (OSError, KeyError, ValueError):
         return {}

@@ -4,8 +4,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+
+from autograder.cli.bulk import BulkOptions, bulk_handins, bulk_options, demand_one_source, say_problems
 
 __all__ = ["grade_command"]
 
@@ -62,25 +65,20 @@ __all__ = ["grade_command"]
     help="Weights of VGG-16, which the student's own function copies first.  [default: from scratch]",
 )
 @click.option("--only", multiple=True, metavar="CHECK", help="Grade this check only (may be repeated).")
-@click.option(
-    "--bulk",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Bulk download (zip) of Canvas, Moodle, Gradescope or nbgrader's exchange.",
-)
-@click.option("--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of the class, for --bulk.")
-@click.option("--due", default="", help="When the work was due (2026-03-14T23:59+01:00), for --bulk.  [default: as the rubric says]")
+@bulk_options
 def grade_command(
     submissions: Sequence[Path], out: Path, assignment: str, data: str | None, gate_data: str | None, checkpoints: Path | None,
     predictions: Path | None, jobs: int, memory: float | None, regrade: bool, require_isolation: str | None, device: str, precision: str,
-    retrain: bool, retrain_minutes: float, retrain_recipe: str, retrain_weights: Path | None, only: tuple[str, ...], bulk: Path | None,
-    roster: Path | None, due: str, cluster: str,
+    retrain: bool, retrain_minutes: float, retrain_recipe: str, retrain_weights: Path | None, only: tuple[str, ...], cluster: str,
+    **wanted: Any,
 ) -> None:  # fmt: skip
-    """Grade SUBMISSIONS (folders or zips), or those in a bulk download.
+    """Grade SUBMISSIONS (folders or zips), those in a bulk download, or the repositories of a roster.
 
     A run that was stopped, killed or cut off goes on when the same command is given again; what was graded and did not change
     is not graded again.
 
-    Exit 0: all was graded, whatever the points; 1: something could not be graded; 2: bad usage.
+    Exit 0: all was graded, whatever the points; 1: something could not be graded, was left out of a download, or waits for a decision;
+    2: bad usage.
     """
     from autograder.batch import ClusterError, MemoryShortError, OutOfSpaceError, elapsed, grade_many
     from autograder.course.rubric import RubricError
@@ -92,11 +90,8 @@ def grade_command(
     from autograder.sandbox.isolation import IsolationError
     from autograder.sandbox.locks import FolderBusyError, hold_folder
 
-    missing = [str(path) for path in submissions if not path.exists()]
-    if missing:
-        raise click.UsageError(f"no such submission: {', '.join(missing[:5])}")
-    if bool(submissions) == bool(bulk):
-        raise click.UsageError("expected something to grade: either SUBMISSIONS (folders or zips), or --bulk EXPORT.zip")
+    options = BulkOptions(**wanted)
+    demand_one_source(submissions, options, "grade")
     if retrain and predictions:
         raise click.UsageError("--retrain runs student code, and with --predictions none is run here: give one of them")
     retraining = Retraining(retrain_minutes, retrain_recipe, retrain_weights and retrain_weights.resolve()) if retrain else None
@@ -105,14 +100,18 @@ def grade_command(
         only=tuple(only), predictions=predictions and predictions.resolve(), precision=precision,
         retraining=retraining,
     )  # fmt: skip
-    started = time.monotonic()
-    try:
-        if bulk:
-            from autograder.cli.bulk import bulk_submissions
+    if options.roster:
+        from autograder.cli.people import keep_people
 
+        keep_people(settings.out, options.roster)
+    started = time.monotonic()
+    problems: list[str] = []
+    try:
+        if not submissions:
             # the hand-ins of a run at work must not be taken from under it
             with hold_folder(settings.out):
-                submissions = bulk_submissions(bulk, settings.out, roster, due, assignment, click.echo)
+                handins = bulk_handins(options, settings.out, assignment, click.echo)
+            submissions, problems = handins.paths, handins.problems
         paths = [path.resolve() for path in submissions]
         results = grade_many(paths, settings, jobs, click.echo, regrade=regrade, memory=memory, cluster=cluster)
     except (RubricError, IsolationError, SecretError, MemoryShortError, MarksError) as error:
@@ -132,4 +131,6 @@ def grade_command(
     failed = [check["id"] for result in results for check in result["checks"] if check["status"] == "could_not_grade"]
     if failed:
         click.echo(f"{len(failed)} checks could not be graded: {', '.join(sorted(set(failed)))}; the reports say why.")
+    say_problems(problems, click.echo)
+    if failed or problems:
         sys.exit(1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from autograder.marking.keeping import Keeper
     from autograder.marking.room import Question
 
-__all__ = ["mark_command"]
+__all__ = ["mark_command", "open_assignment_of", "write_pages"]
 
 SCHEME = re.compile(r"^[^\n]*BEGIN MARK SCHEME[^\n]*\n(.*?)^[^\n]*END MARK SCHEME", re.MULTILINE | re.DOTALL)
 
@@ -40,9 +40,14 @@ SCHEME = re.compile(r"^[^\n]*BEGIN MARK SCHEME[^\n]*\n(.*?)^[^\n]*END MARK SCHEM
 @click.option("--change", nargs=3, type=str, metavar="NAME CHECK POINTS", help="Change the points of an automatic check; needs --reason.")
 @click.option("--reason", default="", help="Why; the student reads it.")
 @click.option("--pages", is_flag=True, help="Only write reports, summary and class page again, as the marks are now.")
+@click.option(
+    "--roster",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The class list, for the class page: names, sections, addresses, who is missing. It is kept for later.",
+)
 def mark_command(
     graded: Path, person: str, assignment: str, port: int, no_browser: bool, take: Path | None, change: tuple[str, str, str] | None,
-    reason: str, pages: bool,
+    reason: str, pages: bool, roster: Path | None,
 ) -> None:  # fmt: skip
     """Mark the written answers of GRADED (what `grade --out` wrote) in the browser: question by question, by keyboard, names hidden.
 
@@ -50,6 +55,7 @@ def mark_command(
     reports and class page again. With --take, --change or --pages nothing is opened in the browser.
     Exit 0: done; 1: something has to be looked at, or a page could not be written; 2: bad usage.
     """
+    from autograder.cli.people import keep_people
     from autograder.course.rubric import RubricError
     from autograder.export.entries import ExportError, read_results
     from autograder.marking import MarksError
@@ -60,7 +66,9 @@ def mark_command(
     lines: list[str] = []
     try:
         entries = read_results(graded, lines.append)
-        opened = _open_assignment(assignment, entries)
+        opened = open_assignment_of(assignment, entries)
+        if roster:
+            click.echo(f"{keep_people(graded, roster)} people of {roster} are on the class page.")
         if not pages:
             keeper = Keeper(graded, person or getpass.getuser())
             write_rubric_criteria(graded, opened.rubric)
@@ -70,7 +78,7 @@ def mark_command(
                 click.echo(_change(change, reason, entries, keeper, graded))
             if not take and not change:
                 _serve(graded, opened, keeper, port, not no_browser)
-        lines += _write_pages(graded, opened)
+        lines += write_pages(graded, opened)
     except (ExportError, MarksError, RubricError) as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
@@ -81,7 +89,12 @@ def mark_command(
     sys.exit(1 if lines else 0)
 
 
-def _open_assignment(name: str, entries: "Sequence[Entry]") -> "Assignment":
+def open_assignment_of(name: str, entries: "Sequence[Entry]") -> "Assignment":
+    """The assignment that is named, or else that of the results.
+
+    Raises:
+        click.UsageError: There are several, or it cannot be opened.
+    """
     from autograder.course.assignment import open_assignment
     from autograder.course.rubric import RubricError
 
@@ -155,7 +168,8 @@ def _opened(path: Path, address: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _write_pages(graded: Path, opened: "Assignment") -> list[str]:
+def write_pages(graded: Path, opened: "Assignment") -> list[str]:
+    """Write reports, summary and class page again, unless a run is at work in the folder; returns what somebody should look at."""
     from autograder.batch.writing import write_again
     from autograder.sandbox.locks import FolderBusyError, hold_folder
 

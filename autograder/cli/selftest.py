@@ -69,7 +69,7 @@ def selftest_command(
             entries = choose(material, repository() / "notebooks" / assignment, kinds or USUAL, only, every)
             if not entries:
                 raise click.UsageError("no entry of the corpus fits")
-            outcomes = sit_exam(entries, assignment, repository(), jobs=jobs, with_parity=parity, tell=tell)
+            outcomes = sit_exam(entries, assignment, repository(), jobs=jobs, with_parity=lambda entry: parity, tell=tell)
     except (RubricError, CorpusError, IsolationError) as error:
         raise click.UsageError(str(error)) from error
     except ExamError as error:

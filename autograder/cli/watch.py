@@ -15,7 +15,7 @@ __all__ = ["watch_command"]
 MOST_TOLD = 50
 LIKE_GRADE = (
     "out", "assignment", "data", "gate_data", "checkpoints", "jobs", "memory", "require_isolation", "device", "precision", "cluster",
-    "roster", "due",
+    "roster", "due", "zone", "late", "penalty",
 )  # fmt: skip
 
 
@@ -53,6 +53,9 @@ def watch_command(places: tuple[Path, ...], every: float, quiet: float, once: bo
     from autograder.batch.watching import STATE
     from autograder.course.rubric import RubricError
     from autograder.course.seeds import SecretError
+    from autograder.handins.bulk.times import TimeError
+    from autograder.handins.bulk.unpacking import BulkError
+    from autograder.handins.roster import RosterError
     from autograder.report.labels import clean_text
     from autograder.sandbox.isolation import IsolationError
     from autograder.sandbox.locks import FolderBusyError
@@ -62,7 +65,7 @@ def watch_command(places: tuple[Path, ...], every: float, quiet: float, once: bo
         watch = _watch(places, every, quiet, _grader(jobs, memory, **told), **told)
         click.echo(f"Watching {', '.join(map(str, places))}; how things stand: {told['out'] / STATE}")
         left = watch.run(once)
-    except (RubricError, IsolationError, SecretError, MemoryShortError) as error:
+    except (RubricError, IsolationError, SecretError, MemoryShortError, BulkError, RosterError, TimeError) as error:
         raise click.UsageError(str(error)) from error
     except FolderBusyError as error:
         raise click.ClickException(str(error)) from error
@@ -88,14 +91,20 @@ def _grader(jobs: int, memory: float | None, out: Path, assignment: str, **told:
 def _watch(places: tuple[Path, ...], every: float, quiet: float, grade: Callable[[list[Path]], Any], **told: Any) -> Any:
     from autograder.batch.inbox import Inbox
     from autograder.batch.watching import Watch
+    from autograder.cli.people import keep_people
     from autograder.course.assignment import open_assignment
     from autograder.handins.bulk import BulkSubmission, read_bulk
+    from autograder.handins.bulk.known import know
+    from autograder.handins.bulk.times import zone_named
 
     rubric, out = open_assignment(told["assignment"]).rubric, told["out"].resolve()
-    due = told["due"] or (rubric.due.isoformat() if rubric.due else "")
+    due, zone = told["due"] or (rubric.due.isoformat() if rubric.due else ""), zone_named(told["zone"])
+    if told["roster"]:
+        keep_people(out, told["roster"])
 
     def read_export(export: Path, folder: Path) -> tuple[list[BulkSubmission], list[str]]:
-        return read_bulk(export, folder, told["roster"], due, rubric.assignment)
+        known = know(told["roster"], due, zone, told["late"], told["penalty"], [out, export.parent])
+        return read_bulk(export, folder, assignment=rubric.assignment, known=known)
 
     inbox = Inbox([place.absolute() for place in places], rubric.assignment, out, quiet, read_export)
     return Watch(inbox, out, rubric, grade, every, click.echo)

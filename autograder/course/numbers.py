@@ -30,8 +30,8 @@ def values_of(assignment: Assignment) -> dict[str, Value]:
     """The values that a template can name.
 
     Returns:
-        ``points.CHECK``, ``points.CHECK.PART``, ``points.by_hand`` (of all checks that a person grades) and ``points.all``;
-        a check's own settings as ``CHECK.SETTING`` (``fcn8s.miou.course.full``); the rubric's settings by their names
+        ``points.CHECK``, ``points.CHECK.PART``, ``points.by_hand`` (of all checks that a person grades) and ``points.all``, both
+        without a bonus; a check's own settings as ``CHECK.SETTING`` (``fcn8s.miou.course.full``); the rubric's settings by their names
         (``padding``); and what ``numbers(rubric)`` of the assignment's ``prepare.py`` adds. Tables are joined by dots.
 
     Raises:
@@ -39,7 +39,7 @@ def values_of(assignment: Assignment) -> dict[str, Value]:
     """
     rubric = assignment.rubric
     values: dict[str, Value] = {"points.all": rubric.max_score}
-    values["points.by_hand"] = sum(check.points for check in rubric.checks.values() if check.manual)
+    values["points.by_hand"] = sum(check.in_total for check in rubric.checks.values() if check.manual)
     for check in rubric.checks.values():
         values |= {f"points.{check.id}": check.points} | _flat(f"points.{check.id}.", check.parts) | _flat(f"{check.id}.", check.settings)
     own = assignment.hook("numbers")
@@ -78,8 +78,8 @@ def fill(notebook: MutableMapping[str, Any], rubric: Rubric, values: Mapping[str
     for number, cell in enumerate(notebook["cells"], start=1):
         own = cell["metadata"].get("nbgrader", {})
         check = check_id_of(own.get("grade_id", ""), rubric.checks) if own.get("grade") else None
-        if check is not None and own.get("points") != rubric.checks[check].points:
-            own["points"] = rubric.checks[check].points
+        if check is not None and own.get("points") != (worth := rubric.checks[check].in_total):
+            own["points"] = worth
         where = place_of(cell, number, name)
         if marks := marks_of(cell, where):
             texts = {text: write_template(template, values, where) for text, template in marks.items()}

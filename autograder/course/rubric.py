@@ -39,8 +39,10 @@ class CheckRubric:
         points: Points at full marks.
         parts: Name of each part -> its points; they add up to ``points``.
         manual: Whether a person grades it.
+        bonus: Whether its points come on top: they count in a score, and not in the maximum.
         needs: What a submission must hold for it: grade ids of solution cells, ``checkpoint NAME``, ``answer GRADE_ID``.
-        visible: The call of ``segkit.checks`` that tells students before they hand in, as the notebook writes it; empty for none.
+        visible: The call of ``segkit.checks`` that tells students before they hand in, ``check_scores(scores)`` or, of an assignment's
+            own module there, ``satellite.check_embed(embed)``; empty for none.
         settings: Everything else the rubric says of it (thresholds, sizes).
     """
 
@@ -49,9 +51,15 @@ class CheckRubric:
     points: float
     parts: Mapping[str, float]
     manual: bool = False
+    bonus: bool = False
     needs: tuple[str, ...] = ()
     visible: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def in_total(self) -> float:
+        """What it adds to the maximum: nothing, if it is a bonus."""
+        return 0.0 if self.bonus else self.points
 
     def earned(self, lost: Mapping[str, float]) -> float:
         """Points that are left when parts are lost, rounded down to halves; any loss at all costs half a point.
@@ -96,7 +104,7 @@ class Rubric:
 
     @property
     def max_score(self) -> float:
-        return sum(check.points for check in self.checks.values())
+        return sum(check.in_total for check in self.checks.values())
 
     @property
     def defines(self) -> dict[str, str]:
@@ -106,6 +114,7 @@ class Rubric:
     @property
     def facts(self) -> dict[str, Any]:
         """What the students' ``assignment.json`` says of every assignment; ``segkit submit`` works by it. Nothing of it is hidden."""
+        bonus = [check.id for check in self.checks.values() if check.bonus]
         limits = {check.id: _numbers(check.settings) for check in self.checks.values()}
         return {
             "assignment": self.assignment,
@@ -117,6 +126,7 @@ class Rubric:
             "needs": {check.id: list(check.needs) for check in self.checks.values()},
             "visible": {check.id: check.visible for check in self.checks.values() if check.visible},
             "limits": {name: numbers for name, numbers in limits.items() if numbers},
+            **({"bonus": bonus} if bonus else {}),
         }
 
 
@@ -131,7 +141,7 @@ def round_down(points: float) -> float:
 
 
 def _check(identifier: str, content: Mapping[str, Any], where: Path) -> CheckRubric:
-    known = {"title", "points", "parts", "manual", "needs", "visible"}
+    known = {"title", "points", "parts", "manual", "bonus", "needs", "visible"}
     if not ID.fullmatch(identifier):
         raise RubricError(f"{where}: check {identifier!r} needs an id of A-Z, a-z, 0-9 and _, with dots or hyphens between.")
     try:
@@ -148,9 +158,9 @@ def _check(identifier: str, content: Mapping[str, Any], where: Path) -> CheckRub
     meant = [(name, close) for name in settings for close in difflib.get_close_matches(name, known, 1, 0.85)]
     if meant:
         raise RubricError(f"{where}: check {identifier!r} has a key {meant[0][0]!r}: if {meant[0][1]!r} was meant, correct it.")
-    manual = bool(content.get("manual", False))
+    manual, bonus = (bool(content.get(name, False)) for name in ("manual", "bonus"))
     needs = tuple(content.get("needs", [f"answer {identifier.replace('.', '-')}"] if manual else []))
-    return CheckRubric(identifier, title, points, parts, manual, needs, str(content.get("visible", "")), settings)
+    return CheckRubric(identifier, title, points, parts, manual, bonus, needs, str(content.get("visible", "")), settings)
 
 
 def _demand_known_needs(rubric: Rubric, where: Path) -> None:

@@ -63,8 +63,12 @@ class Sources:
         return sorted((self.package / "reference").rglob("*.py"))
 
     def student_files(self) -> list[Path]:
-        """The Python files of the student edition."""
-        return [self.package / name for name in edition_files(self.package)]
+        """The Python files of the student edition, as far as they are this assignment's."""
+        return [self.package / name for name in edition_files(self.package, self.readers())]
+
+    def readers(self) -> list[Path]:
+        """What of the assignment says which parts of segkit it needs."""
+        return [*self.notebook_paths(), *self.material.glob("rubric.toml")]
 
     def templates(self) -> list[Path]:
         """Texts written for students, with ``{{names}}`` filled in by the builder."""
@@ -81,15 +85,20 @@ class Sources:
         return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
     def requirements(self) -> list[str]:
-        """The dependencies of the student edition: the project's own, lower bounds only."""
+        """The dependencies of the student edition: the project's own, and those of an extra named like the assignment; lower bounds only.
+
+        Raises:
+            ReleaseError: a dependency has another bound.
+        """
         project = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        pinned = [line for line in project["dependencies"] if re.search(r"==|~=|<", line)]
+        lines = [*project["dependencies"], *project.get("optional-dependencies", {}).get(self.assignment, ())]
+        pinned = [line for line in lines if re.search(r"==|~=|<", line)]
         if pinned:
             raise ReleaseError(
                 f"{self.root / 'pyproject.toml'}: expected lower bounds only in dependencies, found {', '.join(pinned)}. "
                 "Exact versions belong into requirements.lock: a hosted machine must keep the torch it has."
             )
-        return list(project["dependencies"])
+        return lines
 
     def python_version(self) -> str:
         """The supported Python versions, as pyproject.toml states them."""

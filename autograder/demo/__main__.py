@@ -1,5 +1,6 @@
-"""``python -m autograder.demo`` (``make demo``): from the notebooks to a graded class, in four steps."""
+"""``python -m autograder.demo`` (``make demo``): from the notebooks of an assignment to a graded class, in four steps."""
 
+import importlib
 import os
 import shutil
 import sys
@@ -10,11 +11,13 @@ from pathlib import Path
 import click
 
 from autograder.batch import elapsed, grade_many
+from autograder.course.assignment import open_assignment
+from autograder.course.rubric import RubricError
 from autograder.course.sources import ReleaseError, Sources, find_sources, rubric_facts
-from autograder.demo.classroom import DemoError, make_class
-from autograder.demo.expectations import surprises
-from autograder.demo.fitting import Checkpoints, fit_checkpoints
-from autograder.demo.students import STUDENTS, Student
+from autograder.demo.classroom import make_class
+from autograder.demo.expectations import losses_table, surprises
+from autograder.demo.students import DemoError, Student, read_students
+from autograder.exam.entries import CorpusError
 from autograder.exam.guard import Guard
 from autograder.judge.run import Settings
 from autograder.release.build import build_release
@@ -26,40 +29,45 @@ ROOT = Path(__file__).resolve().parents[2]
 SECRET = "the demo's secret is no secret"  # fixed, so that every demo asks the same questions
 
 
-def run_demo(out: Path, *, jobs: int = 2, fitted: Path | None = None, students: Sequence[Student] = STUDENTS) -> list[str]:
-    """Run the demo and print its table.
+def run_demo(
+    assignment: str, out: Path, *, jobs: int = 2, fitted: Path | None = None, students: Sequence[Student] = ()
+) -> tuple[int, list[str]]:
+    """Run the demo and print its tables.
 
     Args:
+        assignment: Which one; it has a ``demo.toml`` and a ``fitting.py``.
         out: Receives the graded class. What the demo made on its way lies beside it, under names that begin alike.
         jobs: How many submissions are graded side by side.
         fitted: Folder with checkpoints of an earlier run, which are then not fitted again.
-        students: Who hands in.
+        students: Who hands in; all of the class if nobody is named.
 
     Returns:
-        What came out otherwise than expected, one line each.
+        How many submissions were graded, and what came out otherwise than expected, one line each.
+
+    Raises:
+        DemoError: The assignment has no demo, or its demo does not fit it.
     """
-    sources = find_sources("fcn", ROOT)
+    sources = find_sources(assignment, ROOT)
+    rubric, class_ = open_assignment(assignment).rubric, students or read_students(sources.material)
+    print(f"{losses_table(class_, rubric)}\n")
     with _Step(1, "Student release, leak-checked"):
         facts, checks = rubric_facts(sources.material)
         built = build_release(sources, _beside(out, "release"), facts=facts, checks=checks, say=_say, guard=_DemoGuard(sources))
-    with _Step(2, "Checkpoints, fitted on the sample's facades"):
-        checkpoints = _known(fitted) if fitted else fit_checkpoints(_beside(out, "checkpoints"))
-    with _Step(3, f"{len(students)} students fill in the release, with one mistake each"):
-        paths = make_class(built.folder, sources.notebooks, checkpoints, _beside(out, "class"), students)
+    with _Step(2, "Checkpoints, fitted on the sample's pictures"):
+        checkpoints = fitted or _beside(out, "checkpoints")
+        if not fitted:
+            importlib.import_module(f"autograder.assignments.{assignment}.fitting").fit_checkpoints(checkpoints)
+    with _Step(3, f"{len(class_)} students fill in the release, with one mistake each"):
+        paths = make_class(built.folder, sources.notebooks, checkpoints, _beside(out, "class"), class_)
     with _Step(4, "The class is graded"):
         shutil.rmtree(out, ignore_errors=True)
-        settings = Settings("fcn", out, data="sample", secret=SECRET, device="cpu")
-        results = grade_many(paths, settings, jobs)
+        results = grade_many(paths, Settings(assignment, out, data="sample", secret=SECRET, device="cpu"), jobs)
     print(f"\n{format_table(results)}\n")
-    return surprises(students, results)
+    return len(class_), surprises(class_, results, rubric)
 
 
 def _beside(out: Path, what: str) -> Path:
     return out.with_name(f"{out.name}-{what}")
-
-
-def _known(folder: Path) -> Checkpoints:
-    return Checkpoints(*(folder / f"{name}.safetensors" for name in Checkpoints.__dataclass_fields__))
 
 
 def _say(text: str) -> None:
@@ -95,6 +103,7 @@ class _Step:
 
 
 @click.command()
+@click.argument("assignment", default="fcn")
 @click.option("--out", default=ROOT / "build" / "demo", type=click.Path(path_type=Path), help="Where the graded class goes.")
 @click.option("--jobs", default=min(2, os.cpu_count() or 1), show_default=True, help="Submissions graded side by side.")
 @click.option(
@@ -102,15 +111,15 @@ class _Step:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Checkpoints of an earlier demo (build/demo-checkpoints), in place of fitting them again.",
 )
-def main(out: Path, jobs: int, fitted: Path | None) -> None:  # fmt: skip
-    """Build a release, make a class of students with one mistake each, fit checkpoints, and grade the class.
+def main(assignment: str, out: Path, jobs: int, fitted: Path | None) -> None:  # fmt: skip
+    """Build a release of ASSIGNMENT, make a class of students with one mistake each, fit checkpoints, and grade the class.
 
     Exit 0: every grade is as expected; 1: one is not.
     """
     started = time.monotonic()
     try:
-        unexpected = run_demo(out.resolve(), jobs=jobs, fitted=fitted)
-    except (DemoError, ReleaseError, OSError) as error:
+        graded, unexpected = run_demo(assignment, out.resolve(), jobs=jobs, fitted=fitted)
+    except (CorpusError, DemoError, ReleaseError, RubricError, OSError) as error:
         raise click.ClickException(str(error)) from error
     shown = out if not out.is_relative_to(Path.cwd()) else out.relative_to(Path.cwd())
     print(f"Open {shown / 'index.html'}; every student has a folder with report.html and result.json, summary.csv has all.")
@@ -118,7 +127,7 @@ def main(out: Path, jobs: int, fitted: Path | None) -> None:  # fmt: skip
         print(f"\n{len(unexpected)} thing(s) came out otherwise than expected:")
         print("\n".join(f"  {line}" for line in unexpected))
         sys.exit(1)
-    print(f"All {len(STUDENTS)} submissions lost exactly what was expected. {elapsed(started)} in all.")
+    print(f"All {graded} submissions lost exactly what was expected. {elapsed(started)} in all.")
 
 
 if __name__ == "__main__":

@@ -1,79 +1,82 @@
 """Makes the demo's submissions out of the student release, the way students do: by filling in its cells."""
 
+import json
 import os
-import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-import nbformat
-from nbformat.notebooknode import NotebookNode
-
-from autograder.demo.fitting import Checkpoints
-from autograder.demo.students import STUDENTS, Edit, Student
-from autograder.release.notebooks import read_source
+from autograder.demo.students import DemoError, Student
+from autograder.exam.building import solved_notebooks, write_submission
+from autograder.exam.entries import CorpusError
 from segkit.checkpoints import read_state_dict, save_checkpoint
 from segkit.submit import build_submission
 
-__all__ = ["DemoError", "hand_in", "make_class", "solve"]
+__all__ = ["hand_in", "make_class", "solutions"]
 
-MARKER = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION[ \t]*\n?", re.MULTILINE)
 ANSWER = "Answered by a student of the demo; a person grades this."
 
 
-class DemoError(Exception):
-    """The demo does not fit the notebooks any more."""
-
-
-def _grade_id(cell: NotebookNode) -> str | None:
-    grade_id: str | None = cell.metadata.get("nbgrader", {}).get("grade_id")
-    return grade_id
+def _nbgrader(cell: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = cell["metadata"].get("nbgrader", {})
+    return found
 
 
 def solutions(notebooks: Path) -> dict[str, str]:
     """Solution code of the source notebooks by grade id, without the markers."""
-    found = {}
-    for path in sorted(notebooks.glob("*.ipynb")):
-        for cell in read_source(path).cells:
-            grade_id = _grade_id(cell)
-            if grade_id is not None and cell.cell_type == "code" and MARKER.search(cell.source):
-                found[grade_id] = MARKER.sub("", cell.source + "\n").rstrip("\n")
-    return found
+    cells = [cell for notebook in solved_notebooks(notebooks).values() for cell in notebook["cells"]]
+    return {
+        _nbgrader(cell)["grade_id"]: cell["source"] for cell in cells if cell["cell_type"] == "code" and _nbgrader(cell).get("solution")
+    }
 
 
-def edited(source: str, edit: Edit) -> str:
-    """Apply a mistake to a solution.
-
-    Raises:
-        DemoError: If the solution is not what the mistake was written for.
-    """
-    found = source.count(edit.old)
-    if found != edit.times:
-        raise DemoError(
-            f"The mistake in cell {edit.cell} expected {edit.times} x {edit.old.strip()!r} in the notebook's solution, but "
-            f"found it {found} times. The solution was rewritten: adapt autograder/demo/students.py."
-        )
-    return source.replace(edit.old, edit.new)
-
-
-def solve(notebook: NotebookNode, student: Student, answers: dict[str, str]) -> None:
-    """Do in a released notebook what a student did: fill in cells, make mistakes, delete cells.
+def fill_in(release: Path, answers: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The notebooks of a release as a student leaves them who makes no mistake.
 
     Args:
-        notebook: Changed in place.
-        student: Who.
-        answers: Solutions by grade id.
+        release: The unpacked release.
+        answers: Solutions by grade id; whoever has none leaves everything untouched.
     """
-    notebook.cells = [cell for cell in notebook.cells if _grade_id(cell) not in student.deleted]
-    for cell in notebook.cells:
-        name = _grade_id(cell)
-        if name in student.done:
-            cell.source = answers[name]
-            for edit in student.edits:
-                if edit.cell == name:
-                    cell.source = edited(cell.source, edit)
-        elif cell.cell_type == "markdown" and cell.metadata.get("nbgrader", {}).get("grade") and student.done:
-            cell.source = ANSWER
+    notebooks = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(release.glob("*.ipynb"))}
+    for cell in [cell for notebook in notebooks.values() for cell in notebook["cells"]]:
+        role = _nbgrader(cell)
+        if cell["cell_type"] == "markdown" and role.get("grade") and answers:
+            cell["source"] = ANSWER
+        else:
+            cell["source"] = answers.get(role.get("grade_id", ""), "".join(cell["source"]))
+    return notebooks
+
+
+def hand_in(student: Student, release: Path, answers: Mapping[str, str], checkpoints: Path | None, folder: Path) -> Path:
+    """Make one submission.
+
+    Args:
+        student: Who.
+        release: The unpacked student release.
+        answers: Solutions by grade id.
+        checkpoints: Folder of the fitted checkpoints; None leaves them out.
+        folder: Folder of the class.
+
+    Returns:
+        The submission: a folder, or a zip.
+
+    Raises:
+        DemoError: The mistake does not fit the solution any more.
+    """
+    work = folder / student.name
+    shutil.copytree(release, work, ignore=shutil.ignore_patterns("*.ipynb"))
+    done = {} if student.untouched else {name: source for name, source in answers.items() if name not in student.undone}
+    try:
+        write_submission(student.entry, fill_in(release, done), work)
+    except CorpusError as error:
+        raise DemoError(f"student {student.name}: {error}") from error
+    for network, fitted in student.checkpoints.items() if checkpoints else ():
+        source = Path(checkpoints or "", f"{fitted}.safetensors")
+        if student.renamed and network in student.entry.cells:
+            source = _rename_layers(source, student.renamed)
+        _link(source, work / "checkpoints" / f"{network}.safetensors")
+    return _zipped(work, folder) if student.zipped else work
 
 
 def _link(source: Path, target: Path) -> None:
@@ -85,63 +88,29 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _rename_layers(checkpoint: Path, renamed: dict[str, str]) -> Path:
+def _rename_layers(checkpoint: Path, renamed: Mapping[str, str]) -> Path:
     """Write a checkpoint beside another one, as a class with these layer names would have saved it."""
     target = checkpoint.with_name(f"{checkpoint.stem}_{'_'.join(renamed.values())}.safetensors")
-    state = read_state_dict(checkpoint)
-    save_checkpoint(target, {_renamed(key, renamed): value for key, value in state.items()})
+    split = [(*key.partition("."), value) for key, value in read_state_dict(checkpoint).items()]
+    save_checkpoint(target, {f"{renamed.get(layer, layer)}.{parameter}": value for layer, _, parameter, value in split})
     return target
 
 
-def _renamed(key: str, renamed: dict[str, str]) -> str:
-    layer, _, parameter = key.partition(".")
-    return f"{renamed.get(layer, layer)}.{parameter}"
-
-
-def hand_in(student: Student, release: Path, answers: dict[str, str], checkpoints: Checkpoints | None, folder: Path) -> Path:
-    """Make one submission.
-
-    Args:
-        student: Who.
-        release: The unpacked student release.
-        answers: Solutions by grade id.
-        checkpoints: The fitted checkpoints; None leaves them out.
-        folder: Folder of the class.
-
-    Returns:
-        The submission: a folder, or a zip.
-    """
-    work = folder / student.name
-    shutil.copytree(release, work)
-    for path in sorted(work.glob("*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
-        solve(notebook, student, answers)
-        nbformat.write(notebook, path)
-    for network, fitted in student.checkpoints.items() if checkpoints else ():
-        source = getattr(checkpoints, fitted)
-        if student.renamed and any(edit.cell == network for edit in student.edits):
-            source = _rename_layers(source, dict(student.renamed))
-        _link(source, work / "checkpoints" / f"{network}.safetensors")
-    return _zipped(work, folder) if student.zipped else work
-
-
 def _zipped(work: Path, folder: Path) -> Path:
-    built = build_submission(work, folder / f"{work.name}.zip")
+    built = build_submission(work, folder / f"{work.name}.zip", fast=True)
     if built.faults:
         raise DemoError(f"segkit submit found faults in a submission of the demo: {'; '.join(built.faults)}")
     shutil.rmtree(work)
     return built.path
 
 
-def make_class(
-    release: Path, notebooks: Path, checkpoints: Checkpoints | None, folder: Path, students: Iterable[Student] = STUDENTS
-) -> list[Path]:
+def make_class(release: Path, notebooks: Path, checkpoints: Path | None, folder: Path, students: Iterable[Student]) -> list[Path]:
     """Make the submissions of a class from a release.
 
     Args:
         release: The unpacked student release.
         notebooks: The source notebooks, with solutions.
-        checkpoints: The fitted checkpoints; None makes submissions without any.
+        checkpoints: Folder of the fitted checkpoints; None makes submissions without any.
         folder: Where they go; what was there is removed.
         students: Who.
 

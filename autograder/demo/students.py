@@ -1,37 +1,38 @@
-"""The demo's students: what each of them did, and which checks must fail. The expectations are written down, not computed."""
+"""The students of a demo, as the assignment's ``demo.toml`` lists them: what each of them did, and what that must cost.
 
+A mistake is an entry of the grader's exam, where it stands what the mistake changes and which parts it loses::
+
+    checkpoints = { fcn8s = "fcn8s" }       # network -> name of a file that the assignment's `fitting.py` makes
+
+    [[students]]
+    name = "recall_for_iou"
+    story = "divides by the row sums only"
+    entry = "mutants/iou-recall"            # kind and name; left out: everything is right
+
+In place of ``entry``: ``untouched`` (the release as it was given out). Beside it: ``undone`` (grade ids of solution cells that are still
+stubs), ``checkpoints`` (others than those at the top), ``renamed`` (layers of the changed network, new names by old: its checkpoint has
+them too), ``zipped`` (handed in as ``segkit submit`` packs it), ``lost`` (what it must lose beside the entry, in an entry's words).
+"""
+
+import dataclasses
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-__all__ = ["AUTOMATIC", "STUDENTS", "Edit", "Student"]
+from autograder.course.assignment import open_assignment
+from autograder.course.rubric import CheckRubric, Rubric
+from autograder.exam.entries import Entry, read_corpus
 
-AUTOMATIC = frozenset(
-    {
-        "read_label", "confusion_matrix", "scores", "fcn32s.layers", "fcn32s.shapes", "fcn32s.crop", "fcn32s.forward",
-        "train_step", "pretraining.copy", "pretraining.miou", "fcn8s.layers", "fcn8s.shapes", "fcn8s.crop", "fcn8s.forward", "fcn8s.miou",
-    }
-)  # fmt: skip
-"""All checks that a machine grades, 70 points."""
+__all__ = ["DemoError", "Student", "read_students"]
 
-ALL_CELLS = frozenset({"read_label", "confusion_matrix", "scores", "offset", "fcn32s", "train_step", "copy_vgg16", "fcn8s"})
-BOTH = {"fcn32s": "fcn32s", "fcn8s": "fcn8s"}
+KEYS = {"name", "story", "entry", "untouched", "undone", "checkpoints", "renamed", "zipped", "lost"}
+NEEDED = {"name", "story"}
 
 
-@dataclass(frozen=True)
-class Edit:
-    """One change in a solution cell.
-
-    Attributes:
-        cell: Grade id of the cell.
-        old: Text of the solution; it must be there ``times`` times.
-        new: What stands there instead.
-        times: How often.
-    """
-
-    cell: str
-    old: str
-    new: str
-    times: int = 1
+class DemoError(Exception):
+    """The demo does not fit the assignment any more, or the assignment has none."""
 
 
 @dataclass(frozen=True)
@@ -40,78 +41,64 @@ class Student:
 
     Attributes:
         name: Its name in the results.
-        story: What this student did.
-        lost: The checks that are not fully earned, exactly these.
-        points: The points that must come out.
-        done: Solution cells that were filled in; the others are still stubs.
-        edits: The mistakes.
-        deleted: Grade ids of cells that the student deleted.
-        checkpoints: Network -> fitted checkpoint that is handed in.
-        renamed: Layers of another name than the course's, new by old; their checkpoint has the new names too.
+        story: What this student did, for people.
+        entry: What of it is a mistake, and the parts that this must lose.
+        untouched: Whether it is the release as it was given out.
+        undone: Grade ids of the solution cells that are still stubs.
+        checkpoints: Network -> name of the fitted checkpoint that is handed in.
+        renamed: Layers of another name than the course's, new by old.
         zipped: Whether ``segkit submit`` made a zip of it.
     """
 
     name: str
     story: str
-    lost: frozenset[str] = frozenset()
-    points: float = 70
-    done: frozenset[str] = ALL_CELLS
-    edits: tuple[Edit, ...] = ()
-    deleted: tuple[str, ...] = ()
-    checkpoints: Mapping[str, str] = field(default_factory=lambda: BOTH)
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    zipped: bool = False
+    entry: Entry
+    untouched: bool
+    undone: frozenset[str]
+    checkpoints: Mapping[str, str]
+    renamed: Mapping[str, str]
+    zipped: bool
+
+    def expected(self, check: CheckRubric) -> float:
+        """The points that a check must come to: none where something that it needs was not handed in."""
+        absent = [need for need in check.needs if need in self.undone]
+        absent += [need for need in check.needs if need.startswith("checkpoint ") and need.split()[1] not in self.checkpoints]
+        return 0.0 if absent or self.untouched else check.earned(self.entry.lost_in(check) or {})
 
 
-STUDENTS = (
-    Student("perfect", "everything right"),
-    Student("untouched", "handed in as it was given out", AUTOMATIC, 0, done=frozenset(), checkpoints={}),
-    Student(
-        "crop_one_row_off", "FCN-32s cut out one row too low", frozenset({"fcn32s.crop"}), 68,
-        edits=(Edit("fcn32s", "h[:, :, 19 : 19 + height,", "h[:, :, 20 : 20 + height,"),),
-    ),
-    Student(
-        "recall_for_iou", "divides by the row sums only", frozenset({"scores"}), 68.5,
-        edits=(Edit("scores", "table.sum(axis=1) + table.sum(axis=0) - intersection", "table.sum(axis=1)"),),
-    ),
-    Student(
-        "misnamed_layer", "the score layer of FCN-32s is called classifier", frozenset({"fcn32s.layers"}), 69.5,
-        edits=(Edit("fcn32s", "self.score", "self.classifier", times=3),),
-        renamed={"score": "classifier"},
-    ),
-    Student(
-        "ceil_mode_forgotten", "pool4 of FCN-8s rounds down", frozenset({"fcn8s.layers"}), 69.5,
-        edits=(
-            Edit("fcn8s", "self.pool4 = nn.MaxPool2d(2, stride=2, ceil_mode=True)", "self.pool4 = nn.MaxPool2d(2, stride=2)"),
-        ),
-    ),
-    Student(
-        "weights_aliased", "the copy shares memory with VGG-16", frozenset({"pretraining.copy"}), 69,
-        edits=(
-            Edit("copy_vgg16", "target.weight.copy_(source.weight.reshape(target.weight.shape))",
-                 "target.weight.data = source.weight.data.reshape(target.weight.shape)"),
-            Edit("copy_vgg16", "target.bias.copy_(source.bias)", "target.bias.data = source.bias.data"),
-        ),
-    ),
-    Student(
-        "exit_in_forward", "FCN-8s ends the process in forward",
-        frozenset({"fcn8s.shapes", "fcn8s.crop", "fcn8s.forward"}), 55,  # the checkpoint's weights are good: they keep their points
-        edits=(Edit("fcn8s", "        h = self.relu1_1(self.conv1_1(x))\n",
-                    "        import os\n        os._exit(0)\n        h = self.relu1_1(self.conv1_1(x))\n"),),
-    ),
-    Student("test_cell_deleted", "deleted a cell that carries points", deleted=("fcn32s-crop",)),
-    Student(
-        "no_checkpoint", "trained nothing; made the zip with segkit submit",
-        frozenset({"pretraining.miou", "fcn8s.miou"}), 58, checkpoints={}, zipped=True,
-    ),
-    Student(
-        "checkpoint_under_gate", "stopped FCN-32s after its first epoch", frozenset({"pretraining.miou"}), 64,
-        checkpoints={"fcn32s": "fcn32s_low", "fcn8s": "fcn8s"},
-    ),
-    Student(
-        "checkpoint_above_gate", "FCN-32s is trained, FCN-8s not begun",
-        frozenset({"fcn8s.layers", "fcn8s.shapes", "fcn8s.crop", "fcn8s.forward", "fcn8s.miou"}), 44,
-        done=ALL_CELLS - {"fcn8s"}, checkpoints={"fcn32s": "fcn32s"},
-    ),
-)  # fmt: skip
-"""The class, in the order of its table."""
+def read_students(material: Path) -> tuple[Student, ...]:
+    """Read the class of an assignment's demo, in the order of its table.
+
+    Args:
+        material: The assignment's folder.
+
+    Raises:
+        DemoError: It has no ``demo.toml``; one that cannot be read, or that names an entry, a cell or a check which are not there.
+    """
+    file = material / "demo.toml"
+    if not file.is_file():
+        raise DemoError(f"{file}: expected the students of a demo, but found no such file. The assignment has no demo.")
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DemoError(f"{file}: expected TOML, but it cannot be read: {error}") from error
+    rubric = open_assignment(material).rubric
+    entries = {f"{entry.kind}/{entry.name}": entry for entry in read_corpus(material).entries}
+    return tuple(_student(one, content.get("checkpoints", {}), rubric, entries, file) for one in content.get("students", ()))
+
+
+def _student(one: Mapping[str, Any], usual: Mapping[str, str], rubric: Rubric, entries: Mapping[str, Entry], file: Path) -> Student:
+    if wrong := sorted(set(one) - KEYS | NEEDED - set(one)):
+        raise DemoError(f"{file}, student {one.get('name')!r}: unknown or missing keys {', '.join(wrong)}")
+    undone, untouched = set(one.get("undone", ())), bool(one.get("untouched"))
+    named = {one["entry"]} if "entry" in one else set()
+    if unknown := sorted(named - set(entries) | undone - set(rubric.defines) | set(one.get("lost", {})) - set(rubric.checks)):
+        raise DemoError(
+            f"{file}, student {one['name']!r}: expected entries of the exam, solution cells and checks, found {', '.join(unknown)}"
+        )
+    entry = entries[one["entry"]] if named else Entry("variants", "solution")
+    lost = {check: dict.fromkeys(loss, 1.0) if isinstance(loss, list) else loss for check, loss in one.get("lost", {}).items()}
+    entry = dataclasses.replace(entry, lost={**entry.lost, **lost})
+    checkpoints = one.get("checkpoints", {} if untouched else usual)
+    return Student(one["name"], one["story"], entry, untouched, frozenset(undone), checkpoints, one.get("renamed", {}),
+                   bool(one.get("zipped")))  # fmt: skip

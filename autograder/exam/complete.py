@@ -47,7 +47,7 @@ def choose(folder: Path, source: Path, kinds: Iterable[str], only: Iterable[str]
 
 
 def sit_exam(
-    entries: Sequence[Entry], assignment: str, root: Path, *, jobs: int = 1, with_parity: bool = False,
+    entries: Sequence[Entry], assignment: str, root: Path, *, jobs: int = 1, with_parity: Callable[[Entry], bool] = lambda entry: False,
     tell: Tell = lambda outcome: None,
 ) -> list[Outcome]:  # fmt: skip
     """Sit an exam.
@@ -57,7 +57,7 @@ def sit_exam(
         assignment: Name of the assignment.
         root: The repository.
         jobs: How many judges side by side.
-        with_parity: Whether nbgrader and plain pytest grade each entry too.
+        with_parity: Whether nbgrader and plain pytest grade an entry too.
         tell: Called with each new outcome.
 
     Returns:
@@ -135,7 +135,7 @@ class Exam:
         with self._alone():
             before = self.verdicts.path.stat().st_size if self.verdicts.path.is_file() else 0
             try:
-                new = sit_exam(self.left, self.assignment, self.root, jobs=jobs, with_parity=True, tell=found)
+                new = sit_exam(self.left, self.assignment, self.root, jobs=jobs, with_parity=self.verdicts.may_differ, tell=found)
             finally:
                 self.verdicts.close()
             keys = self._keys()

@@ -37,13 +37,17 @@ __all__ = ["Keys"]
 EVERYWHERE = ("autograder.exam.sitting", "autograder.gradebook.plugin")
 # What the visible checks go through that students run before they hand in.
 VISIBLE = ("autograder.exam.seen", "autograder.exam.building")
-# Of all that is imported, what no outcome goes through: pages, files and tables that are made of results, and command lines.
-BESIDE = ("autograder.batch", "autograder.cli", "autograder.demo", "autograder.export", "autograder.handins.bulk", "autograder.report")
+# Of all that is imported, what no outcome goes through: pages, files and tables that are made of results, command lines, and the list
+# that names the data sets of all assignments.
+BESIDE = (
+    "autograder.batch", "autograder.cli", "autograder.demo", "autograder.export", "autograder.handins.bulk", "autograder.marking",
+    "autograder.report", "segkit.datasets.registry",
+)  # fmt: skip
 # Of the rubric, what no outcome depends on.
 PRESENTATION = frozenset({"title", "causes", "due"})
 # Of the rubric, what counts where it is used: the lines of an entry's checks, and of the solutions that these need.
 APART = frozenset({"checks", "solution_cells"})
-CHECK_PRESENTATION = frozenset({"title", "points", "parts"})
+CHECK_PRESENTATION = frozenset({"title", "points", "parts", "bonus", "visible"})
 
 
 class Keys:
@@ -75,6 +79,10 @@ class Keys:
     def caught(self, entry: Entry) -> dict[str, str]:
         """Of a generated mutant: check -> key of being caught by it. One check must catch it; what the others say is nothing to it."""
         return {name: self.of(dataclasses.replace(entry, checks=(name,))) for name in entry.checks} if entry.kind == "generated" else {}
+
+    def ways(self, entry: Entry) -> str:
+        """Key of that in which the ways of grading can differ: the hand-in and the grader, whatever its checks say."""
+        return _hash(self._handed_in(entry), self._everywhere)[:16]
 
     # ------------------------------------------------------------------------------------------- what is handed in
     def _handed_in(self, entry: Entry) -> str:
@@ -109,8 +117,9 @@ class Keys:
         defines = {grade_id: cell["defines"] for grade_id, cell in self.rubric["solution_cells"].items()}
         cells = [source for grade_id in entry.cells for source in check_cells(self._solved, defines[grade_id])]
         names = {node.id for source in cells for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+        imported = [name for source in cells for name in _imports_of(source)]
         solutions = [self._solutions.get(grade_id, "") for grade_id, name in defines.items() if name in names]
-        modules = self._modules([*VISIBLE, *(f"segkit.checks.{WHERE[name]}" for name in names & WHERE.keys())])
+        modules = self._modules([*VISIBLE, *imported, *(f"segkit.checks.{WHERE[name]}" for name in names & WHERE.keys())])
         return _hash(self._own_facts, *cells, *solutions, *(self._content(path) for path in modules))
 
     @cached_property

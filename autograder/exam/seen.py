@@ -54,7 +54,7 @@ def see(outcome: Outcome, place: Path, source: Path, assignment: Assignment) -> 
     """
     entry, notebooks, defines = outcome.entry, solved_notebooks(source), dict(assignment.rubric.defines)
     calls = [assignment.rubric.checks[check].visible for check in entry.lost]  # their visible twins are the likeliest to complain
-    first = [call.partition("(")[0] for call in calls if call]
+    first = [call.partition("(")[0].rpartition(".")[2] for call in calls if call]
     folder = write_submission(entry, notebooks, place / "work")
     (folder / "assignment.json").write_text(json.dumps(assignment.facts), encoding="utf-8")
     with contextlib.chdir(folder):  # the checks look for assignment.json in the working folder

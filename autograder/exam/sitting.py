@@ -244,7 +244,7 @@ def sit(
     source: Path,
     jobs: int = 1,
     tell: Callable[[Outcome], None] | None = None,
-    with_parity: bool = False,
+    with_parity: Callable[[Entry], bool] = lambda entry: False,
 ) -> list[Outcome]:
     """Sit the exam.
 
@@ -254,7 +254,7 @@ def sit(
         source: Folder of the source notebooks.
         jobs: How many judges side by side.
         tell: Called with each outcome as it comes.
-        with_parity: Whether nbgrader and plain pytest grade each entry too.
+        with_parity: Whether nbgrader and plain pytest grade an entry too.
 
     Returns:
         The outcomes, in the order of the entries.
@@ -275,7 +275,7 @@ def sit(
         first = {_key(entry.overrides): entry for entry in entries if entry.control}  # before any attack is let loose
         controls = {key: pool.submit(sit_control, entry, source).result() for key, entry in first.items()}
         waiting = {
-            pool.submit(sit_entry, e, source, with_parity, controls.get(_key(e.overrides)) if e.control else None): number
+            pool.submit(sit_entry, e, source, with_parity(e), controls.get(_key(e.overrides)) if e.control else None): number
             for number in order for e in [entries[number]]
         }  # fmt: skip
         bar = tqdm(as_completed(waiting), total=len(waiting), desc="exam", unit="entry", file=sys.stdout, disable=None)

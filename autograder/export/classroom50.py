@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from autograder.export.entries import Entry, ExportError, Options, counted_checks, shown, why_no_total
+from autograder.report.labels import in_total
 
 __all__ = ["FACTOR", "FACTS", "classroom50_result", "environment_facts", "write_classroom50"]
 
@@ -71,7 +72,7 @@ def classroom50_result(result: Mapping[str, Any], facts: Mapping[str, str], by_h
 def _test(check: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "test-name": check["id"], "passed": check["status"] == "earned",
-        "score": _doubled(check["points"]), "max-score": _doubled(check["max_points"]),
+        "score": _doubled(check["points"]), "max-score": _doubled(in_total(check)),
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from autograder.export.entries import shown
-from autograder.report.labels import first_line
+from autograder.report.labels import first_line, in_total
 
 __all__ = ["comment_on", "is_ours"]
 
@@ -25,7 +25,7 @@ def comment_on(result: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -
         result: A result.
         checks: Those of its checks that count; all have points.
     """
-    points, top = (sum(check[key] for check in checks) for key in ("points", "max_points"))
+    points, top = sum(check["points"] for check in checks), sum(in_total(check) for check in checks)
     lines = [f"<p>{escape(shown(result['assignment']))[:200]}: {points:g} of {top:g} points.</p>"]
     for check in checks:
         by_hand = (check.get("hand") or {}).get("kind")

@@ -18,7 +18,7 @@ from autograder.course.rubric import RubricError
 from autograder.export.entries import Entry, Options, open_checks, shown
 from autograder.export.lms import Line
 from autograder.export.matching import student_of
-from autograder.report import read_answers, read_pictures, same_page, write_student_page
+from autograder.report import late_of, read_answers, read_pictures, same_page, write_student_page
 from autograder.report.rendering import no_formula
 from segkit.atomic import replacing
 
@@ -56,6 +56,7 @@ def _new_page(entry: Entry, folder: Path) -> str:
             checks=checks,
             pictures=read_pictures(folder),
             answers=read_answers(folder),
+            late=late_of(folder),
         )
         return made.read_text(encoding="utf-8")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from autograder.export.entries import Entry, ExportError, Options
 from autograder.export.gradebook_marks import automatic, write_by_hand
-from autograder.report.labels import given_by_hand
+from autograder.report.labels import given_by_hand, in_total
 
 if TYPE_CHECKING:
     from nbgrader.api import Assignment, Grade, Gradebook, SubmittedAssignment
@@ -179,7 +179,7 @@ def _fits(assignment: "Assignment", checks: dict[str, dict[str, Any]], whose: st
     found = {check_id_of(cell.name, checks): cell for cell in cells}
     faults = [f"no cell for the check {name}" for name in checks if name not in found]
     for name in checks.keys() & found.keys():
-        cell, top = found[name], checks[name]["max_points"]
+        cell, top = found[name], in_total(checks[name])
         if abs(cell.max_score - top) > 1e-9:
             faults.append(f"the cell {cell.name} is worth {cell.max_score:g} points, the check {name} {top:g}")
     if faults:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from autograder.export.entries import Entry, Options, given_checks, open_checks, open_words, shown
+from autograder.report.labels import in_total
 
 __all__ = ["VISIBILITIES", "gradescope_results", "write_gradescope"]
 
@@ -45,13 +46,13 @@ def _test(number: int, check: Mapping[str, Any], visibility: str) -> dict[str, A
     }  # fmt: skip
     if check["points"] is None:
         return {**test, "name": f"{check['id']} ({open_words(check)})"}
-    points = {"score": check["points"], "max_score": check["max_points"]}
+    points = {"score": check["points"], "max_score": in_total(check)}
     return {**points, "status": "passed" if check["status"] == "earned" else "failed", **test}
 
 
 def _head(result: Mapping[str, Any]) -> str:
     """What concerns the whole submission: points so far of all there are, what is open, what was repaired."""
-    top, waiting = sum(check["max_points"] for check in result["checks"]), open_checks(result)
+    top, waiting = result["max_score"], open_checks(result)
     lines = [f"{sum(c['points'] for c in given_checks(result)):g} of {top:g} points"]
     lines[0] += f" so far; {sum(c['max_points'] for c in waiting):g} are still open, not lost." if waiting else "."
     lines += [f"{check['id']}: {open_words(check)}." for check in waiting]

@@ -15,6 +15,7 @@ from autograder.export.feedback import moodle_folder
 from autograder.export.lms import Column, Gradebook, Line, open_gradebook
 from autograder.export.matching import Matched, match_entries
 from autograder.handins.roster import Roster, spelled
+from autograder.report.labels import in_total
 from autograder.report.sheets import Sheet, TableError, parse_sheet, read_sheet
 from segkit.atomic import replacing
 
@@ -163,7 +164,7 @@ def _factor(column: Column, entries: Sequence[Entry], wanted: Wanted, where: str
     ids = {check["id"] for entry in entries for check in entry.result["checks"]}
     if unknown := [pattern for pattern in (*wanted.only, *wanted.without) if not any(_named(check, [pattern]) for check in ids)]:
         raise ExportError(f"Expected checks among {', '.join(sorted(ids))}; found {', '.join(map(repr, unknown))}.")
-    tops = {sum(check["max_points"] for check in wanted.checks(entry)) for entry in entries}
+    tops = {sum(in_total(check) for check in wanted.checks(entry)) for entry in entries}
     if len(tops) != 1 or tops == {0}:
         found = ", ".join(f"{top:g}" for top in sorted(tops))
         raise ExportError(f"Expected results with one maximum above 0, found {found}: grade them again with one rubric.")

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from autograder.export.entries import Entry, Options, counted_checks, shown, why_no_total
 from autograder.handins.roster import Student
+from autograder.report.labels import in_total
 from autograder.report.rendering import no_formula
 
 __all__ = ["COLUMNS", "nbgrader_csv", "write_nbgrader_csv"]
@@ -46,7 +47,7 @@ def nbgrader_csv(entries: Sequence[Entry], options: Options) -> str:
 def _row(entry: Entry, student: Student | None, options: Options) -> list[str]:
     result, counted = entry.result, counted_checks(entry.result, options.by_hand)
     score = "" if why_no_total(result, options.by_hand) else f"{sum(check['points'] for check in counted):g}"
-    top = f"{sum(check['max_points'] for check in counted):g}"
+    top = f"{sum(in_total(check) for check in counted):g}"
     person = [student.last_name, student.first_name, student.email] if student else ["", "", ""]
     handed_in = options.handed_in.get(result["submission"], "")
     # the kit takes nothing off for lateness: that is the instructor's decision, in nbgrader or in the spreadsheet

@@ -184,7 +184,7 @@ class SaveScores(_CoursePreprocessor, SaveAutoGrades):
             for grade in notebook.grades:
                 check = _check_of(grade.name, checks)
                 if grade.name in here and notebook.name == self.notebook_id:
-                    _correct(grade, check, known_points=False)
+                    _correct(grade, check, known_points=bool(check and check.get("bonus")))  # its cell is worth 0 there
                 elif notebook.name != self.notebook_id and check is not None:
                     _correct(grade, check, known_points=True)
 

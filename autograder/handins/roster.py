@@ -2,30 +2,40 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from autograder.report.sheets import TableError
-from autograder.report.tables import Table, lost_zeros, read_table
+from autograder.report.tables import Table, lost_zeros, read_table, repaired
 
-__all__ = ["Roster", "RosterError", "Student", "folder_name", "read_roster", "spelled"]
+__all__ = ["PARTICIPANT", "Roster", "RosterError", "Student", "folder_name", "read_roster", "spelled"]
 
-# our word -> what course systems call the column, best first, compared without case, blanks and punctuation
+# our word -> what course systems call the column, best first, compared without case, accents, blanks and punctuation
 COLUMNS = {
     "id": (
         "student_id", "sis_login_id", "username", "user_name", "login", "login_id", "github_username", "netid", "id_number", "idnumber",
         "sis_user_id", "sis_id", "sid", "student_number", "matriculation_number", "orgdefinedid", "org_defined_id", "integration_id",
         "anmeldename", "benutzername", "matrikelnummer", "matrikel_nr", "matricule", "id_nummer", "nom_d_utilisateur", "identifiant",
-        "numéro_d_étudiant", "numéro_d_identification", "nombre_de_usuario", "número_de_id", "número_de_identificación", "id", "user_id",
+        "numéro_d_étudiant", "numéro_d_identification", "nombre_de_usuario", "número_de_id", "número_de_identificación",
+        "nutzername", "nutzernamen", "kennung", "matr_nr", "matrikelnr", "matrikel", "numéro_étudiant", "n_étudiant", "numéro",
+        "número_de_matrícula", "nº_matrícula", "n_matrícula", "matrícula", "dni", "roster_identifier", "id", "user_id", "canvas_user_id",
+        "identifier", "identificador",
     ),
     "name": ("name", "student", "student_name", "full_name", "fullname", "vollständiger_name", "nom_complet", "nombre_completo"),
     "first_name": ("first_name", "firstname", "given_name", "first", "vorname", "prénom", "nombre"),
     "last_name": ("last_name", "lastname", "surname", "family_name", "last", "nachname", "familienname", "nom", "nom_de_famille",
                   "apellidos", "apellido_s", "apellido"),
     "email": ("email", "email_address", "mail", "e_mail", "e_mail_adresse", "mailadresse", "adresse_de_courriel", "courriel",
-              "adresse_e_mail", "dirección_de_correo", "dirección_de_correo_electrónico", "correo", "correo_electrónico"),
+              "adresse_e_mail", "dirección_de_correo", "dirección_de_correo_electrónico", "correo", "correo_electrónico", "adresse_mail",
+              "dirección_email"),
+    "group": ("group", "groups", "group_name", "team", "gruppe", "gruppen", "groupe", "groupes", "grupo", "grupos"),
+    "repository": ("repository", "repository_url", "student_repository_url", "repo", "repo_url", "git", "git_url", "clone_url"),
+    "participant": ("identifier", "id", "identifiant", "identificador"),
 }  # fmt: skip
+# What Moodle's grading worksheet calls a student: Participant 1001, Teilnehmer/in1001.
+PARTICIPANT = re.compile(r"(?:Parti|Parte|Teilnehm|Deelnem|Deltag)[^\W\d]*(?:[/*:(_][^\W\d]{1,5}\)?)?\s*(?P<number>\d+)", re.IGNORECASE)
 
 # letters that Unicode does not decompose into a plain letter and a mark
 PLAIN = str.maketrans({"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i"})
@@ -41,9 +51,12 @@ class Student:
 
     Attributes:
         name: Name in results, safe as a folder: the first id the roster has, else the mail address up to its ``@``, else the
-            full name.
+            full name, else Moodle's participant.
         ids: Everything that may identify the student: ids, mail address, user name.
         first_name, last_name, email: As in the roster; empty where it says nothing.
+        participant: Number that Moodle gives the student in this assignment.
+        groups: Names of groups and teams, spelled plainly.
+        repository: Address or folder of the student's git repository.
     """
 
     name: str
@@ -51,11 +64,21 @@ class Student:
     first_name: str = ""
     last_name: str = ""
     email: str = ""
+    participant: str = ""
+    groups: frozenset[str] = frozenset()
+    repository: str = ""
 
     @property
     def spellings(self) -> set[str]:
-        """The full name as course systems write it, in both orders."""
-        return {spelled(f"{self.first_name} {self.last_name}"), spelled(f"{self.last_name} {self.first_name}")} - {""}
+        """The full name as course systems write it, wherever the last name begins, and in both orders."""
+        words = f"{self.first_name} {self.last_name}".split()
+        return {spelled(" ".join([*words[place:], *words[:place]])) for place in range(len(words))} - {""}
+
+    @property
+    def shown(self) -> str:
+        """How messages name the student: the name in results, and the full name."""
+        full = f"{self.first_name} {self.last_name}".strip()
+        return f"{self.name} ({full})" if full and folder_name(full) != self.name else self.name
 
 
 @dataclass(frozen=True)
@@ -77,12 +100,59 @@ class Roster:
     def find(self, *ids: str, full_name: str = "") -> list[Student]:
         """All students with this id, or else all with this full name; more than one means that the name is ambiguous."""
         wanted = {text.strip().casefold() for text in ids if text.strip()}
-        found = [student for student in self.students if student.ids & wanted]
-        if not found and spelled(full_name):
-            found = [student for student in self.students if spelled(full_name) in student.spellings]
-        return found
+        found = {student.name for text in wanted for student in self._by_id.get(text, ())}
+        return [student for student in self.students if student.name in found] if found else self.named(full_name)
+
+    def named(self, full_name: str) -> list[Student]:
+        """All students with this full name."""
+        for wanted in (spelled(full_name), spelled(repaired(full_name))):
+            if found := self._by_spelling.get(wanted):
+                return list(found)
+        return []
+
+    def find_bare(self, number: str) -> list[Student]:
+        """All students with an id that differs from this number by zeros in front alone."""
+        bare = _bare(number)
+        return list(self._by_bare.get(bare, ())) if bare else []
+
+    def group(self, name: str) -> tuple[Student, ...]:
+        """Who is in the group of this name."""
+        wanted = spelled(name)
+        return tuple(self._by_group.get(wanted, ())) if wanted else ()
+
+    @cached_property
+    def _by_id(self) -> dict[str, list[Student]]:
+        return _index(self.students, lambda student: student.ids)
+
+    @cached_property
+    def _by_bare(self) -> dict[str, list[Student]]:
+        return _index(self.students, lambda student: {_bare(text) for text in student.ids} - {""})
+
+    @cached_property
+    def _by_spelling(self) -> dict[str, list[Student]]:
+        return _index(self.students, lambda student: student.spellings)
+
+    @cached_property
+    def _by_group(self) -> dict[str, list[Student]]:
+        return _index(self.students, lambda student: student.groups)
 
 
+def _index(students: Sequence[Student], words: Callable[[Student], Iterable[str]]) -> dict[str, list[Student]]:
+    """Word -> the students that have it."""
+    found: dict[str, list[Student]] = {}
+    for student in students:
+        for word in words(student):
+            found.setdefault(word, []).append(student)
+    return found
+
+
+def _bare(number: str) -> str:
+    """A number without zeros in front, which a spreadsheet takes away; empty for what is none."""
+    bare = number.strip().removeprefix("#").lstrip("0")
+    return bare if bare.isdigit() else ""
+
+
+@lru_cache(maxsize=100_000)
 def spelled(name: str) -> str:
     """A name without case, accents, blanks and punctuation, as Canvas writes it in file names."""
     plain = unicodedata.normalize("NFKD", name.casefold().translate(PLAIN))
@@ -107,7 +177,7 @@ def read_roster(path: Path) -> Roster:
     except TableError as error:
         raise RosterError(str(error)) from error
     places = _places(table.header)
-    if not (places["id"] or places["email"]) and not (places["name"] or places["last_name"]):
+    if not (places["id"] or places["email"] or places["participant"]) and not (places["name"] or places["last_name"]):
         head = ",".join(table.header)
         raise RosterError(f"{path}: expected a header with student_id, name (or first_name, last_name) and email; found {head!r}.")
     if ambiguous := sorted(table.twice & {column for columns in places.values() for column in columns}):
@@ -117,8 +187,11 @@ def read_roster(path: Path) -> Roster:
         student = _student(row, places)
         if student is None:
             continue
-        first, at = students.setdefault(student.name.casefold(), (student, line))
-        if first != student:
+        key = student.name.casefold()
+        first, at = students.setdefault(key, (student, line))
+        if first != student and replace(first, groups=student.groups) == student:
+            students[key] = replace(first, groups=first.groups | student.groups), at
+        elif first != student:
             raise RosterError(
                 f"{path}: expected each student once, found {student.name} more than once, with other names or ids: lines {at} and {line}."
             )
@@ -140,23 +213,47 @@ def _zeros(path: Path, table: Table, places: Mapping[str, Sequence[str]]) -> lis
 
 def _places(header: Sequence[str]) -> dict[str, list[str]]:
     """Our word -> the columns that say it, best first."""
-    plain = {re.sub(r"\W+", "_", column.strip().casefold()).strip("_"): column for column in header if column}
-    return {word: [plain[alias] for alias in aliases if alias in plain] for word, aliases in COLUMNS.items()}
+    plain = {_plain(column): column for column in header if column}
+    return {word: [plain[alias] for alias in map(_plain, aliases) if alias in plain] for word, aliases in COLUMNS.items()}
+
+
+def _plain(header: str) -> str:
+    letters = (letter for letter in unicodedata.normalize("NFKD", header.casefold()) if not unicodedata.combining(letter))
+    return re.sub(r"\W+", "_", "".join(letters)).strip("_")
+
+
+def _divided(full: str, first: str) -> tuple[str, str]:
+    """First and last name of a column that holds both, or the last one alone beside a column of first names."""
+    if "," in full:
+        last, given = (part.strip() for part in full.split(",", 1))
+    elif first and spelled(first) not in spelled(full):
+        last, given = full, first
+    elif first:
+        last, given = full.removeprefix(first).removesuffix(first).strip(), first
+    else:
+        given, _, last = full.rpartition(" ")
+    return first or given, last
 
 
 def _student(row: Mapping[str, str], places: Mapping[str, Sequence[str]]) -> Student | None:
     def values(word: str) -> list[str]:
         return [text for column in places[word] if (text := row[column].strip())]
 
+    participants = [match["number"] for text in values("participant") if (match := PARTICIPANT.fullmatch(text))]
     # Brightspace writes # before its ids
-    ids, email = [text.removeprefix("#") for text in values("id")], next(iter(values("email")), "")
+    ids = [text.removeprefix("#") for text in values("id") if not PARTICIPANT.fullmatch(text)]
+    email = next(iter(values("email")), "")
     first, last = next(iter(values("first_name")), ""), next(iter(values("last_name")), "")
     full = next(iter(values("name")), "")
-    if full and not (first or last):
-        last, first = (part.strip() for part in full.split(",", 1)) if "," in full else full.rpartition(" ")[::-2]
+    if full and not last:
+        first, last = _divided(full, first)
     local = email.partition("@")[0]
-    name = next((text for text in [*ids, local, f"{first} {last}".strip()] if text), "")
+    participant = next(iter(participants), "")
+    hidden = f"Participant_{participant}" if participant else ""
+    name = next((text for text in [*ids, local, f"{first} {last}".strip(), hidden] if text), "")
     # Canvas adds a line with the points possible, which is no student
     if not name or full.casefold().startswith("points possible"):
         return None
-    return Student(folder_name(name), frozenset(text.casefold() for text in [*ids, email, local] if text), first, last, email)
+    known = frozenset(text.casefold() for text in [*ids, email, local] if text)
+    groups = frozenset(spelled(group) for text in values("group") for group in re.split("[,;]", text)) - {""}
+    return Student(folder_name(name), known, first, last, email, participant, groups, next(iter(values("repository")), ""))

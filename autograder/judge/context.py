@@ -63,7 +63,6 @@ class Context:
         handover: What stands in the place of the worker, or None.
         device_name: Where gates are measured: ``"cpu"`` or ``"cuda"``.
         predictions: Check id -> {picture name: label map (H, W)}, for the report's pictures.
-        picture_notes: Check id -> what is written below its pictures.
         colours: RGB of the classes, and last of pixels that do not count.
         legend: ``name`` and ``color`` of each class.
     """
@@ -75,7 +74,6 @@ class Context:
     handover: Handover | None = None
     device_name: str = "cpu"
     predictions: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
-    picture_notes: dict[str, str] = field(default_factory=dict)
     colours: Sequence[Sequence[int]] = ()
     legend: Sequence[Mapping[str, Any]] = ()
 

@@ -27,12 +27,13 @@ MOST_NOTES, LONGEST_NOTE = 200, 4000
 
 def _result(run: Run, name: str, checks: list[CheckResult], **more: Any) -> dict[str, Any]:
     data = run.data
+    bonus = {check.id for check in run.rubric.checks.values() if check.bonus}
     return {
         "schema": "segkit-result/1",
         "assignment": run.rubric.assignment,
         "submission": name,
         "score": sum(check.points for check in checks if check.points is not None),
-        "max_score": sum(check.max_points for check in checks),
+        "max_score": sum(run.rubric.checks[check.id].in_total for check in checks),
         "needs_manual": sum(check.max_points for check in checks if check.status == "needs_manual"),
         "isolation": run.isolation,
         "kit_version": segkit.__version__,
@@ -43,7 +44,7 @@ def _result(run: Run, name: str, checks: list[CheckResult], **more: Any) -> dict
         "data": {"source": data.source, "split": data.split, "images": len(data.names)} if data else None,
         "submission_sha256": more["sha256"],
         "notes": _notes(more["notes"]),
-        "checks": [check.to_json() for check in checks],
+        "checks": [check.to_json() | ({"bonus": True} if check.id in bonus else {}) for check in checks],
     }
 
 

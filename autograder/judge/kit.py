@@ -1,8 +1,7 @@
 """Which kit it is: a hash over the code that results of an assignment go through."""
 
 import hashlib
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -11,22 +10,17 @@ import torch
 
 from autograder.course.assignment import Assignment
 from segkit.datasets.registry import DATASETS, DEFAULT
-from segkit.edition import NOT_GRADED_WITH, edition_files
+from segkit.edition import NOT_GRADED_WITH, edition_files, named_parts, shared_parts
 
 __all__ = ["digest_of", "digest_of_kit", "kit_digest"]
 
 PACKAGES = Path(__file__).resolve().parents[2]
 
-# Of autograder/, what no result goes through; a new file counts until it is written down here. The files of an assignment are
-# hashed by themselves, where a result of it is looked for.
-NO_RESULT = frozenset({
-    "__main__.py", "assignments", "batch", "cli", "demo", "exam", "export", "gradebook", "release", "report",
-})  # fmt: skip
+# Rooms of autograder/ that results go through; the arrows between rooms (tests/test_rooms.py) let them import no other but report, which
+# reads tables and cleans text for them. The files of an assignment are hashed by themselves, where a result of it is looked for.
+ROOMS = ("course", "handins", "judge", "sandbox", "segmentation")
 # Of segkit/, lists that have a line for each assignment or data set: what they say is hashed, as far as it is of this assignment.
 LISTS = frozenset({"datasets/registry.py", "edition.py"})
-# Rooms of segkit/ with a module or folder for each assignment or data set: one counts if code that counts imports it.
-SHARED_OUT = ("datasets", "reference")
-IMPORT = re.compile(rf"\bsegkit\.({'|'.join(SHARED_OUT)})(?:\.(\w+)| import (\([^)]*\)|.*))")
 
 
 def kit_digest(assignment: Assignment) -> str:
@@ -60,27 +54,11 @@ def digest_of_kit(packages: Path, assignment: Path, dataset: str) -> str:
 def _counting(packages: Path, assignment: Path, dataset: str) -> set[Path]:
     """The files that results of an assignment go through."""
     grader, segkit = packages / "autograder", packages / "segkit"
-    files = {path for path in grader.rglob("*.py") if path.relative_to(grader).parts[0] not in NO_RESULT}
-    parts: dict[str, set[Path]] = {}  # "reference.fcn" -> its files
-    for path in set(segkit.rglob("*.py")) - {segkit / name for name in LISTS}:
-        room, *rest = path.relative_to(segkit).with_suffix("").parts
-        if room in SHARED_OUT and rest != ["__init__"]:
-            parts.setdefault(f"{room}.{rest[0]}", set()).add(path)
-        else:
-            files.add(path)
-    wanted = [DATASETS.get(dataset or DEFAULT, "").removeprefix("segkit."), *_imports([*files, *assignment.rglob("*.py")])]
-    while wanted:
-        found = parts.pop(wanted.pop(), set())
-        files |= found
-        wanted += _imports(found)
-    return files
-
-
-def _imports(files: Iterable[Path]) -> Iterator[str]:
-    """What of ``SHARED_OUT`` files name: in imports, and in words too."""
-    for path in files:
-        for room, name, names in IMPORT.findall(path.read_text(encoding="utf-8", errors="replace")):
-            yield from (f"{room}.{word}" for word in re.findall(r"\w+", name or names))
+    parts = shared_parts(segkit)
+    files = {path for room in ROOMS for path in (grader / room).rglob("*.py")}
+    files |= set(segkit.rglob("*.py")).difference({segkit / name for name in LISTS}, *parts.values())
+    own = DATASETS.get(dataset or DEFAULT, "").removeprefix("segkit.")
+    return files | named_parts(parts, [*files, *assignment.rglob("*.py")], own)
 
 
 def digest_of(folder: Path, files: Iterable[Path]) -> str:

@@ -19,7 +19,7 @@ def write_pictures(folder: Path, context: Context) -> None:
 
     Args:
         folder: The submission's result folder.
-        context: Holds predictions, notes, colours and the legend.
+        context: Holds predictions, colours and the legend.
 
     Raises:
         DiskFullError: There was no room; no half file is left.
@@ -39,11 +39,17 @@ def write_pictures(folder: Path, context: Context) -> None:
             _save_map(maps[name], context.colours, target / f"{stem}.png")
             entries.append({
                 "check": check, "name": name, "image": f"pictures/{name}.jpg", "label": f"pictures/{name}-label.png",
-                "prediction": f"pictures/{stem}.png", "note": context.picture_notes.get(check, ""),
+                "prediction": f"pictures/{stem}.png", "note": _right(data.label(name), maps[name], len(context.colours) - 1),
                 "legend": context.legend,
             })  # fmt: skip
     with replacing(folder / "pictures.json") as partial:
         partial.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+
+
+def _right(label: Any, prediction: Any, n_class: int) -> str:
+    """How much of a picture is right, in words; nothing where it has no known pixel."""
+    known = (label >= 0) & (label < n_class)
+    return f"{(label == prediction)[known].mean():.0%} of its pixels right" if known.any() else ""
 
 
 def _save_map(label: Any, colours: Any, path: Path) -> None:

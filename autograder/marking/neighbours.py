@@ -1,14 +1,15 @@
 """Like answers beside each other, so that they are marked together and alike."""
 
 from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["like_together"]
+__all__ = ["like_together", "word_table"]
 
 MOST_WORDS = 20_000
 
 
 def like_together(texts: Sequence[str]) -> list[list[int]]:
-    """Sort answers into groups of like ones: TF-IDF of words and pairs of words, then k-means.
+    """Sort answers into groups of like ones: TF-IDF (see ``word_table``), then k-means.
 
     Args:
         texts: The answers; the same texts give the same groups.
@@ -23,15 +24,24 @@ def like_together(texts: Sequence[str]) -> list[list[int]]:
     return [*([written[place] for place in group] for group in groups), *([empty] if empty else [])]
 
 
-def _clusters(texts: Sequence[str]) -> list[list[int]]:
-    import numpy as np
-    from sklearn.cluster import KMeans
+def word_table(texts: Sequence[str]) -> Any:
+    """TF-IDF of words and pairs of words: a sparse table, a row of length 1 for each text; None where no text has a word."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     try:
-        table = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=MOST_WORDS).fit_transform(texts).toarray()
-    except ValueError:  # no word in any of them
+        return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=MOST_WORDS).fit_transform(texts)
+    except ValueError:
+        return None
+
+
+def _clusters(texts: Sequence[str]) -> list[list[int]]:
+    import numpy as np
+    from sklearn.cluster import KMeans
+
+    words = word_table(texts)
+    if words is None:
         return [list(range(len(texts)))]
+    table = words.toarray()
     distinct = len(np.unique(table, axis=0))
     count = min(max(1, round(len(texts) ** 0.5)), distinct)
     means = KMeans(n_clusters=count, n_init=4, random_state=0).fit(table)

@@ -176,7 +176,7 @@ def _write_notebooks(folder: Path, originals: dict[str, NotebookNode]) -> None:
 
 
 def _write_rest(folder: Path, sources: Sources, facts: dict[str, Any], stamp: str) -> None:
-    write_edition(folder, sources.package)
+    write_edition(folder, sources.package, readers=sources.readers())
     for path in sources.data_files():
         target = folder / "data" / path.relative_to(sources.data)
         target.parent.mkdir(parents=True, exist_ok=True)

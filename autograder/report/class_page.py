@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from autograder.report.labels import first_fault
+from autograder.report.lateness import late_in
+from autograder.report.notes_page import NOTES, count_notes
+from autograder.report.people import Person, mail_link, read_people
 from autograder.report.rendering import render_page, report_link, write_page
 from autograder.report.statistics import (
     CauseGroup,
@@ -37,19 +40,28 @@ def write_class_page(
 ) -> Path:
     """Write ``out/index.html``: distribution of points, causes over the class, and a table with links to the reports.
 
+    Names, sections and who is missing come from ``out/people.csv``, who was late from ``out/handins.csv``, where they are there.
+
     Args:
         results: contents of the ``result.json`` files, with or without marks.
         out: folder of the class; the report of a submission is expected at ``out/<name>/report.html``.
         titles: cause -> words, from the rubric (see ``cause_label``).
         checks: check id -> ``{"title", "points"}``, from the rubric, in its order.
-        changes: rows ``(name, check, points before, points after, why)`` of a class that was graded again; None for any other.
+        changes: rows ``(name, check, points before, points after, why)`` of a class that was graded again; None where nothing is known
+            of it.
 
     Returns:
         The file written. It stands alone and can be used without its few lines of script.
     """
     titles, checks = titles or {}, checks or {}
     ids = check_order(results, checks)
-    rows = [_row(result, ids, titles, checks) for result in results]
+    people, late = read_people(out), late_in(out)
+    rows = [_row(result, ids, titles, checks, people.get(result["submission"])) for result in results]
+    there = {result["submission"] for result in results}
+    missing = [person for person in people.values() if person.name not in there]
+    behind = [people.get(name) or Person(name, lateness=own.by) for name, own in late.items() if name in there]
+    copies = identical(results)
+    idle = {row["name"] for row in rows if not row["score"]}
     tops = {check["id"]: check["max_points"] for result in results for check in result["checks"]}
     page = render_page(
         "class.html.j2",
@@ -68,7 +80,14 @@ def write_class_page(
         stuck_count=sum(row["share"]["stuck"] > 0 for row in rows),
         causes=[_cause(group, len(results)) for group in cause_groups(results, titles)],
         notes=note_groups(results),
-        identical=identical(results),
+        identical=[names for names in copies if not idle.issuperset(names)],
+        untouched=[names for names in copies if idle.issuperset(names)],
+        looked=count_notes(Path(out)),
+        notes_page=f"./{NOTES}.html",
+        letters=[_letter(words, some) for words, some in (("handed in nothing", missing), ("handed in late", behind)) if some],
+        missing=missing,
+        sections=sorted({section for person in people.values() for section in person.section.split(", ") if section}),
+        mailed=any(person.email for person in people.values()),
         link=report_link,
         heads=[
             {
@@ -82,15 +101,25 @@ def write_class_page(
         families=_families(ids),
         rows=rows,
         changes=changes,
+        late=[(result["submission"], result, late[result["submission"]]) for result in results if result["submission"] in late],
     )
     return write_page(Path(out) / "index.html", page)
 
 
-def _row(result: dict[str, Any], ids: Sequence[str], titles: Mapping[str, Any], checks: Mapping[str, Any]) -> dict[str, Any]:
+def _letter(words: str, people: Sequence[Person]) -> dict[str, Any]:
+    """People to write to, and how."""
+    addresses = [person.email for person in people if person.email]
+    return {"words": words, "people": people, "addresses": ", ".join(addresses), "link": mail_link(addresses)}
+
+
+def _row(
+    result: dict[str, Any], ids: Sequence[str], titles: Mapping[str, Any], checks: Mapping[str, Any], person: Person | None
+) -> dict[str, Any]:
     """One line of the table; a check that this submission lacks has the view None."""
     views = {check["id"]: check_view(check, titles, checks) for check in result["checks"]}
     return {
         "name": result["submission"],
+        "person": person or Person(result["submission"]),
         "score": result["score"],
         "share": share(result),
         "first_fault": first_fault(result),

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
-    "STATUS_WORDS", "cause_label", "clean_text", "first_fault", "first_line", "given_by_hand", "marked_by_hand", "points_text",
-    "shift_words",
+    "STATUS_WORDS", "cause_label", "clean_text", "first_fault", "first_line", "given_by_hand", "in_total", "marked_by_hand",
+    "points_text", "shift_words",
 ]  # fmt: skip
 
 STATUS_WORDS = {
@@ -32,6 +32,11 @@ def clean_text(text: str) -> str:
 def points_text(points: float | None) -> str:
     """``4``, ``2.5``; empty for a check that has no points yet, never 0."""
     return "" if points is None else f"{points:g}"
+
+
+def in_total(check: Mapping[str, Any]) -> float:
+    """What a check adds to the maximum: nothing, if it is a bonus."""
+    return 0.0 if check.get("bonus") else check["max_points"]
 
 
 def marked_by_hand(check: Mapping[str, Any]) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 import jsonschema
 
+from autograder.report.labels import in_total
+
 __all__ = ["SCHEMA_FILE", "ResultSchemaError", "read_result", "validate"]
 
 SCHEMA_FILE = Path(__file__).with_name("result.schema.json")
@@ -98,7 +100,7 @@ def _sum_faults(result: dict[str, Any]) -> Iterator[str]:
     manual = [check for check in checks if check["status"] == "needs_manual"]
     for key, expected in {
         "score": sum(check["points"] or 0 for check in checks),
-        "max_score": sum(check["max_points"] for check in checks),
+        "max_score": sum(in_total(check) for check in checks),
         "needs_manual": sum(check["max_points"] for check in manual),
     }.items():
         if not math.isclose(result[key], expected, abs_tol=1e-9):

@@ -9,6 +9,7 @@ from typing import Any
 
 from autograder.report.answers import read_answer_pictures
 from autograder.report.labels import cause_label, given_by_hand, marked_by_hand
+from autograder.report.lateness import Late, late_of
 from autograder.report.pictures import galleries
 from autograder.report.rendering import render_page, write_page
 
@@ -30,6 +31,7 @@ def write_student_page(
     checks: Mapping[str, Mapping[str, Any]] | None = None,
     pictures: Sequence[dict[str, Any]] = (),
     answers: Mapping[str, Mapping[str, Any]] | None = None,
+    late: Late | None = None,
 ) -> Path:
     """Write ``folder/report.html``, a page that stands alone: pictures inside, nothing loaded, no script.
 
@@ -40,6 +42,7 @@ def write_student_page(
         checks: check id -> ``{"title": ...}``, from the rubric; the id serves where a title is missing.
         pictures: entries of ``pictures.json`` (see ``galleries``), with paths relative to ``folder``.
         answers: check id -> what the student wrote for a person to grade (see ``read_answers``); shown as Markdown (see ``rendered``).
+        late: how late it was handed in (see ``late_of``), if it was.
 
     Returns:
         The file written.
@@ -59,23 +62,25 @@ def write_student_page(
         ],
         right=[view for view in by_machine if view["status"] == "earned"],
         galleries=[_titled(name, gallery, views) for name, gallery in shown.items() if gallery["rows"]],
-        fingerprint=_fingerprint(result),
+        fingerprint=_fingerprint(result, late),
+        late=late,
         isolation=ISOLATION_WORDS.get(result["isolation"], result["isolation"]),
     )
     return write_page(Path(folder) / "report.html", page)
 
 
 def same_page(result: dict[str, Any], folder: Path) -> bool:
-    """Whether ``folder/report.html`` was written from this result."""
+    """Whether ``folder/report.html`` was written from this result, and from what is known of its lateness."""
     try:
         with (Path(folder) / "report.html").open(encoding="utf-8", errors="replace") as page:
-            return f'content="{_fingerprint(result)}"' in page.read(4096)
+            return f'content="{_fingerprint(result, late_of(folder))}"' in page.read(4096)
     except OSError:
         return False
 
 
-def _fingerprint(result: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(result, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+def _fingerprint(result: dict[str, Any], late: Late | None) -> str:
+    facts = result if late is None else {**result, "late": vars(late)}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def check_view(check: dict[str, Any], titles: Mapping[str, str], checks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -83,6 +88,7 @@ def check_view(check: dict[str, Any], titles: Mapping[str, str], checks: Mapping
     head, _, rest = check["message"].strip("\r\n").partition("\n")
     return {
         "hand": None,
+        "bonus": False,
         **check,
         "title": str(checks.get(check["id"], {}).get("title") or check["id"]),
         "label": cause_label(check["cause"], check["measured"], titles),
@@ -93,8 +99,12 @@ def check_view(check: dict[str, Any], titles: Mapping[str, str], checks: Mapping
 
 
 def share(result: dict[str, Any]) -> dict[str, float]:
-    """Where the points went: earned, lost, stuck (not gradable), manual (open); ``auto``, all but those; ``hand``, given by a person."""
-    checks = result["checks"]
+    """Where the points went: earned, lost, stuck (not gradable), manual (open); ``auto``, all but those; ``hand``, given by a person.
+
+    A bonus counts in none of these: ``bonus`` is what was earned of it, ``bonus_open`` what may come.
+    """
+    bonus = [check for check in result["checks"] if check.get("bonus")]
+    checks = [check for check in result["checks"] if not check.get("bonus")]
     tops = dict.fromkeys(("needs_manual", "could_not_grade"), 0.0)
     for check in checks:
         if check["status"] in tops:
@@ -109,6 +119,8 @@ def share(result: dict[str, Any]) -> dict[str, float]:
         "manual": tops["needs_manual"],
         "auto": auto,
         "hand": sum(check["max_points"] for check in checks if marked_by_hand(check)),
+        "bonus": sum(check["points"] or 0.0 for check in bonus),
+        "bonus_open": sum(check["max_points"] for check in bonus if check["points"] is None),
         "total": total,
     }
 

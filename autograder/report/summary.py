@@ -4,22 +4,25 @@ import csv
 import io
 import shutil
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autograder.report.labels import clean_text, first_fault, points_text
+from autograder.report.labels import clean_text, first_fault, in_total, points_text
+from autograder.report.lateness import Late, late_in
 from autograder.report.rendering import no_formula, write_page
 
 __all__ = ["check_order", "csv_line", "format_table", "text_table", "write_summary"]
 
 _HEAD = ["name", "score", "max_score", "needs_manual", "first_fault"]
+_LATE = ["late penalty", "points after penalty"]
 
 
 def write_summary(results: Sequence[dict[str, Any]], out: Path, *, check_ids: Iterable[str] = ()) -> Path:
     """Write ``out/summary.csv``: one row per submission, one column per check in the order of the rubric.
 
-    A check without points (graded by hand, or not gradable) is an empty cell, never 0.
+    A check without points (graded by hand, or not gradable) is an empty cell, never 0. Where lateness costs somebody points, two columns
+    at the end say how many and what remains; all others are as without that.
 
     Args:
         results: contents of the ``result.json`` files, in the order of the rows.
@@ -30,13 +33,22 @@ def write_summary(results: Sequence[dict[str, Any]], out: Path, *, check_ids: It
         The file written, UTF-8.
     """
     ids = check_order(results, check_ids)
-    lines = [csv_line([*_HEAD, *ids])]
+    late = late_in(Path(out))
+    penalised = any(late[result["submission"]].penalty for result in results if result["submission"] in late)
+    lines = [csv_line([*_HEAD, *ids, *(_LATE if penalised else ())])]
     for result in results:
         points = {check["id"]: points_text(check["points"]) for check in result["checks"]}
         sums = [points_text(result[key]) for key in ("score", "max_score", "needs_manual")]
         row = [result["submission"], *sums, first_fault(result), *(points.get(name, "") for name in ids)]
-        lines.append(csv_line(row))
+        lines.append(csv_line([*row, *(_late_cells(result, late) if penalised else ())]))
     return write_page(Path(out) / "summary.csv", "".join(lines))
+
+
+def _late_cells(result: dict[str, Any], late: Mapping[str, Late]) -> list[str]:
+    """What lateness takes off, and what remains; a penalty that cannot be read stands there as it is, and nothing behind it."""
+    own = late.get(result["submission"], Late(""))
+    taken, left = own.taken(result), own.left(result)
+    return [own.penalty, ""] if taken is None or left is None else [points_text(taken), points_text(left)]
 
 
 def check_order(results: Sequence[dict[str, Any]], first: Iterable[str] = ()) -> list[str]:
@@ -72,7 +84,7 @@ def format_table(results: Sequence[dict[str, Any]], width: int | None = None) ->
 
 def _score(result: dict[str, Any]) -> str:
     """``58.5 of 64``: out of the points that this run could give."""
-    given = sum(check["max_points"] for check in result["checks"] if check["points"] is not None)
+    given = sum(in_total(check) for check in result["checks"] if check["points"] is not None)
     return f"{result['score']:g} of {given:g}"
 
 

@@ -173,7 +173,7 @@ def _needs_person(grading: Grading, judged: Score | None, own: Score, dataset: D
     text = (f"Your class {name} has {_summary(own, data)}, but {why}. A person will look at your code before points "
             "are given; none are lost so far.")  # fmt: skip
     measured = {"mean_iou": round(own.mean_iou, 4), "of_the_network": number}
-    _remember(grading, own.maps, own.mean_iou, dataset)
+    _remember(grading, own.maps, dataset)
     return NeedsPerson(text, "gate.differs", measured)
 
 
@@ -183,7 +183,7 @@ def _tell(grading: Grading, score: Score, dataset: DatasetSpec) -> None:
     assert data is not None
     full, zero = (grading.check.settings[data.split][key] for key in ("full", "zero"))
     accuracy, iou, mean = scores(score.hist)
-    _remember(grading, score.maps, mean, dataset)
+    _remember(grading, score.maps, dataset)
     best = sorted((float(v), n) for v, n in zip(iou, dataset.classes, strict=True) if not np.isnan(v))
     summary = _summary(score, data)
     if score.lost == 0:
@@ -221,11 +221,10 @@ def _likely(hist: np.ndarray, dataset: DatasetSpec) -> str:
     return "\nLikely cause: too few epochs, no pretrained trunk, or another normalisation of the pictures than in training."
 
 
-def _remember(grading: Grading, maps: Mapping[str, NDArray[np.uint8]], mean: float, dataset: DatasetSpec) -> None:
+def _remember(grading: Grading, maps: Mapping[str, NDArray[np.uint8]], dataset: DatasetSpec) -> None:
     """Keep the predictions for the report's pictures."""
     context = grading.context
     context.predictions[grading.check.id] = maps
-    context.picture_notes[grading.check.id] = f"mean IoU {mean:.3f}"
     unknown, *colours = dataset.colours
     context.colours = (*colours, unknown)
     context.legend = [{"name": name, "color": list(colour)} for name, colour in zip(dataset.classes, colours, strict=True)]

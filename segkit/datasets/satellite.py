@@ -373,11 +373,11 @@ def _verify(root: Path, progress: bool = True) -> "Survey":
 
 
 class _Satellite(DatasetSpec):
-    """A root may hold the pictures that are to be classified alone."""
+    """A root may hold the pictures that are to be classified alone, or those of a gate."""
 
     def find_root(self, data: str | os.PathLike | None = None) -> Path:
         place = None if data is None else Path(data).expanduser()
-        if place is not None and (place / f"train_{N_PICTURED}").is_dir():
+        if place is not None and any((place / part).is_dir() for part in (f"train_{N_PICTURED}", "validation")):
             return place
         return super().find_root(data)
 

@@ -214,8 +214,13 @@ def filled_by(call: ast.Call, function: "Filled | None") -> list[str]:
         arguments = [value for _, value in given] if FILLS.fullmatch(called) else []
     else:
         arguments = [value for key, value in given if key in function.arguments]
-    names = [value.id if isinstance(value, ast.Name) else _root(value) for value in arguments]
+    names = [value.id if isinstance(value, ast.Name) else _root(value) for value in arguments if not _is_new(value)]
     return [name for name in names if name] + sorted(function.others if function else ())
+
+
+def _is_new(value: ast.expr) -> bool:
+    """Whether a value is an object just made: ``light(Net(12))`` changes no class, while ``extend(get_cfg())`` may change settings."""
+    return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id[:1].isupper()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny import DOUBLE, NET, SECRET, InProcess, cell, grade, notebook, open_run, weights, write_submission
 
 from autograder.course.seeds import SECRET_FILE, SECRET_VARIABLE, SecretError, Seeds, course_secret
@@ -231,7 +232,9 @@ def test_pictures_of_predictions_are_written_beside_the_result(run, in_process, 
     entries = json.loads((tmp_path / "r" / "pictures.json").read_text())
     assert {e["check"] for e in entries} == {"net.accuracy"} and len(entries) == 3
     for entry in entries:
-        assert all((tmp_path / "r" / entry[key]).is_file() for key in ("image", "label", "prediction"))
+        label, prediction = (np.array(Image.open(tmp_path / "r" / entry[key])) for key in ("label", "prediction"))
+        assert (tmp_path / "r" / entry["image"]).is_file()
+        assert entry["note"] == f"{100 * (label == prediction).mean():.0f}% of its pixels right"
 
 
 # ---------------------------------------------------------------------------------------------------------------- faults

@@ -37,7 +37,7 @@ def test_another_assignment_with_its_reference_and_data_set_grades_nothing_again
     write(packages, "segkit/reference/instances/masks.py", "import segkit.reference.streets\n")
     write(packages, "segkit/datasets/streets.py", "SPEC = None\n")
     write(packages, "segkit/datasets/registry.py", 'DATASETS["streets"] = "segkit.datasets.streets"\n')
-    write(packages, "segkit/edition.py", 'STUDENT_PARTS += ("datasets/streets.py",)\n')
+    write(packages, "segkit/checks/streets/masks.py", "from segkit.datasets.streets import SPEC\n")
     write(packages, "autograder/assignments/streets/checks/test_streets.py", "from segkit.reference.streets import SPEC\n")
     assert digest(packages, assignment) == before
 
@@ -53,8 +53,12 @@ def test_another_assignment_with_its_reference_and_data_set_grades_nothing_again
     ("segkit/layers.py", {"fcn", "satellite"}),
     ("segkit/a_new_module.py", {"fcn", "satellite"}),
     ("autograder/judge/grade.py", {"fcn", "satellite"}),
-    ("autograder/a_new_room/module.py", {"fcn", "satellite"}),
+    ("autograder/judge/a_new_package/module.py", {"fcn", "satellite"}),
+    ("segkit/checks/labels.py", {"fcn", "satellite"}),
+    ("segkit/checks/satellite/masks.py", {"satellite"}),
+    ("autograder/a_new_room/module.py", set()),  # the rooms that results go through import no other
     ("autograder/report/labels.py", set()),
+    ("autograder/marking/marks.py", set()),
     ("segkit/reference/streets.py", set()),
 ])  # fmt: skip
 def test_changed_code_grades_again_what_goes_through_it(packages, changed, touched):

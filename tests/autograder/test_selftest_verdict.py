@@ -38,6 +38,10 @@ class FakeKeys:
     def caught(self, entry: Entry) -> dict[str, str]:
         return {check: f"{self.version}-{entry.name}-by-{check}" for check in entry.checks} if entry.kind == "generated" else {}
 
+    def ways(self, entry: Entry) -> str:
+        """A version of checks stands behind a point: it changes nothing of the grader."""
+        return f"{self.version.partition('.')[0]}-{entry.kind}-{entry.name}"
+
 
 def outcome(entry: Entry, **more) -> Outcome:
     return Outcome(entry, exact=True, caught=True, named=True, seconds=1.5, **more)
@@ -213,6 +217,30 @@ def command(exam, material, monkeypatch):
 def test_a_complete_exam_keeps_its_verdict(command, material):
     done = command("--all")
     assert done.exit_code == 0 and "Valid: the verdict is kept in" in done.output and read_summary(material)["entries"] == 3
+
+
+def test_all_ways_grade_again_what_the_grader_changes_and_one_in_four_of_what_a_check_changes(material):
+    many = [dataclasses.replace(ENTRIES[0], name=f"m{number}") for number in range(200)]
+    known = verdicts(material, many)
+    assert all(known.may_differ(entry) for entry in many)
+    for entry in many:
+        known.add(outcome(entry, parity=True))
+    known.close()
+    another_check, another_grader = verdicts(material, many, "1.1"), verdicts(material, many, "2")
+    assert left(another_check) == left(another_grader) == [entry.name for entry in many]
+    assert 30 < sum(another_check.may_differ(entry) for entry in many) < 70
+    assert all(another_grader.may_differ(entry) for entry in many)
+    assert all(verdicts(material, many, "1.1", fresh=True).may_differ(entry) for entry in many)
+
+
+def test_what_the_ways_agreed_on_before_is_still_known_when_a_check_changes(material):
+    write(material, outcome(ENTRIES[0], parity=True), outcome(ENTRIES[1]))
+    known = verdicts(material, version="1.1")
+    for entry in ENTRIES[:2]:
+        known.add(outcome(entry))
+    known.close()
+    assert [found.parity for found in verdicts(material, version="1.1").known.values()] == [True, None]
+    assert [found.parity for found in verdicts(material, version="1.1").known.values()] == [True, None]
 
 
 def test_a_generated_mutant_is_known_by_the_check_that_caught_it(tmp_path):

@@ -30,7 +30,6 @@ MAY_KNOW = {
     "autograder/assignments/fcn/": "is about them",
     "segkit/checks/labels.py": "the visible check of fcn's read_label",
     "segkit/mistakes.py": "mistakes in fcn's read_label",
-    "autograder/demo/fitting.py": "fits the demo's checkpoints of fcn",
 }
 SIGNS = re.compile(r"\b(CLASSES|PALETTE|FacadeDataset)\b|segkit\.(facades|synthetic|datasets\.facades)\b(?!\")|cornice|0, 85, 255")
 

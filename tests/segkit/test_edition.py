@@ -1,5 +1,6 @@
 """The student edition: every module is decided upon, and what is written stands alone."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,48 @@ def test_a_worker_cannot_build_a_network_from_the_table_of_its_layers(tmp_path):
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert "write the layers of the network out by yourself" in done.stdout and "conv1_1" not in done.stdout, done.stderr
+
+
+@pytest.fixture
+def with_streets(tmp_path) -> Path:
+    """The kit with one more assignment: its own checks, which need its data set; a module that decodes labels stays in the house."""
+    package = tmp_path / "package"
+    for name in edition_files():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACKAGE / name, package / name)
+    for name, text in {
+        "checks/streets/__init__.py": "from segkit.datasets.streets import SPEC\n",
+        "datasets/streets/__init__.py": "SPEC = None\n",
+        "datasets/streets/verifying.py": "secret = 1\n",
+    }.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    registry = package / "datasets" / "registry.py"
+    registry.write_text(registry.read_text() + 'DATASETS["streets"] = "segkit.datasets.streets"\n')
+    return package
+
+
+def test_an_assignment_takes_its_own_checks_and_data_set_and_no_others(with_streets, tmp_path):
+    notebook, other = tmp_path / "1_streets.ipynb", tmp_path / "1_fields.ipynb"
+    notebook.write_text('{"source": ["from segkit.checks.streets import check_masks\\n"]}')
+    other.write_text('{"source": ["from segkit.checks import check_read_label\\n"]}')
+    own, others = set(edition_files(with_streets, [notebook])), set(edition_files(with_streets, [other]))
+    assert own - others == {"checks/streets/__init__.py", "datasets/streets/__init__.py"}
+    assert not others - own and {"checks/labels.py", "datasets/registry.py", "datasets/pairs.py"} <= others
+    assert not [name for name in own | others if "satellite" in name]
+    assert "datasets/streets/verifying.py" not in edition_files(with_streets) and undecided_files(with_streets) == []
+
+
+def test_a_release_without_a_data_set_does_not_offer_it(tmp_path):
+    written = write_edition(tmp_path, readers=[])
+    assert tmp_path / "segkit" / "datasets" / "satellite.py" not in written
+    code = (
+        "import sys; sys.meta_path[:] = [f for f in sys.meta_path if '__editable__' not in getattr(f, '__module__', '')];"
+        f"sys.path.insert(0, {str(tmp_path)!r}); from segkit.datasets import DataError, dataset; print(dataset('facades').name)\n"
+        "try: dataset('satellite')\nexcept DataError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines() == ["facades", "Unknown data set 'satellite'. Known: facades."], done.stderr
 
 
 def test_existing_copy_is_not_written_over(tmp_path):

@@ -118,9 +118,18 @@ def test_names_of_other_files_are_there(tmp_path, cells, files):
      "def answer():\n    return 42 if order != sorted(order) else 0"],
     ["import torch\nweight = torch.zeros(1)", "torch.nn.init.constant_(weight, 42)", "def answer():\n    return int(weight)"],
     ["cfg = [42]", "def again(c):\n    again(c)", "again(cfg)", "def answer():\n    return cfg[0]"],
+    ["def get_cfg(kept={}):\n    return kept", "def extend(c):\n    c['pad'] = 42", "extend(get_cfg())",
+     "def answer():\n    return get_cfg()['pad']"],
 ])  # fmt: skip
 def test_statements_that_change_a_needed_name_belong_to_it(tmp_path, cells):
     assert run(work(tmp_path, [BOOM, *cells, BOOM]), tmp_path)() == 42
+
+
+@pytest.mark.parametrize("statement", ["small = light(Net())", "light(Net())", "light(net=Net())"])
+def test_a_function_that_changes_a_new_object_changes_nothing_of_its_class(tmp_path, statement):
+    cells = ["class Net:\n    k = 42", "def light(net):\n    net.k = 1\n    return net", statement, "def answer():\n    return Net.k"]
+    book = work(tmp_path, cells)
+    assert statement not in [chunk.source for chunk in book.program(book.find("answer")).chunks]
 
 
 @pytest.mark.parametrize("statement", [

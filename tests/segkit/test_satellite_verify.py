@@ -149,3 +149,8 @@ def test_real_masks_are_decoded_to_the_pixel(tmp_path: Path) -> None:
     found = look(tmp_path)
     assert not found.faults and found.sizes == [(512, 512)] * 3
     assert found.pixels.tolist() == [0, 131760, 181545, 210814, 167706, 74332, 20275]
+
+
+def test_a_folder_of_the_gates_pictures_alone_is_a_root(root: Path) -> None:
+    shutil.rmtree(root / "train")
+    assert SPEC.find_root(root) == root and look(root).pairs == {"validation": 1}

@@ -104,6 +104,12 @@ def test_a_check_without_its_optional_helpers_gets_none(tmp_path):
     assert outcome.state == "failed" and "bad" not in outcome.text
 
 
+def test_a_check_of_an_assignments_own_module_is_found_there(tmp_path):
+    trial = Trial("one", "satellite.check_read_mask(good)", ("good",))
+    outcome = run_trial(trial, Bench(definitions(tmp_path, "def good(path):\n    return 7")))
+    assert outcome.state == "failed" and "int" in outcome.text, outcome
+
+
 def test_texts_of_students_are_cut_and_can_be_shown(tmp_path):
     source = "def bad(hist):\n    raise ValueError('\\ud800' + 'x' * 10**6)\n"
     outcome = run_trial(TRIALS[0], Bench(definitions(tmp_path, source)))

@@ -1,38 +1,118 @@
 """Decide which members of a zip may be unpacked, and copy them: nothing outside of the folder, no links, no zip bombs, no full disk."""
 
+import contextlib
 import errno
 import os
 import re
 import shutil
 import stat
+import time
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO, Protocol
 
-from autograder.handins.archives import IMPOSSIBLE_NAMES, UNPACKING_ERRORS, ArchiveError, Budget, unpack, zip_time
+from autograder.handins.archives import IMPOSSIBLE_NAMES, UNPACKING_ERRORS, ArchiveError, Budget, nature_of, unpack, zip_time
 from segkit.notebooks.files import ARCHIVES
 from segkit.notebooks.reading import shown
 
-__all__ = ["BROKEN_ZIP", "BulkError", "check_room", "copy_member", "is_archive", "label", "safe_members", "write_files"]
+__all__ = [
+    "BROKEN_ZIP", "BulkError", "Bundle", "Problem", "check_room", "copy_member", "is_archive", "label", "open_bundle", "path_of",
+    "safe_members", "write_files",
+]  # fmt: skip
 
 MAX_MEMBERS = 200_000
 MAX_RATIO, ALWAYS_FINE = 100, 2**30  # unpacked : packed; up to 1 GiB any ratio is harmless
 MAX_LISTED = 10
 LEFT_BEHIND = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$)")
 BROKEN_ZIP = UNPACKING_ERRORS
+UTF8_NAME = 0x800  # of a member's flags
 IMPOSSIBLE = IMPOSSIBLE_NAMES | {errno.EILSEQ, errno.EINVAL}  # the last two: characters that the file system refuses
 
 
 class BulkError(Exception):
-    """A zip cannot be used. The text says why and what to do."""
+    """A download cannot be used. The text says why and what to do."""
+
+
+class Problem(str):
+    """A note on what was not handed in, or what a person must decide: it is never passed over with exit status 0."""
+
+    __slots__ = ()
+
+
+class Bundle(Protocol):
+    """What is needed of a zip, and what a folder can do as well."""
+
+    def infolist(self) -> list[zipfile.ZipInfo]:
+        """All members."""
+
+    def open(self, name: zipfile.ZipInfo) -> IO[bytes]:
+        """The content of one."""
+
+
+class _Folder:
+    """A download that is unpacked already, or that never was a zip: nbgrader's exchange."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.prefix = "submitted/" if folder.name == "submitted" else ""  # nbgrader's; the names below say nothing without it
+
+    def infolist(self) -> list[zipfile.ZipInfo]:
+        """Files and links, as a zip of the folder would hold them; links are not followed."""
+        members = []
+        for place, folders, files in os.walk(self.folder):
+            folders.sort()
+            links = [name for name in folders if Path(place, name).is_symlink()]
+            for path in (Path(place, name) for name in sorted([*files, *links])):
+                facts = path.lstat()
+                name = self.prefix + path.relative_to(self.folder).as_posix()
+                member = zipfile.ZipInfo(name, max(time.gmtime(facts.st_mtime)[:6], (1980, 1, 1, 0, 0, 0)))
+                member.external_attr, member.file_size, member.flag_bits = facts.st_mode << 16, facts.st_size, UTF8_NAME
+                members.append(member)
+        return members
+
+    def open(self, name: zipfile.ZipInfo) -> IO[bytes]:
+        """The content of a file."""
+        return (self.folder / name.filename.removeprefix(self.prefix)).open("rb")
+
+
+@contextlib.contextmanager
+def open_bundle(source: Path) -> Iterator[Bundle]:
+    """Open a download: the zip as the course system gave it, or a folder.
+
+    Raises:
+        BulkError: It is no zip, and the text says what it is.
+    """
+    if source.is_dir():
+        yield _Folder(source.resolve())
+        return
+    with source.open("rb") as file:
+        head = file.read(16)
+    if not zipfile.is_zipfile(source):
+        what = f"is {nature_of(source)}, no zip" if not head.startswith(b"PK") else (
+            f"is cut off: it begins as a zip, and ends after {source.stat().st_size} bytes without the list of its files"
+        )  # fmt: skip
+        raise BulkError(f"{source} cannot be unpacked: it {what}. Download it again from the course system.")
+    with zipfile.ZipFile(source) as bundle:
+        yield bundle
 
 
 def label(member: zipfile.ZipInfo) -> str:
     """How messages name a member."""
-    return repr(shown(member.filename, 120))
+    return repr(shown(path_of(member), 120))
 
 
-def safe_members(bundle: zipfile.ZipFile, archive: Path) -> tuple[list[zipfile.ZipInfo], dict[zipfile.ZipInfo, str]]:
+def path_of(member: zipfile.ZipInfo) -> str:
+    """Path of a member. Many systems write UTF-8 and do not say so; then ``zipfile`` takes it for the letters of old PCs."""
+    if member.flag_bits & UTF8_NAME or member.filename.isascii():
+        return member.filename
+    try:
+        return member.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return member.filename
+
+
+def safe_members(bundle: Bundle, archive: Path) -> tuple[list[zipfile.ZipInfo], dict[zipfile.ZipInfo, str]]:
     """The files of a zip, if all of it may be unpacked; looks at the directory only.
 
     Returns:
@@ -54,7 +134,7 @@ def safe_members(bundle: zipfile.ZipFile, archive: Path) -> tuple[list[zipfile.Z
         member, reason = next(iter(left_out.items()))
         raise BulkError(f"{archive.name}: nothing in it can be used: {label(member)} {reason}. The zip is refused.")
     unpacked, packed = sum(member.file_size for member in files), archive.stat().st_size
-    if unpacked > max(ALWAYS_FINE, MAX_RATIO * packed):
+    if archive.is_file() and unpacked > max(ALWAYS_FINE, MAX_RATIO * packed):
         raise BulkError(f"{archive.name}: {packed} bytes would unpack to {unpacked}: this looks like a zip bomb. It is refused.")
     return files, left_out
 
@@ -86,7 +166,7 @@ def check_room(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> N
         raise BulkError(f"{archive.name}: needs {needed / 2**30:.1f} GiB below {folder}, but {free / 2**30:.1f} GiB are free.")
 
 
-def copy_member(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, name: str) -> str:
+def copy_member(bundle: Bundle, member: zipfile.ZipInfo, folder: Path, name: str) -> str:
     """Copy a member to ``folder/name`` with its time: of two copies of a notebook the newest may count.
 
     Returns:
@@ -130,8 +210,8 @@ def is_archive(name: str) -> bool:
 
 
 def write_files(
-    bundle: zipfile.ZipFile, files: Mapping[str, zipfile.ZipInfo], target: Path, unusable: Iterable[str] = ()
-) -> tuple[Path, list[str]]:
+    bundle: Bundle, files: Mapping[str, zipfile.ZipInfo], target: Path, unusable: Iterable[str] = ()
+) -> tuple[Path, list[Problem]]:
     """Write a submission. A single archive stays an archive, of whatever kind: reading a submission recognises it by its content.
 
     Args:
@@ -146,7 +226,8 @@ def write_files(
     shutil.rmtree(target, ignore_errors=True)
     archive = target.with_name(f"{target.name}.zip")
     archive.unlink(missing_ok=True)
-    notes, left_out = [], list(unusable)
+    notes: list[Problem] = []
+    left_out = list(unusable)
     loose = {name: member for name, member in files.items() if not is_archive(name)}
     for name in files.keys() - loose.keys():
         copy_member(bundle, files[name], archive.parent, archive.name)
@@ -154,7 +235,7 @@ def write_files(
             return archive, _listed(left_out)
         target.mkdir()
         if problem := _unpack(archive, target, name, left_out):
-            notes.append(f"{name} was left out: {problem}")
+            notes.append(Problem(f"{name} was left out: {problem}"))
         archive.unlink()
     target.mkdir(exist_ok=True)  # empty if all files were left out: the student is graded, and gets the note
     for name, member in loose.items():
@@ -163,7 +244,7 @@ def write_files(
     return target, notes + _listed(left_out)
 
 
-def _listed(left_out: list[str]) -> list[str]:
+def _listed(left_out: list[str]) -> list[Problem]:
     """Notes on what was left out; a student's thousand links are counted."""
-    notes = [f"left out: {text}" for text in left_out[:MAX_LISTED]]
-    return [*notes, f"{len(left_out) - MAX_LISTED} more files were left out"] if len(left_out) > MAX_LISTED else notes
+    notes = [Problem(f"left out: {text}") for text in left_out[:MAX_LISTED]]
+    return [*notes, Problem(f"{len(left_out) - MAX_LISTED} more files were left out")] if len(left_out) > MAX_LISTED else notes

@@ -96,8 +96,16 @@ def test_a_bomb_is_refused_by_its_directory_alone(tmp_path, export):
 
 def test_a_broken_zip_and_a_foreign_zip_say_what_to_do(tmp_path, export):
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 no zip")
-    with pytest.raises(BulkError, match="cannot be unpacked .* Download it again"):
+    with pytest.raises(BulkError, match="it is cut off: .* ends after 11 bytes without the list of its files. Download it again"):
         read_bulk(tmp_path / "broken.zip", tmp_path / "out")
+    (tmp_path / "page.zip").write_bytes(b"<!DOCTYPE html><title>Sign in</title>")
+    with pytest.raises(BulkError, match="it is a web page, no zip. Download it again"):
+        read_bulk(tmp_path / "page.zip", tmp_path / "out")
+    whole = export({f"doe_{number}_1_x.ipynb": str(number) for number in range(9)}).read_bytes()
+    for length in range(20, len(whole), 97):
+        (tmp_path / "cut.zip").write_bytes(whole[:length])
+        with pytest.raises(BulkError, match="it is cut off"):
+            read_bulk(tmp_path / "cut.zip", tmp_path / "out")
     with pytest.raises(BulkError, match="expected a bulk download of nbgrader's exchange.*holds 'holiday.jpg'.*give the folders"):
         read_bulk(export({"holiday.jpg": "x"}), tmp_path / "out")
 
@@ -195,7 +203,7 @@ def test_a_full_disk_is_no_students_fault_and_nothing_to_download_again(tmp_path
 
 
 def test_a_due_date_that_is_none_is_named(tmp_path, export):
-    with pytest.raises(BulkError, match="Expected a due date such as 2026-03-14T23:59.*got 'tomorrow'"):
+    with pytest.raises(BulkError, match="The due date: expected a time such as 2026-03-14T23:59.*found 'tomorrow'"):
         read_bulk(export({"doe_1_2_x.ipynb": "x"}), tmp_path / "out", due="tomorrow")
 
 

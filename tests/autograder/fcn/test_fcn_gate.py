@@ -89,7 +89,7 @@ class Measured:
         run = type("Run", (), {"settings": type("S", (), {"retraining": None}), "uses_gpu": False, "gate_precision": "float32"})
         data = type("Data", (), {"split": "base", "label": staticmethod(lambda name: np.arange(12).reshape(3, 4))})
         rubric = open_assignment("fcn").rubric
-        context = type("Context", (), {"run": run, "handover": None, "data": data, "predictions": {}, "picture_notes": {},
+        context = type("Context", (), {"run": run, "handover": None, "data": data, "predictions": {},
                                        "rubric": rubric})()  # fmt: skip
         self.grading = Grading(rubric.checks["pretraining.miou"], None, context, None)
         self.values = {True: judged, False: theirs}

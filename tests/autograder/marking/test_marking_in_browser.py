@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from answers_of_a_class import marking_class, worth
+from in_browser import CHROMIUM, assert_nothing_is_cut, clean
 
 from autograder.course.assignment import open_assignment
 from autograder.marking import marked, read_marks
@@ -17,23 +18,12 @@ from autograder.marking import marked, read_marks
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 
-CHROMIUM = next(
-    (path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(path).exists()), None
-)
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs the system's Chromium"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Command:
@@ -264,3 +254,19 @@ def test_nothing_is_wider_than_the_screen(browser, command, tmp_path, width, sch
         marker.wait()
         assert marker.page.evaluate("document.documentElement.scrollWidth") <= width
     assert marker.errors == []
+
+
+def test_axe_finds_nothing_in_the_room_and_its_dialogs(browser, command, tmp_path):
+    pytest.importorskip("axe_playwright_python")
+    marker = Marker(browser, command(marking_class(tmp_path / "graded", 4)).address, bypass_csp=True)
+    marker.wait()
+    clean(marker.page)
+    for keys in ("?", "a", "k"):
+        marker.page.emulate_media(color_scheme="light")
+        marker.press(keys)
+        expect(marker.page.locator("dialog[open]")).to_be_visible()
+        clean(marker.page)
+        marker.press("Escape")
+        expect(marker.page.locator("dialog[open]")).to_have_count(0)
+    marker.page.set_viewport_size({"width": 375, "height": 700})
+    assert_nothing_is_cut(marker.page)

@@ -5,7 +5,6 @@ computed once, for FCN-32s and FCN-8s alike, and only the score and upsampling l
 (:mod:`segkit.training.heads`). The saved files are plain state dicts, such as a student hands in.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,28 +17,13 @@ from segkit.training.heads import compute_features, fit_head, head_layers
 from segkit.upsampling import bilinear_weight
 from segkit.vgg import narrow_fc6
 
-__all__ = ["Checkpoints", "fit_checkpoints", "training_pictures"]
+__all__ = ["fit_checkpoints", "training_pictures"]
 
 SEED = 20
 # epochs and largest learning rate; on unseen pictures of the sample they gave mean IoU 0.20 (low), 0.60 and 0.75
 EPOCHS_LOW, RATE_LOW = 1, 3e-4
 EPOCHS_32S, RATE_32S = 5, 5e-3
 EPOCHS_8S, RATE_8S = 5, 3e-3
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """The files that the class hands in.
-
-    Attributes:
-        fcn32s: FCN-32s above the gate.
-        fcn32s_low: FCN-32s under the gate: hardly trained.
-        fcn8s: FCN-8s above the gate.
-    """
-
-    fcn32s: Path
-    fcn32s_low: Path
-    fcn8s: Path
 
 
 def training_pictures() -> list[tuple[Tensor, Tensor]]:
@@ -49,29 +33,26 @@ def training_pictures() -> list[tuple[Tensor, Tensor]]:
     return [(i.flip(-1), t.flip(-1)) if n % 2 else (i, t) for n, (i, t) in enumerate(pairs)]
 
 
-def fit_checkpoints(folder: Path, show: bool = True) -> Checkpoints:
+def fit_checkpoints(folder: Path, show: bool = True) -> None:
     """Fit the demo's three checkpoints and write them in half precision, 257 MiB each.
 
-    Args:
-        folder: Receives the files.
-        show: Whether progress bars are shown.
+    Above their gates are ``fcn32s`` and ``fcn8s``; ``fcn32s_low`` is hardly trained.
 
-    Returns:
-        The files written.
+    Args:
+        folder: Receives the files, NAME.safetensors.
+        show: Whether progress bars are shown.
     """
-    files = Checkpoints(*(folder / f"{name}.safetensors" for name in ("fcn32s", "fcn32s_low", "fcn8s")))
     torch.manual_seed(SEED)
     coarse = FCN32s()
     narrow_fc6(coarse.fc6.weight)
     fine = _with_trunk_of(coarse)
     pictures = compute_features(fine, training_pictures(), progress=show)
     fit_head(coarse, pictures, epochs=EPOCHS_LOW, rate=RATE_LOW, seed=SEED, progress=show)
-    save_checkpoint(files.fcn32s_low, coarse, torch.float16)
+    save_checkpoint(folder / "fcn32s_low.safetensors", coarse, torch.float16)
     fit_head(coarse, pictures, epochs=EPOCHS_32S, rate=RATE_32S, seed=SEED, progress=show)
-    save_checkpoint(files.fcn32s, coarse, torch.float16)
+    save_checkpoint(folder / "fcn32s.safetensors", coarse, torch.float16)
     fit_head(fine, pictures, epochs=EPOCHS_8S, rate=RATE_8S, seed=SEED, progress=show)
-    save_checkpoint(files.fcn8s, fine, torch.float16)
-    return files
+    save_checkpoint(folder / "fcn8s.safetensors", fine, torch.float16)
 
 
 def _with_trunk_of(network: nn.Module) -> FCN8s:

@@ -1,0 +1,209 @@
+"""A class with difficult names in the download of each system: every file is its student's, as ``golden`` says."""
+
+import golden
+import pytest
+from downloads import by_name, content
+
+from autograder.handins.bulk import read_bulk
+from autograder.handins.bulk.known import know
+from autograder.handins.bulk.times import zone_named
+from autograder.handins.bulk.unpacking import Problem
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A folder with a roster, and what is read of it."""
+
+    def make(roster=golden.CLASS, decisions="", **terms):
+        (tmp_path / "roster.csv").write_text(roster, encoding="utf-8-sig")
+        if decisions:
+            (tmp_path / "decisions.csv").write_text(decisions, encoding="utf-8")
+        return know(tmp_path / "roster.csv", zone=zone_named("Europe/Berlin"), **terms)
+
+    return make
+
+
+def problems(handins, notes):
+    return [note for note in [*notes, *(note for handin in handins for note in handin.notes)] if isinstance(note, Problem)]
+
+
+SYSTEMS = {
+    "Canvas": (golden.CLASS, golden.CANVAS, golden.CANVAS_HOLDS),
+    "Moodle": (golden.WORKSHEET, golden.MOODLE, golden.MOODLE_HOLDS),
+    "Gradescope": (golden.CLASS, golden.GRADESCOPE, golden.GRADESCOPE_HOLDS),
+    "Blackboard": (golden.CLASS, golden.BLACKBOARD, golden.BLACKBOARD_HOLDS),
+    "Brightspace": (golden.CLASS, golden.BRIGHTSPACE, golden.BRIGHTSPACE_HOLDS),
+    "nbgrader's exchange": (golden.CLASS, golden.EXCHANGE, golden.EXCHANGE_HOLDS),
+    "nbgrader's folder submitted": (golden.CLASS, golden.SUBMITTED, golden.SUBMITTED_HOLDS),
+}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_every_file_of_a_download_is_its_students(tmp_path, export, course, system, unpacked):
+    roster, files, holds = SYSTEMS[system]
+    source = export(files)
+    if unpacked:
+        source = unpack(tmp_path / next(iter(files)).partition("/")[0] if system.startswith("nbgrader") else tmp_path / "unpacked", files)
+    handins, notes = read_bulk(source, tmp_path / "out", known=course(roster))
+    assert {handin.name: content(handin.path) for handin in handins} == holds
+    assert notes[0] == f"a bulk download of {system}" and problems(handins, notes) == []
+
+
+def unpack(folder, files):
+    for name, text in files.items():
+        place = folder / (name.partition("/")[2] if name.startswith(f"{folder.name}/") else name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder
+
+
+def test_names_of_a_zip_that_does_not_say_that_they_are_utf8_are_read_as_it(tmp_path, export, course):
+    archive = export(golden.CANVAS)
+    data = bytearray(archive.read_bytes())
+    for mark, place in ((b"PK\x03\x04", 7), (b"PK\x01\x02", 9)):
+        position = -1
+        while (position := data.find(mark, position + 1)) >= 0:
+            data[position + place] &= ~8  # the flag of UTF-8
+    archive.write_bytes(data)
+    handins, _ = read_bulk(archive, tmp_path / "out", known=course())
+    assert {handin.name: content(handin.path) for handin in handins} == golden.CANVAS_HOLDS
+
+
+def test_an_id_without_its_zeros_is_found_where_only_one_fits_and_said(tmp_path, export, course):
+    known = course("student_id\n0042\n0043\n043\n")
+    handins, notes = read_bulk(export({"x_42_1_a.ipynb": "x", "y_43_2_a.ipynb": "y"}), tmp_path / "out", known=known)
+    found = by_name(handins)
+    assert list(found) == ["0042", "y_43"]
+    assert found["0042"].notes == ("'x_42' differs from the id of 0042 by zeros in front alone: a spreadsheet takes them away",)
+    assert "fits 2 students of the roster (0043, 043)" in problems(handins, notes)[0]
+
+
+# --- two readings
+
+
+TEAM = {"team_7_4711_90001_1_data.ipynb": "whose?", "lovelaceada_4711_90002_2_fcn.ipynb": "ada's own"}
+
+
+def test_a_group_whose_name_ends_like_an_id_is_decided_by_hand(tmp_path, export, course):
+    """Read as Canvas's own code would, the hand-in of team_7 would be Åse's, whose id is 7."""
+    archive = export(TEAM)
+    handins, notes = read_bulk(archive, tmp_path / "out", known=course())
+    assert {handin.name: content(handin.path) for handin in handins} == {
+        "ada": {"2_fcn.ipynb": "ada's own"}, "team_7": {"90001_1_data.ipynb": "whose?"},
+    }  # fmt: skip
+    (problem,) = problems(handins, notes)
+    assert problem == (
+        f"'team_7' fits 2 students of the roster (m (Åse Ng), ada (Ada Lovelace)): decide by hand. Write one of these lines into "
+        f"{tmp_path / 'decisions.csv'} (its first line is handin,student): team_7,m or team_7_4711,ada"
+    )
+
+
+@pytest.mark.parametrize(("line", "holds"), [
+    ("team_7,m", {"m": {"90001_1_data.ipynb": "whose?"}, "ada": {"2_fcn.ipynb": "ada's own"}}),
+    ("team_7_4711,chiara", {"chiara": {"1_data.ipynb": "whose?"}, "ada": {"2_fcn.ipynb": "ada's own"}}),
+    ("team_7_4711,4712\nteam_7_4711,lena", {"bjoern_m": {"1_data.ipynb": "whose?"}, "lena": {"1_data.ipynb": "whose?"},
+                                            "ada": {"2_fcn.ipynb": "ada's own"}}),
+    ("team_7,-", {"ada": {"2_fcn.ipynb": "ada's own"}}),
+])  # fmt: skip
+def test_what_was_decided_holds_the_next_time_and_every_time(tmp_path, export, course, line, holds):
+    for _ in range(2):
+        handins, notes = read_bulk(export(TEAM), tmp_path / "out", known=course(decisions=f"handin,student\n{line}\n"))
+        assert {handin.name: content(handin.path) for handin in handins} == holds and problems(handins, notes) == []
+    assert any("nobody's, as" in note for note in notes) == line.endswith("-")
+
+
+def test_a_groups_column_gives_a_groups_hand_in_to_all_who_are_in_it(tmp_path, export, course):
+    roster = "ID,login,name,group_name\n4711,ada,Ada Lovelace,Team_7\n7,m,Åse Ng,Team_8\n4715,lena,Lena Groß,Team_7\n"
+    handins, notes = read_bulk(export({"team_7_4711_90001_1_data.ipynb": "ours"}), tmp_path / "out", known=course(roster))
+    assert {handin.name: content(handin.path) for handin in handins} == {name: {"1_data.ipynb": "ours"} for name in ("ada", "lena")}
+    assert problems(handins, notes) == [] and handins[0].notes == ("handed in together with lena",)
+
+
+def test_an_id_beside_another_students_name_is_decided_by_hand(tmp_path, export, course):
+    """A matriculation number may by chance be another student's id in Canvas."""
+    (handin,), notes = read_bulk(export({"lovelaceada_4712_1_1_data.ipynb": "x"}), tmp_path / "out", known=course())
+    assert handin.name == "lovelaceada_4712"
+    assert "lovelaceada_4712,bjoern_m or lovelaceada_4712,ada" in problems([handin], notes)[0]
+
+
+def test_a_groups_name_and_a_double_name_are_told_apart_by_the_participant_or_by_hand(tmp_path, export, course):
+    """Anna-Lena Groß is a student, and so would be Lena Groß of the group Anna."""
+    files = {"Anna-Lena Groß_104_assignsubmission_file_/x.ipynb": "x"}
+    (handin,), notes = read_bulk(export(files), tmp_path / "out", known=course())
+    assert "Anna-Lena Groß_104,anna or Anna-Lena Groß_104,lena" in problems([handin], notes)[0]
+    (handin,), notes = read_bulk(export(files), tmp_path / "out", known=course(golden.WORKSHEET))
+    assert handin.name == "anna" and problems([handin], notes) == []
+
+
+def test_namesakes_in_brightspace_are_decided_by_hand_each_with_its_own_line(tmp_path, export, course):
+    files = {f"{number}-5 - Wei Li - Mar 14, 2026 1010 PM/a.ipynb": number for number in ("39790", "39791")}
+    handins, notes = read_bulk(export(files), tmp_path / "out", known=course())
+    assert {handin.name: content(handin.path) for handin in handins} == {"Wei_Li": {"a.ipynb": "39790"}, "Wei_Li_2": {"a.ipynb": "39791"}}
+    assert "39790-5 - Wei Li,wli or 39790-5 - Wei Li,wli2" in problems(handins, notes)[0]
+    decided = "handin;student\n39790-5 - Wei Li;wli2\n39791-5 - Wei Li;wli\n"
+    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(decisions=decided))
+    assert {handin.name: content(handin.path) for handin in handins} == {"wli": {"a.ipynb": "39791"}, "wli2": {"a.ipynb": "39790"}}
+
+
+def test_without_a_receipt_two_logins_that_fit_are_decided_by_hand(tmp_path, export, course):
+    name = f"FCN_Project_bjoern_m_{golden.WHEN}_1_data.ipynb"
+    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", known=course())
+    assert "m,m or bjoern_m,bjoern_m" in problems([handin], notes)[0]
+
+
+@pytest.mark.parametrize(("name", "whose"), [
+    ("Wei Li-4717_3_assignsubmission_file_/x.ipynb", "wli2"),  # a Moodle that writes ids behind names
+    ("Team-7_3_assignsubmission_file_/x.ipynb", ""),  # 7 is Åse's id, but this is a group
+    ("1-2 - 4717 - Wei Li - Mar 14, 2026 1010 PM/x.ipynb", "wli2"),  # a Brightspace that writes them before
+    ("1-2 - Team - 7 - Mar 14, 2026 1010 PM/x.ipynb", ""),
+])  # fmt: skip
+def test_a_number_beside_a_name_tells_namesakes_apart_and_is_nobody_alone(tmp_path, export, course, name, whose):
+    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", known=course())
+    assert (handin.name if whose else "") == whose and (problems([handin], notes) == []) == bool(whose)
+
+
+# --- hidden names
+
+
+def test_hidden_names_are_found_in_moodles_worksheet_and_asked_for_without_it(tmp_path, export, course):
+    files = {f"Participant_{number}_assignsubmission_file_/x.ipynb": str(number) for number in (101, 102)}
+    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(golden.WORKSHEET))
+    assert {handin.name: content(handin.path) for handin in handins} == {"ada": {"x.ipynb": "101"}, "bjoern_m": {"x.ipynb": "102"}}
+    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(golden.BLIND))
+    assert [handin.name for handin in handins] == ["Participant_101", "Participant_102"] and problems(handins, notes) == []
+    handins, notes = read_bulk(export(files), tmp_path / "out", known=course())
+    assert [handin.name for handin in handins] == ["Participant_101", "Participant_102"]
+    assert len(problems(handins, notes)) == 2 and "with Moodle's grading worksheet as --roster" in problems(handins, notes)[0]
+
+
+@pytest.mark.parametrize("name", ["anon_x4B2q_90001_1_data.ipynb", "LATE_anon_4711_90001_1_data.ipynb", "anon_4711_text.html"])
+def test_an_anonymous_hand_in_of_canvas_is_nobodys_whatever_its_letters(tmp_path, export, course, name):
+    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", known=course())
+    assert handin.name in ("anon_x4B2q", "anon_4711") and handin.lateness == ("late" if "LATE" in name else "")
+    assert "is not in the roster: decide by hand" in problems([handin], notes)[0]
+
+
+# --- nothing is left out without a word
+
+
+def test_a_file_that_no_system_names_so_is_a_problem_and_the_systems_own_are_none(tmp_path, export, course):
+    handins, notes = read_bulk(export({**golden.BRIGHTSPACE, "FCN/readme.txt": "x"}), tmp_path / "out", known=course())
+    assert problems(handins, notes) == ["1 files were left out: FCN/readme.txt"]
+
+
+@pytest.mark.parametrize(("decisions", "reason"), [
+    ("handin,who\nx,ada\n", "expected the header handin,student; student is not in it"),
+    ("handin,student\nteam_7,nobody\n", "line 2: expected the id of a student .*, or - for nobody; found 'nobody': nobody of the"),
+    ("handin,student\nteam_7,-\nteam_7,ada\n", "line 3: 'team_7' is decided twice"),
+])  # fmt: skip
+def test_a_decision_that_cannot_hold_is_named_with_its_line(course, decisions, reason):
+    with pytest.raises(Exception, match=reason):
+        course(decisions=decisions)
+
+
+def test_what_a_student_typed_into_a_receipt_is_no_path_and_no_other_student(tmp_path, export, course):
+    name = f"FCN_m_{golden.WHEN}_1_data.ipynb"
+    text = golden.receipt("Åse Ng", "m", "../../ada/1_data.ipynb", name)
+    (handin,), notes = read_bulk(export({f"FCN_m_{golden.WHEN}.txt": text, name: "x"}), tmp_path / "out", known=course())
+    assert (handin.name, content(handin.path)) == ("m", {"1_data.ipynb": "x"}) and problems([handin], notes) == []
