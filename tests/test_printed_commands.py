@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import click
 import numpy as np
 import pytest
+import weeks_commands
 from matplotlib.pyplot import imread
 from printed import REPOSITORY, TEXTS, commands_of, options_named_in, printed_commands
 from stand_ins import Place, copy_of_the_repository, course_named_fcn, facades, fill_in_the_release, narrow_networks
@@ -215,7 +216,9 @@ NOT_RUN = {
     "python benchmarks/training.py --small --data CMP_ROOT": MINUTES,
     "python benchmarks/evaluation.py --small --data CMP_ROOT": MINUTES,
 }
-RUN = [run.command for run in (*COURSE, *RELEASE, *WRITING, *FACADES, *SATELLITE, *TRAINING, MAKE_RESULTS)] + RESULTS
+WEEKS = [Run(**run) for run in weeks_commands.RUN]
+NOT_RUN |= weeks_commands.NOT_RUN
+RUN = [run.command for run in (*COURSE, *WEEKS, *RELEASE, *WRITING, *FACADES, *SATELLITE, *TRAINING, MAKE_RESULTS)] + RESULTS
 
 
 # ------------------------------------------------------------------------------------------------------- the table
@@ -263,11 +266,11 @@ def course(tmp_path_factory) -> Iterator[Place]:
 @pytest.mark.slow
 def test_commands_of_instructors_and_ci_work_as_printed(course):
     before = {path.name for path in course.folder.iterdir()}
-    run_all(COURSE, course)
+    run_all([*COURSE, *WEEKS], course)
     left = {path.name for path in course.folder.iterdir()} - before
     assert left <= {"submitted", "release", "autograded", "feedback", "gradebook.db", "grades.csv", "build", "graded", "handed",
                     "PICTURES", "COPY.csv", "autograder.zip", "GRADEBOOK.filled.csv", "WORKSHEET.filled.csv",
-                    "WORKSHEET.feedback.zip"}, left  # fmt: skip
+                    "WORKSHEET.feedback.zip", *weeks_commands.LEAVES}, left  # fmt: skip
 
 
 @pytest.mark.slow
@@ -391,4 +394,5 @@ def test_every_option_that_a_text_names_exists(path):
     scripts = "".join(script.read_text() for folder in ("benchmarks", "docs") for script in (REPOSITORY / folder).glob("*.py"))
     known = all_options(grader) | all_options(segkit) | set(re.findall(r'add_argument\("(--[a-z-]+)"', scripts))
     known |= {"--include", "--exclude", "--submission", "--only-check", "--pdb"}  # rsync's, pytest's and pip's
+    known |= weeks_commands.FOREIGN if path.name == "weeks.md" else set()
     assert options_named_in(path) - known == set()
