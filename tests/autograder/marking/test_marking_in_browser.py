@@ -20,6 +20,7 @@ expect = playwright.expect
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
+pytest_plugins = ["in_browser"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs the system's Chromium"),
