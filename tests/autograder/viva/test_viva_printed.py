@@ -23,8 +23,8 @@ def question(number: int) -> dict:
         "ask": "scores", "given": "", "was": "", "now": "", "answers": [
             "Scores of class 2: moved 8 pixels down; of classes 3, 4: changed otherwise; of classes 0, 1: as before. 14% of the pixels get "
             "another class.",
-            "At heights 96 to 128 the output has another size: 1 x 5 x 48 x 48 at height 96, in place of 1 x 5 x 96 x 96. At widths 96 to 128 "
-            "the output has another size: 1 x 5 x 48 x 48 at width 96, in place of 1 x 5 x 96 x 96.",
+            "At heights 96 to 128 the output has another size: 1 x 5 x 48 x 48 at height 96, in place of 1 x 5 x 96 x 96. At widths 96 to "
+            "128 the output has another size: 1 x 5 x 48 x 48 at width 96, in place of 1 x 5 x 96 x 96.",
         ], "pictures": before_and_after(scores, -scores),
     }  # fmt: skip
 
