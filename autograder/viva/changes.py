@@ -43,7 +43,7 @@ class Change:
             out), ``exchanged``, ``call`` (left out), ``assigned`` (``=`` for ``+=``) or ``removed`` (a statement).
         old: What stands there: an expression or a statement, in the student's own words where it is short.
         new: What would stand there; empty for a statement that is removed.
-        name: Of a keyword argument that is changed; else empty.
+        keyword: Name of the argument whose value is changed; else empty.
         before: The student's lines.
         after: The same lines, changed.
         source: The whole changed cell.
@@ -55,7 +55,7 @@ class Change:
     kind: str
     old: str
     new: str
-    name: str
+    keyword: str
     before: str
     after: str
     source: str
@@ -117,6 +117,10 @@ class Changes:
         chosen = [range(self._body[n].lineno, (self._body[n].end_lineno or 0) + 1) for n in place.statements]
         lines = {number: int(made.what.split()[1].rstrip(":")) for number, made in enumerate(self._made)}
         self.lines = {number: line for number, line in lines.items() if any(line in one for one in chosen)}
+
+    def promises(self, number: int) -> bool:
+        """Whether a change is of a kind that one can reason about: where a slice begins, or a named argument."""
+        return number in self.crops or "left out" in self._made[number].what or self._made[number].what.endswith(("-> True", "-> False"))
 
     def write(self, number: int) -> Change | None:
         """A change in the student's own text; None where the text cannot say it (inside of an f-string, say)."""
