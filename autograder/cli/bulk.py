@@ -1,6 +1,8 @@
 """What ``grade`` and ``collect`` do with a bulk download, or with the repositories of a roster, before they look at any hand-in."""
 
-from collections.abc import Callable, Sequence
+import csv
+import shutil
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,16 @@ from autograder.course.assignment import open_assignment
 from autograder.course.rubric import RubricError
 from autograder.handins.bulk.handins import looks_like_bulk, read_bulk, write_handins
 from autograder.handins.bulk.known import know
+from autograder.handins.bulk.people import UNDECIDED
 from autograder.handins.bulk.repositories import read_repositories
 from autograder.handins.bulk.times import TimeError, zone_named
 from autograder.handins.bulk.unpacking import BulkError, Problem
-from autograder.handins.roster import RosterError
+from autograder.handins.roster import RosterError, folder_name
+from autograder.report.lateness import HANDINS
 
 __all__ = ["BulkOptions", "HandIns", "bulk_handins", "bulk_options", "demand_one_source", "say_problems"]
+
+SET_ASIDE = ".set-aside"
 
 
 @dataclass(frozen=True)
@@ -87,13 +93,33 @@ def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable
             handins, notes = read_repositories(known, source.parent, out / ".handins", say)
     except (BulkError, RosterError, RubricError, TimeError) as error:
         raise click.UsageError(str(error)) from error
-    listing = write_handins(handins, out / "handins.csv")
+    set_aside = _set_aside(out, {handin.name for handin in handins})
+    listing = write_handins(handins, out / HANDINS)
     told = [(source.name, note) for note in notes] + [(handin.name, note) for handin in handins for note in handin.notes]
     for name, note in told:
         say(f"{name}: {note}")
+    for name in set_aside:
+        say(f"{name}: is nobody's name any more, since it was decided whose the hand-in is; its results are in {out / SET_ASIDE / name}")
     late = sum(bool(handin.lateness) for handin in handins)
     say(f"{len(handins)} hand-ins, {late} of them late; who, when and what else there was: {listing}")
     return HandIns([handin.path for handin in handins], [f"{name}: {note}" for name, note in told if isinstance(note, Problem)])
+
+
+def _set_aside(out: Path, names: Collection[str]) -> list[str]:
+    """Move away the results of hand-ins that were nobody's when the download was read before, and are somebody's now: marking room and
+    exports would have them twice."""
+    try:
+        with (out / HANDINS).open(encoding="utf-8-sig", newline="") as file:
+            before = [row["name"] for row in csv.DictReader(file) if UNDECIDED in (row.get("notes") or "")]
+    except (OSError, KeyError, ValueError, csv.Error):
+        return []
+    gone = [name for name in before if name not in names and folder_name(name) == name and (out / name / "result.json").is_file()]
+    for name in gone:
+        place = out / SET_ASIDE / name
+        shutil.rmtree(place, ignore_errors=True)
+        place.parent.mkdir(exist_ok=True)
+        (out / name).rename(place)
+    return gone
 
 
 def say_problems(problems: Sequence[str], say: Callable[[str], None]) -> None:
