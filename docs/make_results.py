@@ -29,6 +29,7 @@ from segkit.reference import confusion_matrix, read_label, scores
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
+SATELLITE = "# Results on drawn land"  # where the part of make_satellite_results.py begins
 TITLES = {"fcn32s": "FCN-32s", "fcn16s": "FCN-16s", "fcn8s": "FCN-8s"}
 
 
@@ -277,6 +278,9 @@ def main() -> None:
     for name in ("curves", "networks", "stages"):
         shrink(pictures / f"results-{name}.png", 1000)
     text = page(found, options.data, options.split, plan, runner, PICTURES.name)
+    if options.page.is_file():
+        _, begins, rest = options.page.read_text(encoding="utf-8").partition(SATELLITE)
+        text += f"\n{begins}{rest}" if begins else ""
     options.page.write_text(text if options.data is None else text.replace(str(options.data), "CMP_ROOT"), encoding="utf-8")
     print("\n".join(scores_table(found)))
     print(f"written: {options.page}")

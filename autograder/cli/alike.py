@@ -40,5 +40,5 @@ def alike_command(graded: Path, assignment: str) -> None:
         click.echo(f"{note.says} {', '.join(note.names[:8])}{', ...' if len(note.names) > 8 else ''}")
     for line in lines:
         click.echo(line, err=True)
-    click.echo(f"{len(notes)} notes to look at: {page}")
+    click.echo(f"{len(notes)} {'note' if len(notes) == 1 else 'notes'} to look at: {page}")
     sys.exit(1 if lines else 0)

@@ -1,7 +1,5 @@
 """What ``grade`` and ``collect`` do with a bulk download, or with the repositories of a roster, before they look at any hand-in."""
 
-import csv
-import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +11,13 @@ from autograder.course.assignment import open_assignment
 from autograder.course.rubric import RubricError
 from autograder.handins.bulk.handins import looks_like_bulk, read_bulk, write_handins
 from autograder.handins.bulk.known import know
-from autograder.handins.bulk.people import UNDECIDED
 from autograder.handins.bulk.repositories import read_repositories
 from autograder.handins.bulk.times import TimeError, zone_named
 from autograder.handins.bulk.unpacking import BulkError, Problem
-from autograder.handins.roster import RosterError, folder_name
-from autograder.report.lateness import HANDINS
+from autograder.handins.roster import RosterError
+from autograder.report.labels import clean_text
 
 __all__ = ["BulkOptions", "HandIns", "bulk_handins", "bulk_options", "demand_one_source", "say_problems"]
-
-SET_ASIDE = ".set-aside"
 
 
 @dataclass(frozen=True)
@@ -66,14 +61,15 @@ def bulk_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable[[str], None]) -> HandIns:
-    """Take a bulk download apart below ``out/.handins``, or fetch repositories there, and write ``out/handins.csv``.
+def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable[[str], None], listing: str = "handins.csv") -> HandIns:
+    """Take a bulk download apart below ``out/.handins``, or fetch repositories there, and list who handed in what.
 
     Args:
         options: What was asked for.
         out: Folder of the results.
         assignment: Name of the assignment, or its folder.
         say: Receives one line per note.
+        listing: Where below ``out`` the list goes.
 
     Raises:
         click.UsageError: Something cannot be used.
@@ -93,33 +89,22 @@ def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable
             handins, notes = read_repositories(known, source.parent, out / ".handins", say)
     except (BulkError, RosterError, RubricError, TimeError) as error:
         raise click.UsageError(str(error)) from error
-    set_aside = _set_aside(out, {handin.name for handin in handins})
-    listing = write_handins(handins, out / HANDINS)
+    listed = write_handins(handins, out / listing)
+    notes += _of_before(out, {handin.name for handin in handins})
     told = [(source.name, note) for note in notes] + [(handin.name, note) for handin in handins for note in handin.notes]
     for name, note in told:
-        say(f"{name}: {note}")
-    for name in set_aside:
-        say(f"{name}: is nobody's name any more, since it was decided whose the hand-in is; its results are in {out / SET_ASIDE / name}")
+        say(clean_text(f"{name}: {note}"))
     late = sum(bool(handin.lateness) for handin in handins)
-    say(f"{len(handins)} hand-ins, {late} of them late; who, when and what else there was: {listing}")
-    return HandIns([handin.path for handin in handins], [f"{name}: {note}" for name, note in told if isinstance(note, Problem)])
+    say(f"{len(handins)} hand-ins, {late} of them late; who, when and what else there was: {listed}")
+    return HandIns([handin.path for handin in handins], [clean_text(f"{name}: {note}") for name, note in told if isinstance(note, Problem)])
 
 
-def _set_aside(out: Path, names: Collection[str]) -> list[str]:
-    """Move away the results of hand-ins that were nobody's when the download was read before, and are somebody's now: marking room and
-    exports would have them twice."""
-    try:
-        with (out / HANDINS).open(encoding="utf-8-sig", newline="") as file:
-            before = [row["name"] for row in csv.DictReader(file) if UNDECIDED in (row.get("notes") or "")]
-    except (OSError, KeyError, ValueError, csv.Error):
-        return []
-    gone = [name for name in before if name not in names and folder_name(name) == name and (out / name / "result.json").is_file()]
-    for name in gone:
-        place = out / SET_ASIDE / name
-        shutil.rmtree(place, ignore_errors=True)
-        place.parent.mkdir(exist_ok=True)
-        (out / name).rename(place)
-    return gone
+def _of_before(out: Path, names: Collection[str]) -> list[str]:
+    """A note on results of an earlier download, of names that this one does not have: a decision may have given them to somebody else."""
+    before = {path.name if path.is_dir() else path.stem for path in (out / ".handins").iterdir()} - set(names)
+    stale = sorted(name for name in before if (out / name).is_dir())
+    words = "of earlier downloads, and nobody here has these names: delete what is no longer anybody's, or exports hold it too"
+    return [f"{', '.join(str(out / name) for name in stale)}: {words}"] if stale else []
 
 
 def say_problems(problems: Sequence[str], say: Callable[[str], None]) -> None:

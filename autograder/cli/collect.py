@@ -48,7 +48,8 @@ def collect_command(raw: Sequence[Path], out: Path, assignment: str, force: bool
     except (ReleaseError, NotebookFault, RubricError) as error:
         raise click.UsageError(str(error)) from None
     if not raw:
-        handins = bulk_handins(options, out, str(sources.material), click.echo)
+        # OUT/* are submissions, for `grade` too
+        handins = bulk_handins(options, out, str(sources.material), click.echo, ".handins/handins.csv")
         raw, problems = handins.paths, handins.problems
     failed = 0
     for path, name in submission_names(raw, assignment).items():

@@ -30,7 +30,7 @@ __all__ = ["viva_command"]
     "--roster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Class list: its order says who are neighbours."
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where the pages go.  [default: GRADED/viva]")
-@click.option("--seconds", default=90.0, show_default=True, type=click.FloatRange(min=1), help="For the search of one student.")
+@click.option("--seconds", default=300.0, show_default=True, type=click.FloatRange(min=1), help="At most, for the search of one student.")
 @click.option("--assignment", default="", help="Name of the assignment, or its folder.  [default: as the results say]")
 @click.option("--require-isolation", default=None, help="Weakest isolation to accept: bubblewrap, landlock or process.")
 def viva_command(

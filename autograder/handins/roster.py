@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from autograder.report.sheets import TableError
@@ -73,11 +74,6 @@ class Student:
         words = f"{self.first_name} {self.last_name}".split()
         return {spelled(" ".join([*words[place:], *words[:place]])) for place in range(len(words))} - {""}
 
-    def has_bare(self, number: str) -> bool:
-        """Whether an id is this number but for zeros in front, which a spreadsheet takes away."""
-        bare = number.strip().removeprefix("#").lstrip("0")
-        return bare.isdigit() and any(text.isdigit() and text.lstrip("0") == bare for text in self.ids)
-
     @property
     def shown(self) -> str:
         """How messages name the student: the name in results, and the full name."""
@@ -104,23 +100,59 @@ class Roster:
     def find(self, *ids: str, full_name: str = "") -> list[Student]:
         """All students with this id, or else all with this full name; more than one means that the name is ambiguous."""
         wanted = {text.strip().casefold() for text in ids if text.strip()}
-        return [student for student in self.students if student.ids & wanted] or self.named(full_name)
+        found = {student.name for text in wanted for student in self._by_id.get(text, ())}
+        return [student for student in self.students if student.name in found] if found else self.named(full_name)
 
     def named(self, full_name: str) -> list[Student]:
         """All students with this full name."""
-        wanted = {spelled(full_name), spelled(repaired(full_name))} - {""}
-        return [student for student in self.students if student.spellings & wanted] if wanted else []
+        for wanted in (spelled(full_name), spelled(repaired(full_name))):
+            if found := self._by_spelling.get(wanted):
+                return list(found)
+        return []
 
     def find_bare(self, number: str) -> list[Student]:
         """All students with an id that differs from this number by zeros in front alone."""
-        return [student for student in self.students if student.has_bare(number)]
+        bare = _bare(number)
+        return list(self._by_bare.get(bare, ())) if bare else []
 
     def group(self, name: str) -> tuple[Student, ...]:
         """Who is in the group of this name."""
         wanted = spelled(name)
-        return tuple(student for student in self.students if wanted in student.groups) if wanted else ()
+        return tuple(self._by_group.get(wanted, ())) if wanted else ()
+
+    @cached_property
+    def _by_id(self) -> dict[str, list[Student]]:
+        return _index(self.students, lambda student: student.ids)
+
+    @cached_property
+    def _by_bare(self) -> dict[str, list[Student]]:
+        return _index(self.students, lambda student: {_bare(text) for text in student.ids} - {""})
+
+    @cached_property
+    def _by_spelling(self) -> dict[str, list[Student]]:
+        return _index(self.students, lambda student: student.spellings)
+
+    @cached_property
+    def _by_group(self) -> dict[str, list[Student]]:
+        return _index(self.students, lambda student: student.groups)
 
 
+def _index(students: Sequence[Student], words: Callable[[Student], Iterable[str]]) -> dict[str, list[Student]]:
+    """Word -> the students that have it."""
+    found: dict[str, list[Student]] = {}
+    for student in students:
+        for word in words(student):
+            found.setdefault(word, []).append(student)
+    return found
+
+
+def _bare(number: str) -> str:
+    """A number without zeros in front, which a spreadsheet takes away; empty for what is none."""
+    bare = number.strip().removeprefix("#").lstrip("0")
+    return bare if bare.isdigit() else ""
+
+
+@lru_cache(maxsize=100_000)
 def spelled(name: str) -> str:
     """A name without case, accents, blanks and punctuation, as Canvas writes it in file names."""
     plain = unicodedata.normalize("NFKD", name.casefold().translate(PLAIN))

@@ -58,6 +58,10 @@ class Asked:
         name = self.given.get(VERBS[self.do].needs) if VERBS[self.do].needs else None
         return name if isinstance(name, str) and not name.startswith("@") and ":" not in name else ""
 
+    def names_it(self, name: str) -> bool:
+        """Whether it defines this name."""
+        return self.do == "define" and self.given["program"].name == name
+
     @property
     def compared(self) -> bool:
         """Whether its reply says something of what the code computes."""
@@ -155,7 +159,9 @@ def asked_of(asked: Sequence[Asked], checks: Iterable[str], name: str) -> list[A
     needed = {asked[number].names for number in wanted}
     wanted |= {number for number, one in enumerate(asked) if one.do == "define" and one.given["program"].name in needed}
     chosen = [_first_picture(asked[number]) for number in sorted(wanted)]
-    return [*chosen, *_small(chosen, name), *_sizes(chosen, name)]
+    sizes = list(_sizes(chosen, name))
+    first = next((number for number, one in enumerate(chosen) if one.names_it(name)), -1) + 1
+    return [*chosen[:first], *sizes, *chosen[first:], *_small(chosen, name)]  # sizes take no time: they can be asked alone
 
 
 def _first_picture(one: Asked) -> Asked:

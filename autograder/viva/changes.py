@@ -118,6 +118,10 @@ class Changes:
         lines = {number: int(made.what.split()[1].rstrip(":")) for number, made in enumerate(self._made)}
         self.lines = {number: line for number, line in lines.items() if any(line in one for one in chosen)}
 
+    def promises(self, number: int) -> bool:
+        """Whether a change is of a kind that one can reason about: where a slice begins, or a named argument."""
+        return number in self.crops or "left out" in self._made[number].what or self._made[number].what.endswith(("-> True", "-> False"))
+
     def write(self, number: int) -> Change | None:
         """A change in the student's own text; None where the text cannot say it (inside of an f-string, say)."""
         tree, at = ast.parse(self._made[number].source), self.lines[number]

@@ -21,15 +21,23 @@ __all__ = ["TOPICS", "Choice", "Subject", "choose", "subjects_of"]
 TOPICS = ("shapes", "values", "learning")
 SECONDS = 20.0  # for one reply of changed code; three times as many for all
 LONG = 800  # characters by which a line is known
-TRIES = 5  # changes that are measured for one topic, before any other will do
-MOST_TRIES = 20  # for what is left
+TRIES = {"shapes": 24, "values": 8, "learning": 8, "": 20}  # changes that are measured for a topic; one of a network's values counts twice
 INTEREST = (  # what makes a line worth a question -> how much likelier it is drawn
-    (r"\[[^\]]*\d\s*:", 6), (r"ceil_mode|padding|stride|dilation", 4), (r"ignore_index|zero_grad|backward|\.step\(|train\(|eval\(", 4),
-    (r"[dD]ropout|no_grad|detach", 4), (r"axis|dim\b|dim=|keepdim|minlength|mean|sum|\bnan|[<>]=?|255", 2), (r"\+|forward|return", 1),
-)  # fmt: skip
-LEARNING = re.compile(r"[dD]rop|train|eval|grad|backward|step")
+    (r"ceil_mode|Transpose", 12),
+    (r"\[[^\]]*\d\s*:", 6),
+    (r"ignore_index|zero_grad|backward|\.step\(|\.train\(|\.eval\(", 4),
+    (r"[dD]ropout|no_grad|detach", 4),
+    (r"axis|dim\b|keepdim|minlength|mean|sum|\bnan|[<>]=?|255", 2),
+    (r"padding|stride|dilation", 2),
+    (r"\+|return", 1),
+)
+LEARNING = re.compile(r"[dD]rop(out|[67_(])|\.(train|eval|step|detach|backward)\(|_grad\b|\btraining\b")
 LAYER = re.compile(r"\b(Conv|Linear|BatchNorm|ConvTranspose)\w*\(")
 WIDE = 16  # numbers from here on are numbers of channels, unless they have a name
+
+NOTHING = Effect(
+    "values", "matter", 1, "No: nothing of what the checks ask came out differently, nor the size of an output where sizes were tried."
+)
 
 
 @dataclass
@@ -77,10 +85,21 @@ class Subject:
         """Whether it trains."""
         return any(one.do == "take_steps" for one in self.asked)
 
-    def measure(self, change: Change) -> list[Effect]:
-        """What a change does."""
-        after = ask_again(self._settings(), self.asked, lambda program: changed(program, change), self.before)
-        found = effects(self.asked, self.before, after, self.counts)
+    @cached_property
+    def sized(self) -> int:
+        """How many of the questions, from the first on, tell the sizes of outputs and nothing else; 0 where none does."""
+        return next((number + 1 for number, one in enumerate(self.asked) if not one.check and one.do == "call" and not one.small), 0)
+
+    def measure(self, change: Change, most: int | None = None) -> list[Effect]:
+        """What a change does.
+
+        Args:
+            change: The change.
+            most: Ask so many questions only.
+        """
+        asked = self.asked[:most]
+        after = ask_again(self._settings(), asked, lambda program: changed(program, change), self.before)
+        found = effects(asked, self.before[:most], after, self.counts[:most])
         learns = LEARNING.search(change.before) is not None
         return [replace(effect, topic="learning") if learns and effect.topic == "values" else effect for effect in found]
 
@@ -97,6 +116,11 @@ class Choice:
     subject: Subject
     change: Change
     effects: tuple[Effect, ...]
+
+    @property
+    def topic(self) -> str:
+        """What its foremost effect is about."""
+        return self.effects[0].topic
 
     @property
     def line(self) -> str:
@@ -143,7 +167,7 @@ def drawn(subject: Subject, rng: random.Random, topic: str) -> Iterator[Change]:
     for key in sorted(lines, key=lambda key: rng.random() ** (1 / weights[key]), reverse=True):
         changes = subject.changes[key[0]]
         numbers = rng.sample(lines[key], len(lines[key]))
-        for number in sorted(numbers, key=lambda number: number not in changes.crops):
+        for number in sorted(numbers, key=lambda number: not changes.promises(number)):
             change = changes.write(number)
             if change is not None and not _dull(change):
                 yield change
@@ -176,26 +200,34 @@ class _Search:
     def __init__(self, subjects: Sequence[Subject], rng: random.Random, avoid: Collection[str], seconds: float) -> None:
         self.subjects, self.rng, self.avoid = list(subjects), rng, set(avoid)
         self.ends = time.monotonic() + seconds
+        self.over = False
         self.found: list[Choice] = []
         self.spare: list[Choice] = []
+        self.still: list[Choice] = []  # that change nothing
         self.tried: set[str] = set()
 
-    def look_for(self, topic: str, tries: int) -> Choice | None:
+    def look_for(self, topic: str) -> Choice | None:
         """The next question: one that shows something of a topic well, else the best that was seen on the way."""
+        tries = TRIES[topic]
         for subject, change in self._candidates(topic):
             choice = Choice(subject, change, ())
             if choice.line in self.tried or not self.avoid.isdisjoint((choice.line, choice.key)):
                 continue
-            if tries == 0 or time.monotonic() > self.ends:
+            self.over = time.monotonic() > self.ends
+            if tries <= 0 or self.over:
                 break
-            tries -= 1
-            self.tried.add(choice.line)
-            shown = tuple(effect for effect in subject.measure(change) if effect.rank > 1)
-            if not shown:
+            quick = topic == "shapes" and subject.sized
+            tries -= 2 if subject.is_network and not quick else 1
+            if quick and not any(effect.rank > 3 for effect in subject.measure(change, subject.sized)):
                 continue
-            self.spare.append(replace(choice, effects=shown))
-            if shown[0].topic in (topic, topic or shown[0].topic) and shown[0].rank > 3:
-                return self._taken(self.spare[-1])
+            self.tried.add(choice.line)
+            choice = replace(choice, effects=tuple(effect for effect in subject.measure(change) if effect.rank > 1))
+            if not choice.effects:
+                self.still += [choice] if change.kind in ("argument", "truth") else []
+                continue
+            self.spare.append(choice)
+            if choice.topic in (topic, topic or choice.topic) and choice.effects[0].rank > 3:
+                return self._taken(choice)
         return self._taken(self._best(topic))
 
     def _candidates(self, topic: str) -> Iterator[tuple[Subject, Change]]:
@@ -215,7 +247,7 @@ class _Search:
     def _best(self, topic: str) -> Choice | None:
         """The best of what was seen: of another definition than those that are there, and no second error."""
         no_error = topic and any(one.effects[0].ask == "error" for one in self.found)
-        left = [one for one in self.spare if topic in ("", one.effects[0].topic) and not (no_error and one.effects[0].ask == "error")]
+        left = [one for one in self.spare if topic in ("", one.topic) and not (no_error and one.effects[0].ask == "error")]
         subjects = [one.subject for one in self.found]
         return min(left, key=lambda one: (subjects.count(one.subject), -one.effects[0].rank), default=None)
 
@@ -238,7 +270,7 @@ def _has(subject: Subject, topic: str) -> bool:
 def choose(
     subjects: Sequence[Subject], questions: int, rng: random.Random, avoid: Collection[tuple[str, str]], seconds: float,
     progress: Callable[[int], Any] = lambda found: None,
-) -> list[Choice]:  # fmt: skip
+) -> tuple[list[Choice], bool]:  # fmt: skip
     """Choose the questions of one student: one of each topic in turn, then whatever shows.
 
     Args:
@@ -251,12 +283,13 @@ def choose(
         progress: Told how many are found.
 
     Returns:
-        At most so many, fewer where nothing else showed anything, or the time was over.
+        At most so many, fewer where nothing else showed anything, or the time was over; and whether it was.
     """
     lines, changes = {line for line, _ in avoid}, {key for _, key in avoid}
     search = _Search(subjects, rng, lines | changes, seconds)
     for topic in [*(TOPICS[number % len(TOPICS)] for number in range(questions)), *[""] * questions]:
-        if len(search.found) < questions and search.look_for(topic, TRIES if topic else MOST_TRIES) is None and not topic:
+        if len(search.found) < questions and search.look_for(topic) is None and not topic:
             search.avoid = changes
         progress(len(search.found))
-    return sorted(search.found, key=lambda one: TOPICS.index(one.effects[0].topic))
+    found = [*search.found, *(replace(one, effects=(NOTHING,)) for one in search.still)][:questions]
+    return sorted(found, key=lambda one: TOPICS.index(one.topic)), search.over

@@ -120,15 +120,24 @@ def _made(
     asked = take_down(run, submission, progress)
     subjects = subjects_of(run, submission.workbook, asked)
     rng = random.Random(f"{plan.seed}/{name}")
-    choices = choose(subjects, plan.questions, rng, avoid, plan.seconds, lambda found: progress(f"{found} of {plan.questions} questions"))
+    choices, over = choose(
+        subjects, plan.questions, rng, avoid, plan.seconds, lambda found: progress(f"{found} of {plan.questions} questions")
+    )
     note = ""
     if not subjects:
         errors = dict.fromkeys(str(one.reply.error).strip().split("\n")[0] for one in asked if one.reply.error is not None)
         note = f"None of the definitions runs, so that no change of one can be measured. {'; '.join([*errors][:3])}"
     elif len(choices) < plan.questions:
         ran = ", ".join(subject.defines for subject in subjects)
-        note = f"Only {len(choices)} of {plan.questions} questions: no other change of what runs ({ran}) showed anything in the time given."
-    return _sheet(key, name, [_question(choice) for choice in choices], capped(note, MOST_WORDS), time.monotonic() - started)
+        why = (
+            f"{plan.seconds:g} s were over; the same command tries again"
+            if over
+            else f"no other change of what runs ({ran}) showed anything"
+        )
+        note = f"Only {len(choices)} of {plan.questions} questions: {why}."
+    return _sheet(
+        "" if over and note else key, name, [_question(choice) for choice in choices], capped(note, MOST_WORDS), time.monotonic() - started
+    )
 
 
 def _sheet(key: str, name: str, questions: list[dict[str, Any]], note: str, seconds: float) -> Sheet:

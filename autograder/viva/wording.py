@@ -29,6 +29,7 @@ ASKED = {
     "result": "What would <code>{defines}</code> give then? For which inputs does it matter?",
     "given": "What would <code>{defines}</code> give for this input?",
     "after": "What would be different afterwards?",
+    "matter": "Would it matter, and why?",
     "error": "What would happen, and where?",
 }
 LONG = 60  # characters of code within a sentence

@@ -210,7 +210,19 @@ def test_a_regrade_says_who_changed_and_why(judges):
     page = (judges.out / "index.html").read_text()
     assert "Graded again" in page and "submission changed" in page
     judges.run(paths)
-    assert judges.graded == [] and "Graded again" not in (judges.out / "index.html").read_text()
+    assert judges.graded == [] and "submission changed" in (judges.out / "index.html").read_text(), "it stays until something changes again"
+
+
+def test_an_ordinary_run_in_which_points_changed_says_so_too(judges):
+    paths = judges.write("ann", "ben")
+    judges.run(paths)
+    assert not (judges.out / "regrade.csv").exists() and "Graded again" not in (judges.out / "index.html").read_text()
+    judges.write("ben", code=TRIPLE)
+    judges.run(paths)
+    assert judges.graded == ["ben"] and changes(judges.out) == [HEAD, ("ben", "double", "4", "1", "submission changed")]
+    assert any("ben   double  4 -> 1  submission changed" in line for line in judges.said)
+    page = (judges.out / "index.html").read_text()
+    assert "Graded again" in page and "submission changed" in page
 
 
 def test_a_regrade_without_changes_says_so(judges):

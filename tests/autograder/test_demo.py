@@ -105,7 +105,7 @@ def test_the_classes_have_every_kind_of_hand_in_that_the_demo_promises() -> None
         ("fcn", "checkpoint_under_gate", {"pretraining.miou"}, 64),
         ("fcn", "checkpoint_above_gate", {"fcn8s.layers", "fcn8s.shapes", "fcn8s.crop", "fcn8s.forward", "fcn8s.miou"}, 44),
         ("satellite", "perfect", set(), 84), ("satellite", "hooks_that_stay", {"layer_table"}, 83),
-        ("satellite", "course_script_rule", {"mean_iou"}, 83), ("satellite", "own_spelling", set(), 84),
+        ("satellite", "the_other_rule", {"mean_iou"}, 83), ("satellite", "own_spelling", set(), 84),
         ("satellite", "pool4_forgotten", {"fcn8s.forward"}, 81),
         ("satellite", "trained_for_an_epoch", {"fcn32s.miou", "improved.miou"}, 68),
     ],

@@ -49,6 +49,7 @@ def described(cell: Cell) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument("--assignment", default="fcn")
     parser.add_argument("--solved", action="store_true", help="with the solutions, in quick mode")
     parser.add_argument("--dark", action="store_true", help="in JupyterLab's dark theme")
     parser.add_argument("--only", default="", help="part of a notebook's name")
@@ -57,8 +58,8 @@ def main() -> None:
     if absent := missing():
         parser.exit(2, f"not here: {absent}. The first two come with `pip install -e '.[course,dev]'`, chromium with the system.\n")
     with tempfile.TemporaryDirectory() as place:
-        shutil.unpack_archive(release_zip(Path(place) / "release"), Path(place) / "my course")
-        course = Path(place) / "my course" / "fcn"
+        shutil.unpack_archive(release_zip(Path(place) / "release", chosen.assignment), Path(place) / "my course")
+        course = Path(place) / "my course" / chosen.assignment
         if chosen.solved:
             solve(course)
         with served(course, Path(place) / "jupyter", **({"SEGKIT_QUICK": "1"} if chosen.solved else {})) as address, chromium() as page:

@@ -17,12 +17,21 @@ from segkit.datasets.satellite import SPEC
 from segkit.pictures import PHOTOGRAPHS, names_in
 from segkit.reference.satellite import read_mask
 
-__all__ = ["assignment_file", "open_data", "write_weights"]
+__all__ = ["assignment_file", "numbers", "open_data", "write_weights"]
 
 
 def assignment_file(rubric: Rubric) -> dict[str, Any]:
     """Content of the students' ``assignment.json``: the course's rule of unknown pixels too."""
     return rubric.facts | {"unknown": rubric.settings["unknown"]}
+
+
+def numbers(rubric: Rubric) -> dict[str, int]:
+    """For notebooks and the exam: truth counts where its id is under ``counted``; by the other rule, under ``counted_otherwise``."""
+    counted = {"left out": 6, "wrong": 256}
+    if rubric.settings["unknown"] not in counted:
+        raise ValueError(f"expected unknown = {' or '.join(map(repr, counted))}, found {rubric.settings['unknown']!r}")
+    found = counted[rubric.settings["unknown"]]
+    return {"counted": found, "counted_otherwise": sum(counted.values()) - found}
 
 
 def write_weights(path: Path, seeds: Seeds, rubric: Rubric) -> dict[str, tuple[int, list[int]]]:

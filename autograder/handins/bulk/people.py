@@ -16,12 +16,11 @@ from autograder.handins.roster import Roster, Student
 from autograder.report.sheets import TableError
 from autograder.report.tables import read_table
 
-__all__ = ["DECISIONS", "NOBODY", "UNDECIDED", "Decisions", "Verdict", "read_decisions", "whose"]
+__all__ = ["DECISIONS", "NOBODY", "Decisions", "Verdict", "read_decisions", "whose"]
 
 DECISIONS = "decisions.csv"
 COLUMNS = ("handin", "student")
 NOBODY = "-"
-UNDECIDED = "decide by hand"
 MOST_NAMED = 5
 
 # How well a reading fits: by its id and its name, by its id, by its name, by an id but for zeros in front.
@@ -120,7 +119,7 @@ def whose(readings: Sequence[Reading], roster: Roster, decisions: Decisions) -> 
     if len(parties) != 1:
         return Verdict(readings[0], (), (_undecided(readings[0], leading, decisions),))
     (chosen,) = parties.values()
-    return Verdict(chosen.reading, chosen.students, tuple(_zeros(chosen)))
+    return Verdict(chosen.reading, chosen.students, tuple(_zeros(chosen, roster)))
 
 
 @dataclass(frozen=True)
@@ -151,11 +150,12 @@ def _fits(reading: Reading, roster: Roster) -> list[_Fit]:
     return fits or [_Fit(reading, (student,), BY_BARE_ID) for student in bare.values() if not reading.beside]
 
 
-def _zeros(fit: _Fit) -> list[str]:
+def _zeros(fit: _Fit, roster: Roster) -> list[str]:
     """A note where the id was found but for zeros in front."""
-    bent = [text for text in fit.reading.ids for one in fit.students if text.casefold() not in one.ids and one.has_bare(text)]
-    words = f"{fit.reading.key!r} differs from the id of {fit.students[0].name} by zeros in front alone: a spreadsheet takes them away"
-    return [words] if bent else []
+    ids = [text for text in fit.reading.ids if not roster.find(text)]
+    if not any(student in fit.students for text in ids for student in roster.find_bare(text)):
+        return []
+    return [f"{fit.reading.key!r} differs from the id of {fit.students[0].name} by zeros in front alone: a spreadsheet takes them away"]
 
 
 def _undecided(reading: Reading, fits: Sequence[_Fit], decisions: Decisions) -> Problem:
@@ -165,14 +165,14 @@ def _undecided(reading: Reading, fits: Sequence[_Fit], decisions: Decisions) -> 
     if not fits:
         hidden = "; its name is hidden: with Moodle's grading worksheet as --roster, or once names are shown, it is found" * reading.hidden
         return Problem(
-            f"{reading.key!r} is not in the roster: {UNDECIDED}. Write {_line(reading.key, 'ID')} into {where}{head}, with the id of a "
+            f"{reading.key!r} is not in the roster: decide by hand. Write {_line(reading.key, 'ID')} into {where}{head}, with the id of a "
             f"student of the roster, or {NOBODY} to leave it out{hidden}"
         )
     lines = list(dict.fromkeys(_line(fit.reading.key, student.name) for fit in fits for student in fit.students))
     who = list(dict.fromkeys(student.shown for fit in fits for student in fit.students))
     more = ", ..." if len(who) > MOST_NAMED else ""
     return Problem(
-        f"{reading.key!r} fits {len(who)} students of the roster ({', '.join(who[:MOST_NAMED])}{more}): {UNDECIDED}. Write one of these "
+        f"{reading.key!r} fits {len(who)} students of the roster ({', '.join(who[:MOST_NAMED])}{more}): decide by hand. Write one of these "
         f"lines into {where}{head}: {' or '.join(lines[:MOST_NAMED])}"
     )
 

@@ -1,6 +1,6 @@
 """Near-identical code: a disguised copy is noted, people who wrote for themselves are not."""
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -61,7 +61,7 @@ def test_no_two_honest_variants_of_the_exam_are_alike(starter):
     assert pairs({**people, **PEOPLE}, starter) == {}
 
 
-@pytest.mark.parametrize("change", [disguised, worked_over])
+@pytest.mark.parametrize("change", [disguised, worked_over, partial(worked_over, every=2)], ids=["renamed", "sixth line", "second line"])
 @pytest.mark.parametrize("victim", ["ada", "ben", "cleo"])
 def test_a_disguised_copy_is_noted_and_nobody_else(starter, victim, change):
     people = {**corpus_people(), **PEOPLE, "copier": {where: change(text) for where, text in PEOPLE[victim].items()}}

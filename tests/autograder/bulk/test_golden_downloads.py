@@ -7,7 +7,7 @@ from downloads import by_name, content
 from autograder.handins.bulk import read_bulk
 from autograder.handins.bulk.known import know
 from autograder.handins.bulk.times import zone_named
-from autograder.handins.bulk.unpacking import Problem
+from autograder.handins.bulk.unpacking import BulkError, Problem
 
 
 @pytest.fixture
@@ -178,6 +178,43 @@ def test_a_number_beside_a_name_tells_namesakes_apart_and_is_nobody_alone(tmp_pa
     assert (handin.name if whose else "") == whose and (problems([handin], notes) == []) == bool(whose)
 
 
+# --- as they were seen in public programs that read such downloads
+
+
+@pytest.mark.parametrize(("name", "whose"), [
+    ("Lovelace,Ada-4711_6130510_assignsubmission_file_/2018_project/x.ipynb", "ada"),  # last name first, an id behind the name
+    ("AdaLovelace_1124140_assignsubmission_file_/x.ipynb", "ada"),
+    ("LOVELACE ADA_10352058_assignsubmission_file_/x.ipynb", "ada"),
+    ("Seite 1/Ada Lovelace_44441_assignsubmission_file_/x.ipynb", "ada"),  # a folder for each of several assignments
+    ("FCN-22324 (A)-4260983/Ada Lovelace_1_assignsubmission_file_/x.ipynb", "ada"),  # the zip's own name, by an unpacker
+    ("Inleveren FCN (1e kans)_ada@example.org_poging_2026-03-14-22-10-05_x.ipynb", "ada"),  # Dutch, logins are addresses
+    ("Rendu_1_ada_tentative_2026-03-14-22-10-05_mon projet_final.ipynb", "ada"),
+    ("FCN/39786-640693 - Ada Lovelace - Oct 10, 2025 1022 AM/x.ipynb", "ada"),
+    ("39786-64069 - 4711 - Ada Lovelace - Oct 10, 2025 1022 AM - x.ipynb", "ada"),  # files without folders, an id before the name
+    ("inbound/ada+fcn+2026-03-14 22:10:05 UTC/x.ipynb", "ada"),  # an exchange of before random endings
+    ("lovelaceada_LATE_4711_90001_x.ipynb", "ada"),
+])  # fmt: skip
+def test_names_as_real_downloads_have_them(tmp_path, export, course, name, whose):
+    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", known=course())
+    assert handin.name == whose and problems([handin], notes) == []
+
+
+def test_a_moodle_team_without_a_group_is_nobodys_and_one_with_a_group_is_its_members(tmp_path, export, course):
+    files = {"Default group_assignsubmission_file_/x.ipynb": "?", "Team Rocket_55_assignsubmission_file_/x.ipynb": "ours"}
+    roster = 'ID number,First name,Last name,Groups\nada,Ada,Lovelace,"Team Rocket, Lab 2"\nben,Ben,Byron,Team Rocket\n55,Eve,Moon,\n'
+    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(roster))
+    assert [handin.name for handin in handins] == ["Default_group", "ada", "ben"]
+    (problem,) = problems(handins, notes)
+    assert "'Default group' is not in the roster" in problem
+
+
+def test_an_id_and_an_address_of_two_students_are_decided_by_hand(tmp_path, export, course):
+    metadata = "submission_1:\n  :submitters:\n  - :name: A. L.\n    :sid: '4711'\n    :email: chiara@example.org\n"
+    files = {"submission_metadata.yml": metadata, "submission_1/x.ipynb": "x"}
+    (handin,), notes = read_bulk(export(files), tmp_path / "out", known=course())
+    assert handin.name == "A._L._4711" and "submission_1,ada or submission_1,chiara" in problems([handin], notes)[0]
+
+
 # --- hidden names
 
 
@@ -213,8 +250,16 @@ def test_a_file_that_no_system_names_so_is_a_problem_and_the_systems_own_are_non
     ("handin,student\nteam_7,-\nteam_7,ada\n", "line 3: 'team_7' is decided twice"),
 ])  # fmt: skip
 def test_a_decision_that_cannot_hold_is_named_with_its_line(course, decisions, reason):
-    with pytest.raises(Exception, match=reason):
+    with pytest.raises(BulkError, match=reason):
         course(decisions=decisions)
+
+
+def test_two_files_that_decide_otherwise_are_named(tmp_path, course):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "decisions.csv").write_text("handin,student\nteam_7,ada\n")
+    course(decisions="handin,student\nteam_7,ada\n", places=[tmp_path / "out"])
+    with pytest.raises(BulkError, match=r"out/decisions.csv decides otherwise of 'team_7' than .*Delete one of the two lines"):
+        course(decisions="handin,student\nteam_7,chiara\n", places=[tmp_path / "out"])
 
 
 def test_what_a_student_typed_into_a_receipt_is_no_path_and_no_other_student(tmp_path, export, course):
