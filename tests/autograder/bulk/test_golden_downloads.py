@@ -113,6 +113,21 @@ def test_what_was_decided_holds_the_next_time_and_every_time(tmp_path, export, c
     assert any("nobody's, as" in note for note in notes) == line.endswith("-")
 
 
+def test_a_group_of_blackboard_is_found_by_its_name_and_is_nobody_elses_whose_id_stands_at_its_end(tmp_path, export, course):
+    """Blackboard writes a group's name in the place of the user's, and either may hold the sign before it."""
+    roster = "ID,login,name,group_name\n4711,ada,Ada Lovelace,Team_7\n4715,lena,Lena Groß,Team_7\n4716,wli,Wei Li,Team 8\n"
+    when = "attempt_2026-03-14-22-10-05_1_data.ipynb"
+    files = {f"FCN_Project_Team_7_{when}": "seven", f"FCN_Project_Team 8_{when}": "eight"}
+    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(roster))
+    assert {handin.name: content(handin.path) for handin in handins} == {
+        "ada": {"1_data.ipynb": "seven"}, "lena": {"1_data.ipynb": "seven"}, "wli": {"1_data.ipynb": "eight"},
+    }  # fmt: skip
+    assert problems(handins, notes) == []
+    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(roster + "7,m,Åse Ng,\n"))
+    (problem,) = problems(handins, notes)
+    assert "m" not in by_name(handins) and "7,m or Team_7,ada or Team_7,lena" in problem
+
+
 def test_a_groups_column_gives_a_groups_hand_in_to_all_who_are_in_it(tmp_path, export, course):
     roster = "ID,login,name,group_name\n4711,ada,Ada Lovelace,Team_7\n7,m,Åse Ng,Team_8\n4715,lena,Lena Groß,Team_7\n"
     handins, notes = read_bulk(export({"team_7_4711_90001_1_data.ipynb": "ours"}), tmp_path / "out", known=course(roster))
