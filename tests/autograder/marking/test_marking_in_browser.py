@@ -15,8 +15,6 @@ from autograder.marking import marked, read_marks
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-
 pytest_plugins = ["in_browser"]
 pytestmark = [
     pytest.mark.slow,
