@@ -10,7 +10,7 @@ import pytest
 from downloads import METADATA, by_name, content, inner_zip, member_of_kind
 
 from autograder.handins.bulk import BulkError, read_bulk
-from autograder.handins.bulk.unpacking import safe_members
+from autograder.handins.bulk.unpacking import Problem, safe_members
 
 
 @pytest.mark.parametrize(("name", "reason"), [
@@ -44,6 +44,7 @@ def test_a_link_costs_its_student_that_file_only(tmp_path):
     assert notes["doe_1"] == ("left out: 'doe_1_1_x.ipynb' is a link or no regular file",)
     assert notes["only_3"] == ("left out: 'only_3_4_x.ipynb' is a link or no regular file",)
     assert notes["pipe_4"] and notes["roe_2"] == ()
+    assert all(isinstance(note, Problem) for told in notes.values() for note in told), "the exit status says it too"
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_symlink()]
 
 

@@ -140,6 +140,16 @@ def test_a_tree_with_names_that_lead_elsewhere_costs_those_files_only(tmp_path, 
     assert not list(tmp_path.rglob("evil.py"))
 
 
+def test_a_setting_that_turns_an_address_into_a_command_runs_nothing(tmp_path, monkeypatch):
+    config, trap = tmp_path / "config", tmp_path / "trap"
+    run(tmp_path, "config", "--file", str(config), f"url.ext::touch {trap} .insteadOf", "https://example.invalid/")
+    run(tmp_path, "config", "--file", str(config), "protocol.ext.allow", "always")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    with pytest.raises(RepositoryError, match="transport 'ext' not allowed"):
+        fetch_commit("https://example.invalid/x.git", tmp_path / "out")
+    assert not trap.exists()
+
+
 @pytest.mark.parametrize("address", [
     "--upload-pack=touch /tmp/x", "ext::sh -c touch% /tmp/x", "-oProxyCommand=x", "http://example.org/x.git", "git://example.org/x.git",
     "fd::17", "ftp://example.org/x", "nowhere", "user@host::x", "file::/etc",
