@@ -1,6 +1,5 @@
 """Who changed when everything was graded again, and why."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from autograder.batch.journal import Entry
 from autograder.batch.keys import changed
 from autograder.report.labels import points_text
-from autograder.report.rendering import write_page
+from autograder.report.rendering import plain_cell, write_page
 from autograder.report.sheets import TableError
 from autograder.report.summary import csv_line, text_table
 from autograder.report.tables import read_table
@@ -77,7 +76,7 @@ def read_changes(out: Path) -> list[list[str]] | None:
         table = read_table(out / CHANGES)
     except (TableError, OSError):
         return None
-    return [[re.sub(r"^'(?=\W)", "", row.get(column, "")) for column in HEAD] for row in table.rows]
+    return [[plain_cell(row.get(column, "")) for column in HEAD] for row in table.rows]
 
 
 def format_changes(changes: Sequence[Change], count: int) -> str:

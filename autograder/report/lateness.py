@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autograder.report.rendering import plain_cell
+
 __all__ = ["HANDINS", "Late", "late_in", "late_of"]
 
 HANDINS = "handins.csv"
@@ -54,7 +56,9 @@ def late_in(out: Path) -> dict[str, Late]:
     except (OSError, ValueError, csv.Error):
         return {}
     words = ("lateness", "penalty", "submitted", "due")
-    return {row["name"]: Late(*(row.get(word, "") for word in words)) for row in rows if row.get("name") and row.get("lateness")}
+    return {
+        plain_cell(row["name"]): Late(*(row.get(word, "") for word in words)) for row in rows if row.get("name") and row.get("lateness")
+    }
 
 
 def late_of(folder: Path) -> Late | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from autograder.report.lateness import late_in
-from autograder.report.rendering import write_page
+from autograder.report.rendering import plain_cell, write_page
 from autograder.report.sheets import TableError
 from autograder.report.summary import csv_line
 from autograder.report.tables import read_table
@@ -60,7 +60,7 @@ def _rows(path: Path) -> list[Mapping[str, str]]:
         rows = read_table(path).rows if path.is_file() else ()
     except (TableError, OSError):
         return []
-    return [{column: re.sub(r"^'(?=\W)", "", text) for column, text in row.items()} for row in rows if row.get("name")]
+    return [{column: plain_cell(text) for column, text in row.items()} for row in rows if row.get("name")]
 
 
 def mail_link(addresses: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from autograder.report.labels import STATUS_WORDS, clean_text, points_text
 from autograder.report.markdown import rendered
 
-__all__ = ["no_formula", "render_page", "report_link", "write_page"]
+__all__ = ["no_formula", "plain_cell", "render_page", "report_link", "write_page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -27,6 +27,11 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 def no_formula(cell: str) -> str:
     """A cell of a table that no spreadsheet runs: a quote in front makes it text."""
     return f"'{cell}" if cell.lstrip(" \u00a0").startswith(FORMULA_STARTS) else cell
+
+
+def plain_cell(cell: str) -> str:
+    """The other way round: what a cell of our own tables says."""
+    return cell[1:] if cell.startswith("'") and no_formula(cell[1:]) == cell else cell
 
 
 def render_page(template: str, script: str | None = None, **values: Any) -> str:
