@@ -43,7 +43,7 @@ def _is_map(array: NDArray[Any]) -> bool:
 
 
 def _drawn(labels: NDArray[Any]) -> str:
-    picture = Image.fromarray((labels % 256).astype(np.uint8))
+    picture = Image.fromarray((labels.astype(np.int64) % 256).astype(np.uint8))
     picture.putpalette(PALETTE)
     return _uri(picture)
 

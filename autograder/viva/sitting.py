@@ -89,6 +89,9 @@ def sheet_of(
         if kept is not None and kept["key"] == key:
             return kept
         sheet = _made(run, plan, submission, key, name, avoid, progress)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:  # the next one need not suffer from it
+        text = f"The viva failed here, not the student's code ({type(error).__name__}: {error}). The same command tries again."
+        return _sheet("", name, [], capped(text, MOST_WORDS), 0.0)
     finally:
         submission.close()
     with replacing(plan.folder / KEPT / f"{folder}.json") as partial:

@@ -112,6 +112,17 @@ def test_a_fault_of_the_grader_keeps_nothing(run, plan, ada, monkeypatch):
     assert kept_sheet(plan.folder, "ada") is None
 
 
+def test_a_fault_of_the_viva_costs_nobody_else_the_sheet(run, plan, ada, monkeypatch):
+    def fault(*_):
+        raise OverflowError("256 is too much")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sitting, "choose", fault)
+        sheet = sheet_of(run, plan, ada, "ada", "Ada", ())
+    assert "failed here, not the student's code (OverflowError: 256 is too much)" in sheet["note"]
+    assert kept_sheet(plan.folder, "ada") is None
+
+
 def test_random_results_are_not_asked_about(run, plan, tmp_path):
     form = {"iou": "import random\ndef mean_iou(pred, labels):\n    return random.SystemRandom().random() + 3\n"}
     for seed in range(2):

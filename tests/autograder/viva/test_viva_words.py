@@ -82,5 +82,6 @@ def test_label_maps_and_winning_classes_are_drawn_and_other_things_are_not(pictu
     scores = np.stack([picture, -picture])[None].astype(np.float32)
     drawn = before_and_after(scores, -scores)
     assert drawn is not None and drawn[0] != drawn[1]
+    assert before_and_after(labels.astype(np.uint8), labels[::-1].astype(np.uint8)) == before_and_after(labels, labels[::-1])
     assert before_and_after(labels, labels) is None
     assert before_and_after(np.arange(9).reshape(3, 3), np.zeros((3, 3), int)) is None
