@@ -1,13 +1,15 @@
 """The tiny assignment's checks are run by the grader under test, not by this pytest. A browser for the tests that look at pages."""
 
 import pytest
-from in_browser import CHROMIUM
 
 collect_ignore = ["tiny_assignment"]
 
 
 @pytest.fixture(scope="module")
 def browser():
+    # not at the top: the grader too reads this file, above the checks of the tiny assignment, and knows no modules of tests
+    from in_browser import CHROMIUM
+
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
