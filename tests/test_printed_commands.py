@@ -77,6 +77,8 @@ COURSE = [
     Run(f"{GRADER} mark build/graded --take COPY.csv", says="taken from COPY.csv", before="printf 'name,question\\nada,5\\n' > COPY.csv"),
     Run(f"{GRADER} mark build/graded --take gradebook.db", says="taken from gradebook.db"),
     Run(f"{GRADER} mark build/graded --pages", says="Class page"),
+    Run(f"{GRADER} viva build/graded --submissions submitted --questions 3", {"--questions 3": "--questions 1"}, says="2 sheets",
+        leaves=("build/graded/viva/questions.html", "build/graded/viva/answers/ada.html")),
     Run(f"{GRADER} gradescope-zip --out autograder.zip", leaves=("autograder.zip",)),
     Run(f"{GRADER} grade --bulk EXPORT.zip --roster roster.csv --out build/graded", {"build/graded": "build/graded --data drawn"},
         says="1 graded", leaves=("build/graded/handins.csv",)),
@@ -162,6 +164,7 @@ NETWORK, GPU = "needs a network", "minutes with a GPU, hours without"
 MINUTES = "measures for minutes, with the benchmark's own stand-ins"
 NOT_RUN = {
     "make demo": "minutes: trains two checkpoints and grades a class of twelve; tests/autograder/test_demo.py holds its parts",
+    "make demo ASSIGNMENT=satellite": "minutes: trains four networks and grades a class of eleven; the same tests hold its parts",
     "make test": "this is the suite that it runs",
     "make fuzz": "ten minutes; tests/fuzz runs a few cases of each kind",
     f"python -m pytest -n 0 --pdb {PLAIN} scores {CHECKS}": "the same is run without a debugger",
@@ -193,6 +196,7 @@ NOT_RUN = {
     f"{GRADER} mark": "names a command; with arguments it is run",
     f"{GRADER} alike": "names a command; with arguments it is run",
     f"{GRADER} grade": "names a command; with arguments it is run",
+    f"{GRADER} viva": "names a command; with arguments it is run",
     "nbgrader autograde": "names a command; with arguments it is run",
     f"{SEGKIT} ...": "says how commands begin",
     '!"{sys.executable}" -m segkit ...': "says how commands begin",

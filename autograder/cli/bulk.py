@@ -15,6 +15,7 @@ from autograder.handins.bulk.repositories import read_repositories
 from autograder.handins.bulk.times import TimeError, zone_named
 from autograder.handins.bulk.unpacking import BulkError, Problem
 from autograder.handins.roster import RosterError
+from autograder.report.labels import clean_text
 
 __all__ = ["BulkOptions", "HandIns", "bulk_handins", "bulk_options", "demand_one_source", "say_problems"]
 
@@ -92,10 +93,10 @@ def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable
     notes += _of_before(out, {handin.name for handin in handins})
     told = [(source.name, note) for note in notes] + [(handin.name, note) for handin in handins for note in handin.notes]
     for name, note in told:
-        say(f"{name}: {note}")
+        say(clean_text(f"{name}: {note}"))
     late = sum(bool(handin.lateness) for handin in handins)
     say(f"{len(handins)} hand-ins, {late} of them late; who, when and what else there was: {listed}")
-    return HandIns([handin.path for handin in handins], [f"{name}: {note}" for name, note in told if isinstance(note, Problem)])
+    return HandIns([handin.path for handin in handins], [clean_text(f"{name}: {note}") for name, note in told if isinstance(note, Problem)])
 
 
 def _of_before(out: Path, names: Collection[str]) -> list[str]:

@@ -69,6 +69,8 @@ def sit_exam(
         wall = "bubblewrap" if any(entry.kind == "attacks" for entry in graded) else None
         # gates are measured on the embedded sample: the same pictures on every machine
         settings = Settings(assignment, Path(out), data="sample", isolation=wall, secret=SECRET, device="cpu", seconds=120.0)
+        # PyTorch makes this folder when a judge first takes an optimiser: elsewhere than where one looks for what students leave behind
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(out, "torch"))
         found = sit(graded, settings, root / "notebooks" / assignment, jobs, tell, with_parity)
     found += sit_leaks([entry for entry in entries if entry.kind == "leaks"], assignment, root, tell)
     outcomes = {(outcome.entry.kind, outcome.entry.name): outcome for outcome in found}

@@ -47,9 +47,10 @@ class QuickJudges:
         for path in paths:
             if len(self.graded) == self.stop_after:
                 raise KeyboardInterrupt
-            found = Graded({})
-            found.result = grade_path(run, path, names[path], opened=lambda s, found=found: found.key.update(submission_key(s)))
-            write_result(found.result, run.settings.out / names[path], run.rubric)
+            found, folder = Graded({}), run.settings.out / names[path]
+            folder.mkdir(parents=True, exist_ok=True)
+            found.result = grade_path(run, path, names[path], folder, opened=lambda s, found=found: found.key.update(submission_key(s)))
+            write_result(found.result, folder, run.rubric)
             keep(path, found)
             progress.finished(found.result)
             self.graded.append(names[path])

@@ -23,6 +23,7 @@ from autograder.handins.bulk.unpacking import (
 )  # fmt: skip
 from autograder.report.rendering import no_formula, write_page
 from segkit.atomic import disk_is_full
+from segkit.notebooks.reading import shown
 
 __all__ = ["BulkSubmission", "looks_like_bulk", "read_bulk", "write_handins"]
 
@@ -129,7 +130,7 @@ def _submission(bundle: Bundle, name: str, group: Sequence[Attempt], folder: Pat
     newest, older = group[0], group[1:]
     notes = list(newest.notes)
     if older:
-        notes.append(f"newest of {len(group)} submissions; not graded: {', '.join(attempt.label for attempt in older)}")
+        notes.append(f"newest of {len(group)} submissions; not graded: {', '.join(shown(attempt.label, 120) for attempt in older)}")
     files = _newest_files(newest, notes)
     path, more = write_files(bundle, files, folder / name, [f"{label(member)} {why}" for member, why in newest.unusable.items()])
     lateness = known.terms.of(name, newest.submitted, newest.late)
@@ -142,8 +143,8 @@ def _newest_files(attempt: Attempt, notes: list[str]) -> dict[str, zipfile.ZipIn
     usable = [entry for entry in attempt.members if entry[0] not in attempt.unusable]
     for member, name, _ in sorted(usable, key=lambda entry: (entry[2], entry[0].date_time)):
         if name in files:
-            notes.append(f"older file, not graded: {path_of(files.pop(name))}")
+            notes.append(f"older file, not graded: {shown(path_of(files.pop(name)), 120)}")
         files[name] = member  # in the order of age
     for name in [name for name in files if is_archive(name)][:-1]:
-        notes.append(f"older file, not graded: {path_of(files.pop(name))}")
+        notes.append(f"older file, not graded: {shown(path_of(files.pop(name)), 120)}")
     return files

@@ -122,14 +122,14 @@ def _parted(whole: Reading, sign: str) -> list[Reading]:
 
 
 def _blackboard(path: str) -> list[Reading]:
-    """Any ``_`` may stand between the assignment and the user's name; the shortest is likeliest."""
+    """Any ``_`` may stand between the assignment and the user's name, or that of a group; the shortest is likeliest."""
     match = _BLACKBOARD.fullmatch(path)
     if not match:
         return []
     head, time = match["head"], match["time"]
     users = [head[place.end() :] for place in re.finditer("_", head)]
     attempt = path.rpartition("/")[2].removesuffix(f"_{match['file']}")
-    return [Reading(user, attempt, match["file"], ids=(user,), time=time) for user in reversed(users) if user]
+    return [Reading(user, attempt, match["file"], name=user, ids=(user,), time=time) for user in reversed(users) if user]
 
 
 def _canvas(path: str) -> list[Reading]:

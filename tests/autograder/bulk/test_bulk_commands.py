@@ -19,7 +19,7 @@ def course(tmp_path_factory):
 
 
 def invoke(*arguments):
-    outcome = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    outcome = CliRunner().invoke(main, [str(argument) for argument in arguments], color=True)  # as a terminal gets it
     return outcome.exit_code, " ".join(outcome.output.split())
 
 
@@ -79,6 +79,16 @@ def test_a_bulk_download_is_collected_and_what_waits_for_a_decision_is_no_succes
 def test_what_cannot_be_read_on_the_command_line_is_bad_usage(tmp_path, download, change, reason):
     code, text = invoke(*download, *change)
     assert code == 2 and reason in text and not (tmp_path / "submitted" / "ada").exists()
+
+
+def test_letters_that_move_a_terminal_are_never_printed(tmp_path, export, course):
+    first, second = course.notebook_paths()
+    files = {f"evil\x1b[2Jname_5_assignsubmission_file_/{first.name}": first.read_text(), "\x1b[2J.txt": "z",
+             f"Ada Lovelace_1_assignsubmission_file_/{second.name}": second.read_text()}  # fmt: skip
+    (tmp_path / "roster.csv").write_text("login,name\nada,Ada Lovelace\n")
+    arguments = ("--bulk", export(files), "--roster", tmp_path / "roster.csv", "--out", tmp_path / "out")
+    code, text = invoke("collect", *arguments, "--assignment", "tiny", "--root", course.root)
+    assert code == 1 and "2 things of the download wait for you" in text and "\x1b" not in text
 
 
 def test_a_roster_without_repositories_and_without_a_download_says_what_is_expected(tmp_path):

@@ -7,7 +7,7 @@ from downloads import by_name, content
 from autograder.handins.bulk import read_bulk
 from autograder.handins.bulk.known import know
 from autograder.handins.bulk.times import zone_named
-from autograder.handins.bulk.unpacking import Problem
+from autograder.handins.bulk.unpacking import BulkError, Problem
 
 
 @pytest.fixture
@@ -113,6 +113,21 @@ def test_what_was_decided_holds_the_next_time_and_every_time(tmp_path, export, c
     assert any("nobody's, as" in note for note in notes) == line.endswith("-")
 
 
+def test_a_group_of_blackboard_is_found_by_its_name_and_is_nobody_elses_whose_id_stands_at_its_end(tmp_path, export, course):
+    """Blackboard writes a group's name in the place of the user's, and either may hold the sign before it."""
+    roster = "ID,login,name,group_name\n4711,ada,Ada Lovelace,Team_7\n4715,lena,Lena Groß,Team_7\n4716,wli,Wei Li,Team 8\n"
+    when = "attempt_2026-03-14-22-10-05_1_data.ipynb"
+    files = {f"FCN_Project_Team_7_{when}": "seven", f"FCN_Project_Team 8_{when}": "eight"}
+    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(roster))
+    assert {handin.name: content(handin.path) for handin in handins} == {
+        "ada": {"1_data.ipynb": "seven"}, "lena": {"1_data.ipynb": "seven"}, "wli": {"1_data.ipynb": "eight"},
+    }  # fmt: skip
+    assert problems(handins, notes) == []
+    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(roster + "7,m,Åse Ng,\n"))
+    (problem,) = problems(handins, notes)
+    assert "m" not in by_name(handins) and "7,m or Team_7,ada or Team_7,lena" in problem
+
+
 def test_a_groups_column_gives_a_groups_hand_in_to_all_who_are_in_it(tmp_path, export, course):
     roster = "ID,login,name,group_name\n4711,ada,Ada Lovelace,Team_7\n7,m,Åse Ng,Team_8\n4715,lena,Lena Groß,Team_7\n"
     handins, notes = read_bulk(export({"team_7_4711_90001_1_data.ipynb": "ours"}), tmp_path / "out", known=course(roster))
@@ -134,6 +149,15 @@ def test_a_groups_name_and_a_double_name_are_told_apart_by_the_participant_or_by
     assert "Anna-Lena Groß_104,anna or Anna-Lena Groß_104,lena" in problems([handin], notes)[0]
     (handin,), notes = read_bulk(export(files), tmp_path / "out", known=course(golden.WORKSHEET))
     assert handin.name == "anna" and problems([handin], notes) == []
+
+
+def test_who_is_on_the_roster_keeps_the_name_that_a_stranger_has_too(tmp_path, export, course):
+    known = course("student_id,name\nguest_7,Gus Tavo\n")
+    handins, _ = read_bulk(export({"gustavo_1_2_a.ipynb": "his", "guest_7_5_a.ipynb": "a stranger's"}), tmp_path / "out", known=known)
+    assert {handin.name: content(handin.path) for handin in handins} == {
+        "guest_7": {"a.ipynb": "his"},
+        "guest_7_2": {"a.ipynb": "a stranger's"},
+    }
 
 
 def test_namesakes_in_brightspace_are_decided_by_hand_each_with_its_own_line(tmp_path, export, course):
@@ -161,6 +185,60 @@ def test_without_a_receipt_two_logins_that_fit_are_decided_by_hand(tmp_path, exp
 def test_a_number_beside_a_name_tells_namesakes_apart_and_is_nobody_alone(tmp_path, export, course, name, whose):
     (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", known=course())
     assert (handin.name if whose else "") == whose and (problems([handin], notes) == []) == bool(whose)
+
+
+@pytest.mark.parametrize(("files", "submitted"), [
+    # a server's own clock, in the stated zone
+    ({"1-2 - Ada Lovelace - Mar 14, 2026 1010 PM/x.ipynb": "x"}, "2026-03-14T22:10:00+01:00"),
+    ({"FCN_ada_attempt_2026-03-14-22-10-05_x.ipynb": "x"}, "2026-03-14T22:10:05+01:00"),
+    # nbgrader takes a time without a zone for UTC
+    ({"ada+fcn+2026-03-14 22:10:05.000000/x.ipynb": "x"}, "2026-03-14T23:10:05+01:00"),
+    # a receipt says the zone, but nobody here reads Dutch
+    ({"FCN_ada_attempt_2026-03-14-22-10-05.txt": golden.receipt("Ada Lovelace", "ada").replace("CET", "EDT"),
+      "FCN_ada_attempt_2026-03-14-22-10-05_x.ipynb": "x"}, "2026-03-15T03:10:05+01:00"),
+    ({"FCN_ada_attempt_2026-03-14-22-10-05.txt": golden.receipt("Ada Lovelace", "ada").replace("Saturday, March 14,", "zaterdag 14 maart"),
+      "FCN_ada_attempt_2026-03-14-22-10-05_x.ipynb": "x"}, "2026-03-14T22:10:05+01:00"),
+])  # fmt: skip
+def test_a_time_without_a_zone_is_the_servers_or_utc_as_the_system_has_it(tmp_path, export, course, files, submitted):
+    (handin,), notes = read_bulk(export(files), tmp_path / "out", known=course())
+    assert handin.submitted == submitted and problems([handin], notes) == []
+
+
+# --- as they were seen in public programs that read such downloads
+
+
+@pytest.mark.parametrize(("name", "whose"), [
+    ("Lovelace,Ada-4711_6130510_assignsubmission_file_/2018_project/x.ipynb", "ada"),  # last name first, an id behind the name
+    ("AdaLovelace_1124140_assignsubmission_file_/x.ipynb", "ada"),
+    ("LOVELACE ADA_10352058_assignsubmission_file_/x.ipynb", "ada"),
+    ("Seite 1/Ada Lovelace_44441_assignsubmission_file_/x.ipynb", "ada"),  # a folder for each of several assignments
+    ("FCN-22324 (A)-4260983/Ada Lovelace_1_assignsubmission_file_/x.ipynb", "ada"),  # the zip's own name, by an unpacker
+    ("Inleveren FCN (1e kans)_ada@example.org_poging_2026-03-14-22-10-05_x.ipynb", "ada"),  # Dutch, logins are addresses
+    ("Rendu_1_ada_tentative_2026-03-14-22-10-05_mon projet_final.ipynb", "ada"),
+    ("FCN/39786-640693 - Ada Lovelace - Oct 10, 2025 1022 AM/x.ipynb", "ada"),
+    ("39786-64069 - 4711 - Ada Lovelace - Oct 10, 2025 1022 AM - x.ipynb", "ada"),  # files without folders, an id before the name
+    ("inbound/ada+fcn+2026-03-14 22:10:05 UTC/x.ipynb", "ada"),  # an exchange of before random endings
+    ("lovelaceada_LATE_4711_90001_x.ipynb", "ada"),
+])  # fmt: skip
+def test_names_as_real_downloads_have_them(tmp_path, export, course, name, whose):
+    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", known=course())
+    assert handin.name == whose and problems([handin], notes) == []
+
+
+def test_a_moodle_team_without_a_group_is_nobodys_and_one_with_a_group_is_its_members(tmp_path, export, course):
+    files = {"Default group_assignsubmission_file_/x.ipynb": "?", "Team Rocket_55_assignsubmission_file_/x.ipynb": "ours"}
+    roster = 'ID number,First name,Last name,Groups\nada,Ada,Lovelace,"Team Rocket, Lab 2"\nben,Ben,Byron,Team Rocket\n55,Eve,Moon,\n'
+    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(roster))
+    assert [handin.name for handin in handins] == ["Default_group", "ada", "ben"]
+    (problem,) = problems(handins, notes)
+    assert "'Default group' is not in the roster" in problem
+
+
+def test_an_id_and_an_address_of_two_students_are_decided_by_hand(tmp_path, export, course):
+    metadata = "submission_1:\n  :submitters:\n  - :name: A. L.\n    :sid: '4711'\n    :email: chiara@example.org\n"
+    files = {"submission_metadata.yml": metadata, "submission_1/x.ipynb": "x"}
+    (handin,), notes = read_bulk(export(files), tmp_path / "out", known=course())
+    assert handin.name == "A._L._4711" and "submission_1,ada or submission_1,chiara" in problems([handin], notes)[0]
 
 
 # --- hidden names
@@ -198,8 +276,16 @@ def test_a_file_that_no_system_names_so_is_a_problem_and_the_systems_own_are_non
     ("handin,student\nteam_7,-\nteam_7,ada\n", "line 3: 'team_7' is decided twice"),
 ])  # fmt: skip
 def test_a_decision_that_cannot_hold_is_named_with_its_line(course, decisions, reason):
-    with pytest.raises(Exception, match=reason):
+    with pytest.raises(BulkError, match=reason):
         course(decisions=decisions)
+
+
+def test_two_files_that_decide_otherwise_are_named(tmp_path, course):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "decisions.csv").write_text("handin,student\nteam_7,ada\n")
+    course(decisions="handin,student\nteam_7,ada\n", places=[tmp_path / "out"])
+    with pytest.raises(BulkError, match=r"out/decisions.csv decides otherwise of 'team_7' than .*Delete one of the two lines"):
+        course(decisions="handin,student\nteam_7,chiara\n", places=[tmp_path / "out"])
 
 
 def test_what_a_student_typed_into_a_receipt_is_no_path_and_no_other_student(tmp_path, export, course):
