@@ -23,7 +23,7 @@ RUN: list[dict[str, Any]] = [
         "stand_ins": {"/srv/course/inbox": "inbox", "--once": "--once --quiet 0"},
         "says": "graded before, 0 left.",
     },
-    {"command": f"{GRADER} grade {GRADED} --jobs 2 --regrade", "says": "Regraded 2", "leaves": ("build/graded/regrade.csv",)},
+    {"command": f"{GRADER} grade {GRADED} --jobs 2 --regrade", "says": "nobody's points changed", "leaves": ("build/graded/regrade.csv",)},
     {
         "command": "python -c \"import secrets; print('SEGKIT_COURSE_SECRET=' + secrets.token_hex(32))\" > secret.env "
         "&& chmod 600 secret.env",
@@ -32,7 +32,7 @@ RUN: list[dict[str, Any]] = [
     {"command": "rsync -a --exclude .gates --exclude .handins build/graded/ BACKUP/graded/", "leaves": ("BACKUP/graded/journal.jsonl",)},
     {
         "command": f"{GRADER} grade submitted/* --out BACKUP/graded --data data/cmp_facade --jobs 2",
-        "says": "2 of 2 were graded before, 0 left.",
+        "says": "were graded before, 0 left.",
         "leaves": ("BACKUP/graded/ada/report.html", "BACKUP/graded/summary.csv"),
         "before": "mkdir -p BACKUP && cp -r build/graded BACKUP && rm -r BACKUP/graded/ada BACKUP/graded/summary.csv",
     },

@@ -12,6 +12,7 @@ from tiny import DOUBLE, SECRET, grade_class, settings, weights, write_submissio
 from workers import Cluster, InThread, use_quick_judges, wait_for
 
 from autograder.batch import grade_many, pool
+from autograder.batch.journal import JOURNAL, entries_by_name
 from autograder.course.seeds import SECRET_VARIABLE
 from autograder.judge.run import Run
 
@@ -44,7 +45,7 @@ def test_a_worker_and_the_scheduler_are_killed_and_every_result_is_that_of_a_ser
     paths, out, said = write_class(tmp_path / "class", COUNT), tmp_path / "out", []
 
     def graded() -> int:
-        return len(journal_of(out)) if (out / "journal.jsonl").exists() else 0
+        return sum(map(len, entries_by_name(out / JOURNAL).values()))
 
     def kill() -> None:
         wait_for(lambda: graded() >= COUNT // 5, 120)
