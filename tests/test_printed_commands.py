@@ -58,7 +58,7 @@ COURSE = [
     Run(f"{GRADER} grade submitted/* --out build/graded --data data/cmp_facade --jobs 2", says="2 graded", leaves=(
         "build/graded/index.html", "build/graded/ada/report.html", "build/graded/bob/result.json", "build/graded/summary.csv"),
         before="cp -r data/facades/sample data/cmp_facade"),
-    Run(f"{GRADER} alike build/graded", says="notes to look at", leaves=("build/graded/alike.html", "build/graded/alike.csv")),
+    Run(f"{GRADER} alike build/graded", says="to look at", leaves=("build/graded/alike.html", "build/graded/alike.csv")),
     Run(f"{GRADER} mark build/graded --pages --roster roster.csv", {"roster.csv": "class.csv"}, says="on the class page",
         leaves=("build/graded/people.csv",)),
     Run(f"{GRADER} export build/graded --to csv --manual COPY.csv", leaves=("build/graded/exports/csv/grades.csv",),

@@ -39,7 +39,9 @@ def test_crops_begin_where_they_must(student, grading, name):
 @networks("forward")
 def test_values_are_those_of_the_reference(student, grading, name):
     network = Network(student, grading, NETWORKS[name])
-    with explained(network.spec.class_name, NETWORK_HINTS):
-        judging.judge_values(network)
-        judging.judge_dropout(network, seed=int(grading.rng("dropout").integers(2**31)))
-    network.forget()
+    try:
+        with explained(network.spec.class_name, NETWORK_HINTS):
+            judging.judge_values(network)
+            judging.judge_dropout(network, seed=int(grading.rng("dropout").integers(2**31)))
+    finally:
+        network.forget()  # also of a forward that fails: the next network needs the memory

@@ -48,20 +48,22 @@ def judge_usual_classes(network):
 @check("classifier.features")
 def test_features_are_what_the_last_layer_reads(student, grading):
     network = Network(student, grading, CLASSIFIER)
-    with explained("Classifier", HINTS):
-        handle, paths = network.built().handle, network.match()[0].paths
-        if LAST not in paths:
-            raise StudentError("features cannot be judged without the last layer (see classifier.layers).", "layer.missing")
-        weights = Weights(grading, network.probe_classes)
-        weights.load(network)
-        try:
-            logits = reference_output(CLASSIFIER, network.built().n_class, network.found_settings(), weights, network.images())
-        except (RuntimeError, ValueError, TypeError):
-            logits = None  # layers that fit VGG-16 no more: classifier.layers says so
-        assert not isinstance(logits, dict)
-        expected = None if logits is None else logits.numpy()
-        tell(grading, "Classifier", features_mistakes(student, handle, paths[LAST], network.images(), expected))
-    network.forget()
+    try:
+        with explained("Classifier", HINTS):
+            handle, paths = network.built().handle, network.match()[0].paths
+            if LAST not in paths:
+                raise StudentError("features cannot be judged without the last layer (see classifier.layers).", "layer.missing")
+            weights = Weights(grading, network.probe_classes)
+            weights.load(network)
+            try:
+                logits = reference_output(CLASSIFIER, network.built().n_class, network.found_settings(), weights, network.images())
+            except (RuntimeError, ValueError, TypeError):
+                logits = None  # layers that fit VGG-16 no more: classifier.layers says so
+            assert not isinstance(logits, dict)
+            expected = None if logits is None else logits.numpy()
+            tell(grading, "Classifier", features_mistakes(student, handle, paths[LAST], network.images(), expected))
+    finally:
+        network.forget()  # also of a classifier that fails
 
 
 class Weights(WeightFile):

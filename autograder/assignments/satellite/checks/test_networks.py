@@ -35,13 +35,15 @@ def test_output_has_one_score_per_class_and_pixel(student, grading, spec):
 @networks("forward")
 def test_values_are_those_of_the_reference(student, grading, spec):
     network, seed = Network(student, grading, spec), int(grading.rng("dropout").integers(2**31))
-    with explained(spec.class_name, HINTS):
-        if spec.graph is None:
-            judge_fused(network, seed)
-        else:
-            judging.judge_values(network)
-            judging.judge_dropout(network, seed)
-    network.forget()
+    try:
+        with explained(spec.class_name, HINTS):
+            if spec.graph is None:
+                judge_fused(network, seed)
+            else:
+                judging.judge_values(network)
+                judging.judge_dropout(network, seed)
+    finally:
+        network.forget()  # also of a forward that fails: the next network needs the memory
 
 
 @check("classifier.accuracy")
