@@ -43,10 +43,10 @@ def section(runs: dict[str, Path], runner: Runner) -> str:
     """The text of the satellite part."""
     lines = [
         SATELLITE, "",
-        f"Made by `docs/make_satellite_results.py` on {datetime.now(UTC).date()}, {device_name()}, torch {torch.__version__}. The sample is "
-        "drawn: 22 pictures of 256 x 256 to train, 4 to choose the epoch, 6 to test. The networks are those of quick mode: an eighth of the "
-        "channels, fresh weights in all layers, 20 epochs each. The published ones are whole, begin with ImageNet's weights, and learned "
-        "from 1900 real pictures. So the numbers say who is ahead and from when on, and nothing of real land.", "",
+        f"Made by `docs/make_satellite_results.py` on {datetime.now(UTC).date()}, {device_name()}, torch {torch.__version__}. The "
+        "sample is drawn: 22 pictures of 256 x 256 to train, 4 to choose the epoch, 6 to test. The networks are those of quick mode: "
+        "an eighth of the channels, fresh weights in all layers, 20 epochs each. The published ones are whole, begin with ImageNet's "
+        "weights, and learned from 1900 real pictures. So the numbers say who is ahead and from when on, and nothing of real land.", "",
         "## Mean IoU on the validation pictures", "", plots.score_table(runs, published=PUBLISHED), "",
         f"![Mean IoU over the epochs, three networks, published ones in grey]({PICTURES.name}/{PICTURE})", "",
         "## IoU by class on the test pictures", "", *classes_table(runs), "",

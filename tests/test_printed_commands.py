@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import click
 import numpy as np
 import pytest
+import weeks_commands
 from matplotlib.pyplot import imread
 from printed import REPOSITORY, TEXTS, commands_of, options_named_in, printed_commands
 from stand_ins import Place, copy_of_the_repository, course_named_fcn, facades, fill_in_the_release, narrow_networks
@@ -76,6 +77,8 @@ COURSE = [
     Run(f"{GRADER} mark build/graded --take COPY.csv", says="taken from COPY.csv", before="printf 'name,question\\nada,5\\n' > COPY.csv"),
     Run(f"{GRADER} mark build/graded --take gradebook.db", says="taken from gradebook.db"),
     Run(f"{GRADER} mark build/graded --pages", says="Class page"),
+    Run(f"{GRADER} viva build/graded --submissions submitted --questions 3", {"--questions 3": "--questions 1"}, says="2 sheets",
+        leaves=("build/graded/viva/questions.html", "build/graded/viva/answers/ada.html")),
     Run(f"{GRADER} gradescope-zip --out autograder.zip", leaves=("autograder.zip",)),
     Run(f"{GRADER} grade --bulk EXPORT.zip --roster roster.csv --out build/graded", {"build/graded": "build/graded --data drawn"},
         says="1 graded", leaves=("build/graded/handins.csv",)),
@@ -161,6 +164,7 @@ NETWORK, GPU = "needs a network", "minutes with a GPU, hours without"
 MINUTES = "measures for minutes, with the benchmark's own stand-ins"
 NOT_RUN = {
     "make demo": "minutes: trains two checkpoints and grades a class of twelve; tests/autograder/test_demo.py holds its parts",
+    "make demo ASSIGNMENT=satellite": "minutes: trains four networks and grades a class of eleven; the same tests hold its parts",
     "make test": "this is the suite that it runs",
     "make fuzz": "ten minutes; tests/fuzz runs a few cases of each kind",
     f"python -m pytest -n 0 --pdb {PLAIN} scores {CHECKS}": "the same is run without a debugger",
@@ -192,6 +196,7 @@ NOT_RUN = {
     f"{GRADER} mark": "names a command; with arguments it is run",
     f"{GRADER} alike": "names a command; with arguments it is run",
     f"{GRADER} grade": "names a command; with arguments it is run",
+    f"{GRADER} viva": "names a command; with arguments it is run",
     "nbgrader autograde": "names a command; with arguments it is run",
     f"{SEGKIT} ...": "says how commands begin",
     '!"{sys.executable}" -m segkit ...': "says how commands begin",
@@ -212,7 +217,9 @@ NOT_RUN = {
     "python benchmarks/training.py --small --data CMP_ROOT": MINUTES,
     "python benchmarks/evaluation.py --small --data CMP_ROOT": MINUTES,
 }
-RUN = [run.command for run in (*COURSE, *RELEASE, *WRITING, *FACADES, *SATELLITE, *TRAINING, MAKE_RESULTS)] + RESULTS
+WEEKS = [Run(**run) for run in weeks_commands.RUN]
+NOT_RUN |= weeks_commands.NOT_RUN
+RUN = [run.command for run in (*COURSE, *WEEKS, *RELEASE, *WRITING, *FACADES, *SATELLITE, *TRAINING, MAKE_RESULTS)] + RESULTS
 
 
 # ------------------------------------------------------------------------------------------------------- the table
@@ -260,11 +267,11 @@ def course(tmp_path_factory) -> Iterator[Place]:
 @pytest.mark.slow
 def test_commands_of_instructors_and_ci_work_as_printed(course):
     before = {path.name for path in course.folder.iterdir()}
-    run_all(COURSE, course)
+    run_all([*COURSE, *WEEKS], course)
     left = {path.name for path in course.folder.iterdir()} - before
     assert left <= {"submitted", "release", "autograded", "feedback", "gradebook.db", "grades.csv", "build", "graded", "handed",
                     "PICTURES", "COPY.csv", "autograder.zip", "GRADEBOOK.filled.csv", "WORKSHEET.filled.csv",
-                    "WORKSHEET.feedback.zip"}, left  # fmt: skip
+                    "WORKSHEET.feedback.zip", *weeks_commands.LEAVES}, left  # fmt: skip
 
 
 @pytest.mark.slow
@@ -388,4 +395,5 @@ def test_every_option_that_a_text_names_exists(path):
     scripts = "".join(script.read_text() for folder in ("benchmarks", "docs") for script in (REPOSITORY / folder).glob("*.py"))
     known = all_options(grader) | all_options(segkit) | set(re.findall(r'add_argument\("(--[a-z-]+)"', scripts))
     known |= {"--include", "--exclude", "--submission", "--only-check", "--pdb"}  # rsync's, pytest's and pip's
+    known |= weeks_commands.FOREIGN if path.name == "weeks.md" else set()
     assert options_named_in(path) - known == set()

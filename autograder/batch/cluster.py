@@ -13,6 +13,7 @@ import uuid
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ClusterError", "at_home", "grade_on_cluster"]
 
 WAIT = 600.0  # seconds without a scheduler, or without a worker, after which a run ends
+FETCH = 120.0  # seconds for an answer to come from its worker
 PAUSE = 0.5  # seconds between two looks at who is there
 SLURM = "slurm:"
 FAILURES = 2  # workers that one submission may cost where the scheduler is ours
@@ -146,7 +148,10 @@ class _Handing:
         """
         if client.status != "running" or any(future.status in ("cancelled", "lost") for future in self.flying):
             raise _LostError("the connection broke")
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        try:
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        except RuntimeError as error:  # closed at this moment
+            raise _LostError(str(error)) from error
         places = sum(worker["nthreads"] for worker in workers)
         gpus = int(sum(worker["resources"].get("GPU", 0) for worker in workers))
         wanted = self.left or self.flying
@@ -167,14 +172,21 @@ class _Handing:
             if under_way >= (gpus if work.gpu else places):
                 self.left.append(work)  # perhaps there is a place for another one
                 continue
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of large tasks: the files of a submission are what they are
-                future = client.submit(
-                    grade_there, self.order, work, key=f"grade-{self.order.run}-{next(self.numbers)}", pure=False,
-                    resources={"GPU": 1} if work.gpu else None,
-                )  # fmt: skip
+            try:
+                future = self._submit(client, work)
+            except (RuntimeError, OSError) as error:  # the client was closed at this moment
+                self.left.appendleft(work)
+                raise _LostError(str(error)) from error
             self.flying[future] = work
             future.add_done_callback(self.ended.put)
+
+    def _submit(self, client: "Client", work: Work) -> "Future[Answer]":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large tasks: the files of a submission are what they are
+            return client.submit(
+                grade_there, self.order, work, key=f"grade-{self.order.run}-{next(self.numbers)}", pure=False,
+                resources={"GPU": 1} if work.gpu else None,
+            )  # fmt: skip
 
     def _take(self, future: "Future[Answer]") -> None:
         """What became of a task."""
@@ -182,21 +194,26 @@ class _Handing:
 
         if future not in self.flying:
             return
-        if future.status in ("cancelled", "lost"):
-            raise _LostError("the connection broke")
-        error, work = future.exception(), self.flying.pop(future)
+        try:
+            if future.status in ("cancelled", "lost"):
+                raise _LostError("the connection broke")
+            error = future.exception()
+            answer = None if error else future.result(timeout=FETCH)
+        except (CancelledError, RuntimeError, OSError) as lost:  # on the way from the worker to here
+            raise _LostError(str(lost)) from lost
+        work = self.flying.pop(future)
         if isinstance(error, PlaceError):
             self.left.appendleft(work)
             raise ClusterError(f"{error}")
         if isinstance(error, ImportError | RuntimeError) and "autograder" in f"{error} {error.__cause__}":
             raise ClusterError(f"a worker or the scheduler has no segkit ({error.__cause__ or error}): install the same kit there.")
-        if error is not None:
+        if answer is None:
             why = f"{type(error).__name__}: {error}"
             if isinstance(error, KilledWorker):
                 why = f"{error.allowed_failures + 1} workers died, one after the other, while they graded it (out of memory?)"
             self._finish(work, not_graded(self.run, work.name, why, self.say))
             return
-        self._answered(work, future.result())
+        self._answered(work, answer)
 
     def _answered(self, work: Work, answer: Answer) -> None:
         if answer.graded is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from autograder.batch.cluster import ClusterError
 from autograder.batch.inbox import Inbox, Look, listing
 from autograder.batch.journal import JOURNAL, Entry, entries_by_name
 from autograder.batch.keys import changed
@@ -103,7 +104,7 @@ class Watch:
                 self.grade([path for path, _ in new.values()])
             self._done |= new
             self._due, self._trouble = set(), ""
-        except (MarksError, OSError) as error:
+        except (ClusterError, MarksError, OSError) as error:
             if str(error) != self._trouble:
                 self._say(f"{error}. It is tried again.")
             self._trouble = str(error)

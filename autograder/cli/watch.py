@@ -14,8 +14,8 @@ __all__ = ["watch_command"]
 
 MOST_TOLD = 50
 LIKE_GRADE = (
-    "out", "assignment", "data", "gate_data", "checkpoints", "jobs", "memory", "require_isolation", "device", "precision", "roster", "due",
-    "zone", "late", "penalty",
+    "out", "assignment", "data", "gate_data", "checkpoints", "jobs", "memory", "require_isolation", "device", "precision", "cluster",
+    "roster", "due", "zone", "late", "penalty",
 )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def _grader(jobs: int, memory: float | None, out: Path, assignment: str, **told:
         assignment, out.resolve(), told["data"], told["gate_data"], told["checkpoints"], told["require_isolation"], device=told["device"],
         precision=told["precision"],
     )  # fmt: skip
-    return lambda paths: grade_many(paths, settings, jobs, click.echo, memory=memory)
+    return lambda paths: grade_many(paths, settings, jobs, click.echo, memory=memory, cluster=told["cluster"])
 
 
 def _watch(places: tuple[Path, ...], every: float, quiet: float, grade: Callable[[list[Path]], Any], **told: Any) -> Any:

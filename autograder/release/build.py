@@ -127,7 +127,8 @@ def _build(
     archive = workshop / f"{name}.zip"
     write_zip(archive, folder, name, source_time(sources.root, sources.notebook_paths()))
 
-    faults = verify_notebooks(originals, folder, checks)
+    worth = checks and checks | dict.fromkeys(facts.get("bonus", ()), 0.0)  # nbgrader's maximum knows no bonus
+    faults = verify_notebooks(originals, folder, worth)
     faults += verify_edition(folder, [sources.root, sources.package.parent])
     if faults:
         raise ReleaseError("The release does not work; nothing was released.\n" + "\n".join(f"  {f}" for f in faults))

@@ -43,7 +43,7 @@ class Change:
             out), ``exchanged``, ``call`` (left out), ``assigned`` (``=`` for ``+=``) or ``removed`` (a statement).
         old: What stands there: an expression or a statement, in the student's own words where it is short.
         new: What would stand there; empty for a statement that is removed.
-        name: Of a keyword argument that is changed; else empty.
+        keyword: Name of the argument whose value is changed; else empty.
         before: The student's lines.
         after: The same lines, changed.
         source: The whole changed cell.
@@ -55,7 +55,7 @@ class Change:
     kind: str
     old: str
     new: str
-    name: str
+    keyword: str
     before: str
     after: str
     source: str

@@ -158,20 +158,28 @@ def subjects_of(run: Run, workbook: Workbook, asked: Sequence[Asked]) -> list[Su
 
 # ---------------------------------------------------------------------------------------------------------------- drawing
 def drawn(subject: Subject, rng: random.Random, topic: str) -> Iterator[Change]:
-    """Changes of a definition, one of each line, lines that promise most likelier first."""
+    """Changes of a definition, one of each line and then another one; lines that promise most are likelier first."""
     lines: dict[tuple[int, int], list[int]] = {}
     for at, changes in enumerate(subject.changes):
         for number, line in changes.lines.items():
             lines.setdefault((at, line), []).append(number)
     weights = {key: _interest(subject.changes[key[0]].place, key[1], topic) for key in lines}
-    for key in sorted(lines, key=lambda key: rng.random() ** (1 / weights[key]), reverse=True):
-        changes = subject.changes[key[0]]
-        numbers = rng.sample(lines[key], len(lines[key]))
-        for number in sorted(numbers, key=lambda number: not changes.promises(number)):
-            change = changes.write(number)
-            if change is not None and not _dull(change):
+    order = sorted(lines, key=lambda key: rng.random() ** (1 / weights[key]), reverse=True)
+    streams = {key: _of_line(subject.changes[key[0]], rng.sample(lines[key], len(lines[key]))) for key in order}
+    while streams:
+        for key, stream in list(streams.items()):
+            if (change := next(stream, None)) is None:
+                del streams[key]
+            else:
                 yield change
-                break
+
+
+def _of_line(changes: Changes, numbers: list[int]) -> Iterator[Change]:
+    """The changes of one line that are worth a question, those that can be reasoned about first."""
+    for number in sorted(numbers, key=lambda number: not changes.promises(number)):
+        change = changes.write(number)
+        if change is not None and not _dull(change):
+            yield change
 
 
 def _interest(place: Place, line: int, topic: str) -> float:
@@ -188,7 +196,7 @@ def _dull(change: Change) -> bool:
         except SyntaxError:
             return True
         return isinstance(target, ast.Assign) and isinstance(target.targets[0], ast.Name | ast.Attribute | ast.Tuple)
-    if LAYER.search(change.before) and not change.name:
+    if LAYER.search(change.before) and not change.keyword:
         return change.kind == "exchanged" or (change.kind == "constant" and abs(float(change.old)) >= WIDE)
     return False
 
@@ -197,8 +205,10 @@ def _dull(change: Change) -> bool:
 class _Search:
     """The search for one student's questions."""
 
-    def __init__(self, subjects: Sequence[Subject], rng: random.Random, avoid: Collection[str], seconds: float) -> None:
-        self.subjects, self.rng, self.avoid = list(subjects), rng, set(avoid)
+    def __init__(self, subjects: Sequence[Subject], rng: random.Random, avoid: Collection[tuple[str, str]], seconds: float) -> None:
+        self.subjects, self.rng = list(subjects), rng
+        self.lines, self.changes = {line for line, _ in avoid}, {key for _, key in avoid}
+        self.loose = False
         self.ends = time.monotonic() + seconds
         self.over = False
         self.found: list[Choice] = []
@@ -211,7 +221,7 @@ class _Search:
         tries = TRIES[topic]
         for subject, change in self._candidates(topic):
             choice = Choice(subject, change, ())
-            if choice.line in self.tried or not self.avoid.isdisjoint((choice.line, choice.key)):
+            if choice.key in self.tried or not self._lines().isdisjoint((choice.line, choice.key)):
                 continue
             self.over = time.monotonic() > self.ends
             if tries <= 0 or self.over:
@@ -220,7 +230,7 @@ class _Search:
             tries -= 2 if subject.is_network and not quick else 1
             if quick and not any(effect.rank > 3 for effect in subject.measure(change, subject.sized)):
                 continue
-            self.tried.add(choice.line)
+            self.tried.add(choice.key)
             choice = replace(choice, effects=tuple(effect for effect in subject.measure(change) if effect.rank > 1))
             if not choice.effects:
                 self.still += [choice] if change.kind in ("argument", "truth") else []
@@ -229,6 +239,10 @@ class _Search:
             if choice.topic in (topic, topic or choice.topic) and choice.effects[0].rank > 3:
                 return self._taken(choice)
         return self._taken(self._best(topic))
+
+    def _lines(self) -> set[str]:
+        """What is not asked about: lines that the neighbour is asked about, or this student already; at last only the same changes."""
+        return self.changes if self.loose else self.lines | self.changes | {one.line for one in self.found}
 
     def _candidates(self, topic: str) -> Iterator[tuple[Subject, Change]]:
         """Changes that may show something of a topic, one of each definition in turn."""
@@ -248,6 +262,7 @@ class _Search:
         """The best of what was seen: of another definition than those that are there, and no second error."""
         no_error = topic and any(one.effects[0].ask == "error" for one in self.found)
         left = [one for one in self.spare if topic in ("", one.topic) and not (no_error and one.effects[0].ask == "error")]
+        left = [one for one in left if self.loose or one.line not in self._lines()]
         subjects = [one.subject for one in self.found]
         return min(left, key=lambda one: (subjects.count(one.subject), -one.effects[0].rank), default=None)
 
@@ -285,11 +300,10 @@ def choose(
     Returns:
         At most so many, fewer where nothing else showed anything, or the time was over; and whether it was.
     """
-    lines, changes = {line for line, _ in avoid}, {key for _, key in avoid}
-    search = _Search(subjects, rng, lines | changes, seconds)
-    for topic in [*(TOPICS[number % len(TOPICS)] for number in range(questions)), *[""] * questions]:
+    search = _Search(subjects, rng, avoid, seconds)
+    for topic in [*(TOPICS[number % len(TOPICS)] for number in range(questions)), *[""] * (questions + 1)]:
         if len(search.found) < questions and search.look_for(topic) is None and not topic:
-            search.avoid = changes
+            search.loose = True
         progress(len(search.found))
     found = [*search.found, *(replace(one, effects=(NOTHING,)) for one in search.still)][:questions]
     return sorted(found, key=lambda one: TOPICS.index(one.topic)), search.over

@@ -21,6 +21,7 @@ ERROR = re.compile(r"[A-Z]\w*(?:Error|Exception|Exit)\b")
 DULL = ("NameError", "UnboundLocalError", "AttributeError", "SyntaxError")  # of a name that is gone, or no Python: everybody sees that
 RUNS = {"define": "when its cell is run", "build": "when it is built"} | dict.fromkeys(("forward", "maps"), "when the network runs")
 RUNS |= dict.fromkeys(("call", "method", "take_steps", "gradients"), "when it is called")
+ENDS = {"code.timeout": "It gives no answer in time.", "code.died": "It ends the process.", "code.memory": "It runs out of memory."}
 SIZE_WORDS = ("size", "shape", "channels", "dimension")
 
 
@@ -117,7 +118,8 @@ def _errors(asked: Sequence[Asked], before: Sequence[Reply | None], after: Seque
             topic = "shapes" if any(word in last for word in SIZE_WORDS) else "values"
             topic = "learning" if one.do == "take_steps" else topic
             kind = match[0] if (match := ERROR.match(last)) else "an error"
-            yield Effect(topic, "error", 1 if kind in DULL else 3, f"It fails {RUNS[one.do]}, with {kind}.", now=text)
+            words = ENDS.get(now.error.cause, f"It fails {RUNS[one.do]}, with {kind}.")
+            yield Effect(topic, "error", 1 if kind in DULL else 3, words, now=text)
             return
 
 

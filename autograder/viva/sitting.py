@@ -147,7 +147,7 @@ def _sheet(key: str, name: str, questions: list[dict[str, Any]], note: str, seco
 def _question(choice: Choice) -> dict[str, Any]:
     """A question as it is kept: plain, and nothing of it endless."""
     change, first = choice.change, choice.effects[0]
-    code = {part: capped(getattr(change, part), MOST_CODE) for part in ("old", "new", "name", "before", "after")}
+    code = {part: capped(getattr(change, part), MOST_CODE) for part in ("old", "new", "keyword", "before", "after")}
     return {
         "name": choice.name, "defines": choice.subject.defines, "where": capped(change.place.label, 200), "line": change.line,
         "kind": change.kind, **code, "about": [choice.line, choice.key], "topic": first.topic,

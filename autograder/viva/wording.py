@@ -42,8 +42,8 @@ def supposed(question: Mapping[str, Any]) -> Markup:
         return Markup("Suppose that you wrote:")
     if kind == "crop":
         new = new.partition(":")[0].strip()
-    if kind in ("constant", "truth") and question["name"]:
-        old, new = f"{question['name']}={old}", f"{question['name']}={new}"
+    if kind in ("constant", "truth") and question["keyword"]:
+        old, new = f"{question['keyword']}={old}", f"{question['keyword']}={new}"
     return Markup(SUPPOSED[kind]).format(old=old, new=new)
 
 

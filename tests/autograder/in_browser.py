@@ -1,10 +1,38 @@
-"""What tests ask of a page in a real browser: rules of axe-core, and that nothing is cut."""
+"""A real browser for tests (``pytest_plugins = ["in_browser"]``), and what they ask of a page: rules of axe-core, nothing cut."""
 
 import shutil
+
+import pytest
 
 __all__ = ["CHROMIUM", "assert_nothing_is_cut", "clean", "faults"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens a page; the page's own policy lets no foreign script run, so axe-core comes in beside it."""
+    contexts = []
+
+    def open_page(path, width=1100, height=900, **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, bypass_csp=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(path if isinstance(path, str) else path.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
 
 
 def faults(page, options=None):

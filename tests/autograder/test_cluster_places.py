@@ -1,6 +1,7 @@
 """What a cluster's workers refuse, lack and send back. Scheduler and workers are threads of this process."""
 
 import os
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,9 @@ def scheduler():
         number: {"cls": distributed.Worker, "options": options | more} for number, more in enumerate([{}, {"resources": {"GPU": 1}}])
     }
     with distributed.SpecCluster(
-        workers=workers, scheduler={"cls": distributed.Scheduler, "options": {"protocol": "inproc://", "dashboard": False}}, silence_logs=50
+        workers=workers,
+        scheduler={"cls": distributed.Scheduler, "options": {"protocol": "inproc://", "dashboard_address": ":0"}},
+        silence_logs=50,
     ) as found:
         yield found.scheduler_address
 
@@ -33,7 +36,7 @@ def scheduler():
 def grade(scheduler, tmp_path, monkeypatch):
     """Grade on those workers."""
     use_quick_judges(monkeypatch.setattr)
-    monkeypatch.setattr(cluster, "WAIT", 3.0)
+    monkeypatch.setattr(cluster, "WAIT", 60.0)
 
     def run(paths, **more):
         said = []
@@ -128,6 +131,25 @@ def test_without_a_gpu_among_the_workers_the_run_ends_with_a_word(tmp_path):
     client = SimpleNamespace(status="running", scheduler_info=lambda n_workers: {"workers": {"a": {"nthreads": 2, "resources": {}}}})
     with pytest.raises(ClusterError, match="no worker with --resources GPU=1"):
         handing._places(client)
+
+
+def test_nothing_is_lost_where_the_connection_breaks_between_two_steps(tmp_path):
+    """While a submission is handed out, and while its answer comes back."""
+    handing, work = cluster._Handing.__new__(cluster._Handing), place.Work(tmp_path, "ann", "")
+    handing.order, handing.numbers = SimpleNamespace(run="run"), iter(range(9))
+
+    def closed(*_, **__):
+        raise RuntimeError("the client is closed")
+
+    handing.left, handing.flying = deque([work]), {}
+    with pytest.raises(cluster._LostError):
+        handing._fill(SimpleNamespace(submit=closed), 1, 0)
+    assert list(handing.left) == [work]
+    future = type("Future", (), {"status": "finished", "exception": lambda self: None, "result": closed})()
+    handing.flying = {future: work}
+    with pytest.raises(cluster._LostError):
+        handing._take(future)
+    assert handing.flying == {future: work}
 
 
 def test_a_judge_that_dies_is_replaced_and_dies_no_third_time(grade, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from in_browser import CHROMIUM, assert_nothing_is_cut, clean, faults
 expect = pytest.importorskip("playwright.sync_api").expect
 pytest.importorskip("axe_playwright_python")
 
+pytest_plugins = ["in_browser"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs the system's Chromium")]
 
 

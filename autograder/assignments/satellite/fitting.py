@@ -27,7 +27,7 @@ from segkit.training import TrainConfig, fit
 __all__ = ["fit_checkpoints", "widened"]
 
 NOTEBOOKS = Path(__file__).resolve().parents[3] / "notebooks" / "satellite"
-# epochs of each file's network; they gave mean IoU 0.02, 0.46 and 0.63 on the test pictures of the sample, and an accuracy of 0.97
+# epochs of each file's network; at the gates they gave mean IoU 0.09, 0.41 and 0.64, and an accuracy of 0.96
 NETWORKS = {"fcn32s_low": ("FCN32s", 1), "fcn32s": ("FCN32s", 10), "fcn8s": ("FCN8s", 10)}
 N_DIGITS, CLASSIFIER_EPOCHS = 10, 6
 

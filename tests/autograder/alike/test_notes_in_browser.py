@@ -14,6 +14,7 @@ from autograder.course.assignment import open_assignment
 
 pytest.importorskip("axe_playwright_python")
 
+pytest_plugins = ["in_browser"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs the system's Chromium")]
 
 

@@ -151,6 +151,15 @@ def test_a_groups_name_and_a_double_name_are_told_apart_by_the_participant_or_by
     assert handin.name == "anna" and problems([handin], notes) == []
 
 
+def test_who_is_on_the_roster_keeps_the_name_that_a_stranger_has_too(tmp_path, export, course):
+    known = course("student_id,name\nguest_7,Gus Tavo\n")
+    handins, _ = read_bulk(export({"gustavo_1_2_a.ipynb": "his", "guest_7_5_a.ipynb": "a stranger's"}), tmp_path / "out", known=known)
+    assert {handin.name: content(handin.path) for handin in handins} == {
+        "guest_7": {"a.ipynb": "his"},
+        "guest_7_2": {"a.ipynb": "a stranger's"},
+    }
+
+
 def test_namesakes_in_brightspace_are_decided_by_hand_each_with_its_own_line(tmp_path, export, course):
     files = {f"{number}-5 - Wei Li - Mar 14, 2026 1010 PM/a.ipynb": number for number in ("39790", "39791")}
     handins, notes = read_bulk(export(files), tmp_path / "out", known=course())
@@ -176,6 +185,23 @@ def test_without_a_receipt_two_logins_that_fit_are_decided_by_hand(tmp_path, exp
 def test_a_number_beside_a_name_tells_namesakes_apart_and_is_nobody_alone(tmp_path, export, course, name, whose):
     (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", known=course())
     assert (handin.name if whose else "") == whose and (problems([handin], notes) == []) == bool(whose)
+
+
+@pytest.mark.parametrize(("files", "submitted"), [
+    # a server's own clock, in the stated zone
+    ({"1-2 - Ada Lovelace - Mar 14, 2026 1010 PM/x.ipynb": "x"}, "2026-03-14T22:10:00+01:00"),
+    ({"FCN_ada_attempt_2026-03-14-22-10-05_x.ipynb": "x"}, "2026-03-14T22:10:05+01:00"),
+    # nbgrader takes a time without a zone for UTC
+    ({"ada+fcn+2026-03-14 22:10:05.000000/x.ipynb": "x"}, "2026-03-14T23:10:05+01:00"),
+    # a receipt says the zone, but nobody here reads Dutch
+    ({"FCN_ada_attempt_2026-03-14-22-10-05.txt": golden.receipt("Ada Lovelace", "ada").replace("CET", "EDT"),
+      "FCN_ada_attempt_2026-03-14-22-10-05_x.ipynb": "x"}, "2026-03-15T03:10:05+01:00"),
+    ({"FCN_ada_attempt_2026-03-14-22-10-05.txt": golden.receipt("Ada Lovelace", "ada").replace("Saturday, March 14,", "zaterdag 14 maart"),
+      "FCN_ada_attempt_2026-03-14-22-10-05_x.ipynb": "x"}, "2026-03-14T22:10:05+01:00"),
+])  # fmt: skip
+def test_a_time_without_a_zone_is_the_servers_or_utc_as_the_system_has_it(tmp_path, export, course, files, submitted):
+    (handin,), notes = read_bulk(export(files), tmp_path / "out", known=course())
+    assert handin.submitted == submitted and problems([handin], notes) == []
 
 
 # --- as they were seen in public programs that read such downloads

@@ -15,6 +15,7 @@ from autograder.marking import marked, read_marks
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 
+pytest_plugins = ["in_browser"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs the system's Chromium"),

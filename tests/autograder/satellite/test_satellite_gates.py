@@ -113,7 +113,7 @@ def improved(monkeypatch, scores, there=("fcn16s", "fcn8s", "fcn32s")):
         ({"fcn16s": 0.3, "fcn8s": 0.6, "fcn32s": 0.5}, 8, None),
         ({"fcn16s": 0.6, "fcn8s": 0.1, "fcn32s": 0.5}, 8, None),
         ({"fcn16s": 0.5, "fcn8s": 0.6, "fcn32s": 0.7}, 6, "gate.not_better"),
-        ({"fcn16s": 0.3, "fcn8s": 0.375, "fcn32s": 0.1}, 5, "gate.low"),
+        ({"fcn16s": 0.3, "fcn8s": 0.475, "fcn32s": 0.1}, 5, "gate.low"),
         ({"fcn16s": 0.2, "fcn8s": 0.1, "fcn32s": 0.4}, 0, "gate.low"),
         ({"fcn16s": 0.6, "fcn8s": StudentError("it does not fit", "checkpoint.unreadable"), "fcn32s": 0.5}, 8, None),
         ({"fcn16s": 0.6, "fcn8s": 0.1, "fcn32s": StudentError("it does not fit", "checkpoint.unreadable")}, 8, None),
