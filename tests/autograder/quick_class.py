@@ -49,7 +49,7 @@ class QuickJudges:
                 raise KeyboardInterrupt
             found, folder = Graded({}), run.settings.out / names[path]
             folder.mkdir(parents=True, exist_ok=True)
-            found.result = grade_path(run, path, names[path], folder, opened=lambda s, found=found: found.key.update(submission_key(s)))
+            found.result = grade_path(run, path, names[path], out=folder, opened=lambda s, key=found.key: key.update(submission_key(s)))
             write_result(found.result, folder, run.rubric)
             keep(path, found)
             progress.finished(found.result)

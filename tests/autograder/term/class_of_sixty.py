@@ -19,7 +19,7 @@ __all__ = [
 
 TOP = 20
 DUE, ZONE = "2026-03-14T23:59", "Europe/Berlin"
-IN_TIME, LATE = "2026-03-14T22:10:05", "2026-03-16T08:59:05"
+IN_TIME, LATE = "2026-03-14T22:10:05", "2026-03-16T08:59:00"
 EXTENDED = "2026-03-16 12:00"
 
 # what somebody wrote -> the code, and its points for `double` (4) and `last.value` (6)

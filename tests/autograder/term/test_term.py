@@ -23,6 +23,7 @@ from playing import Term, command
 from term_gradebooks import GRADEBOOKS
 from traitlets.config import Config
 
+pytest_plugins = ["in_browser"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs the system's Chromium")]
 
 REASON = "The sheet asked for three times the values: appeal of 20 March."
