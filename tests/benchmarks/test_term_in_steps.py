@@ -22,7 +22,7 @@ def test_every_step_of_a_term_is_a_command_with_its_minutes(tmp_path):
     steps = json.loads((tmp_path / "term.json").read_text())["steps"]
     assert [step["target"] for step in steps] == [
         "the download graded, late ones named", "26 answers marked, 2.0 keys each, nothing read", "points into the system's file",
-        "an appeal", "all graded again", "points into the file again", "like code",
+        "an appeal", "all graded again", "points into the file again",
     ]  # fmt: skip
     for step in steps:
         assert step["seconds"] > 0 and step["command"] in done.stdout and step["command"].startswith("python -m autograder ")
