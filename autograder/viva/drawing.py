@@ -15,7 +15,7 @@ __all__ = ["before_and_after"]
 
 WIDTH, MOST_SIDE = 180, 400  # pixels of a drawn picture; of a map that is drawn
 GOLDEN = 0.381966  # hues of neighbours lie far apart
-PALETTE = [round(255 * part) for n in range(255) for part in colorsys.hsv_to_rgb(n * GOLDEN % 1, 0.65, 0.95 - 0.45 * (n % 2))] + [0, 0, 0]
+HUES = [round(255 * part) for n in range(255) for part in colorsys.hsv_to_rgb(n * GOLDEN % 1, 0.65, 0.95 - 0.45 * (n % 2))] + [0, 0, 0]
 
 
 def before_and_after(before: NDArray[Any], after: NDArray[Any]) -> tuple[str, str] | None:
@@ -44,7 +44,7 @@ def _is_map(array: NDArray[Any]) -> bool:
 
 def _drawn(labels: NDArray[Any]) -> str:
     picture = Image.fromarray((labels.astype(np.int64) % 256).astype(np.uint8))
-    picture.putpalette(PALETTE)
+    picture.putpalette(HUES)
     return _uri(picture)
 
 

@@ -90,7 +90,7 @@ def verify_result(both, effect) -> None:
     calls = [one for one in both.asked if one.do == "call" and one.names == both.name]
     pairs = [both.each(lambda f, one=one: called(f, one.given["args"])) for one in calls]
     ran = [(one, *pair) for one, pair in zip(calls, pairs, strict=True) if not isinstance(pair[1], Exception)]
-    differing = [(one, was, now) for one, was, now in ran if now is None or not np.array_equal(was, now, equal_nan=True)]
+    differing = [(one, was, now) for one, was, now in ran if now is None or _unlike(was, now)]
     one, was, now = min(differing, key=lambda item: not item[0].small)
     assert bool(effect.given) == one.small
     if effect.given:
@@ -103,6 +103,10 @@ def verify_result(both, effect) -> None:
         assert np.allclose(numbers(effect.now), now.ravel(), rtol=1e-3, atol=1e-4, equal_nan=True), (effect.now, now)
     if was.shape == now.shape and now.size > 1 and "numbers differ" in effect.words:
         assert f"{int((was != now).sum())} of {was.size} numbers differ" in effect.words
+
+
+def _unlike(was, now) -> bool:
+    return np.asarray(was).dtype != np.asarray(now).dtype or not np.array_equal(was, now, equal_nan=True)
 
 
 def verify_scores(both, effect) -> None:
