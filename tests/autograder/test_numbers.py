@@ -15,7 +15,7 @@ import pytest
 from small_course import edit_notebook, graded, write_course
 
 import segkit
-from autograder.cli.bulk import bulk_submissions
+from autograder.cli.bulk import BulkOptions, bulk_handins
 from autograder.course.assignment import assignment_of, open_assignment
 from autograder.course.numbers import values_of
 from autograder.course.rubric import RubricError
@@ -333,7 +333,8 @@ def test_the_rubrics_deadline_counts_unless_the_command_line_names_another(tmp_p
     with zipfile.ZipFile(tmp_path / "export.zip", "w") as bundle:
         bundle.writestr("ada+tiny+2026-03-14 23:10:05.123456 UTC+cmFuZG9t/1_first.ipynb", "{}")
     said: list[str] = []
-    bulk_submissions(tmp_path / "export.zip", tmp_path / "out", None, option, str(course.material), said.append)
+    options = BulkOptions(tmp_path / "export.zip", None, option, "UTC", None, "")
+    bulk_handins(options, tmp_path / "out", str(course.material), said.append)
     assert f"1 hand-ins, {late} of them late" in said[-1]
 
 
