@@ -375,7 +375,7 @@ def test_students_of_the_demo_lose_what_is_written_down_beside_them(fcn_class, n
 
     assignment = open_assignment("fcn")
     result = json.loads((fcn_class.all / "graded" / name / "result.json").read_text())
-    (student,) = (student for student in read_students(assignment.material) if student.name == name)
+    (student,) = (student for student in read_students(assignment.folder) if student.name == name)
     lines = surprises([replace(student, checkpoints={})], [result], assignment.rubric)
     assert [line for line in lines if "(could_not_grade)" not in line or not any(gate in line for gate in GATES)] == []
 
