@@ -149,7 +149,7 @@ class LabPage:
     def open(self, path: str) -> "LabPage":
         """Open a notebook, and wait until the status bar says that its kernel is idle: what is run before that is not run at all."""
         self.page.goto(self.address.format(f"lab/tree/{path}"))
-        self.page.wait_for_selector(".jp-Notebook")
+        self.page.wait_for_selector(".jp-Notebook:visible")  # those of other tabs are hidden
         self.page.wait_for_selector('.jp-StatusBar-Widget :text-matches("\\\\| Idle$")')
         return self
 
