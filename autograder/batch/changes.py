@@ -8,10 +8,8 @@ from typing import Any
 from autograder.batch.journal import Entry
 from autograder.batch.keys import changed
 from autograder.report.labels import points_text
-from autograder.report.rendering import plain_cell, write_page
-from autograder.report.sheets import TableError
+from autograder.report.rendering import own_rows, write_page
 from autograder.report.summary import csv_line, text_table
-from autograder.report.tables import read_table
 
 __all__ = ["CHANGES", "Change", "changes_of", "format_changes", "read_changes", "write_changes"]
 
@@ -72,11 +70,8 @@ def write_changes(changes: Iterable[Change], out: Path) -> Path:
 
 def read_changes(out: Path) -> list[list[str]] | None:
     """The rows of ``out/regrade.csv``: what changed when something was graded again last; None where there is no such file."""
-    try:
-        table = read_table(out / CHANGES)
-    except (TableError, OSError):
-        return None
-    return [[plain_cell(row.get(column, "")) for column in HEAD] for row in table.rows]
+    rows = own_rows(out / CHANGES)
+    return None if rows is None else [[row.get(column, "") for column in HEAD] for row in rows]
 
 
 def format_changes(changes: Sequence[Change], count: int) -> str:

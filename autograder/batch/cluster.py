@@ -221,7 +221,8 @@ class _Handing:
             forget_answers(folder)
             (folder / PICTURES).unlink(missing_ok=True)
             shutil.rmtree(folder / "answers", ignore_errors=True)
-            unpack(answer.files, self.run.settings.out) if answer.files else None
+            if answer.files:
+                unpack(answer.files, self.run.settings.out)
             write_result(answer.graded.result, folder, self.run.rubric)
             self._finish(work, answer.graded)
         elif answer.lacks == "GPU":

@@ -8,16 +8,16 @@ from typing import Any
 import click
 
 from autograder.course.assignment import open_assignment
-from autograder.course.rubric import RubricError
+from autograder.course.rubric import Rubric, RubricError
 from autograder.handins.bulk.handins import looks_like_bulk, read_bulk, write_handins
-from autograder.handins.bulk.known import know
+from autograder.handins.bulk.known import Known, know
 from autograder.handins.bulk.repositories import read_repositories
 from autograder.handins.bulk.times import TimeError, zone_named
 from autograder.handins.bulk.unpacking import BulkError, Problem
 from autograder.handins.roster import RosterError
 from autograder.report.labels import clean_text
 
-__all__ = ["BulkOptions", "HandIns", "bulk_handins", "bulk_options", "demand_one_source", "say_problems"]
+__all__ = ["BulkOptions", "HandIns", "bulk_handins", "bulk_options", "demand_one_source", "known_of", "say_problems"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,18 @@ def bulk_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def known_of(options: BulkOptions, rubric: Rubric, places: Sequence[Path]) -> Known:
+    """What the command line and the rubric say of the class. Raises BulkError, RosterError, TimeError.
+
+    Args:
+        options: What was asked for.
+        rubric: Says when the work was due, where the command line does not.
+        places: Where decisions may lie.
+    """
+    due = options.due or (rubric.due.isoformat() if rubric.due else "")
+    return know(options.roster, due, zone_named(options.zone), options.late, options.penalty, places)
+
+
 def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable[[str], None], listing: str = "handins.csv") -> HandIns:
     """Take a bulk download apart below ``out/.handins``, or fetch repositories there, and list who handed in what.
 
@@ -78,9 +90,7 @@ def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable
     assert source is not None
     try:
         rubric = open_assignment(assignment).rubric
-        due = options.due or (rubric.due.isoformat() if rubric.due else "")
-        zone = zone_named(options.zone)
-        known = know(options.roster, due, zone, options.late, options.penalty, [out, *([options.bulk.parent] if options.bulk else [])])
+        known = known_of(options, rubric, [out, *([options.bulk.parent] if options.bulk else [])])
         if options.bulk:
             handins, notes = read_bulk(options.bulk, out / ".handins", assignment=rubric.assignment, known=known)
         elif not any(student.repository for student in known.roster.students):
@@ -123,7 +133,7 @@ def demand_one_source(submissions: Sequence[Path], options: BulkOptions, command
     """
     if missing := [str(path) for path in submissions if not path.exists()]:
         raise click.UsageError(f"no such submission: {', '.join(missing[:5])}")
-    if bool(submissions) == bool(options.bulk or (options.roster and not submissions)):
+    if (submissions and options.bulk) or not (submissions or options.bulk or options.roster):
         raise click.UsageError(
             f"expected something to {command}: either SUBMISSIONS (folders or zips), or --bulk EXPORT.zip, or --roster with repositories"
         )

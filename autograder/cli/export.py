@@ -1,7 +1,6 @@
 """``python -m autograder export``: a graded folder for Gradescope, Classroom 50, JUnit readers, nbgrader's gradebook, as CSV, or written
 into the file that a course system gave out."""
 
-import csv
 import sys
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -134,11 +133,10 @@ def _facts(pairs: tuple[str, ...]) -> dict[str, str]:
 
 def _handed_in(graded: Path) -> dict[str, str]:
     """Submission name -> when it was handed in, where the hand-ins came from a bulk download."""
-    try:
-        with (graded / "handins.csv").open(encoding="utf-8-sig", newline="") as file:
-            return {row["name"]: row["submitted"] for row in csv.DictReader(file) if row.get("submitted")}
-    except (OSError, KeyError, ValueError):
-        return {}
+    from autograder.report.lateness import HANDINS
+    from autograder.report.rendering import own_rows
+
+    return {row["name"]: row["submitted"] for row in own_rows(graded / HANDINS) or () if row.get("name") and row.get("submitted")}
 
 
 def _write(texts: list[tuple[PurePosixPath, str]], out: Path) -> list[Path]:

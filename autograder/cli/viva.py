@@ -44,12 +44,14 @@ def viva_command(
 
     Exit 0: every student has a full sheet; 1: somebody has fewer questions, or none; 2: bad usage.
     """
+    from autograder.cli.mark import open_assignment_of
     from autograder.course.rubric import RubricError
     from autograder.export.entries import ExportError, read_results
     from autograder.handins.roster import RosterError
     from autograder.handins.submission import SubmissionError
     from autograder.sandbox.client import GraderFault
     from autograder.sandbox.isolation import IsolationError
+    from autograder.viva.pages import write_pages
     from autograder.viva.sitting import Plan, open_run
 
     if change and len(students) != 1:
@@ -57,17 +59,17 @@ def viva_command(
     try:
         entries = _in_order(read_results(graded, lambda line: click.echo(line, err=True)), roster)
         chosen = _chosen(entries, students, graded)
-        name = assignment or _assignment(entries)
-        paths = _paths(graded, submissions, chosen, name)
+        opened = open_assignment_of(assignment, entries)
+        paths = _paths(graded, submissions, chosen, opened.name)
         plan = Plan(questions, seed, seconds, (out or graded / "viva").resolve())
         _refuse_a_student(plan.folder)
-        with open_run(name, plan.folder, seed, require_isolation) as run:
+        with open_run(str(opened.folder), plan.folder, seed, require_isolation) as run:
             if change:
                 _measure(run, paths[chosen[0].folder], chosen[0].folder, change)
                 return
             sheets = _sheets(run, plan, entries, paths)
             words = ["python", "-m", "autograder", "viva", str(graded), *(w for path in submissions for w in ("--submissions", str(path)))]
-            _write(plan.folder, sheets, run.rubric.title, [*words, "--seed", str(seed)])
+            write_pages(plan.folder, sheets, run.rubric.title, [*words, "--seed", str(seed)])
     except (ExportError, RubricError, IsolationError, RosterError, SubmissionError) as error:
         raise click.UsageError(str(error)) from None
     except (GraderFault, OSError) as error:
@@ -96,13 +98,6 @@ def _chosen(entries: "Sequence[Entry]", students: Sequence[str], graded: Path) -
     if unknown := [name for name in students if name not in known]:
         raise click.UsageError(f"--student: there is no result of {', '.join(map(repr, unknown))} in {graded}.")
     return chosen
-
-
-def _assignment(entries: "Sequence[Entry]") -> str:
-    names = sorted({entry.result["assignment"] for entry in entries})
-    if len(names) > 1:
-        raise click.UsageError(f"expected results of one assignment, found {', '.join(names)}.")
-    return str(names[0])
 
 
 def _refuse_a_student(folder: Path) -> None:
@@ -147,12 +142,6 @@ def _sheets(run: Any, plan: Any, entries: "Sequence[Entry]", paths: dict[str, Pa
             sheets[entry.folder], before = sheet, asked_about(sheet)
             bar.update()
     return sheets
-
-
-def _write(folder: Path, sheets: "dict[str, Sheet]", title: str, command: Sequence[str]) -> None:
-    from autograder.viva.pages import write_pages
-
-    write_pages(folder, sheets, title, command)
 
 
 def _measure(run: Any, path: Path, folder: str, change: str) -> None:

@@ -91,20 +91,18 @@ def _grader(jobs: int, memory: float | None, out: Path, assignment: str, **told:
 def _watch(places: tuple[Path, ...], every: float, quiet: float, grade: Callable[[list[Path]], Any], **told: Any) -> Any:
     from autograder.batch.inbox import Inbox
     from autograder.batch.watching import Watch
+    from autograder.cli.bulk import BulkOptions, known_of
     from autograder.cli.people import keep_people
     from autograder.course.assignment import open_assignment
     from autograder.handins.bulk import BulkSubmission, read_bulk
-    from autograder.handins.bulk.known import know
-    from autograder.handins.bulk.times import zone_named
 
     rubric, out = open_assignment(told["assignment"]).rubric, told["out"].resolve()
-    due, zone = told["due"] or (rubric.due.isoformat() if rubric.due else ""), zone_named(told["zone"])
-    if told["roster"]:
-        keep_people(out, told["roster"])
+    options = BulkOptions(None, *(told[name] for name in ("roster", "due", "zone", "late", "penalty")))
+    if options.roster:
+        keep_people(out, options.roster)
 
     def read_export(export: Path, folder: Path) -> tuple[list[BulkSubmission], list[str]]:
-        known = know(told["roster"], due, zone, told["late"], told["penalty"], [out, export.parent])
-        return read_bulk(export, folder, assignment=rubric.assignment, known=known)
+        return read_bulk(export, folder, assignment=rubric.assignment, known=known_of(options, rubric, [out, export.parent]))
 
     inbox = Inbox([place.absolute() for place in places], rubric.assignment, out, quiet, read_export)
     return Watch(inbox, out, rubric, grade, every, click.echo)

@@ -3,7 +3,8 @@
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from autograder.sandbox.locks import try_lock
 
 __all__ = ["Exam", "ExamError", "choose", "sit_exam"]
 
+PYTORCH = "TORCHINDUCTOR_CACHE_DIR"
 Tell = Callable[[Outcome], None]
 
 
@@ -69,12 +71,25 @@ def sit_exam(
         wall = "bubblewrap" if any(entry.kind == "attacks" for entry in graded) else None
         # gates are measured on the embedded sample: the same pictures on every machine
         settings = Settings(assignment, Path(out), data="sample", isolation=wall, secret=SECRET, device="cpu", seconds=120.0)
-        # PyTorch makes this folder when a judge first takes an optimiser: elsewhere than where one looks for what students leave behind
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(out, "torch"))
-        found = sit(graded, settings, root / "notebooks" / assignment, jobs, tell, with_parity)
+        with _place_of_pytorch(Path(out, "torch")):
+            found = sit(graded, settings, root / "notebooks" / assignment, jobs, tell, with_parity)
     found += sit_leaks([entry for entry in entries if entry.kind == "leaks"], assignment, root, tell)
     outcomes = {(outcome.entry.kind, outcome.entry.name): outcome for outcome in found}
     return [outcomes[entry.kind, entry.name] for entry in entries]
+
+
+@contextmanager
+def _place_of_pytorch(folder: Path) -> Iterator[None]:
+    """Where judges let PyTorch make the folder that it makes with the first optimiser: not where one looks for what students leave."""
+    before = os.environ.get(PYTORCH)
+    os.environ[PYTORCH] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PYTORCH]
+        else:
+            os.environ[PYTORCH] = before
 
 
 class Exam:

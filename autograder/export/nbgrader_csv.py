@@ -50,7 +50,7 @@ def _row(entry: Entry, student: Student | None, options: Options) -> list[str]:
     top = f"{sum(in_total(check) for check in counted):g}"
     person = [student.last_name, student.first_name, student.email] if student else ["", "", ""]
     handed_in = options.handed_in.get(result["submission"], "")
-    # the kit takes nothing off for lateness: that is the instructor's decision, in nbgrader or in the spreadsheet
+    # exports give points as the checks gave them; what a rule of lateness takes off stands in summary.csv, reports and class page
     penalty = "0" if score else ""
     return [result["assignment"], options.due, handed_in, result["submission"], *person, score, penalty, score, top]
 

@@ -31,6 +31,8 @@ COLUMNS = {
               "adresse_e_mail", "dirección_de_correo", "dirección_de_correo_electrónico", "correo", "correo_electrónico", "adresse_mail",
               "dirección_email"),
     "group": ("group", "groups", "group_name", "team", "gruppe", "gruppen", "groupe", "groupes", "grupo", "grupos"),
+    "section": ("section", "sections", "section_name", "kurs", "übung", "übungsgruppe", "gruppe", "gruppen", "group", "groups", "groupe",
+                "grupo"),
     "repository": ("repository", "repository_url", "student_repository_url", "repo", "repo_url", "git", "git_url", "clone_url"),
     "participant": ("identifier", "id", "identifiant", "identificador"),
 }  # fmt: skip
@@ -56,6 +58,7 @@ class Student:
         first_name, last_name, email: As in the roster; empty where it says nothing.
         participant: Number that Moodle gives the student in this assignment.
         groups: Names of groups and teams, spelled plainly.
+        sections: Sections, or else groups, as the roster writes them.
         repository: Address or folder of the student's git repository.
     """
 
@@ -66,7 +69,13 @@ class Student:
     email: str = ""
     participant: str = ""
     groups: frozenset[str] = frozenset()
+    sections: tuple[str, ...] = ()
     repository: str = ""
+
+    def together(self, other: "Student") -> "Student":
+        """This student with the groups and sections of another line."""
+        more = tuple(section for section in other.sections if section not in self.sections)
+        return replace(self, groups=self.groups | other.groups, sections=self.sections + more)
 
     @property
     def spellings(self) -> set[str]:
@@ -180,7 +189,7 @@ def read_roster(path: Path) -> Roster:
     if not (places["id"] or places["email"] or places["participant"]) and not (places["name"] or places["last_name"]):
         head = ",".join(table.header)
         raise RosterError(f"{path}: expected a header with student_id, name (or first_name, last_name) and email; found {head!r}.")
-    if ambiguous := sorted(table.twice & {column for columns in places.values() for column in columns}):
+    if ambiguous := sorted(table.twice & {column for word, columns in places.items() if word != "section" for column in columns}):
         raise RosterError(f"{path}: expected each column once, found {', '.join(ambiguous)} more than once.")
     students: dict[str, tuple[Student, int]] = {}
     for line, row in zip(table.lines, table.rows, strict=True):
@@ -189,12 +198,12 @@ def read_roster(path: Path) -> Roster:
             continue
         key = student.name.casefold()
         first, at = students.setdefault(key, (student, line))
-        if first != student and replace(first, groups=student.groups) == student:
-            students[key] = replace(first, groups=first.groups | student.groups), at
-        elif first != student:
+        both = first.together(student)
+        if replace(student, groups=both.groups, sections=both.sections) != both:
             raise RosterError(
                 f"{path}: expected each student once, found {student.name} more than once, with other names or ids: lines {at} and {line}."
             )
+        students[key] = both, at
     return Roster(tuple(student for student, _ in students.values()), (*table.notes, *_zeros(path, table, places)))
 
 
@@ -256,4 +265,5 @@ def _student(row: Mapping[str, str], places: Mapping[str, Sequence[str]]) -> Stu
         return None
     known = frozenset(text.casefold() for text in [*ids, email, local] if text)
     groups = frozenset(spelled(group) for text in values("group") for group in re.split("[,;]", text)) - {""}
-    return Student(folder_name(name), known, first, last, email, participant, groups, next(iter(values("repository")), ""))
+    sections = tuple(text for column in places["section"][:1] if (text := row[column].strip()))
+    return Student(folder_name(name), known, first, last, email, participant, groups, sections, next(iter(values("repository")), ""))

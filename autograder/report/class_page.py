@@ -59,7 +59,7 @@ def write_class_page(
     rows = [_row(result, ids, titles, checks, people.get(result["submission"])) for result in results]
     there = {result["submission"] for result in results}
     missing = [person for person in people.values() if person.name not in there]
-    behind = [people.get(name) or Person(name, lateness=own.by) for name, own in late.items() if name in there]
+    behind = [people[name] for name in late if name in there]
     copies = identical(results)
     idle = {row["name"] for row in rows if not row["score"]}
     tops = {check["id"]: check["max_points"] for result in results for check in result["checks"]}

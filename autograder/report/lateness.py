@@ -3,14 +3,13 @@
 Points stay what the checks gave. What is taken off stands beside them, in columns and lines of its own, and follows when points change.
 """
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autograder.report.rendering import plain_cell
+from autograder.report.rendering import own_rows
 
 __all__ = ["HANDINS", "Late", "late_in", "late_of"]
 
@@ -50,15 +49,9 @@ class Late:
 
 def late_in(out: Path) -> dict[str, Late]:
     """Name -> how late, of the hand-ins of a class that were late; empty where no hand-ins are listed."""
-    try:
-        with (Path(out) / HANDINS).open(encoding="utf-8-sig", newline="") as file:
-            rows = [{name: text or "" for name, text in row.items() if name} for row in csv.DictReader(file)]
-    except (OSError, ValueError, csv.Error):
-        return {}
     words = ("lateness", "penalty", "submitted", "due")
-    return {
-        plain_cell(row["name"]): Late(*(row.get(word, "") for word in words)) for row in rows if row.get("name") and row.get("lateness")
-    }
+    rows = own_rows(Path(out) / HANDINS) or ()
+    return {row["name"]: Late(*(row.get(word, "") for word in words)) for row in rows if row.get("name") and row.get("lateness")}
 
 
 def late_of(folder: Path) -> Late | None:

@@ -1,16 +1,14 @@
 """Who is in the class, and when they handed in: ``people.csv`` beside the class page."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from autograder.report.lateness import late_in
-from autograder.report.rendering import plain_cell, write_page
-from autograder.report.sheets import TableError
+from autograder.report.rendering import own_rows, write_page
 from autograder.report.summary import csv_line
-from autograder.report.tables import read_table
 
 __all__ = ["PEOPLE", "Person", "mail_link", "read_people", "write_people"]
 
@@ -47,20 +45,11 @@ def read_people(out: Path) -> dict[str, Person]:
     """Name of a submission -> who it is; empty without a class list. A file that cannot be read says nothing, and stops no page."""
     people = {
         row["name"]: Person(row["name"], *(row.get(column, "") for column in HEAD[1:]))
-        for row in _rows(Path(out) / PEOPLE)
+        for row in own_rows(Path(out) / PEOPLE) or () if row.get("name")
     }  # fmt: skip
     for name, late in late_in(out).items():
         people[name] = replace(people.get(name, Person(name)), lateness=late.by)
     return people
-
-
-def _rows(path: Path) -> list[Mapping[str, str]]:
-    """The rows of a table of ours; a name that a spreadsheet would have run has a quote in front."""
-    try:
-        rows = read_table(path).rows if path.is_file() else ()
-    except (TableError, OSError):
-        return []
-    return [{column: plain_cell(text) for column, text in row.items()} for row in rows if row.get("name")]
 
 
 def mail_link(addresses: Iterable[str]) -> str:

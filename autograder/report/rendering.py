@@ -1,6 +1,7 @@
 """Turn a template into a page that stands alone: everything escaped, nothing loaded from elsewhere, one file."""
 
 import base64
+import csv
 import hashlib
 import os
 import tempfile
@@ -16,7 +17,7 @@ from markupsafe import Markup
 from autograder.report.labels import STATUS_WORDS, clean_text, points_text
 from autograder.report.markdown import rendered
 
-__all__ = ["no_formula", "plain_cell", "render_page", "report_link", "write_page"]
+__all__ = ["no_formula", "own_rows", "render_page", "report_link", "write_page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -29,8 +30,16 @@ def no_formula(cell: str) -> str:
     return f"'{cell}" if cell.lstrip(" \u00a0").startswith(FORMULA_STARTS) else cell
 
 
-def plain_cell(cell: str) -> str:
-    """The other way round: what a cell of our own tables says."""
+def own_rows(path: Path) -> list[dict[str, str]] | None:
+    """The rows of a table that this kit wrote, column -> text as it was before ``no_formula``; None where it is not there or damaged."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [{name: _plain(text or "") for name, text in row.items() if name} for row in csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error):
+        return None
+
+
+def _plain(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and no_formula(cell[1:]) == cell else cell
 
 

@@ -104,8 +104,8 @@ def looks_like_bulk(path: Path, least: int = 2) -> str:
         return ""
     try:
         with zipfile.ZipFile(path) as bundle:
-            paths = [path_of(member) for member in bundle.infolist() if not member.is_dir()]
-            system = system_of([member for member in bundle.infolist() if not member.is_dir()], path)
+            members = [member for member in bundle.infolist() if not member.is_dir()]
+        system, paths = system_of(members, path), [path_of(member) for member in members]
     except (BulkError, *BROKEN_ZIP):
         return ""
     if system.own and system.receipts and not any(system.own.fullmatch(name) for name in paths):
