@@ -20,6 +20,7 @@ __all__ = ["pretrain"]
 @click.option("--epochs", type=click.IntRange(1), help="[default: 30]")
 @click.option("--patches", type=click.IntRange(1), help="Patches per picture and epoch.  [default: 8]")
 @click.option("--side", type=click.IntRange(32), help="Side of a patch in pixels.  [default: 224]")
+@click.option("--jitter", type=click.FloatRange(0, 1), help="How far colours are changed; 0 for not at all.  [default: 0.3]")
 @click.option("--batch-size", type=click.IntRange(1), help="Patches per step.  [default: 64]")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: 3e-4]")
 @click.option(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from segkit.training.sources import Pairs
 
-__all__ = ["Answering", "Repeated", "SharesLoss", "cell_shares"]
+__all__ = ["Answering", "Repeated", "SharesLoss", "cell_shares", "jittered"]
 
 
 class Repeated:
@@ -35,14 +35,15 @@ class Answering(nn.Module):
     Args:
         vgg: with ``features``, ``avgpool`` and ``classifier``, as torchvision's; used as it is.
         n_class: number of classes; of the classifier's outputs the first so many are used.
+        jitter: how far colours are changed while it learns, see :func:`jittered`; 0 for not at all.
 
     Attributes:
         strides: sides of the cells in pixels, fine to coarse; of VGG-16 8, 16 and 32.
     """
 
-    def __init__(self, vgg: nn.Module, n_class: int) -> None:
+    def __init__(self, vgg: nn.Module, n_class: int, jitter: float = 0.0) -> None:
         super().__init__()
-        self.vgg, self.n_class = vgg, n_class
+        self.vgg, self.n_class, self.jitter = vgg, n_class, jitter
         channels = 0
         widths: list[int] = []
         for layer in _layers(vgg):
@@ -57,6 +58,8 @@ class Answering(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map patches (B, 3, side, side) to logits (B, n_class, cells), in the order of :func:`cell_shares`."""
+        if self.training and self.jitter:
+            x = jittered(x, self.jitter)
         pooled = []
         for layer in _layers(self.vgg):
             x = layer(x)
@@ -66,6 +69,22 @@ class Answering(nn.Module):
         pool, classifier = self.vgg.get_submodule("avgpool"), self.vgg.get_submodule("classifier")
         whole = classifier(pool(x).flatten(1))[:, : self.n_class, None]
         return torch.cat([*answers, whole], 2)
+
+
+def jittered(x: Tensor, strength: float) -> Tensor:
+    """Change contrast, brightness, tint and saturation of each picture: a wall stays a wall in another light and another paint.
+
+    Args:
+        x: normalised pictures (B, 3, H, W).
+        strength: deviation of the logarithm of the contrast, and of the brightness in deviations of a channel; a third of it is the
+            tint (each channel on its own), and up to that share of the colour is taken away.
+    """
+
+    def drawn(channels: int) -> Tensor:
+        return torch.randn(len(x), channels, 1, 1, device=x.device, dtype=x.dtype) * strength
+
+    x = x * (drawn(1) + drawn(3) / 3).exp() + drawn(1) + drawn(3) / 3
+    return torch.lerp(x, x.mean(1, keepdim=True), torch.rand(len(x), 1, 1, 1, device=x.device, dtype=x.dtype) * strength)
 
 
 def _layers(vgg: nn.Module) -> list[nn.Module]:

@@ -43,6 +43,7 @@ class PretrainConfig:
         patches: per image and epoch.
         side: of a patch in pixels; 224 makes fc6 see 7 x 7 cells, as in the FCN.
         scale: range of the factor by which a picture is resized before a patch is cut.
+        jitter: how far colours are changed, see :func:`segkit.training.patches.jittered`; 0 for not at all.
         batch_size: patches per step.
         learning_rate: Adam's at the beginning; it falls to zero.
         weight_decay: L2 penalty; Adam lets a large one wipe out fc6, whose gradients are small.
@@ -56,6 +57,7 @@ class PretrainConfig:
     patches: int = 8
     side: int = 224
     scale: tuple[float, float] = (0.4, 1.0)
+    jitter: float = 0.3
     batch_size: int = 64
     learning_rate: float = 3e-4
     weight_decay: float = 2e-5
@@ -68,6 +70,8 @@ class PretrainConfig:
         for name in ("epochs", "patches", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Expected {name} above 0, but got {getattr(self, name)}.")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"Expected jitter within 0..1, but got {self.jitter}.")
         if self.side < 32:
             raise ValueError(f"Expected a side of at least 32 pixels, which VGG-16 makes one cell of, but got {self.side}.")
 
@@ -131,7 +135,7 @@ def pretrain(
         crop=config.side, scale=config.scale, pad_to=config.side, workers=config.workers, cache=config.cache,
     )  # fmt: skip
     torch.manual_seed(config.seed)
-    model = Answering(network(), n_class)
+    model = Answering(network(), n_class, config.jitter)
     task = _Pretraining(model, train_set, config, Path(out))
     if task.record_file.exists() and resume:
         return task.finished_file(same=True)
