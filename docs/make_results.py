@@ -10,6 +10,7 @@ import argparse
 import json
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from segkit.training.live import spread
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
+RECORDED = ROOT / "data" / "facades" / "recorded"  # what notebooks show where there is no GPU
 SATELLITE = "# Results on drawn land"  # where the part of make_satellite_results.py begins
 SHOWN = 8  # test facades that each network answers on the way
 TITLES = {"fcn32s": "FCN-32s", "fcn16s": "FCN-16s", "fcn8s": "FCN-8s"}
@@ -86,6 +88,10 @@ class Trained:
     @property
     def title(self) -> str:
         return f"{TITLES[self.model]}, {'pretrained on the facades' if self.start == 'pretrained' else 'from scratch'}"
+
+    @property
+    def short_title(self) -> str:
+        return TITLES[self.model] + ("" if self.start == "pretrained" else " from scratch")
 
     def read(self, name: str) -> dict:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
@@ -162,13 +168,39 @@ def draw_curves(found: Sequence[Trained], path: Path) -> None:
 def draw_masks(found: Sequence[Trained], best: Trained, data: Path | None, pictures: Path) -> None:
     """Label maps side by side: those of all networks at the end, and of the best one over its epochs."""
     masks, root = best.masks(), find_root(data or "sample")
-    names = sorted(next(iter(masks.values())))
+    names = sorted(next(iter(masks.values())))[:3]
     labels = {"label": [read_label(label_path(root, name)) for name in names]}
-    ends = {TITLES[item.model] + (" from scratch" if item.start == "scratch" else ""): item.masks() for item in found}
+    ends = {item.short_title: item.masks() for item in found}
     networks = {title: [masks[max(masks)][name] for name in names] for title, masks in ends.items()}
     label_maps(labels | networks, names).savefig(pictures / "results-networks.png", dpi=110)
     epochs = {f"epoch {epoch}": [masks[epoch][name] for name in names] for epoch in sorted(masks)}
     label_maps(labels | epochs, names).savefig(pictures / "results-stages.png", dpi=110)
+
+
+# -- what students get --------------------------------------------------------------------------------
+
+
+def record(found: Sequence[Trained], data: Path | None, split: str, plan: Plan, folder: Path) -> None:
+    """Write what ``segkit.plots.recorded_runs`` reads: histories, scores, label maps of some test facades; no photograph, no weights."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    runs = {}
+    for item in found:
+        name = item.model if item.start == "pretrained" else f"{item.model}_{item.start}"
+        (folder / name).mkdir()
+        for file in ("history.json", "stages.npz"):
+            shutil.copyfile(item.folder / file, folder / name / file)
+        test = item.read("test/metrics.json")
+        kept = ("mean_iou", "mean_iou_interval", "pixel_accuracy", "mean_accuracy", "iou", "images")
+        runs[item.short_title] = {"folder": name, "test": {key: test[key] for key in kept}}
+    about = (
+        f"{len(split_names(split, 'train'))} facades to train, {len(split_names(split, 'val'))} to choose the epoch, {test['images']} to "
+        f"test; made on {device_name()}. {plan.about} No ImageNet weights: the trunk learned from label maps of the training facades."
+    )
+    (folder / "recorded.json").write_text(json.dumps({"about": about, "runs": runs}, indent=1) + "\n", encoding="utf-8")
+    root, names = find_root(data or "sample"), next(iter(found[0].masks().values()))
+    labels = {name: read_label(label_path(root, name)).numpy().astype(np.uint8) for name in names}
+    np.savez_compressed(folder / "labels.npz", **labels)
 
 
 # -- the page -----------------------------------------------------------------------------------------
@@ -240,7 +272,7 @@ def page(found: Sequence[Trained], data: Path | None, split: str, plan: Plan, ru
         f"![Loss and mean IoU over the epochs]({pictures}/results-curves.png)", "",
         "## IoU by class", "", *classes_table(found), "",
         "## What the networks see", "",
-        "Three validation facades, which no network learned from. The photographs are not ours to show; with the database at hand "
+        "Three test facades, which no network learned from. The photographs are not ours to show; with the database at hand "
         "`gallery.png` and `failures.png`, which each command leaves in its folder, show photograph, label, prediction and wrong "
         "pixels of test facades.", "",
         f"![Labels, and the predictions of the four networks]({pictures}/results-networks.png)", "",
@@ -263,6 +295,7 @@ def main() -> None:
     parser.add_argument("--split", default="base", choices=("base", "course", "sample"))
     parser.add_argument("--plan", default="gpu", choices=tuple(PLANS))
     parser.add_argument("--out", type=Path, default=Path("build/results"), help="checkpoints, about 12 GB")
+    parser.add_argument("--recorded", type=Path, default=RECORDED, help="folder of what notebooks show; under 3 MB")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page; its pictures go to pictures/ beside it")
     options = parser.parse_args()
     if options.data is None and options.split != "sample":
@@ -275,6 +308,7 @@ def main() -> None:
     found = make(options.out, data, options.split, plan, runner)
     pictures = options.page.parent / PICTURES.name
     pictures.mkdir(parents=True, exist_ok=True)
+    record(found, options.data, options.split, plan, options.recorded)
     best = next(item for item in found if item.start == "pretrained" and item.model == "fcn8s")
     draw_curves(found, pictures / "results-curves.png")
     draw_masks(found, best, options.data, pictures)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -134,6 +134,17 @@ class Kit:
             print("or look at the course's own model: unpack it to published/. SEGKIT_QUICK=1 trains a part of it in minutes.")
             return False
         return True
+
+    def photographs(self, names: Iterable[str]) -> dict[str, Tensor] | None:
+        """Photographs by name, FloatTensors (3, H, W) within 0..1; None where they are not on this machine."""
+        from PIL import Image
+
+        from segkit.transforms import to_tensor
+
+        paths = {name: self.spec.image_path(self.root, name) for name in names}
+        if not all(path.is_file() for path in paths.values()):
+            return None
+        return {name: to_tensor(Image.open(path).convert("RGB")) for name, path in paths.items()}
 
     def keep(self, name: str, model: Module) -> Path:
         """Keep the weights of a quick run, in half precision, for the notebooks that follow; see :meth:`trained`."""

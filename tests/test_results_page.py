@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segkit import plots
+from segkit.datasets import dataset
 from segkit.facades import CLASSES, find_root, label_path, split_names
 from segkit.reference import read_label
 
@@ -63,7 +66,8 @@ def kit(results, monkeypatch):
 
 def make(results, monkeypatch, tmp_path):
     monkeypatch.setattr(results, "always_facade", lambda data, split: 0.0383)
-    words = ["--data", tmp_path / "cmp", "--plan", "cpu", "--out", tmp_path / "out", "--page", tmp_path / "docs" / "results.md"]
+    words = ["--data", tmp_path / "cmp", "--plan", "cpu", "--out", tmp_path / "out", "--page", tmp_path / "docs" / "results.md",
+             "--recorded", tmp_path / "recorded"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["make_results.py", *map(str, words)])
     results.main()
     return (tmp_path / "docs" / "results.md").read_text()
@@ -98,6 +102,20 @@ def sample_labels():
     return [label_path(root, name) for name in split_names("sample", "test")]
 
 
+def test_what_students_get_holds_histories_scores_and_label_maps_and_nothing_else(results, kit, monkeypatch, tmp_path):
+    make(results, monkeypatch, tmp_path)
+    folder = tmp_path / "recorded"
+    names = ["fcn16s", "fcn32s", "fcn8s", "fcn8s_scratch"]
+    files = {f"{name}/{file}" for name in names for file in ("history.json", "stages.npz")} | {"recorded.json", "labels.npz"}
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == files
+    recorded = plots.recorded_runs(dataset("facades"), folder)
+    assert list(recorded.runs) == ["FCN-32s", "FCN-16s", "FCN-8s", "FCN-8s from scratch"] and "three epochs" in recorded.about
+    for name, label in recorded.labels.items():
+        assert np.array_equal(label, plots.read_stages(folder / "fcn8s")[2][name]), "the stand-in answers with the truth"
+    assert recorded.scores["FCN-16s"]["mean_iou"] == 0.25 and recorded.scores["FCN-16s"]["images"] == 48
+    assert str(tmp_path) not in (folder / "recorded.json").read_text()
+
+
 def test_what_is_there_is_not_made_again_and_its_minutes_are_kept(results, kit, monkeypatch, tmp_path):
     before = make(results, monkeypatch, tmp_path)
     count = len(kit)
@@ -105,3 +123,17 @@ def test_what_is_there_is_not_made_again_and_its_minutes_are_kept(results, kit, 
     (tmp_path / "out" / "scratch" / "test" / "metrics.json").unlink()
     make(results, monkeypatch, tmp_path)
     assert [words[0] for words in kit[count:]] == ["evaluate"]
+
+
+def test_what_other_pages_quote_of_the_results_is_what_they_are():
+    """Oracle: the tables of the page itself, read as text."""
+    page, readme, performance = (
+        " ".join(path.read_text(encoding="utf-8").split())
+        for path in (DOCS / "results.md", DOCS.parent / "README.md", DOCS / "performance.md")
+    )
+    scores = dict(re.findall(r"\| (FCN-8s, [\w ]+) \| (0\.\d{4}) \|", page))
+    minutes = [float(value) for value in re.findall(r"\| `(?:pretrain|train) [^|]*\| ([\d.]+) \|", page)]
+    quoted = re.search(r"FCN-8s reaches a mean IoU of ([\d.]+) on the 48 test facades .*?, ([\d.]+) without pretraining", readme)
+    assert quoted and quoted.groups() == tuple(f"{float(value):.3f}" for value in scores.values())
+    told = re.search(r"(\d+) minutes of pretraining, (\d+) for FCN-32s, FCN-16s and FCN-8s [a-z ]*, (\d+) for FCN-8s", performance)
+    assert told and [int(value) for value in told.groups()] == [round(value) for value in minutes]

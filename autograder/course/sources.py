@@ -14,8 +14,8 @@ __all__ = ["ReleaseError", "Sources", "find_sources", "repository", "rubric_fact
 
 # What of data/<data set>/ goes to students: an allow-list.
 DATA_FILES = ("README.md", "label_names.txt", "*.json", "*.sha256", "*.txt")
-DATA_FOLDERS = ("sample", "splits")
-DATA_SUFFIXES = frozenset({".jpg", ".png", ".xml", ".txt", ".json", ".md"})
+DATA_FOLDERS = ("recorded", "sample", "splits")
+DATA_SUFFIXES = frozenset({".jpg", ".png", ".xml", ".txt", ".json", ".md", ".npz"})
 
 
 def repository() -> Path:

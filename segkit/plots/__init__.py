@@ -4,12 +4,15 @@ from segkit.plots.crops import skip_crops
 from segkit.plots.geometry import alignment, crop_geometry
 from segkit.plots.maps import gallery, legend, overlay
 from segkit.plots.network import network
+from segkit.plots.recorded import Recorded, recorded_page, recorded_runs
 from segkit.plots.runs import compare_runs, mask_page, read_stages, score_table
-from segkit.plots.scores import confusion, curves
+from segkit.plots.scores import class_scores, confusion, curves
 from segkit.plots.stages import label_maps, stages
 
 __all__ = [
+    "Recorded",
     "alignment",
+    "class_scores",
     "compare_runs",
     "confusion",
     "crop_geometry",
@@ -21,6 +24,8 @@ __all__ = [
     "network",
     "overlay",
     "read_stages",
+    "recorded_page",
+    "recorded_runs",
     "score_table",
     "skip_crops",
     "stages",

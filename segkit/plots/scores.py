@@ -1,7 +1,7 @@
 """Numbers as pictures: training curves and confusion matrix."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from segkit.datasets import dataset
 from segkit.history import EpochRecord, History
-from segkit.plots.style import BLUE, GREEN, GREY, INK, ORANGE, RED, Picture, styled
+from segkit.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PINK, RED, Picture, styled
 
-__all__ = ["confusion", "curves"]
+__all__ = ["class_scores", "confusion", "curves"]
 
 
 @styled
@@ -91,6 +91,32 @@ def _class_panel(axes: Axes, best: EpochRecord, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0, labelsize=8.5)
     axes.set_title(f"IoU by class, epoch {best.epoch}")
     axes.set_xlabel("red line: mean")
+
+
+@styled
+def class_scores(iou: Mapping[str, Mapping[str, float]]) -> Figure:
+    """IoU by class of several networks, side by side.
+
+    Args:
+        iou: title of a network -> class -> IoU; NaN where a class does not occur. All have the same classes.
+
+    Raises:
+        ValueError: there is no network.
+    """
+    if not iou:
+        raise ValueError("Expected the IoU of at least one network, but got none.")
+    names, width = list(next(iter(iou.values()))), 0.8 / len(iou)
+    figure = Picture(figsize=(10, 3.5), layout="constrained")
+    axes = figure.subplots()
+    colours = (GREY, BLUE, ORANGE, GREEN, RED, PINK) if len(iou) > 3 else (BLUE, ORANGE, GREEN)
+    for place, (title, found) in enumerate(iou.items()):
+        axes.bar(np.arange(len(names)) + width * place, [np.nan_to_num(found[name]) for name in names], width, label=title,
+                 color=colours[place % len(colours)])  # fmt: skip
+    axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set(ylabel="IoU on the test pictures", ylim=(0, 1))
+    axes.grid(axis="y")
+    axes.legend(loc="upper right", ncols=2, fontsize=8.5)
+    return figure
 
 
 @styled
