@@ -206,6 +206,9 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     os.chdir(work)  # what another notebook defined is looked for here, and what you make lands here
     _show_figures()
     torch = _import_torch()
+    from segkit.malloc import keep_memory
+
+    keep_memory()  # a notebook builds network after network
     root, split, note = _find_data()
     quick = os.environ.get("SEGKIT_QUICK", "") not in ("", "0")
     device = "cuda" if torch.cuda.is_available() else "cpu"

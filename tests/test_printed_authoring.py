@@ -8,8 +8,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_notebook
 from printed import REPOSITORY, code_blocks, files_of
+from printed_runs import PAGE, WRITING, run_all
 from stand_ins import Place, check_cell, copy_of_the_repository
-from test_printed_commands import PAGE, WRITING, run_all
 
 
 def example_of_a_check() -> tuple[str, str]:

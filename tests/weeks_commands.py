@@ -1,4 +1,4 @@
-"""Commands of docs/weeks.md, for tests/test_printed_commands.py, which runs them in its small course after all others."""
+"""Commands of docs/weeks.md, for tests/printed_runs.py; tests/test_printed_course.py runs them in its small course after all others."""
 
 from typing import Any
 

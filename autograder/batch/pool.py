@@ -28,6 +28,7 @@ __all__ = ["DIED", "GatelessError", "Graded", "furnish", "grade_side_by_side", "
 DIED = "the judge process died, twice (out of memory? Or it could not begin: then the reason may stand above in the terminal's output)"
 
 _RUN: Run | None = None
+_AT_WORK = _INTERRUPTED = False
 
 
 @dataclass
@@ -52,6 +53,8 @@ class GatelessError(Exception):
 # ------------------------------------------------------------------------------------------------- in a judge process
 def _attach(settings: Settings, folder: Path, parent: int) -> None:
     global _RUN
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked by whoever began it
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a judge must not write into a folder that meanwhile another run may hold
     if os.getppid() != parent:
         os._exit(1)
@@ -60,12 +63,32 @@ def _attach(settings: Settings, folder: Path, parent: int) -> None:
     _RUN = Run.attach(settings, folder)
 
 
+def _interrupt(*_: Any) -> None:
+    """Ctrl+C reaches all processes of a run: a judge breaks off its submission; one that waits or ends only takes no other."""
+    global _INTERRUPTED
+    _INTERRUPTED = True
+    if _AT_WORK:
+        raise KeyboardInterrupt
+
+
 def judge(path: Path, name: str, gates: bool = True) -> Graded:
     """Grade one submission. What it is doing goes to a small file, for the progress bar.
 
     Raises:
         GatelessError: It has a checkpoint, and no gates are to be measured here.
+        KeyboardInterrupt: The run is to end.
     """
+    global _AT_WORK
+    _AT_WORK = True
+    try:
+        if _INTERRUPTED:
+            raise KeyboardInterrupt
+        return _judge(path, name, gates)
+    finally:
+        _AT_WORK = False
+
+
+def _judge(path: Path, name: str, gates: bool) -> Graded:
     assert _RUN is not None, "_attach opened it"
     mark, began = _RUN.folder / "marks" / f"{os.getpid()}", time.time()
     out, found = _RUN.settings.out / name, Graded({})
@@ -155,7 +178,11 @@ def _round(
     left = list(paths)
     pool = judge_pool(run, max(1, min(jobs, len(paths))))
     try:
-        waiting = {pool.submit(judge, path, names[path]): path for path in paths}
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # processes inherit it: no Ctrl+C while they import
+        try:
+            waiting = {pool.submit(judge, path, names[path]): path for path in paths}
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         while waiting:
             done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:

@@ -1,7 +1,7 @@
 """What stands between a release and its students: the verdict of the grader's exam, and two submissions that are really graded."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,30 +12,29 @@ from autograder.exam.complete import Exam, ExamError
 from autograder.exam.entries import CorpusError
 from autograder.sandbox.leftovers import owned_prefix
 
-__all__ = ["UNEXAMINED", "Guard", "GuardError", "grade_folder", "surprises_of"]
+__all__ = ["UNEXAMINED", "Guard", "GuardError", "grade_tries", "surprises_of"]
 
 UNEXAMINED = "released without a valid verdict of the grader's exam"
 SECRET = "the release's own two tries"  # fixed: what a try finds must not depend on whose machine it is
 MOST_SURPRISES = 10
 NEEDS_CHECKPOINT = "checkpoint.missing"
 
-Grade = Callable[[Path, Path, str], dict[str, Any]]
+Grade = Callable[[Path, Mapping[str, Path]], dict[str, dict[str, Any]]]
 
 
 class GuardError(ReleaseError):
     """The grader is not fit for this release; the text says why and what to do."""
 
 
-def grade_folder(material: Path, submission: Path, name: str) -> dict[str, Any]:
-    """Grade a submission with all checks, behind whatever wall there is.
+def grade_tries(material: Path, tries: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Grade submissions with all checks, behind whatever wall there is, in one run: its weights and expected outputs are made once.
 
     Args:
         material: The assignment's folder.
-        submission: The submission.
-        name: Its name in the result.
+        tries: Name in the result -> submission.
 
     Returns:
-        The result, of schema ``segkit-result/1``.
+        The results by name, of schema ``segkit-result/1``.
     """
     from autograder.judge.grade import grade_path
     from autograder.judge.run import Run, Settings
@@ -44,7 +43,7 @@ def grade_folder(material: Path, submission: Path, name: str) -> dict[str, Any]:
         tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-try-")) as out,
         Run.create(Settings(str(material), Path(out), secret=SECRET, device="cpu", seconds=120.0)) as run,
     ):
-        return grade_path(run, submission, name)
+        return {name: grade_path(run, path, name) for name, path in tries.items()}
 
 
 @dataclass
@@ -55,14 +54,14 @@ class Guard:
         sources: What it is made from.
         unexamined: Do without what is left of the exam; the two tries are made all the same.
         say: Receives one line per finding.
-        grade: Grades a submission: (material, folder, name) -> result.
+        grade: Grades submissions: (material, name -> folder) -> name -> result.
         jobs: How many judges sit the exam side by side.
     """
 
     sources: Sources
     unexamined: bool = False
     say: Callable[[str], None] = lambda text: None
-    grade: Grade = grade_folder
+    grade: Grade = grade_tries
     jobs: int = 1
 
     @cached_property
@@ -136,8 +135,7 @@ class Guard:
         faults: list[str] = []
         with tempfile.TemporaryDirectory(prefix=owned_prefix("segkit-reference-")) as place:
             write_notebooks(solved_notebooks(self.sources.notebooks), Path(place))
-            for name, path in (("reference", Path(place)), ("stub", folder)):
-                result = self.grade(self.sources.material, path, name)
+            for name, result in self.grade(self.sources.material, {"reference": Path(place), "stub": folder}).items():
                 found = surprises_of(result, solved=name == "reference")
                 self.say(_line(name, result, found))
                 faults += [f"{name}: {fault}" for fault in found]

@@ -17,7 +17,7 @@ from autograder.course.seeds import SECRET_VARIABLE
 from autograder.judge.run import Run
 
 pytest.importorskip("distributed")
-COUNT = 500
+COUNT = 120  # some seconds of work: a worker dies after a fifth of it, the scheduler after half
 SBATCH = """#!{python}
 # stands in for Slurm: the job runs at once, on this machine
 import subprocess, sys

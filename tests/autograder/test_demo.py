@@ -315,14 +315,6 @@ def test_the_demo_grades_its_class_as_written_down(tmp_path: Path, capsys: pytes
     assert "All 8 submissions lost exactly what was expected." in run_whole("fcn", out, chosen, monkeypatch, capsys)
 
 
-@pytest.mark.slow
-def test_the_demo_of_satellite_grades_a_small_class(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A classifier above its gate and an FCN-32s under it; the finer ones take a minute more to fit."""
-    monkeypatch.setattr(fitting, "NETWORKS", {"fcn32s_low": ("FCN32s", 1)})
-    chosen = [student("trained_for_an_epoch", "satellite")]
-    assert "68 of 84" in run_whole("satellite", tmp_path / "demo", chosen, monkeypatch, capsys)
-
-
 def test_a_surprise_ends_the_demo_with_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     line = "perfect: expected 70 points, but got 69.5"
     monkeypatch.setattr("autograder.demo.__main__.run_demo", lambda assignment, out, **_: (1, [line]))

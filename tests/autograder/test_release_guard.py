@@ -15,6 +15,7 @@ from autograder.exam import guard
 from autograder.exam.entries import Entry
 from autograder.exam.guard import Guard, GuardError, surprises_of
 from autograder.exam.outcome import Outcome
+from autograder.judge.run import Run
 from autograder.release import build as building
 from autograder.release.build import build_release
 
@@ -65,9 +66,9 @@ NOTHING = {"double": 0.0, "last.value": 0.0, "question_1": None}
 def fake(reference=FULL, stub=NOTHING):
     seen = []
 
-    def grade(material: Path, folder: Path, name: str) -> dict:
-        seen.append((name, "NotImplementedError" in (folder / "1_first.ipynb").read_text()))
-        return result({"reference": reference, "stub": stub}[name])
+    def grade(material: Path, tries: dict[str, Path]) -> dict[str, dict]:
+        seen.extend((name, "NotImplementedError" in (folder / "1_first.ipynb").read_text()) for name, folder in tries.items())
+        return {name: result({"reference": reference, "stub": stub}[name]) for name in tries}
 
     grade.seen = seen
     return grade
@@ -195,11 +196,14 @@ def test_the_command_ends_with_1_when_the_guard_refuses(course, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_tries_are_really_graded(solvable, tmp_path):
-    """No stand-in for the grader: workers, checks, points."""
+def test_tries_are_really_graded_in_one_run(solvable, tmp_path, monkeypatch):
+    """No stand-in for the grader: workers, checks, points. What a run prepares is prepared once."""
     said: list[str] = []
+    begun, create = [], Run.create
+    monkeypatch.setattr(Run, "create", lambda settings: (begun.append(settings), create(settings))[1])
     build_release(solvable, tmp_path / "out", facts={}, checks=POINTS, guard=Guard(solvable, say=said.append))
     assert said[0].startswith("reference solution: 10 of 10 points") and said[1].startswith("stub as released: 0 of 10 points")
+    assert len(begun) == 1
 
 
 @pytest.mark.slow

@@ -38,6 +38,13 @@ def test_proof_names_versions_device_data_code_and_folder(capsys):
     assert kit.split == "sample" and not kit.quick
 
 
+def test_a_notebook_keeps_the_memory_of_its_networks(monkeypatch):
+    asked = []
+    monkeypatch.setattr("segkit.malloc.keep_memory", lambda: asked.append("kept"))
+    prepare(REPO, quiet=True)
+    assert asked == ["kept"]
+
+
 def test_another_segkit_is_refused(tmp_path):
     with pytest.raises(EnvironmentFault, match="Another segkit was imported: expected .*, got .*Restart"):
         prepare(tmp_path)

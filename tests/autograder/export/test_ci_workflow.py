@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from stand_ins import Place, copy_of_the_repository, course_named_fcn
 
 yaml = pytest.importorskip("yaml")
 
@@ -133,17 +134,14 @@ def test_a_name_that_is_none_stops_both_jobs_before_anything_is_run(jobs, tmp_pa
 
 @pytest.mark.slow
 def test_the_two_jobs_grade_a_submission_as_they_stand(jobs, tmp_path):
-    from autograder.course.assignment import open_assignment
-    from autograder.exam.building import solved_notebooks
-
-    gpu, trusted = tmp_path / "gpu", tmp_path / "trusted"
+    """In a small course named ``fcn``; that a split gives the real one's points is held by test_handover_fcn.py."""
+    gpu, trusted, kit = tmp_path / "gpu", tmp_path / "trusted", copy_of_the_repository(tmp_path / "course" / "kit").folder
+    course_named_fcn(Place(kit))
     for machine in (gpu, trusted):
-        (machine / "work" / "submission").mkdir(parents=True)
+        shutil.copytree(kit / "RAW" / "ada", machine / "work" / "submission")
         (machine / "kit").mkdir()
         for name in ("autograder", "segkit", "data", "notebooks"):
-            (machine / "kit" / name).symlink_to(ROOT / name)
-        for name, notebook in solved_notebooks(ROOT / "notebooks" / "fcn").items():
-            (machine / "work" / "submission" / name).write_text(json.dumps(notebook))
+            (machine / "kit" / name).symlink_to(kit / name)
     (gpu / "pictures" / "base").mkdir(parents=True)
     secret = {"SEGKIT_COURSE_SECRET": "a secret of the tests only"}
     done = runner(gpu, jobs, "predict", "ada", PICTURES=str(gpu / "pictures"), **secret)
@@ -153,11 +151,9 @@ def test_the_two_jobs_grade_a_submission_as_they_stand(jobs, tmp_path):
     done = runner(trusted, jobs, "score", "ada", CMP_ROOT=str(ROOT / "data" / "facades" / "sample"), **secret)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((trusted / "graded" / "ada" / "result.json").read_text())
-    lost = {check["id"] for check in result["checks"] if check["status"] != "earned"}
-    rubric = open_assignment("fcn").rubric
-    questions = {check.id for check in rubric.checks.values() if check.manual}
-    assert lost == {"pretraining.miou", "fcn8s.miou"} | questions, "no checkpoints were handed in"
-    score = sum(check.points for check in rubric.checks.values() if check.id not in lost)
-    assert result["score"] == score
+    assert {check["id"]: check["points"] for check in result["checks"]} == {
+        "double": 4, "net.forward": 3, "net.accuracy": 3, "question": None
+    }  # fmt: skip
+    assert any("Graded from predictions" in note for note in result["notes"])
     assert (trusted / "published" / "junit" / "ada" / "junit.xml").is_file()
-    assert f'"{score:g}"' in (trusted / "published" / "grades.csv").read_text()
+    assert '"10"' in (trusted / "published" / "grades.csv").read_text()

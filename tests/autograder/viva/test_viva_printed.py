@@ -1,16 +1,15 @@
 """Does a sheet fit on one page of paper, with its answers too?"""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from in_browser import CHROMIUM
 
 from autograder.viva.drawing import before_and_after
 from autograder.viva.pages import write_pages
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(path).exists()), None)
+pytest_plugins = ["in_browser"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs the system's Chromium")]
 
 
@@ -30,14 +29,12 @@ def question(number: int) -> dict:
 
 
 @pytest.mark.parametrize("what", ["questions", "answers"])
-def test_each_sheet_is_one_page(tmp_path, what):
+def test_each_sheet_is_one_page(browser, tmp_path, what):
     sheets = {name: {"key": "", "student": name, "note": "", "seconds": 1.0, "questions": [question(n) for n in range(3)]}
               for name in ("ada", "bob")}  # fmt: skip
     write_pages(tmp_path, sheets, "Segmentation", ["python", "-m", "autograder", "viva", "build/graded", "--submissions", "submitted"])
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.goto((tmp_path / f"{what}.html").as_uri())
-        printed = page.pdf(format="A4", margin=dict.fromkeys(("top", "bottom", "left", "right"), "14mm"))
-        browser.close()
+    page = browser.new_page()
+    page.goto((tmp_path / f"{what}.html").as_uri())
+    printed = page.pdf(format="A4", margin=dict.fromkeys(("top", "bottom", "left", "right"), "14mm"))
+    page.close()
     assert len(re.findall(rb"/Type /Page\b(?!s)", printed)) == 2
