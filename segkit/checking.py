@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Checked", "check_all"]
 
 ORDER = ("fault", "unfinished", "note", "ok")
-HEADER = f"     {'check':<18}{'points':>6}{'seconds':>8}"
+NARROW = 18  # the column of names; longer ones widen it
 
 
 class Checked:
@@ -80,7 +80,6 @@ def check_all(folder: str | Path = ".") -> Checked:
             work.items[item.need] = item
             checkpoints |= {name: path} if path else {}
         shown = partial(bar, show=reading_width() > 0, leave=False)  # into a file goes the table alone
-        say(HEADER)
         rows = _Rows(work, [trial.check for trial in work.trials(checkpoints, facts)], say)
         rows.show()
         for check, outcome in run_checks(work, checkpoints, facts, Path(place), shown, rows.told).items():
@@ -104,6 +103,8 @@ class _Rows:
     def __init__(self, work: "Work", waiting: list[str], say: Callable[[str], None]) -> None:
         self.work, self.waiting, self.say = work, set(waiting), say
         self.checks = list(work.needs)
+        self.wide = max([NARROW, *map(len, self.checks)])
+        say(f"     {'check':<{self.wide}}{'points':>6}{'seconds':>8}")
 
     def told(self, check: str, outcome: Any) -> None:
         """One more check is done."""
@@ -120,4 +121,4 @@ class _Rows:
             points = f"{self.work.points[check]:g}" if check in self.work.points else ""
             kind, text = _finding(self.work, check)
             detail, _, cause = text.partition(". Likely cause: ")
-            self.say(as_shown(Line(kind, f"{check:<18}{points:>6}{seconds:>8}", detail, cause)))
+            self.say(as_shown(Line(kind, f"{check:<{self.wide}}{points:>6}{seconds:>8}", detail, cause)))

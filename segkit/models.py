@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch import nn
 
 from segkit.datasets import DatasetSpec, dataset
@@ -75,6 +76,9 @@ def model_class(name: str, folder: str | Path = ".", spec: DatasetSpec | None = 
 def solution_functions(folder: str | Path = ".", spec: DatasetSpec | None = None) -> Functions:
     """``read_label``, ``confusion_matrix`` and ``scores``: the reference's, or the student's own.
 
+    Where networks have an output more than there are classes, for pixels that do not count, the reference's scores are over the
+    classes alone: that answer is wrong wherever the truth is known, and is no class of the mean.
+
     Args:
         folder: where the student's notebooks are.
         spec: the data set; None: that of the assignment.
@@ -82,8 +86,21 @@ def solution_functions(folder: str | Path = ".", spec: DatasetSpec | None = None
     Raises:
         ModelError: one of them is missing or unfinished; the text names the cell.
     """
-    reader = (spec or dataset()).reader
-    return Functions(*(_solution(name, folder, spec) for name in (reader, *Functions._fields[1:])))
+    spec = spec or dataset()
+    found = Functions(*(_solution(name, folder, spec) for name in (spec.reader, *Functions._fields[1:])))
+    return found._replace(scores=_of_classes(found.scores, spec.n_class)) if spec.outputs and has_reference() else found
+
+
+def _of_classes(scores: Callable, n_class: int) -> Callable:
+    """``scores`` with a mean over the first classes only."""
+
+    def of_classes(hist: Any) -> tuple[float, np.ndarray, float]:
+        accuracy, iou, _ = scores(hist)
+        iou[n_class:] = np.nan
+        there = iou[~np.isnan(iou)]
+        return accuracy, iou, float(there.mean()) if there.size else float("nan")
+
+    return of_classes
 
 
 def copy_vgg16(model: nn.Module, vgg16: nn.Module, folder: str | Path = ".") -> None:

@@ -3,8 +3,10 @@
 Nothing here knows an assignment by name.
 """
 
+import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +24,8 @@ REPO = Path(__file__).resolve().parents[1]
 NAMES = sorted(path.name for path in (REPO / "notebooks").iterdir() if path.is_dir() and not path.name.startswith("."))
 SAMPLED = tomllib.loads((REPO / "tests" / "autograder" / "exam_sample.toml").read_text())["assignment"]
 every_assignment = pytest.mark.parametrize("name", NAMES)
+# names under which people import modules beside a network
+MODULES = set("F T TF copy datasets functional init io itertools math models nn np ops optim os plt random time torch".split())
 
 
 def run(*arguments: object, cwd: Path, codes: tuple[int, ...] = (0,)) -> str:
@@ -54,6 +58,20 @@ def test_the_sample_has_the_pairs_of_its_lists(name):
     names = [pair for part in ("train", "val", "test") for pair in spec.split_names("sample", part)]
     assert spec.split_of(root) == "sample" and len(set(names)) == len(names) > 0
     assert all(spec.image_path(root, pair).is_file() and spec.label_path(root, pair).is_file() for pair in names)
+
+
+@every_assignment
+def test_no_given_cell_takes_the_name_of_a_module(name):
+    """The last binding of a name counts where work is graded: with a training of ours bound to ``models``, an honest
+    ``from torchvision import models`` above it would be no module any more, and the network that uses it would fail."""
+    bound = set()
+    for notebook in open_assignment(name).rubric.notebooks:
+        cells = json.loads((REPO / "notebooks" / name / notebook).read_text(encoding="utf-8"))["cells"]
+        for cell in cells:
+            if cell["cell_type"] == "code" and not cell["metadata"].get("nbgrader", {}).get("solution"):
+                source = re.sub(r"(?m)^(\s*)[%!].*", r"\1pass", "".join(cell["source"]))
+                bound |= {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    assert "model" in bound and not bound & MODULES
 
 
 @pytest.mark.slow

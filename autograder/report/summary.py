@@ -90,9 +90,13 @@ def _score(result: dict[str, Any]) -> str:
 
 def _footnotes(results: Sequence[dict[str, Any]]) -> list[str]:
     notes = []
-    manual = max(result["needs_manual"] for result in results)
+    waiting = [[check for check in result["checks"] if check["status"] == "needs_manual"] for result in results]
+    manual = max(sum(map(in_total, checks)) for checks in waiting)
+    bonus = max(sum(check["max_points"] for check in checks if check.get("bonus")) for checks in waiting)
     if manual:
         notes.append(f"{manual:g} points more are given by hand.")
+    if bonus:
+        notes.append(f"A bonus of up to {bonus:g} points on top is given by hand.")
     stuck = sum(any(c["status"] == "could_not_grade" for c in result["checks"]) for result in results)
     if stuck:
         noun = "submission has checks" if stuck == 1 else "submissions have checks"

@@ -76,3 +76,11 @@ def test_the_table_of_the_design_is_that_of_the_stored_verdict():
     verdict = read_summary(FCN)
     text = (REPO / "docs" / "design.md").read_text(encoding="utf-8")
     assert markdown_table(verdict) in text, f"docs/design.md should hold:\n{markdown_table(verdict)}"
+
+
+def test_the_table_of_the_page_of_satellite_has_the_numbers_of_its_verdict():
+    """Two kinds have words of their own there: what another year is, and that no leak is planted."""
+    text = (REPO / "docs" / "satellite.md").read_text(encoding="utf-8")
+    table = markdown_table(read_summary(open_assignment("satellite").folder)).splitlines()[2:-2]
+    numbers = [row.split(" | ", 1)[1] for row in table]
+    assert [row.split(" | ", 1)[1] for row in text.splitlines() if row.endswith(tuple(numbers))] == numbers, table

@@ -96,6 +96,16 @@ def test_table_has_one_line_per_submission():
     ]
 
 
+def test_table_tells_a_bonus_from_the_points_that_a_person_gives():
+    result = fake_result("ada")
+    waiting = next(check for check in result["checks"] if check["status"] == "needs_manual")
+    waiting["bonus"] = True  # as where the last question counts on top
+    assert format_table([result]).splitlines()[-2:] == [
+        f"{30 - waiting['max_points']:g} points more are given by hand.",
+        f"A bonus of up to {waiting['max_points']:g} points on top is given by hand.",
+    ]
+
+
 def test_table_counts_open_points_as_open():
     result = set_check(fake_result("alice"), "fcn8s.miou", None, status="could_not_grade", message="no data")
     table = format_table([result])

@@ -43,6 +43,16 @@ def test_all_checks_stand_in_one_table_in_the_order_of_the_assignment(work):
     assert "3 checks: 2 passed, 1 not tested." in text
 
 
+def test_a_long_name_widens_the_column_of_all(work):
+    name = "a_check_with_a_long_name"
+    checks = {name: FACTS["checks"]["scores"]} | FACTS["checks"]
+    write_work(work, facts=FACTS | {"checks": checks, "needs": {name: ["scores"]} | FACTS["needs"]})
+    head, *lines = check(work, 0).splitlines()
+    found = [re.match(rf"\[..\] ({name}|confusion_matrix|scores|question_1) +\d+\b", line) for line in lines]
+    ends = [len(row[0]) for row in found if row]
+    assert ends == 4 * [head.index("points") + len("points")]
+
+
 def test_a_fault_is_told_with_its_cause_and_ends_with_1(work):
     write_work(work, RECALL)
     mark, words = rows(check(work, 1))["scores"]

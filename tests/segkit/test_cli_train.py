@@ -3,12 +3,14 @@
 import json
 
 import pytest
+import torch
 from click.testing import CliRunner
 from course_items import TINY
 from torch import nn
 
 import segkit.reference.satellite
 from segkit.cli import main
+from segkit.datasets import PairDataset
 from segkit.datasets.satellite import SPEC
 from segkit.models import model_class
 
@@ -68,6 +70,38 @@ def test_the_networks_of_another_data_set_are_trained_and_evaluated_by_the_same_
     metrics = json.loads((tmp_path / "scores" / "metrics.json").read_text())
     assert metrics["images"] == 6 and list(metrics["iou"]) == [*SPEC.classes, "unknown"]
     assert metrics["pixel_accuracy"] > 1 / 6, "read_mask and the six colours of the ground: better than guessing"
+
+
+class Doubtful(Narrow):
+    """Says agriculture, and *unknown* where a picture is bright."""
+
+    def __init__(self, n_class):
+        super().__init__(n_class)
+        nn.init.zeros_(self.score.weight)
+        nn.init.constant_(self.score.bias, -9)
+        with torch.no_grad():
+            self.score.bias[[1, 6]], self.score.weight[6, 0] = 0, 1
+
+
+def test_unknown_is_a_wrong_answer_and_no_class_of_the_mean(tmp_path, monkeypatch):
+    """Oracle: ``mean_iou`` over all pixels, which has a loop and a case by hand of its own."""
+    monkeypatch.setattr(segkit.reference.satellite, "FCN32s", Doubtful)
+    fixed = ["--dataset", "satellite", "--model", "fcn32s", "--split", "sample", "--quiet"]
+    steady = ["--epochs", "1", "--set", "learning_rate=1e-12", "--set", "warmup=0"]
+    done = CliRunner().invoke(main, ["train", *fixed, *steady, "--out", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    given = ["--checkpoint", str(tmp_path / "run" / "best.safetensors"), "--bootstrap", "50"]
+    done = CliRunner().invoke(main, ["evaluate", *fixed, *given, "--out", str(tmp_path / "scores")])
+    assert done.exit_code == 0, done.output
+    told = json.loads((tmp_path / "run" / "history.json").read_text())["epochs"][-1]["mean_iou"]
+    scored = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    for part, found in (("val", told), ("test", scored["mean_iou"])):
+        pairs = PairDataset(SPEC, SPEC.find_root("sample"), "sample", part, read_label=segkit.reference.satellite.read_mask)
+        images, truth = (torch.stack(one) for one in zip(*pairs, strict=True))
+        answers = Doubtful(7)(images).argmax(1)
+        assert 0.1 < (answers == 6).float().mean() < 0.9
+        assert found == pytest.approx(segkit.reference.satellite.mean_iou(answers, truth), abs=1e-6), part
+    assert scored["iou"]["unknown"] is None and scored["mean_iou_interval"][0] < scored["mean_iou"] < scored["mean_iou_interval"][1]
 
 
 def test_a_network_that_the_data_set_lacks_is_refused_with_those_it_has():

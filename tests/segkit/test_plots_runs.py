@@ -116,6 +116,11 @@ def test_curves_of_runs_are_coloured_and_those_of_others_grey() -> None:
     assert to_hex(known.get_color()) == "#7b8794"
 
 
+def test_the_epochs_of_the_table_are_marked_below_the_curves() -> None:
+    figure = plots.compare_runs({"a": history(*np.linspace(0, 0.5, 21))})
+    assert set(figure.axes[0].get_xticks()) & set(range(1, 21)) == {5, 10, 15, 20}
+
+
 def test_a_run_without_history_is_named(tmp_path: Path) -> None:
     for draw in (plots.score_table, plots.compare_runs):
         with pytest.raises(ValueError, match=r"history.json: no training history can be read"):

@@ -1,5 +1,6 @@
 """Gates: the reference in the place of a student's class, small pictures on sheets, and the better of two networks."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -142,3 +143,15 @@ def test_no_fused_checkpoint_is_told(monkeypatch):
 def test_the_rule_of_unknown_pixels_is_one_of_two():
     assert open_assignment("satellite").rubric.settings["unknown"] in ("left out", "wrong")
     assert reference.mean_iou(np.array([0, 1]), np.array([0, 6])) == 1
+
+
+def test_the_thresholds_of_the_page_are_those_of_the_rubric():
+    page = (Path(__file__).parents[3] / "docs" / "satellite.md").read_text(encoding="utf-8")
+    page = page.partition("## Thresholds")[2].partition("\n## ")[0]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:5]] for line in page.splitlines() if "| 0." in line]
+    name, found = "", {}
+    for gate, pictures, zero, full in rows:
+        name = gate or name
+        found[name, "course" if "course" in pictures else "sample"] = {"full": float(full), "zero": float(zero)}
+    checks = open_assignment("satellite").rubric.checks
+    assert len(found) == 6 and {key: checks[key[0]].settings[key[1]] for key in found} == found
