@@ -120,7 +120,7 @@ def play(folder: Path, options: argparse.Namespace) -> Steps:
         raise SystemExit(f"expected {len(people)} graded and one late, found:\n{said[-2000:]}")
     mark(steps, graded, assignment)
     column = "Grade" if options.system == "Moodle" else "Tiny"
-    export = ("export", "graded", "--into", "grades.csv", *where, "--column", column, "--scale")
+    export = ("export", "graded", "--into", "grades.csv", *where, "--column", column, "--scale", "--late-penalty", "take")
     steps.give("points into the system's file", *export)
     check = next(check for check in checks if not check.manual)
     change = ("mark", "graded", "--assignment", assignment, "--change", people[0].login, check.id, f"{check.points:g}", "--reason", REASON)

@@ -75,7 +75,7 @@ COURSE = [
     Run(f"{GRADER} mark build/graded --take COPY.csv", says="taken from COPY.csv", before="printf 'name,question\\nada,5\\n' > COPY.csv"),
     Run(f"{GRADER} mark build/graded --take gradebook.db", says="taken from gradebook.db"),
     Run(f"{GRADER} mark build/graded --pages", says="Class page"),
-    Run(f"{GRADER} viva build/graded --submissions submitted --questions 3", {"--questions 3": "--questions 1"}, says="2 sheets",
+    Run(f"{GRADER} viva build/graded --questions 3", {"--questions 3": "--questions 1"}, says="2 sheets",
         leaves=("build/graded/viva/questions.html", "build/graded/viva/answers/ada.html")),
     Run(f"{GRADER} gradescope-zip --out autograder.zip", leaves=("autograder.zip",)),
     Run(f"{GRADER} grade --bulk EXPORT.zip --roster roster.csv --out build/graded", {"build/graded": "build/graded --data drawn"},

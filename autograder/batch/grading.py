@@ -121,6 +121,9 @@ class _Class:
         if standing.words():
             self.say(standing.words())
         self.journal.append("run", regrade=regrade, of=len(self.paths))
+        places = {self.names[path]: _place(path, self.run.settings.out) for path in self.paths}
+        if new := {name: place for name, place in places.items() if history.places.get(name) != place}:
+            self.journal.append("places", places=new)
         for path, result in standing.done.items():
             self._restore(path, result)
             self.results[path] = result
@@ -210,6 +213,12 @@ class _Class:
         run, out = self.run, self.run.settings.out
         write_summary(results, out, check_ids=list(run.wanted_checks))
         write_class_page(results, out, titles=run.rubric.causes, checks=titles_of(run.rubric), changes=read_changes(out))
+
+
+def _place(path: Path, out: Path) -> str:
+    """Where a submission lies; what lies in the folder of results moves with it."""
+    path, out = path.absolute(), out.absolute()
+    return str(path.relative_to(out) if path.is_relative_to(out) else path)
 
 
 def _checkpoints(path: Path, names: Sequence[str]) -> int:

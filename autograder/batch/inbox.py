@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autograder.handins.archives import kind_of, nature_of
-from autograder.handins.bulk import BulkError, BulkSubmission, write_handins
+from autograder.handins.bulk import BulkError, BulkSubmission, notes_of, of_before, write_handins
 from autograder.handins.bulk.handins import looks_like_bulk
+from autograder.handins.bulk.people import DECISIONS
+from autograder.handins.bulk.unpacking import Problem
 from autograder.handins.submission import QUIET, submission_names
 from segkit.notebooks.files import ARCHIVES, is_notebook, is_script
 
@@ -33,14 +35,35 @@ class Look:
     Attributes:
         ready: Name -> the submission, unchanged for long enough.
         waiting: File or folder -> why it is not taken yet.
-        held: What a person must decide: in words.
+        held: What a person must decide or look at: in words.
+        notes: What downloads say besides: how they were read, older files, what was granted.
+        late: Who came late, by how much, and what it costs.
         other: What is no submission.
     """
 
     ready: dict[str, Path] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Export:
+    """A download as it was read.
+
+    Attributes:
+        state: Listings of it, and of the tables that it was read with; empty: it is to be read at the next look.
+        handins: Its submissions, or those of before where it could not be read.
+        notes: What there is to say of it as a whole.
+        usable: Whether it could be read.
+    """
+
+    state: str = ""
+    handins: Sequence[BulkSubmission] = ()
+    notes: Sequence[str] = ()
+    usable: bool = False
 
 
 class Inbox:
@@ -52,17 +75,19 @@ class Inbox:
         out: Folder of the results; exports are taken apart below it.
         quiet: Seconds without a change after which a copy counts as complete.
         read_export: Takes an export apart below a folder: (zip, folder) -> its submissions, and notes.
+        tables: What exports are read with: class list, extensions, ``decisions.csv``. When one changes, they are read again.
         clock: Seconds that only rise.
     """
 
     def __init__(
         self, places: Sequence[Path], assignment: str, out: Path, quiet: float,
-        read_export: Callable[[Path, Path], tuple[list[BulkSubmission], list[str]]], clock: Callable[[], float] = time.monotonic,
+        read_export: Callable[[Path, Path], tuple[list[BulkSubmission], list[str]]], tables: Sequence[Path] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.places, self.assignment, self.out, self.quiet = places, assignment, out, quiet
-        self.read_export, self.clock = read_export, clock
+        self.read_export, self.tables, self.clock = read_export, [path.absolute() for path in tables], clock
         self._seen: dict[Path, tuple[str, float]] = {}  # path -> its listing, and since when it is so
-        self._exports: dict[Path, tuple[str, list[BulkSubmission], list[str]]] = {}  # path -> listing, submissions, faults
+        self._exports: dict[Path, _Export] = {}
 
     def look(self) -> Look:
         """Look once.
@@ -71,9 +96,12 @@ class Inbox:
             OSError: An export could not be taken apart, for the disk is full.
         """
         found, claims, exports = Look(), dict[str, list[Path]](), list[Path]()
+        for table in (*self.tables, *(folder / DECISIONS for place in self.places for folder in (place, place.parent))):
+            if table.exists():
+                self._settled(table)  # its time begins when it is seen, be there an export already or not
         for path in self._entries(found):
             if not self._settled(path):
-                found.waiting[str(path)] = f"until it has not changed for {self.quiet:g} s"
+                found.waiting[str(path)] = self._until_settled
                 exports += [path] if path in self._exports else []  # what it held before counts until then
             elif path in self.places or is_export(path):
                 exports.append(path)
@@ -105,8 +133,15 @@ class Inbox:
             for path in entries:
                 if UNFINISHED.search(path.name):
                     found.waiting[str(path)] = "until it has its final name"
-                elif not QUIET.match(path.name) and path.resolve() != self.out:
+                elif not QUIET.match(path.name) and path.resolve() != self.out and path not in self._tables_of(path):
                     yield path
+
+    def _tables_of(self, export: Path) -> list[Path]:
+        return list(dict.fromkeys([*self.tables, export.parent / DECISIONS]))
+
+    @property
+    def _until_settled(self) -> str:
+        return f"until it has not changed for {self.quiet:g} s"
 
     def _settled(self, path: Path) -> bool:
         """Whether it has not changed for long enough, by this process's own clock: those of other machines may be wrong."""
@@ -118,25 +153,52 @@ class Inbox:
 
     def _of_exports(self, exports: list[Path], found: Look) -> dict[str, Path]:
         """Name -> submission in the newest export that has one of it. Only what is new is taken apart."""
-        handins: dict[str, BulkSubmission] = {}
-        self._exports = {path: known for path, known in self._exports.items() if path in exports}
-        for path in sorted(exports, key=lambda path: (path.stat().st_mtime_ns, path)):
-            state = self._seen[path][0]
-            if str(path) not in found.waiting and self._exports.get(path, ("",))[0] != state:
-                self._exports[path] = (state, *self._take_apart(path))
-            _, submissions, faults = self._exports[path]
-            found.held += faults
-            handins |= {handin.name: handin for handin in submissions}
-        if handins:
-            write_handins([handins[name] for name in sorted(handins)], self.out / "handins.csv")
-        return {name: handin.path for name, handin in handins.items()}
+        handins: dict[str, tuple[BulkSubmission, bool]] = {}
+        exports = sorted(exports, key=lambda path: (path.stat().st_mtime_ns, path))
+        self._exports = {path: self._exports.get(path, _Export()) for path in exports}
+        for path in exports:
+            state = self._state(path, found)
+            if state and self._exports[path].state != state:
+                self._exports[path] = self._take_apart(path, state)
+            export = self._exports[path]
+            handins |= {handin.name: (handin, export.usable) for handin in export.handins}
+        self._tell([handin for _, (handin, _) in sorted(handins.items())], found)
+        return {name: handin.path for name, (handin, usable) in handins.items() if usable}
 
-    def _take_apart(self, export: Path) -> tuple[list[BulkSubmission], list[str]]:
-        folder = self.out / HANDINS / hashlib.sha256(os.fsencode(export)).hexdigest()[:12]
+    def _state(self, export: Path, found: Look) -> str:
+        """Listings of an export and of the tables that it is read with; empty while one of them is being written."""
+        tables = [path for path in self._tables_of(export) if path.exists()]
+        moving = [path for path in tables if not self._settled(path)]
+        found.waiting |= {str(path): self._until_settled for path in moving}
+        return "" if moving or str(export) in found.waiting else " ".join(self._seen[path][0] for path in (export, *tables))
+
+    def _take_apart(self, export: Path, state: str) -> _Export:
         try:
-            return self.read_export(export, folder)[0], []
+            handins, notes = self.read_export(export, self._folder(export))
         except BulkError as error:
-            return [], [f"{export.name}: {error}"]
+            again = isinstance(error.__cause__, OSError)  # a full disk, a share that went away
+            return _Export("" if again else state, self._exports[export].handins, [Problem(str(error))])
+        return _Export(state, handins, notes, usable=True)
+
+    def _folder(self, export: Path) -> Path:
+        return self.out / HANDINS / hashlib.sha256(os.fsencode(export)).hexdigest()[:12]
+
+    def _tell(self, handins: list[BulkSubmission], found: Look) -> None:
+        """Write the list of hand-ins, and say all that downloads say."""
+        if handins:
+            write_handins(handins, self.out / "handins.csv")
+        lines = [line for path, export in self._exports.items() for line in notes_of(path.name, (), export.notes)]
+        lines += notes_of("", handins, ())
+        names = {handin.name for handin in handins}
+        lines += [line for path in self._exports for line in of_before(self._folder(path), names, self.out)]
+        found.held += [line for line in lines if isinstance(line, Problem)]
+        found.notes += [line for line in lines if not isinstance(line, Problem)]
+        found.late += [f"{one.name}: {_late_words(one)}" for one in handins if one.lateness]
+
+
+def _late_words(handin: BulkSubmission) -> str:
+    by = f"{handin.lateness} late" if handin.lateness != "late" else "late, by how much is unknown"
+    return f"{by}; the rule takes {handin.penalty} off" if handin.penalty else by
 
 
 def listing(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 ``{"do": "run", "regrade": ...}`` begins a run and ``{"do": "end"}`` ends a complete run. ``{"do": "graded"}`` holds a
 finished submission: its name, the key under which the result holds, and the result. The last line of a name counts.
+``{"do": "places"}`` says where submissions lay, for those that lay elsewhere or were not there before.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["JOURNAL", "Entry", "History", "Journal", "entries_by_name"]
+__all__ = ["JOURNAL", "Entry", "History", "Journal", "entries_by_name", "read_history"]
 
 JOURNAL = "journal.jsonl"
 
@@ -34,12 +35,14 @@ class History:
         before: The entries as they were before an unfinished ``--regrade`` began; empty if there is none.
         again: Names that this unfinished regrade has graded.
         regrading: Whether the last run was a regrade that was not completed.
+        places: Name -> where the submission was last read, from the folder of results on where it lies in it.
     """
 
     latest: dict[str, Entry] = field(default_factory=dict)
     before: dict[str, Entry] = field(default_factory=dict)
     again: set[str] = field(default_factory=set)
     regrading: bool = False
+    places: dict[str, str] = field(default_factory=dict)
 
     def take(self, record: Mapping[str, Any]) -> None:
         """Take one more line into account."""
@@ -47,6 +50,8 @@ class History:
         if what == "graded":
             self.latest[record["name"]] = Entry(record["key"], record["result"])
             self.again.add(record["name"])
+        elif what == "places":
+            self.places |= {str(name): str(place) for name, place in record["places"].items()}
         elif what == "run" and record.get("regrade"):
             if not self.regrading:
                 self.before, self.again, self.regrading = dict(self.latest), set(), True
@@ -76,13 +81,7 @@ class Journal:
 
     def history(self) -> History:
         """Read it. Unreadable lines (a damaged disk) are ignored, and their submissions are graded again."""
-        history = History()
-        for record in _records(self.path):
-            try:
-                history.take(record)
-            except (KeyError, TypeError, AttributeError):
-                continue
-        return history
+        return read_history(self.path)
 
     def append(self, do: str, **content: Any) -> None:
         """Append a line; it is on the disk when this returns.
@@ -109,6 +108,16 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def read_history(path: Path) -> History:
+    """What a journal tells; nothing where there is none."""
+    history = History()
+    with contextlib.suppress(FileNotFoundError):
+        for record in _records(path):
+            with contextlib.suppress(KeyError, TypeError, AttributeError):
+                history.take(record)
+    return history
 
 
 def entries_by_name(path: Path) -> dict[str, list[Entry]]:

@@ -20,6 +20,8 @@ from autograder.course.rubric import Rubric
 from autograder.marking import MarksError
 from autograder.report import first_fault
 from autograder.report.labels import clean_text, points_text
+from autograder.report.lateness import HANDINS
+from autograder.report.people import PEOPLE
 from autograder.report.rendering import render_page, write_page
 from autograder.sandbox.locks import hold_folder
 
@@ -50,6 +52,7 @@ class Watch:
         self._due: set[str] = set()  # what is to be graded, or graded again
         self._batch: dict[str, int] = {}  # what is being graded -> how many results of it there were before
         self._trouble = ""
+        self._paged = self._tables()
         self._said: set[str] = set()
         self._pause = threading.Event()
 
@@ -84,7 +87,7 @@ class Watch:
         except OSError as error:  # a full disk, a share that went away in the middle
             look = Look(waiting={"the last look": f"it failed ({error}); the next one tries again"})
         self._shown(look)
-        for line in look.held:
+        for line in (*look.notes, *look.late, *look.held):
             if line not in self._said:
                 self._said.add(line)
                 self._say(clean_text(line))
@@ -95,6 +98,8 @@ class Watch:
         states = {name: (path, listing(path)) for name, path in look.ready.items()}
         new = {name: state for name, state in states.items() if self._done.get(name) != state}
         if not new:
+            if self._tables() != self._paged:
+                self._write_pages()
             return
         self._due = set(new)
         before = entries_by_name(self.out / JOURNAL)
@@ -110,9 +115,18 @@ class Watch:
             self._trouble = str(error)
         finally:
             self._batch = {}
-            with contextlib.suppress(MarksError, OSError):  # said already
-                write_again(self.out, self.rubric)  # the run has shown those that it was given
+            self._write_pages()  # the run has shown those that it was given
             self._shown(look)
+
+    def _tables(self) -> list[bytes]:
+        """What pages show beside results: who was late, and who is who."""
+        return [file.read_bytes() if file.is_file() else b"" for file in (self.out / HANDINS, self.out / PEOPLE)]
+
+    def _write_pages(self) -> None:
+        with contextlib.suppress(MarksError, OSError):  # said already
+            tables = self._tables()
+            write_again(self.out, self.rubric)
+            self._paged = tables
 
     @contextlib.contextmanager
     def _showing(self, look: Look) -> Iterator[None]:
@@ -154,6 +168,8 @@ class Watch:
             "running": running,
             "failed": failed,
             "held": look.held,
+            "notes": look.notes,
+            "late": look.late,
             "other": look.other,
             "graded": len(results) - len(failed),
             "again": [_again(name, found) for name, found in sorted(entries.items()) if len(found) > 1],

@@ -1,6 +1,6 @@
 """What ``grade`` and ``collect`` do with a bulk download, or with the repositories of a roster, before they look at any hand-in."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import click
 
 from autograder.course.assignment import open_assignment
 from autograder.course.rubric import Rubric, RubricError
-from autograder.handins.bulk.handins import looks_like_bulk, read_bulk, write_handins
+from autograder.handins.bulk.handins import looks_like_bulk, notes_of, of_before, read_bulk, write_handins
 from autograder.handins.bulk.known import Known, know
 from autograder.handins.bulk.repositories import read_repositories
 from autograder.handins.bulk.times import TimeError, zone_named
@@ -92,7 +92,7 @@ def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable
         rubric = open_assignment(assignment).rubric
         known = known_of(options, rubric, [out, *([options.bulk.parent] if options.bulk else [])])
         if options.bulk:
-            handins, notes = read_bulk(options.bulk, out / ".handins", assignment=rubric.assignment, known=known)
+            handins, notes = read_bulk(options.bulk, out / ".handins", known, rubric.assignment)
         elif not any(student.repository for student in known.roster.students):
             raise BulkError(f"{source}: expected a column repository with addresses or folders, or --bulk EXPORT.zip.")
         else:
@@ -100,21 +100,13 @@ def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable
     except (BulkError, RosterError, RubricError, TimeError) as error:
         raise click.UsageError(str(error)) from error
     listed = write_handins(handins, out / listing)
-    notes += _of_before(out, {handin.name for handin in handins})
-    told = [(source.name, note) for note in notes] + [(handin.name, note) for handin in handins for note in handin.notes]
-    for name, note in told:
-        say(clean_text(f"{name}: {note}"))
+    notes += of_before(out / ".handins", {handin.name for handin in handins}, out)
+    told = notes_of(source.name, handins, notes)
+    for note in told:
+        say(clean_text(note))
     late = sum(bool(handin.lateness) for handin in handins)
     say(f"{len(handins)} hand-ins, {late} of them late; who, when and what else there was: {listed}")
-    return HandIns([handin.path for handin in handins], [clean_text(f"{name}: {note}") for name, note in told if isinstance(note, Problem)])
-
-
-def _of_before(out: Path, names: Collection[str]) -> list[str]:
-    """A note on results of an earlier download, of names that this one does not have: a decision may have given them to somebody else."""
-    before = {path.name if path.is_dir() else path.stem for path in (out / ".handins").iterdir()} - set(names)
-    stale = sorted(name for name in before if (out / name).is_dir())
-    words = "of earlier downloads, and nobody here has these names: delete what is no longer anybody's, or exports hold it too"
-    return [f"{', '.join(str(out / name) for name in stale)}: {words}"] if stale else []
+    return HandIns([handin.path for handin in handins], [clean_text(note) for note in told if isinstance(note, Problem)])
 
 
 def say_problems(problems: Sequence[str], say: Callable[[str], None]) -> None:

@@ -68,7 +68,8 @@ def export_command(
     Points that nobody has given yet are open: never 0, and never taken off the maximum. Classroom 50 and CSV know totals only: there a
     submission with a check that could not be graded gets none, and checks graded by hand count once there are marks (`mark`, or
     --manual). The gradebook gets the marks as manual scores and comments; manual scores that were given there, extra credit and
-    penalties stay as they are.
+    penalties stay as they are. What a rule of lateness takes off is never taken off points without a word: it has a column in CSV, mail and
+    gradebook, a line in Gradescope and JUnit; where a format has none, --late-penalty says what to do.
 
     --into FILE fills the file that Canvas, Moodle (grading worksheet), Brightspace or Blackboard gave out: a copy is written beside it, in
     which only points differ. Students are found by id, login or mail address; who is not certain gets nothing and is named.
@@ -96,7 +97,7 @@ def export_command(
         people = read_roster(roster) if roster else Roster()
         options = Options(
             facts=environment_facts() | _facts(facts), visibility=visibility, due=due, say=notices.append,
-            roster=people, handed_in=_handed_in(graded), page=pages_of(graded),
+            roster=people, handed_in=_handed_in(graded), page=pages_of(graded), late_penalty=wanted["late_penalty"] or "",
         )  # fmt: skip
         entries = read_entries(graded, notices.append)
         entries = with_manual_points(entries, manual) if manual else entries

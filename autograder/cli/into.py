@@ -37,6 +37,12 @@ OPTIONS = (
     click.option(
         "--feedback", is_flag=True, help="--into, Moodle: a zip of feedback files beside it, a page for each whose points are written."
     ),
+    click.option(
+        "--late-penalty",
+        type=click.Choice(["take", "leave"]),
+        help="--into: take what lateness costs off the points, or leave that to the system; asked for where it costs somebody points. "
+        "Classroom 50 knows leave alone.",
+    ),
     click.option("--scale", is_flag=True, help="--into: convert points to the maximum that the file states."),
     click.option("--only", multiple=True, metavar="CHECK", help="--into: points of this check alone; * is anything (may be repeated)."),
     click.option("--without", multiple=True, metavar="CHECK", help="--into: all points but those of this check (may be repeated)."),
@@ -65,12 +71,13 @@ def fill(
     without: tuple[str, ...],
     comments: bool,
     feedback: bool,
+    late_penalty: str | None,
 ) -> str:
     """Write the copy with points; returns what was done, and adds to ``notices`` what could not be."""
     from autograder.export.into import Wanted, beside, fill_gradebook
     from autograder.report.labels import clean_text
 
-    wanted = Wanted(column, system or "", _pairs(pairs), scale, only, without, comments, feedback)
+    wanted = Wanted(column, system or "", _pairs(pairs), scale, only, without, comments, feedback, late_penalty or "")
     target = out or beside(file)
     if target.is_dir():
         target = target / beside(file).name

@@ -20,7 +20,7 @@ __all__ = ["viva_command"]
     "--submissions",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="What was graded: a folder that holds the submissions, or one of them (may be repeated).  [default: those of --bulk]",
+    help="What was graded: a folder that holds the submissions, or one of them (may be repeated).  [default: where they were graded]",
 )
 @click.option("--questions", default=3, show_default=True, type=click.IntRange(1, 12), help="For each student.")
 @click.option("--seed", default=0, show_default=True, help="Draws questions, pictures and weights; another one gives other sheets.")
@@ -108,17 +108,21 @@ def _refuse_a_student(folder: Path) -> None:
 
 def _paths(graded: Path, submissions: Sequence[Path], chosen: "Sequence[Entry]", assignment: str) -> dict[str, Path]:
     """Folder of a result -> the submission that it is of. Results hold no code: it is read where it was graded from."""
+    from autograder.batch.journal import JOURNAL, read_history
     from autograder.handins.submission import submission_names
 
-    places = submissions or [graded / ".handins"]
+    out = graded.resolve().parent if (graded / "result.json").is_file() else graded.resolve()
+    places = submissions or [out / ".handins"]  # where older journals do not say it
     files = [path.resolve() for place in places for path in (place, *(sorted(place.iterdir()) if place.is_dir() else ()))]
     names = {name: path for path, name in reversed(submission_names(files, assignment).items())}
-    found = {entry.folder: names[entry.folder] for entry in chosen if entry.folder in names}
+    names |= {} if submissions else {name: out / place for name, place in read_history(out / JOURNAL).places.items()}
+    found = {entry.folder: names[entry.folder] for entry in chosen if entry.folder in names and names[entry.folder].exists()}
     missing = [entry.folder for entry in chosen if entry.folder not in found]
     if missing:
-        where = ", ".join(map(str, places))
+        gone = [str(names[name]) for name in missing if name in names]
+        where = f"in {', '.join(map(str, submissions))}" if submissions else f"at {', '.join(gone[:3])}" if gone else "in the journal"
         raise click.UsageError(
-            f"expected the submissions of all results, since results hold no code; in {where} there is none of {', '.join(missing[:5])}"
+            f"expected the submissions of all results, since results hold no code; {where} there is none of {', '.join(missing[:5])}"
             f"{', ...' if len(missing) > 5 else ''}. Name the folder that was graded: --submissions FOLDER"
         )
     return found

@@ -46,8 +46,11 @@ def watch_command(places: tuple[Path, ...], every: float, quiet: float, once: bo
     download that is replaced now and then; it need not be there yet. What is new or was replaced is graded as soon as it has come to rest.
     OUT/watch.html says how things stand.
 
+    What a download says of late and left out files, and of whose a hand-in is, stands on that page; when a class list, the file of --late
+    or a decisions.csv changes, downloads are read again with it.
+
     A watch that was killed goes on when it is begun again; nothing is graded twice. Exit 0: ended by Ctrl+C, or with --once all was
-    graded; 1: with --once something waits, is to be decided or could not be graded; 2: bad usage.
+    graded; 1: with --once something waits, was left out, is to be decided or could not be graded; 2: bad usage.
     """
     from autograder.batch import MemoryShortError
     from autograder.batch.watching import STATE
@@ -94,15 +97,27 @@ def _watch(places: tuple[Path, ...], every: float, quiet: float, grade: Callable
     from autograder.cli.bulk import BulkOptions, known_of
     from autograder.cli.people import keep_people
     from autograder.course.assignment import open_assignment
-    from autograder.handins.bulk import BulkSubmission, read_bulk
+    from autograder.handins.bulk import BulkError, BulkSubmission, read_bulk
+    from autograder.handins.bulk.people import DECISIONS
+    from autograder.handins.bulk.times import TimeError
+    from autograder.handins.roster import RosterError
 
     rubric, out = open_assignment(told["assignment"]).rubric, told["out"].resolve()
     options = BulkOptions(None, *(told[name] for name in ("roster", "due", "zone", "late", "penalty")))
+    known_of(options, rubric, [out])  # a slip on the command line is said now, not with the first download
     if options.roster:
         keep_people(out, options.roster)
 
     def read_export(export: Path, folder: Path) -> tuple[list[BulkSubmission], list[str]]:
-        return read_bulk(export, folder, assignment=rubric.assignment, known=known_of(options, rubric, [out, export.parent]))
+        try:
+            known = known_of(options, rubric, [out, export.parent])
+        except (RosterError, TimeError) as error:  # in a table that was changed since
+            raise BulkError(str(error)) from error
+        if options.roster:
+            keep_people(out, options.roster)
+        return read_bulk(export, folder, known, rubric.assignment)
 
-    inbox = Inbox([place.absolute() for place in places], rubric.assignment, out, quiet, read_export)
+    tables = [path for path in (options.roster, options.late) if path]
+    decisions = [place / DECISIONS for place in (out, *([options.roster.parent] if options.roster else []))]
+    inbox = Inbox([place.absolute() for place in places], rubric.assignment, out, quiet, read_export, [*tables, *decisions])
     return Watch(inbox, out, rubric, grade, every, click.echo)

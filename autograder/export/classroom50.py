@@ -93,4 +93,8 @@ def write_classroom50(entries: Iterable[Entry], options: Options) -> Iterator[tu
             options.say(f"{entry.folder}: not exported: {reason}")
             continue
         content = classroom50_result(entry.result, options.facts, options.by_hand)
+        late = entry.late_line(counted_checks(entry.result, options.by_hand))
+        if late and options.late_penalty != "leave":
+            words = "for which this format has no place: say --late-penalty leave if that is right"
+            options.say(f"{entry.folder}: exported without its late penalty, {words}. {late}")
         yield PurePosixPath(entry.folder, "result.json"), json.dumps(content, indent=2, allow_nan=False) + "\n"

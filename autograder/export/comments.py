@@ -15,18 +15,22 @@ from autograder.report.labels import first_line, in_total
 __all__ = ["comment_on", "is_ours"]
 
 MAX_LINE, MAX_LINES = 300, 12
-OURS = re.compile(r"<p>[^<>\s]{1,200}: [\d.]+ of [\d.]+ points\.</p>(<p><b>[^<>]+</b>: [\d.]+ of [\d.]+\. (?:[^<>]|<br>)*</p>)*")
+OURS = re.compile(
+    r"<p>[^<>\s]{1,200}: [\d.]+ of [\d.]+ points\.</p>(?:<p>Late[^<>]*</p>)?(<p><b>[^<>]+</b>: [\d.]+ of [\d.]+\. (?:[^<>]|<br>)*</p>)*"
+)
 
 
-def comment_on(result: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> str:
-    """The points, what was lost and why, and what a person wrote.
+def comment_on(result: Mapping[str, Any], checks: Sequence[Mapping[str, Any]], late: str = "") -> str:
+    """The points, what lateness takes off, what was lost and why, and what a person wrote.
 
     Args:
         result: A result.
         checks: Those of its checks that count; all have points.
+        late: What lateness takes off, as a line.
     """
     points, top = sum(check["points"] for check in checks), sum(in_total(check) for check in checks)
     lines = [f"<p>{escape(shown(result['assignment']))[:200]}: {points:g} of {top:g} points.</p>"]
+    lines += [f"<p>{escape(late)}</p>"] * bool(late)
     for check in checks:
         by_hand = (check.get("hand") or {}).get("kind")
         if check["points"] != check["max_points"] or by_hand:

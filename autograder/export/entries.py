@@ -1,13 +1,14 @@
 """What every target starts from: the results of a graded folder, and which of their points are known."""
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from autograder.handins.roster import Roster
 from autograder.marking import MarksError, marked
-from autograder.report.labels import clean_text, given_by_hand
+from autograder.report.labels import clean_text, given_by_hand, in_total
+from autograder.report.lateness import Late, late_in
 from autograder.report.result_schema import ResultSchemaError, read_result
 
 __all__ = [
@@ -29,10 +30,31 @@ class Entry:
     Attributes:
         folder: Name of its folder in the graded folder; safe as a file name, unlike the name in the result.
         result: Content of its ``result.json``, with what a person gave (``autograder.marking``).
+        late: How late it came, and what the course's rule takes off for that, where it came late.
     """
 
     folder: str
     result: Mapping[str, Any]
+    late: Late | None = None
+
+    def penalty(self, checks: Sequence[Mapping[str, Any]]) -> float | None:
+        """Points that the rule of lateness takes off those of some checks, never more than they have; None where it cannot be read."""
+        return self.late.taken(_sums(checks)) if self.late else 0.0
+
+    def late_line(self, checks: Sequence[Mapping[str, Any]]) -> str:
+        """What lateness takes off, as a line for people; empty where it takes nothing."""
+        taken, late = self.penalty(checks), self.late
+        if late is None or taken == 0:
+            return ""
+        by = "Late" if late.by == "late" else f"Late by {late.by}"
+        if taken is None:
+            return f"{by}: handins.csv says {late.penalty!r}, which is no penalty that can be read."
+        how = "" if late.penalty.endswith(" points") else f" ({late.penalty})"
+        return f"{by}: the course's rule takes {taken:g} points off{how}; {_sums(checks)['score'] - taken:g} remain."
+
+
+def _sums(checks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {"score": sum(check["points"] or 0 for check in checks), "max_score": sum(in_total(check) for check in checks)}
 
 
 @dataclass(frozen=True)
@@ -46,6 +68,7 @@ class Options:
         due: When the work was due, ISO 8601, or empty.
         handed_in: Submission name -> when it was handed in, ISO 8601.
         by_hand: Whether totals hold the points by hand; otherwise they are those of the automatic checks, for the whole class.
+        late_penalty: ``"leave"`` where a person said that the other system takes off what lateness costs.
         exported: Gradebook: ``student/cell`` -> the manual score that an earlier export wrote.
         page: Gives the page of a result that a student gets.
         say: Where notices go (such as a result that cannot be exported); the other results are exported nevertheless.
@@ -57,6 +80,7 @@ class Options:
     due: str = ""
     handed_in: Mapping[str, str] = field(default_factory=dict)
     by_hand: bool = False
+    late_penalty: str = ""
     exported: MutableMapping[str, float] = field(default_factory=dict)
     page: Callable[[Entry], str] = lambda entry: ""
     say: Callable[[str], None] = lambda text: None
@@ -91,10 +115,11 @@ def read_results(graded: Path, say: Callable[[str], None]) -> list[Entry]:
     files = [graded / "result.json"] if (graded / "result.json").is_file() else sorted(graded.glob("*/result.json"))
     if not files:
         raise ExportError(f"{graded}: expected results (NAME/result.json), found none. Run `python -m autograder grade` first.")
-    entries = []
+    entries, late = [], late_in(files[0].resolve().parents[1])
     for file in files:
         try:
-            entries.append(Entry(file.resolve().parent.name, read_result(file)))
+            result = read_result(file)
+            entries.append(Entry(file.resolve().parent.name, result, late.get(result["submission"])))
         except ResultSchemaError as error:
             say(f"{file}: not exported: {error}")
     return entries
@@ -111,7 +136,7 @@ def _with_marks(graded: Path, entries: Sequence[Entry], say: Callable[[str], Non
         raise ExportError("\n".join(found.faults))
     for notice in found.notices:
         say(notice)
-    return [Entry(entry.folder, found.results[entry.folder]) for entry in entries]
+    return [replace(entry, result=found.results[entry.folder]) for entry in entries]
 
 
 def given_checks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:

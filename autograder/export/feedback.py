@@ -25,6 +25,7 @@ from segkit.atomic import replacing
 __all__ = ["moodle_folder", "pages_of", "write_mail", "write_moodle_zip"]
 
 ADDRESSES = ("email", "first_name", "last_name", "name", "points", "max_points", "open_points", "file")
+LATE = ("late_penalty", "points_after_penalty")  # columns that are there where lateness costs somebody points
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same contents give the same bytes
 
 
@@ -66,7 +67,9 @@ def write_mail(entries: Iterable[Entry], options: Options) -> Iterator[tuple[Pur
     """A page for each result, and ``addresses.csv``, of which a mail merge makes a message with a file for each line."""
     text = io.StringIO(newline="")
     table = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    table.writerow(ADDRESSES)
+    entries = list(entries)
+    penalised = any(entry.late and entry.late.penalty for entry in entries)
+    table.writerow([*ADDRESSES, *(LATE if penalised else ())])
     for entry in entries:
         file = PurePosixPath(entry.folder, "feedback.html")
         yield file, options.page(entry)
@@ -80,8 +83,16 @@ def write_mail(entries: Iterable[Entry], options: Options) -> Iterator[tuple[Pur
         points = "" if waiting else f"{result['score']:g}"
         person = [student.first_name, student.last_name] if student else ["", ""]
         row = [email, *person, name, points, f"{result['max_score']:g}", f"{waiting:g}", str(file)]
+        row += _late_cells(entry, bool(waiting), options) if penalised else []
         table.writerow(" ".join(no_formula(shown(cell)).split()) for cell in row)
     yield PurePosixPath("addresses.csv"), "\ufeff" + text.getvalue()  # with the mark a spreadsheet shows all letters right
+
+
+def _late_cells(entry: Entry, waiting: bool, options: Options) -> list[str]:
+    taken = entry.penalty(entry.result["checks"])
+    if taken is None:
+        options.say(f"{entry.folder}: no points after the penalty: {entry.late_line(entry.result['checks'])}")
+    return ["", ""] if waiting or taken is None else [f"{taken:g}", f"{entry.result['score'] - taken:g}"]
 
 
 # ----------------------------------------------------------------------------------------------------------------- Moodle

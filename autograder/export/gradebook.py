@@ -2,8 +2,8 @@
 
 It uses one transaction in one process. The transaction begins as a writer, so that nbgrader, formgrader and a second export
 wait, and is committed once, at the end. What a person gave there (manual scores, extra credit, comments, penalties for lateness, flags)
-is never touched; marks of the graded folder become manual scores. A check without points (``needs_manual``, ``could_not_grade``)
-leaves its cell waiting for a person, not at 0.
+is never touched; marks of the graded folder become manual scores, and what the course's rule of lateness takes off a penalty. A check
+without points (``needs_manual``, ``could_not_grade``) leaves its cell waiting for a person, not at 0.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autograder.export.entries import Entry, ExportError, Options
-from autograder.export.gradebook_marks import automatic, write_by_hand
+from autograder.export.gradebook_marks import PENALTY, automatic, write_by_hand, write_penalty
 from autograder.report.labels import given_by_hand, in_total
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Written:
         unchanged: Cells that had it already.
         new_students: Names that the gradebook did not know before.
         kept: ``student: cell`` where somebody gave other points in nbgrader than the marks have; they stay.
+        penalties: Students whose penalty for lateness is another one now.
+        kept_penalties: Students whose penalty somebody set otherwise in nbgrader; it stays.
         again: ``student: cell`` where a manual score stands that was given for another automatic score; it was kept, and waits
             for a look as nbgrader does it.
     """
@@ -47,6 +49,8 @@ class Written:
     new_students: list[str] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    penalties: list[str] = field(default_factory=list)
+    kept_penalties: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f"{self.changed} cells written, {self.unchanged} were right already"]
@@ -56,6 +60,10 @@ class Written:
             lines.append(f"manual scores kept although the automatic score changed; look at them again: {', '.join(self.again)}")
         if self.kept:
             lines.append(f"manual scores that were given in nbgrader and differ from the marks, kept: {', '.join(self.kept)}")
+        if self.penalties:
+            lines.append(f"penalties for lateness written: {', '.join(self.penalties)}")
+        if self.kept_penalties:
+            lines.append(f"penalties that were set in nbgrader and differ from the course's rule, kept: {', '.join(self.kept_penalties)}")
         return "\n".join(lines)
 
 
@@ -156,6 +164,12 @@ def _submission(gradebook: "Gradebook", entry: Entry, options: Options, written:
             written.changed += bool(changed)
             if changed is None:
                 written.kept.append(f"{result['submission']}: {grade.name}")
+    if entry.late or f"{result['submission']}/{PENALTY}" in options.exported:
+        gradebook.db.flush()
+        gradebook.db.expire_all()  # scores of notebooks are sums that the database makes
+        changed = write_penalty(submission, entry.late, result["submission"], options.exported)
+        written.penalties += [result["submission"]] * bool(changed)
+        written.kept_penalties += [result["submission"]] * (changed is None)
 
 
 def _assignment(gradebook: "Gradebook", name: str) -> "Assignment":

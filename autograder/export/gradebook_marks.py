@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autograder.export.entries import ExportError, shown
+from autograder.report.lateness import Late
 from segkit.atomic import replacing
 
 if TYPE_CHECKING:
-    from nbgrader.api import Grade
+    from nbgrader.api import Grade, SubmittedAssignment
 
-__all__ = ["Given", "automatic", "read_ledger", "read_manual_scores", "write_by_hand", "write_ledger"]
+__all__ = ["Given", "automatic", "read_ledger", "read_manual_scores", "write_by_hand", "write_ledger", "write_penalty"]
+
+PENALTY = "late_submission_penalty"
+HALF_A_CENT = 0.005
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,36 @@ def write_by_hand(grade: "Grade", check: Mapping[str, Any], whose: str, ledger: 
     if comment is not None and hand["kind"] == "mark" and comment.manual_comment != (text := shown(check["message"])):
         comment.manual_comment, changed = text, True
     return changed
+
+
+def write_penalty(submission: "SubmittedAssignment", late: Late | None, whose: str, ledger: MutableMapping[str, float]) -> bool | None:
+    """Write what lateness takes off into nbgrader's own column of it, in shares of the notebooks, as it counts it by notebooks.
+
+    Args:
+        submission: The submission; its scores are written already, those that a person gave in nbgrader among them.
+        late: How late it came, if it did.
+        whose: The student.
+        ledger: ``student/late_submission_penalty`` -> what an earlier export wrote; any other penalty was given in nbgrader and stays.
+
+    Returns:
+        Whether it changed; None where another one was given in nbgrader.
+    """
+    key, now = f"{whose}/{PENALTY}", submission.late_submission_penalty
+    wanted = (late.taken({"score": submission.score, "max_score": submission.max_score}) or 0.0) if late else 0.0
+    if not wanted and key not in ledger:
+        return False
+    if now and abs(now - ledger.get(key, 0.0)) > HALF_A_CENT and abs(now - wanted) > HALF_A_CENT:
+        return None
+    ledger.pop(key, None)
+    if wanted:
+        ledger[key] = wanted
+    if abs(now - wanted) < HALF_A_CENT:
+        return False
+    notebooks = sorted(submission.notebooks, key=lambda one: one.score)
+    shares = [round(wanted * one.score / submission.score, 2) if wanted else 0.0 for one in notebooks[:-1]]
+    for notebook, share in zip(notebooks, [*shares, round(wanted - sum(shares), 2)], strict=True):
+        notebook.late_submission_penalty = share or None
+    return True
 
 
 def read_manual_scores(db: Path, assignment: str, checks: Mapping[str, float]) -> list[Given]:

@@ -37,6 +37,8 @@ class Wanted:
         without: Patterns of checks whose points do not.
         comments: Whether comments go in beside the points, which Moodle and Blackboard take.
         feedback: Whether a zip of feedback files is to follow, which only Moodle takes.
+        late_penalty: What to do with points that lateness takes off, for which no file has a column: ``"take"`` them off, ``"leave"`` them
+            to the system; empty where nobody said.
     """
 
     column: str = ""
@@ -47,6 +49,7 @@ class Wanted:
     without: Sequence[str] = ()
     comments: bool = False
     feedback: bool = False
+    late_penalty: str = ""
 
     def checks(self, entry: Entry) -> list[Mapping[str, Any]]:
         """The checks of a result whose points go in, those by hand among them."""
@@ -65,6 +68,7 @@ class Filled:
         folders: Name -> what Moodle calls the student's folder in its downloads, and takes back in a zip of feedback; of these alone.
         changed: Lines for people of points that were others before.
         notices: Results that could not be written, each with its reason.
+        penalties: Lines for people of points that lateness takes off.
         remarks: What to know besides: open points, who handed in nothing, who was found by name alone.
     """
 
@@ -75,6 +79,7 @@ class Filled:
     folders: dict[str, str] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    penalties: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -121,6 +126,7 @@ def fill_gradebook(path: Path, out: Path, entries: Sequence[Entry], roster: Rost
             raise ExportError(f"{path}: a zip of feedback files is Moodle's, and this is a file of {book.system}. Use --to mail.")
         column = _column(book, wanted.column, entries, str(path))
         factor = _factor(column, entries, wanted, str(path))
+        _demand_a_decision(entries, wanted, str(path))
         filled = _fill(sheet, book, column, factor, entries, roster, wanted)
     except TableError as error:
         raise ExportError(str(error)) from error
@@ -179,6 +185,21 @@ def _factor(column: Column, entries: Sequence[Entry], wanted: Wanted, where: str
     )
 
 
+def _demand_a_decision(entries: Sequence[Entry], wanted: Wanted, where: str) -> None:
+    """Neither give points that the course's rule takes off, nor take them off where the system does that itself, without being told."""
+    late = [entry for entry in entries if entry.late and entry.late.penalty]
+    if late and not wanted.late_penalty:
+        names = ", ".join(f"{entry.result['submission']} ({entry.late.penalty})" for entry in late[:5] if entry.late)
+        raise ExportError(
+            f"{where}: {len(late)} came late and have a penalty by the course's rule: {names}{', ...' if len(late) > 5 else ''}. "
+            "The file has no column for it. Either --late-penalty take: points less the penalty are written; or --late-penalty leave: the "
+            "points of the checks are written, for a system that takes it off itself, as Canvas does with a late policy."
+        )
+    parts = [entry.result["submission"] for entry in late if entry.late and entry.late.penalty.endswith(" points")]
+    if parts and wanted.late_penalty == "take" and (wanted.only or wanted.without):
+        raise ExportError(f"{where}: --late-penalty take: of a penalty in points no share belongs to the checks of --only or --without.")
+
+
 def _fill(sheet: Sheet, book: Gradebook, column: Column, factor: float, entries: Sequence[Entry], roster: Roster, wanted: Wanted) -> Filled:
     matched = match_entries(entries, book, roster, wanted.pairs)
     filled = Filled(b"", book.system, column.header)
@@ -199,16 +220,26 @@ def _fill(sheet: Sheet, book: Gradebook, column: Column, factor: float, entries:
         elif reason := line.locked or _kept(before, book):
             filled.notices.append(f"{name}: not exported: {line.shown}: {reason}")
         else:
-            text = _points_text(sum(check["points"] for check in counted) * factor, comma)
+            points, taken = sum(check["points"] for check in counted), entry.penalty(counted)
+            late = entry.late_line(counted) if wanted.late_penalty == "take" else ""
+            if taken is None and late:
+                filled.notices.append(f"{name}: not exported: {late}")
+                continue
+            taken = taken or 0.0
+            filled.penalties += [f"{name} {points:g} - {taken:g}" + (f" = {points - taken:g}" if late else "")] if taken else []
+            text = _points_text((points - taken if late else points) * factor, comma)
             filled.written[name] = text
             filled.folders |= {name: moodle_folder(line, book.participant)} if book.participant else {}
             if _value(before) != _value(text):
                 changes[line.row, column.place] = text
                 filled.changed += [f"{name} {before} -> {text}"] if before.casefold() not in REPLACED else []
-            if wanted.comments and not _comment(sheet, book, line, comment_on(entry.result, counted), changes):
+            if wanted.comments and not _comment(sheet, book, line, comment_on(entry.result, counted, late), changes):
                 commented.append(name)
     filled.content = sheet.with_cells(changes)
     _check(sheet, filled.content, changes)
+    if filled.penalties:
+        done = "less what lateness costs" if wanted.late_penalty == "take" else "without what lateness costs, which is left to the system"
+        filled.remarks.append(f"{len(filled.penalties)} points {done}: {', '.join(filled.penalties)}")
     if commented:
         filled.remarks.append(f"{len(commented)} had a comment already, which is kept: {', '.join(commented)}")
     _remark(filled, book, matched, opened)

@@ -1,7 +1,7 @@
 """JUnit XML as pytest writes it (family ``xunit2``), one file per submission: for CI systems that draw tests.
 
-Points are properties of a test case. A check graded by hand is ``skipped``, one that could not be graded is an ``error``; neither
-has a property ``points``.
+Points are properties of a test case, what lateness takes off is one of the suite. A check graded by hand is ``skipped``, one that could
+not be graded is an ``error``; neither has a property ``points``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,15 +9,15 @@ from pathlib import PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
-from autograder.export.entries import Entry, Options, open_words, shown
+from autograder.export.entries import Entry, Options, given_checks, open_words, shown
 from autograder.report.labels import first_line
 
 __all__ = ["junit_xml", "write_junit"]
 
 
-def junit_xml(result: Mapping[str, Any]) -> str:
+def junit_xml(entry: Entry) -> str:
     """Translate one result to a JUnit XML document."""
-    checks = result["checks"]
+    result, checks = entry.result, entry.result["checks"]
     counts = {
         "errors": sum(c["status"] == "could_not_grade" for c in checks),
         "failures": sum(c["status"] in ("partial", "not_earned") for c in checks),
@@ -28,6 +28,11 @@ def junit_xml(result: Mapping[str, Any]) -> str:
     attributes = {"name": shown(result["submission"])} | {name: str(count) for name, count in counts.items()}
     attributes |= {"time": f"{result['seconds']:.3f}", "timestamp": result["started"], "hostname": "segkit"}
     suite = ElementTree.SubElement(suites, "testsuite", attributes)
+    if late := entry.late_line(given_checks(result)):
+        properties = ElementTree.SubElement(suite, "properties")
+        for name, value in (("late_penalty", entry.penalty(given_checks(result))), ("late", shown(late))):
+            if value is not None:
+                ElementTree.SubElement(properties, "property", name=name, value=value if isinstance(value, str) else f"{value:g}")
     for check in checks:
         _case(suite, check, shown(result["assignment"]))
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
@@ -58,4 +63,4 @@ def _case(suite: ElementTree.Element, check: Mapping[str, Any], assignment: str)
 def write_junit(entries: Iterable[Entry], options: Options) -> Iterator[tuple[PurePosixPath, str]]:
     """One ``junit.xml`` per submission."""
     for entry in entries:
-        yield PurePosixPath(entry.folder, "junit.xml"), junit_xml(entry.result)
+        yield PurePosixPath(entry.folder, "junit.xml"), junit_xml(entry)

@@ -1,6 +1,7 @@
 """Points that a person gave, from a table: a copy of ``summary.csv`` with its empty cells filled in, or with other points and a reason."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def with_manual_points(entries: Sequence[Entry], path: Path) -> list[Entry]:
     columns = {column for row in rows.values() for column in row}
     if not manual & columns and not (REASON in columns and checks & columns):
         raise ExportError(f"{path}: expected a column for what has no points yet ({_listed(sorted(manual))}), found none.")
-    return [Entry(entry.folder, _graded(entry.result, rows.get(entry.result["submission"], {}), path)) for entry in entries]
+    return [replace(entry, result=_graded(entry.result, rows.get(entry.result["submission"], {}), path)) for entry in entries]
 
 
 def _listed(names: Sequence[str]) -> str:

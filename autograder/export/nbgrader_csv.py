@@ -2,7 +2,8 @@
 
 nbgrader counts an ungraded answer as 0. Here the cells of a score stay empty until every point of ``max_score`` is given or lost,
 and ``max_score`` is the same for the whole class: the automatic points, or all of them where there are marks. Then a last column says
-what a person wrote.
+what a person wrote. As with nbgrader, ``raw_score`` is what the checks gave, ``late_submission_penalty`` the points that lateness takes
+off, and ``score`` what remains.
 """
 
 import csv
@@ -46,13 +47,18 @@ def nbgrader_csv(entries: Sequence[Entry], options: Options) -> str:
 
 def _row(entry: Entry, student: Student | None, options: Options) -> list[str]:
     result, counted = entry.result, counted_checks(entry.result, options.by_hand)
-    score = "" if why_no_total(result, options.by_hand) else f"{sum(check['points'] for check in counted):g}"
+    raw = penalty = score = ""
+    if not why_no_total(result, options.by_hand):
+        points, taken = sum(check["points"] for check in counted), entry.penalty(counted)
+        raw = f"{points:g}"
+        if taken is None:
+            options.say(f"{entry.folder}: no score after the penalty: {entry.late_line(counted)}")
+        else:
+            penalty, score = f"{taken:g}", f"{points - taken:g}"
     top = f"{sum(in_total(check) for check in counted):g}"
     person = [student.last_name, student.first_name, student.email] if student else ["", "", ""]
     handed_in = options.handed_in.get(result["submission"], "")
-    # exports give points as the checks gave them; what a rule of lateness takes off stands in summary.csv, reports and class page
-    penalty = "0" if score else ""
-    return [result["assignment"], options.due, handed_in, result["submission"], *person, score, penalty, score, top]
+    return [result["assignment"], options.due, handed_in, result["submission"], *person, raw, penalty, score, top]
 
 
 def _comments(entry: Entry) -> str:

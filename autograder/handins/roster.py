@@ -246,11 +246,12 @@ def _divided(full: str, first: str) -> tuple[str, str]:
 
 def _student(row: Mapping[str, str], places: Mapping[str, Sequence[str]]) -> Student | None:
     def values(word: str) -> list[str]:
-        return [text for column in places[word] if (text := row[column].strip())]
+        return [text for column in places[word] if (text := " ".join(row[column].split()))]
 
     participants = [match["number"] for text in values("participant") if (match := PARTICIPANT.fullmatch(text))]
     # Brightspace writes # before its ids
     ids = [text.removeprefix("#") for text in values("id") if not PARTICIPANT.fullmatch(text)]
+    ids = [re.sub(r"^(\d+)\.0$", r"\1", text) for text in ids]  # as programs write numbers of a column with a gap
     email = next(iter(values("email")), "")
     first, last = next(iter(values("first_name")), ""), next(iter(values("last_name")), "")
     full = next(iter(values("name")), "")

@@ -7,29 +7,26 @@ from markupsafe import Markup
 
 __all__ = ["asked", "supposed"]
 
+INSTEAD = "Suppose you had written <code>{new}</code> instead of <code>{old}</code>:"
 SUPPOSED = {
-    "crop": "Suppose that you cut out as much, but from <code>{new}</code> on:",
-    "constant": "Suppose that <code>{old}</code> were <code>{new}</code>:",
-    "truth": "Suppose that <code>{old}</code> were <code>{new}</code>:",
-    "operator": "Suppose that you computed <code>{new}</code> in place of <code>{old}</code>:",
-    "comparison": "Suppose that you compared <code>{new}</code> in place of <code>{old}</code>:",
-    "condition": "Suppose that the condition were the other way round:",
-    "argument": "Suppose that you left out <code>{old}</code>:",
-    "exchanged": "Suppose that you exchanged two arguments:",
-    "call": "Suppose that you wrote <code>{new}</code> in place of <code>{old}</code>:",
-    "assigned": "Suppose that you wrote <code>=</code> in place of <code>+=</code>:",
-    "removed": "Suppose that this were not there.",
+    "crop": "Suppose you had cut out a piece of the same size, but starting at <code>{new}</code>:",
+    **dict.fromkeys(("constant", "truth", "operator", "comparison", "call"), INSTEAD),
+    "condition": "Suppose the condition were the other way round:",
+    "argument": "Suppose you had left out <code>{old}</code>:",
+    "exchanged": "Suppose you had swapped two arguments:",
+    "assigned": "Suppose you had written <code>=</code> instead of <code>+=</code>:",
+    "removed": "Suppose you had left this out.",
 }
 ASKED = {
-    "sizes": "For which heights and widths of the picture, from {first} to {last}, does that change the size of the output, and why?",
-    "scores": "What would the output do, in size, in place, in value?",
-    "mode": "What would change at test time, and what in training?",
-    "step": "What would one step of training do then, and what a second one after it?",
-    "parameters": "How many parameters more or fewer has the network then, and does it still fit together?",
-    "result": "What would <code>{defines}</code> give then? For which inputs does it matter?",
-    "given": "What would <code>{defines}</code> give for this input?",
+    "sizes": "For which heights and widths of the picture, from {first} to {last}, would the output have another size, and why?",
+    "scores": "How would the output change: in size, in position, in its values?",
+    "mode": "What would be different at test time, and what during training?",
+    "step": "What would one training step do then, and what would a second one do after it?",
+    "parameters": "How many parameters would the network gain or lose, and would its layers still fit together?",
+    "result": "What would <code>{defines}</code> return then? For which inputs would it make a difference?",
+    "given": "What would <code>{defines}</code> return for this input?",
     "after": "What would be different afterwards?",
-    "matter": "Would it matter, and why?",
+    "matter": "Would it make a difference, and why?",
     "error": "What would happen, and where?",
 }
 LONG = 60  # characters of code within a sentence
@@ -39,7 +36,7 @@ def supposed(question: Mapping[str, Any]) -> Markup:
     """What is supposed; the changed lines follow where it ends with a colon."""
     kind, old, new = question["kind"], _short(question["old"]), _short(question["new"])
     if kind in ("operator", "comparison", "call") and not (old and new):
-        return Markup("Suppose that you wrote:")
+        return Markup("Suppose you had written:")
     if kind == "crop":
         new = new.partition(":")[0].strip()
     if kind in ("constant", "truth") and question["keyword"]:

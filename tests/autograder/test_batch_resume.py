@@ -11,7 +11,7 @@ from quick_class import QuickJudges, journal_of, timeless
 from tiny import DOUBLE, SECRET, TINY, settings, weights, write_submission
 
 from autograder.batch import OutOfSpaceError, grading, keys
-from autograder.batch.journal import Journal
+from autograder.batch.journal import Journal, read_history
 from autograder.batch.resume import look
 from autograder.cli import main
 from autograder.course.seeds import SECRET_VARIABLE
@@ -31,6 +31,22 @@ def judges(monkeypatch, tmp_path):
 
 def scores(results):
     return {result["submission"]: result["score"] for result in results}
+
+
+def test_the_journal_says_where_each_submission_was_last_read(judges, tmp_path, monkeypatch):
+    paths = judges.write(*NAMES)
+    judges.run(paths)
+    judges.run(paths)
+    (line,) = journal_of(tmp_path / "out", "places")  # once, as nothing moved
+    assert line["places"] == {name: str(path.absolute()) for name, path in zip(NAMES, paths, strict=True)}
+    inside = tmp_path / "out" / ".handins" / "ben"
+    inside.parent.mkdir()
+    paths[1].rename(inside)
+    monkeypatch.chdir(paths[0].parent)
+    judges.run([paths[0].relative_to(paths[0].parent), inside])
+    assert judges.graded == []
+    assert journal_of(tmp_path / "out", "places")[1:] == [{"do": "places", "places": {"ben": ".handins/ben"}}]
+    assert read_history(tmp_path / "out" / "journal.jsonl").places == line["places"] | {"ben": ".handins/ben"}
 
 
 def test_what_was_graded_is_not_graded_again_and_that_is_said(judges):
@@ -122,7 +138,7 @@ def test_damage_in_the_middle_of_the_journal_is_passed_over(judges, garbage):
     judges.run(paths)
     journal = judges.out / "journal.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
-    at = next(i for i, line in enumerate(lines) if b'"ann"' in line)
+    at = next(i for i, line in enumerate(lines) if b'"ann"' in line and b'"graded"' in line)
     journal.write_bytes(b"".join([*lines[:at], garbage, *lines[at + 1 :]]))
     judges.run(paths)
     assert judges.graded == ["ann"]
@@ -323,7 +339,7 @@ def test_a_journal_on_a_full_disk_is_as_before(tmp_path, monkeypatch):
 def test_a_disk_that_fills_up_stops_the_run_with_what_is_graded_and_the_next_one_goes_on(judges, monkeypatch):
     paths = judges.write(*NAMES)
     undisturbed = [timeless(result) for result in judges.run(paths)]
-    one = len(next(line for line in (judges.out / "journal.jsonl").read_bytes().splitlines() if b'"ann"' in line))
+    one = len(next(line for line in (judges.out / "journal.jsonl").read_bytes().splitlines() if b'"ann"' in line and b'"graded"' in line))
     for name in ("journal.jsonl", "index.html"):
         (judges.out / name).unlink()
     with monkeypatch.context() as patch, pytest.raises(OutOfSpaceError) as caught:

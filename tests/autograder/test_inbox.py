@@ -9,6 +9,8 @@ from tiny import DOUBLE, cell, notebook, write_submission
 
 from autograder.batch.inbox import Inbox, is_export, listing
 from autograder.handins.bulk import BulkError, read_bulk
+from autograder.handins.bulk.known import Known, know
+from autograder.report import late_in
 
 QUIET = 30.0
 
@@ -16,15 +18,17 @@ QUIET = 30.0
 class Watched:
     """A folder, and a clock that goes on when it is told."""
 
-    def __init__(self, root: Path, *places: str, read=read_bulk) -> None:
+    def __init__(self, root: Path, *places: str, read=None, known=Known, tables=()) -> None:
         self.root, self.now, self.reads = root, 1000.0, []
         (root / "in").mkdir()
 
         def read_export(export, folder):
             self.reads.append(export.name)
-            return read(export, folder)
+            return read(export, folder) if read else read_bulk(export, folder, known(), "tiny")
 
-        self.inbox = Inbox([root / place for place in places or ("in",)], "tiny", root / "out", QUIET, read_export, lambda: self.now)
+        self.inbox = Inbox(
+            [root / place for place in places or ("in",)], "tiny", root / "out", QUIET, read_export, tables, lambda: self.now
+        )
 
     def look(self, after: float = 0.0):
         self.now += after
@@ -165,6 +169,102 @@ def test_an_export_that_cannot_be_used_is_said_and_nothing_else_suffers(tmp_path
     write_submission(tmp_path / "in" / "ben")
     look = watched.settled()
     assert list(look.ready) == ["ben"] and look.held == ["fcn.zip: lies outside of the folder. The zip is refused."]
+
+
+# ------------------------------------------------------------------------------------------------ what downloads say
+ROSTER = "student_id,name\nann,Ann Bell\nben,Ben Cole\n"
+
+
+def exchange(path: Path, **times: str) -> Path:
+    """A download of nbgrader's exchange: who -> when."""
+    return archive(path, **{f"{name}+tiny+{time}/1_double.ipynb": "{}" for name, time in times.items()})
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A watch that knows a class, a due date and a penalty, as the command gives it."""
+    (tmp_path / "roster.csv").write_text(ROSTER)
+    tables = [tmp_path / "roster.csv", tmp_path / "late.csv"]
+
+    def known():
+        late = tables[1] if tables[1].is_file() else None
+        return know(tables[0], "2026-03-14T23:59", late=late, penalty="10% per day", places=[tmp_path / "in"])
+
+    return Watched(tmp_path, known=known, tables=[*tables, tmp_path / "decisions.csv"])
+
+
+def test_all_that_a_download_says_is_said_and_what_a_person_must_see_is_held(course, tmp_path):
+    path = exchange(tmp_path / "in" / "week.zip", ann="2026-03-16 10:00:00 UTC", ben="2026-03-14 99:99 UTC", zoe="2026-03-14 10:00:00 UTC")
+    with zipfile.ZipFile(path, "a") as bundle:
+        bundle.writestr("readme.txt", "of nobody")
+        bundle.writestr("ben+tiny+2026-03-14 99:99 UTC/big.iso", "x")
+        link = zipfile.ZipInfo("ann+tiny+2026-03-16 10:00:00 UTC/data")
+        link.external_attr = 0o120777 << 16
+        bundle.writestr(link, "/etc/passwd")
+    look = course.settled()
+    assert sorted(look.ready) == ["ann", "ben", "zoe"]
+    assert look.late == ["ann: 1 d 10 h late; the rule takes 20% off"]
+    said = {part: sum(part in line for line in look.held) for part in (
+        "ben: when it was handed in cannot be read", "zoe: 'zoe' is not in the roster: decide by hand",
+        "week.zip: 1 files were left out: readme",
+        "ann: left out: ")}  # fmt: skip
+    assert set(said.values()) == {1} and len(look.held) == 4, look.held
+    assert "week.zip: due 2026-03-14 23:59:00 UTC" in look.notes and not set(look.held) & set(look.notes)
+    assert course.look(100).held == look.held  # as long as it lies there
+
+
+def test_a_decision_an_extension_or_another_roster_is_read_without_a_new_download(course, tmp_path):
+    exchange(tmp_path / "in" / "week.zip", ann="2026-03-16 10:00:00 UTC", guest="2026-03-14 10:00:00 UTC")
+    assert [line.partition(":")[0] for line in course.settled().held] == ["guest"]
+    (tmp_path / "in" / "decisions.csv").write_text("handin,student\nguest,ben\n")
+    look = course.settled()
+    assert sorted(look.ready) == ["ann", "ben"] and look.held == [] and look.other == []
+    (tmp_path / "late.csv").write_text("id,extension\nann,2 d\n")
+    assert course.settled().late == [] and "ann: due 2026-03-16 23:59:00 UTC for this student" in course.look().notes
+    (tmp_path / "roster.csv").write_text(ROSTER.replace("ann", "a1"))
+    look = course.settled()  # the extension names nobody any more: nothing is read with it, nothing graded, and that is said
+    assert look.ready == {} and "late.csv, line 2" in look.held[0] and (tmp_path / "out" / "handins.csv").read_bytes().count(b"ann")
+    (tmp_path / "late.csv").unlink()
+    look = course.settled()
+    assert [line.partition(":")[0] for line in look.held] == ["ann"] and "decide by hand" in look.held[0]
+
+
+def test_a_table_that_is_being_written_is_waited_for_and_the_reading_of_before_holds(course, tmp_path):
+    exchange(tmp_path / "in" / "week.zip", ann="2026-03-14 10:00:00 UTC", guest="2026-03-14 10:00:00 UTC")
+    course.settled()
+    (tmp_path / "in" / "decisions.csv").write_text("handin,stu")
+    look = course.look(1)
+    assert sorted(look.ready) == ["ann", "guest"] and list(look.waiting) == [str(tmp_path / "in" / "decisions.csv")]
+    assert course.reads == ["week.zip"]
+
+
+def test_what_could_not_be_read_for_want_of_room_is_read_at_the_next_look(tmp_path):
+    def full(export, folder):
+        if len(watched.reads) == 1:
+            raise BulkError("No space left. Free some space") from OSError(28, "No space left")
+        return read_bulk(export, folder, Known(), "tiny")
+
+    watched = Watched(tmp_path, read=full)
+    moodle(tmp_path / "in" / "fcn.zip", Ada="")
+    look = watched.settled()
+    assert look.ready == {} and look.held == ["fcn.zip: No space left. Free some space"]
+    look = watched.look(1)
+    assert len(look.ready) == 1 and look.held == []
+
+
+def test_a_result_whose_download_is_gone_stays_late(course, tmp_path):
+    first = exchange(tmp_path / "in" / "one.zip", ann="2026-03-16 10:00:00 UTC")
+    course.settled()
+    (tmp_path / "out" / "ann").mkdir()
+    (tmp_path / "out" / "ann" / "result.json").write_text("{}")
+    first.unlink()
+    exchange(tmp_path / "in" / "two.zip", ben="2026-03-16 10:00:00 UTC", zoe="2026-03-16 10:00:00 UTC")
+    course.settled()
+    assert {name: late.penalty for name, late in late_in(tmp_path / "out").items()} == {"ann": "20%", "ben": "20%", "zoe": "20%"}
+    (tmp_path / "in" / "two.zip").unlink()
+    exchange(tmp_path / "in" / "three.zip", ben="2026-03-14 10:00:00 UTC")
+    course.settled()
+    assert list(late_in(tmp_path / "out")) == ["ann"]  # ben handed in anew and in time; of zoe there is no result
 
 
 @pytest.mark.parametrize(("files", "export"), [

@@ -1,8 +1,13 @@
 """Class page, report, notes and marking room in a real browser: rules of axe-core, sizes, keyboard, forced colours, print."""
 
+import copy
+import json
+
 import pytest
 from classroom import LONG, write_class
 from in_browser import CHROMIUM, assert_nothing_is_cut, clean, faults
+
+from autograder.report import write_class_page
 
 expect = pytest.importorskip("playwright.sync_api").expect
 pytest.importorskip("axe_playwright_python")
@@ -44,8 +49,34 @@ def test_nothing_is_cut_at_the_widths_of_a_laptop_and_of_a_phone(graded, visit, 
     assert_nothing_is_cut(page)
     name = page.locator("th.name bdi", has_text=LONG).first
     assert name.evaluate("one => one.closest('th').scrollWidth <= one.closest('th').clientWidth + 1")
-    if width == 1100:
-        assert page.locator(".scroll.tall").evaluate("one => one.scrollWidth === one.clientWidth"), "the whole table is seen on a laptop"
+    assert page.locator(".scroll.tall").evaluate("one => one.scrollWidth === one.clientWidth"), "the whole table is seen"
+
+
+@pytest.mark.parametrize("width", [1100, 375])
+def test_a_table_of_twenty_checks_does_not_scroll_sideways_and_each_number_says_what_it_is_of(graded, visit, tmp_path, width):
+    more = {f"fcn16s.part_{n}": 12.5 for n in range(4)}
+    results = [copy.deepcopy(json.loads((graded / name / "result.json").read_text())) for name in ("ada", "ben")]
+    for result in results:
+        result["checks"] += [{**result["checks"][0], "id": name, "points": 6.25, "max_points": top, "status": "partial"}
+                             for name, top in more.items()]  # fmt: skip
+    assert len(results[0]["checks"]) == 20
+    page = visit(write_class_page(results, tmp_path), width)
+    assert page.locator(".scroll.tall").evaluate("one => one.scrollWidth === one.clientWidth")
+    cell = page.locator("#students tbody .partial").last
+    assert cell.inner_text().split() == ["6.25/12.5"] or cell.inner_text().split() == ["6.25/", "12.5"]
+    label = cell.evaluate("one => getComputedStyle(one, '::before').content")
+    assert (width == 375) == (label not in ("none", "normal")) and (width == 1100 or "fcn16s.part_3" in label)
+    assert page.locator("#students thead .check").last.is_visible()
+
+
+def test_on_a_phone_the_filters_hide_lines_and_a_tap_on_a_head_sorts(graded, visit):
+    page = visit(graded / "index.html", 375)
+    page.get_by_label("Find").fill("ada")
+    assert page.locator("#students tbody tr:visible").count() < page.locator("#students tbody tr").count()
+    page.get_by_label("Find").fill("")
+    page.locator("#students thead .number button").click()
+    points = [float(text) for text in page.locator("#students tbody .number").evaluate_all("all => all.map(one => one.dataset.value)")]
+    assert points == sorted(points)
 
 
 def test_the_head_stays_above_three_hundred_rows(large, visit):

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from autograder.cli import main
 from autograder.course.assignment import open_assignment
 from autograder.course.seeds import SECRET_VARIABLE
 from autograder.handins.bulk import read_bulk
+from autograder.handins.bulk.known import Known, know
 from autograder.marking import MarksError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -39,8 +41,11 @@ class Weeks:
     def begin(self) -> None:
         """Begin it; the one before knows nothing more."""
         rubric = open_assignment(str(TINY)).rubric
-        inbox = Inbox([self.place], "tiny", self.out, 0, lambda export, folder: read_bulk(export, folder, None, "", "tiny"))
+        inbox = Inbox([self.place], "tiny", self.out, 0, self.read)
         self.watch = Watch(inbox, self.out, rubric, self.grade, 0.05, self.said.append)
+
+    def read(self, export, folder):
+        return read_bulk(export, folder, Known(), "tiny")
 
     def grade(self, paths):
         if self.fault is not None:
@@ -200,6 +205,50 @@ def test_once_exits_0_when_all_is_graded_and_1_with_what_is_not(weeks):
     (weeks.place / "ben.zip.part").write_bytes(b"PK")
     found = watch(weeks.place, "--out", weeks.out)
     assert found.exit_code == 1 and "Not graded:" in found.output and "ben.zip.part: until it has its final name" in found.output
+
+
+def test_what_a_download_says_reaches_log_page_and_exit_status_until_a_person_has_decided(weeks):
+    def exchange(name: str, **files: str) -> None:
+        with zipfile.ZipFile(weeks.place / name, "w") as bundle:
+            for who, text in {f"{who}+tiny+2026-03-16 10:00:00 UTC/double.py": DOUBLE for who in ("ann", "guest")}.items() | files.items():
+                bundle.writestr(who, text)
+
+    def look():
+        (weeks.root / "roster.csv").write_text("id,name\nann,Ann Bell\nben,Ben Cole\n")
+        terms = ["--roster", weeks.root / "roster.csv", "--due", "2026-03-14T23:59", "--zone", "UTC", "--penalty", "10% per day"]
+        return watch(weeks.place, "--out", weeks.out, *terms)
+
+    exchange("week.zip", **{"readme.txt": "of nobody"})
+    found = look()
+    decide, left_out = "guest: 'guest' is not in the roster: decide by hand", "week.zip: 1 files were left out: readme.txt"
+    late = "ann: 1 d 10 h late; the rule takes 20% off"
+    assert found.exit_code == 1 and all(words in found.output for words in (decide, left_out, late, "due 2026-03-14 23:59:00")), (
+        found.output
+    )
+    assert "Decide or look at by hand 2 " in weeks.page and "Late 2 " in weeks.page and late in weeks.page
+    assert "Everything that lies there is graded" not in weeks.page
+    exchange("week.zip")
+    (weeks.place / "decisions.csv").write_text("handin,student\nguest,ben\n")
+    found = look()
+    assert found.exit_code == 0 and "guest" in found.output, found.output  # of the results that have this name no longer
+    assert "Decide or look" not in weeks.page and "Late 2 " in weeks.page and str(weeks.out / "guest") in weeks.page
+
+
+def test_an_extension_that_is_granted_later_is_on_every_page_without_a_new_grade(weeks):
+    weeks.known = know(None, "2026-03-14T23:59", penalty="10% per day")
+    weeks.read = lambda export, folder: read_bulk(export, folder, weeks.known, "tiny")
+    weeks.begin()
+    weeks.watch.inbox.tables.append(weeks.root / "late.csv")
+    with zipfile.ZipFile(weeks.place / "week.zip", "w") as bundle:
+        bundle.writestr("ann+tiny+2026-03-16 10:00:00 UTC/double.py", DOUBLE)
+        bundle.writestr("ben+tiny+2026-03-14 10:00:00 UTC/double.py", DOUBLE)
+    weeks.step()
+    assert "late penalty" in (weeks.out / "summary.csv").read_text() and "Handed in late" in (weeks.out / "ann" / "report.html").read_text()
+    (weeks.root / "late.csv").write_text("id,extension\nann,2 d\n")
+    weeks.known = know(None, "2026-03-14T23:59", late=weeks.root / "late.csv", penalty="10% per day")
+    weeks.step()
+    assert "late" not in (weeks.out / "summary.csv").read_text() and "Handed in late" not in (weeks.out / "ann" / "report.html").read_text()
+    assert len(journal_of(weeks.out)) == 2
 
 
 @pytest.mark.parametrize(("arguments", "words"), [(["{place}"], "--out"), (["--out", "x"], "Missing argument"), (

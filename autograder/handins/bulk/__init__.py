@@ -5,7 +5,7 @@
 ``late`` say when and how late, ``git`` and ``repositories`` fetch. Nothing of a submission is executed.
 """
 
-from autograder.handins.bulk.handins import BulkSubmission, read_bulk, write_handins
+from autograder.handins.bulk.handins import BulkSubmission, notes_of, of_before, read_bulk, write_handins
 from autograder.handins.bulk.unpacking import BulkError
 
-__all__ = ["BulkError", "BulkSubmission", "read_bulk", "write_handins"]
+__all__ = ["BulkError", "BulkSubmission", "notes_of", "of_before", "read_bulk", "write_handins"]

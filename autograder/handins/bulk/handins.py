@@ -3,12 +3,12 @@
 import csv
 import io
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autograder.handins.bulk.attempts import Attempt, by_student, sort_members, system_of
-from autograder.handins.bulk.known import Known, know
+from autograder.handins.bulk.known import Known
 from autograder.handins.bulk.unpacking import (
     BROKEN_ZIP,
     BulkError,
@@ -21,11 +21,11 @@ from autograder.handins.bulk.unpacking import (
     safe_members,
     write_files,
 )  # fmt: skip
-from autograder.report.rendering import no_formula, write_page
+from autograder.report.rendering import no_formula, own_rows, write_page
 from segkit.atomic import disk_is_full
 from segkit.notebooks.reading import shown
 
-__all__ = ["BulkSubmission", "looks_like_bulk", "read_bulk", "write_handins"]
+__all__ = ["BulkSubmission", "looks_like_bulk", "notes_of", "of_before", "read_bulk", "write_handins"]
 
 HEAD = ("name", "submitted", "due", "lateness", "penalty", "file", "notes")
 
@@ -53,18 +53,14 @@ class BulkSubmission:
     penalty: str = ""
 
 
-def read_bulk(
-    source: Path, folder: Path, roster: Path | None = None, due: str = "", assignment: str = "fcn", known: Known | None = None
-) -> tuple[list[BulkSubmission], list[str]]:
+def read_bulk(source: Path, folder: Path, known: Known, assignment: str = "fcn") -> tuple[list[BulkSubmission], list[str]]:
     """Split a bulk download into one submission per student.
 
     Args:
         source: The zip as the course system gave it, or a folder: the same unpacked, or nbgrader's ``inbound`` or ``submitted``.
         folder: Where submissions go, ``folder/NAME`` or ``folder/NAME.zip``; existing files of these names are replaced.
-        roster: The class list, CSV or .xlsx, or None.
-        due: When the work was due, UTC without an offset, or empty.
+        known: What is known of the class beforehand (``know``); ``Known()`` for nothing.
         assignment: Its name, for downloads that hold several.
-        known: All that is known of the class beforehand, in the place of ``roster`` and ``due``.
 
     Returns:
         The submissions, one per student, sorted by name; and notes on the download as a whole (what was not recognised, who of the roster
@@ -72,9 +68,7 @@ def read_bulk(
 
     Raises:
         BulkError: The download is damaged, unsafe, or of no known system.
-        RosterError: The roster cannot be read.
     """
-    known = known or know(roster, due)
     try:
         with open_bundle(source) as bundle:
             members, unusable = safe_members(bundle, source)
@@ -114,14 +108,41 @@ def looks_like_bulk(path: Path, least: int = 2) -> str:
     return system.name if len(people) >= least else ""
 
 
+def notes_of(source: str, handins: Iterable[BulkSubmission], notes: Iterable[str]) -> list[str]:
+    """What there is to say of a download and of each hand-in, a line each, with whom it concerns in front; problems stay ``Problem``."""
+    told = [(source, note) for note in notes] + [(handin.name, note) for handin in handins for note in handin.notes]
+    return [type(note)(f"{name}: {note}") for name, note in told]
+
+
+def of_before(folder: Path, names: Collection[str], out: Path) -> list[str]:
+    """A note on results of an earlier download, of names that this one does not have: a decision may have given them to somebody else.
+
+    Args:
+        folder: Where hand-ins of this and of earlier downloads were written.
+        names: The names that there are now.
+        out: Folder of the results.
+    """
+    before = {path.name if path.is_dir() else path.stem for path in folder.iterdir()} - set(names) if folder.is_dir() else set()
+    stale = sorted(name for name in before if (out / name).is_dir())
+    words = "of earlier downloads, and nobody here has these names: delete what is no longer anybody's, or exports hold it too"
+    return [f"{', '.join(str(out / name) for name in stale)}: {words}"] if stale else []
+
+
 def write_handins(submissions: Iterable[BulkSubmission], path: Path) -> Path:
-    """Write ``handins.csv``: who handed in what and when; a spreadsheet opens it right, and no cell is a formula."""
+    """Write ``handins.csv``: who handed in what and when; a spreadsheet opens it right, and no cell is a formula.
+
+    Lines of others stay as long as results of theirs lie beside it: a result that is still shown keeps what its lateness costs.
+    """
+    rows = {
+        one.name: [one.name, one.submitted, one.due, one.lateness, one.penalty, one.path.name, "; ".join(one.notes)] for one in submissions
+    }
+    before = {row.get("name", ""): [row.get(column, "") for column in HEAD] for row in own_rows(path) or ()}
+    rows |= {name: row for name, row in before.items() if name not in rows and name and (path.parent / name / "result.json").is_file()}
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(HEAD)
-    for one in submissions:
-        row = [one.name, one.submitted, one.due, one.lateness, one.penalty, one.path.name, "; ".join(one.notes)]
-        writer.writerow(map(no_formula, row))
+    for name in sorted(rows):
+        writer.writerow(map(no_formula, rows[name]))
     return write_page(path, "\ufeff" + text.getvalue())
 
 

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from autograder.handins.bulk.late import Terms, read_leaves, read_rule
@@ -25,9 +25,9 @@ class Known:
         notes: How all that was read, for people.
     """
 
-    roster: Roster
-    decisions: Decisions
-    terms: Terms
+    roster: Roster = field(default_factory=Roster)
+    decisions: Decisions = field(default_factory=Decisions)
+    terms: Terms = field(default_factory=Terms)
     notes: tuple[str, ...] = ()
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autograder.handins.bulk.people import one_student
 from autograder.handins.bulk.times import TimeError, read_time, shown_time
 from autograder.handins.bulk.unpacking import BulkError, Problem
-from autograder.handins.roster import Roster, Student
+from autograder.handins.roster import Roster
 from autograder.report.sheets import TableError
 from autograder.report.tables import read_table
 
@@ -164,20 +165,13 @@ def read_leaves(path: Path, roster: Roster, zone: datetime.tzinfo) -> dict[str, 
     for line, row in zip(table.lines, table.rows, strict=True):
         where = f"{path}, line {line}"
         cells = {word: row[column].strip() for word, column in columns.items()}
-        name = cells["id"] if cells["id"] == EVERYBODY else _student(cells["id"], roster, where)
+        name = cells["id"]
+        if name != EVERYBODY and (roster.students or not name):
+            name = one_student(name, roster, where, f"{EVERYBODY} for everybody").name
         if name in leaves:
             raise BulkError(f"{where}: expected each student once, found {cells['id']} again.")
         leaves[name] = _leave(cells, zone, where)
     return leaves
-
-
-def _student(text: str, roster: Roster, where: str) -> str:
-    found: list[Student] = roster.find(text)
-    if not roster.students and text:
-        return text
-    if len(found) != 1:
-        raise BulkError(f"{where}: expected the id of a student of the roster, or {EVERYBODY}; found {text!r}, which fits {len(found)}.")
-    return found[0].name
 
 
 def _leave(cells: Mapping[str, str], zone: datetime.tzinfo, where: str) -> Leave:

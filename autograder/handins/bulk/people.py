@@ -16,7 +16,7 @@ from autograder.handins.roster import Roster, Student
 from autograder.report.sheets import TableError
 from autograder.report.tables import read_table
 
-__all__ = ["DECISIONS", "NOBODY", "Decisions", "Verdict", "read_decisions", "whose"]
+__all__ = ["DECISIONS", "NOBODY", "Decisions", "Verdict", "one_student", "read_decisions", "whose"]
 
 DECISIONS = "decisions.csv"
 COLUMNS = ("handin", "student")
@@ -82,20 +82,31 @@ def _decided(path: Path, roster: Roster) -> dict[str, tuple[Student, ...]]:
     found: dict[str, tuple[Student, ...]] = {}
     for line, row in zip(table.lines, table.rows, strict=True):
         key, wanted = (row[column].strip() for column in COLUMNS)
-        students = () if wanted == NOBODY else _named(wanted, roster, f"{path}, line {line}")
+        students = () if wanted == NOBODY else (one_student(wanted, roster, f"{path}, line {line}", f"{NOBODY} for nobody"),)
         if key in found and (not students or not found[key]):
             raise BulkError(f"{path}, line {line}: {key!r} is decided twice. Several lines for one hand-in make a group.")
         found[key] = (*found.get(key, ()), *students)
     return found
 
 
-def _named(wanted: str, roster: Roster, where: str) -> tuple[Student, ...]:
+def one_student(wanted: str, roster: Roster, where: str, otherwise: str) -> Student:
+    """The student whom a person wrote into a table, by name in results, id or full name.
+
+    Args:
+        wanted: What was written.
+        roster: The class.
+        where: File and line, for the error.
+        otherwise: What else could stand there, for the error.
+
+    Raises:
+        BulkError: It fits nobody, or several.
+    """
     student = roster.by_name(wanted)
-    fits = [student] if student else roster.find(wanted)
+    fits = [student] if student else roster.find(wanted, full_name=wanted)
     if len(fits) != 1:
         what = f"it fits {len(fits)} students" if fits else "nobody of the roster has it"
-        raise BulkError(f"{where}: expected the id of a student of the roster, or {NOBODY} for nobody; found {wanted!r}: {what}.")
-    return tuple(fits)
+        raise BulkError(f"{where}: expected the id or full name of a student of the roster, or {otherwise}; found {wanted!r}: {what}.")
+    return fits[0]
 
 
 def whose(readings: Sequence[Reading], roster: Roster, decisions: Decisions) -> Verdict:

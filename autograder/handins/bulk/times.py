@@ -17,7 +17,7 @@ LOCALTIME = Path("/etc/localtime")
 MAIL = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7}
 HALF_A_YEAR = datetime.timedelta(days=182)
 # Brightspace and Blackboard, in English.
-DAYS = ("%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y")
+DAYS = ("%b %d %Y", "%B %d %Y", "%d %b %Y", "%d %B %Y")
 CLOCKS = ("%I:%M %p", "%I:%M:%S %p", "%H:%M", "%H:%M:%S")
 EXPECTED = "expected a time such as 2026-03-14T23:59, 2026-03-14 23:59 CET or 2026-03-14T23:59+01:00"
 
@@ -82,7 +82,9 @@ def shown_time(moment: datetime.datetime, zone: datetime.tzinfo) -> str:
 
 def _split(text: str) -> tuple[datetime.datetime, str, bool]:
     """A time without a zone, what stands behind it, and whether it is a day without an hour."""
-    tidy = re.sub(r"^[A-Za-z]+, (?=[A-Z])", "", text.strip())  # a day of the week
+    tidy = " ".join(text.split())  # newer libraries write narrow or unbreakable blanks before AM and PM
+    tidy = re.sub(r"^[A-Za-z]+, (?=[A-Z\d])", "", tidy)  # a day of the week
+    tidy = re.sub(r"^(\d{4})/(\d\d)/(\d\d)(?!\d)", r"\1-\2-\3", tidy)
     match = re.fullmatch(
         r"(?P<date>\d{4}-\d\d-\d\d)(?:[ _T-]+(?P<hour>\d\d)[:_.-]?(?P<minute>\d\d)(?:[:_.-]?(?P<second>\d\d(?:[.,]\d{1,9})?))?)?"
         r"[ _]*(?P<zone>[+-]\d.*|[A-Za-z].*)?", tidy,
@@ -93,7 +95,7 @@ def _split(text: str) -> tuple[datetime.datetime, str, bool]:
             clock = f"{match['hour'] or '00'}:{match['minute'] or '00'}:{seconds}"
             plain = datetime.datetime.fromisoformat(f"{match['date']} {clock}")
             return plain, (match["zone"] or "").strip(), match["hour"] is None
-        worded = re.fullmatch(r"(?P<time>\w+ \w+,? \d{4} \d[\d:]*(?: [AP]M)?)(?: (?P<zone>[A-Z]\S+))?", tidy)
+        worded = re.fullmatch(r"(?P<time>\w+ \w+ \d{4} \d[\d:.]*(?: [AP]M)?)(?: (?P<zone>[A-Z]\S+))?", tidy.replace(",", ""))
         if worded:
             return _worded(worded["time"]), worded["zone"] or "", False
     except ValueError:
@@ -102,7 +104,8 @@ def _split(text: str) -> tuple[datetime.datetime, str, bool]:
 
 
 def _worded(text: str) -> datetime.datetime:
-    """``Oct 10, 2025 110 PM``: names of folders hold no colon. Raises ValueError."""
+    """``Oct 10 2025 110 PM``: names of folders hold no colon, some countries write a dot. Raises ValueError."""
+    text = re.sub(r"(?<=\d)\.(?=\d\d)", ":", text)
     clear = re.sub(r"(?<= )(\d{1,2})(\d\d)(?= [AP]M$|$)", r"\1:\2", text)
     for form in (f"{day} {clock}" for day in DAYS for clock in CLOCKS):
         with contextlib.suppress(ValueError):

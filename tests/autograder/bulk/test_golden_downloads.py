@@ -45,7 +45,7 @@ def test_every_file_of_a_download_is_its_students(tmp_path, export, course, syst
     source = export(files)
     if unpacked:
         source = unpack(tmp_path / next(iter(files)).partition("/")[0] if system.startswith("nbgrader") else tmp_path / "unpacked", files)
-    handins, notes = read_bulk(source, tmp_path / "out", known=course(roster))
+    handins, notes = read_bulk(source, tmp_path / "out", course(roster))
     assert {handin.name: content(handin.path) for handin in handins} == holds
     assert notes[0] == f"a bulk download of {system}" and problems(handins, notes) == []
 
@@ -66,13 +66,13 @@ def test_names_of_a_zip_that_does_not_say_that_they_are_utf8_are_read_as_it(tmp_
         while (position := data.find(mark, position + 1)) >= 0:
             data[position + place] &= ~8  # the flag of UTF-8
     archive.write_bytes(data)
-    handins, _ = read_bulk(archive, tmp_path / "out", known=course())
+    handins, _ = read_bulk(archive, tmp_path / "out", course())
     assert {handin.name: content(handin.path) for handin in handins} == golden.CANVAS_HOLDS
 
 
 def test_an_id_without_its_zeros_is_found_where_only_one_fits_and_said(tmp_path, export, course):
     known = course("student_id\n0042\n0043\n043\n")
-    handins, notes = read_bulk(export({"x_42_1_a.ipynb": "x", "y_43_2_a.ipynb": "y"}), tmp_path / "out", known=known)
+    handins, notes = read_bulk(export({"x_42_1_a.ipynb": "x", "y_43_2_a.ipynb": "y"}), tmp_path / "out", known)
     found = by_name(handins)
     assert list(found) == ["0042", "y_43"]
     assert found["0042"].notes == ("'x_42' differs from the id of 0042 by zeros in front alone: a spreadsheet takes them away",)
@@ -88,7 +88,7 @@ TEAM = {"team_7_4711_90001_1_data.ipynb": "whose?", "lovelaceada_4711_90002_2_fc
 def test_a_group_whose_name_ends_like_an_id_is_decided_by_hand(tmp_path, export, course):
     """Read as Canvas's own code would, the hand-in of team_7 would be Åse's, whose id is 7."""
     archive = export(TEAM)
-    handins, notes = read_bulk(archive, tmp_path / "out", known=course())
+    handins, notes = read_bulk(archive, tmp_path / "out", course())
     assert {handin.name: content(handin.path) for handin in handins} == {
         "ada": {"2_fcn.ipynb": "ada's own"}, "team_7": {"90001_1_data.ipynb": "whose?"},
     }  # fmt: skip
@@ -108,7 +108,7 @@ def test_a_group_whose_name_ends_like_an_id_is_decided_by_hand(tmp_path, export,
 ])  # fmt: skip
 def test_what_was_decided_holds_the_next_time_and_every_time(tmp_path, export, course, line, holds):
     for _ in range(2):
-        handins, notes = read_bulk(export(TEAM), tmp_path / "out", known=course(decisions=f"handin,student\n{line}\n"))
+        handins, notes = read_bulk(export(TEAM), tmp_path / "out", course(decisions=f"handin,student\n{line}\n"))
         assert {handin.name: content(handin.path) for handin in handins} == holds and problems(handins, notes) == []
     assert any("nobody's, as" in note for note in notes) == line.endswith("-")
 
@@ -118,26 +118,26 @@ def test_a_group_of_blackboard_is_found_by_its_name_and_is_nobody_elses_whose_id
     roster = "ID,login,name,group_name\n4711,ada,Ada Lovelace,Team_7\n4715,lena,Lena Groß,Team_7\n4716,wli,Wei Li,Team 8\n"
     when = "attempt_2026-03-14-22-10-05_1_data.ipynb"
     files = {f"FCN_Project_Team_7_{when}": "seven", f"FCN_Project_Team 8_{when}": "eight"}
-    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(roster))
+    handins, notes = read_bulk(export(files), tmp_path / "out", course(roster))
     assert {handin.name: content(handin.path) for handin in handins} == {
         "ada": {"1_data.ipynb": "seven"}, "lena": {"1_data.ipynb": "seven"}, "wli": {"1_data.ipynb": "eight"},
     }  # fmt: skip
     assert problems(handins, notes) == []
-    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(roster + "7,m,Åse Ng,\n"))
+    handins, notes = read_bulk(export(files), tmp_path / "out", course(roster + "7,m,Åse Ng,\n"))
     (problem,) = problems(handins, notes)
     assert "m" not in by_name(handins) and "7,m or Team_7,ada or Team_7,lena" in problem
 
 
 def test_a_groups_column_gives_a_groups_hand_in_to_all_who_are_in_it(tmp_path, export, course):
     roster = "ID,login,name,group_name\n4711,ada,Ada Lovelace,Team_7\n7,m,Åse Ng,Team_8\n4715,lena,Lena Groß,Team_7\n"
-    handins, notes = read_bulk(export({"team_7_4711_90001_1_data.ipynb": "ours"}), tmp_path / "out", known=course(roster))
+    handins, notes = read_bulk(export({"team_7_4711_90001_1_data.ipynb": "ours"}), tmp_path / "out", course(roster))
     assert {handin.name: content(handin.path) for handin in handins} == {name: {"1_data.ipynb": "ours"} for name in ("ada", "lena")}
     assert problems(handins, notes) == [] and handins[0].notes == ("handed in together with lena",)
 
 
 def test_an_id_beside_another_students_name_is_decided_by_hand(tmp_path, export, course):
     """A matriculation number may by chance be another student's id in Canvas."""
-    (handin,), notes = read_bulk(export({"lovelaceada_4712_1_1_data.ipynb": "x"}), tmp_path / "out", known=course())
+    (handin,), notes = read_bulk(export({"lovelaceada_4712_1_1_data.ipynb": "x"}), tmp_path / "out", course())
     assert handin.name == "lovelaceada_4712"
     assert "lovelaceada_4712,bjoern_m or lovelaceada_4712,ada" in problems([handin], notes)[0]
 
@@ -145,15 +145,15 @@ def test_an_id_beside_another_students_name_is_decided_by_hand(tmp_path, export,
 def test_a_groups_name_and_a_double_name_are_told_apart_by_the_participant_or_by_hand(tmp_path, export, course):
     """Anna-Lena Groß is a student, and so would be Lena Groß of the group Anna."""
     files = {"Anna-Lena Groß_104_assignsubmission_file_/x.ipynb": "x"}
-    (handin,), notes = read_bulk(export(files), tmp_path / "out", known=course())
+    (handin,), notes = read_bulk(export(files), tmp_path / "out", course())
     assert "Anna-Lena Groß_104,anna or Anna-Lena Groß_104,lena" in problems([handin], notes)[0]
-    (handin,), notes = read_bulk(export(files), tmp_path / "out", known=course(golden.WORKSHEET))
+    (handin,), notes = read_bulk(export(files), tmp_path / "out", course(golden.WORKSHEET))
     assert handin.name == "anna" and problems([handin], notes) == []
 
 
 def test_who_is_on_the_roster_keeps_the_name_that_a_stranger_has_too(tmp_path, export, course):
     known = course("student_id,name\nguest_7,Gus Tavo\n")
-    handins, _ = read_bulk(export({"gustavo_1_2_a.ipynb": "his", "guest_7_5_a.ipynb": "a stranger's"}), tmp_path / "out", known=known)
+    handins, _ = read_bulk(export({"gustavo_1_2_a.ipynb": "his", "guest_7_5_a.ipynb": "a stranger's"}), tmp_path / "out", known)
     assert {handin.name: content(handin.path) for handin in handins} == {
         "guest_7": {"a.ipynb": "his"},
         "guest_7_2": {"a.ipynb": "a stranger's"},
@@ -162,17 +162,17 @@ def test_who_is_on_the_roster_keeps_the_name_that_a_stranger_has_too(tmp_path, e
 
 def test_namesakes_in_brightspace_are_decided_by_hand_each_with_its_own_line(tmp_path, export, course):
     files = {f"{number}-5 - Wei Li - Mar 14, 2026 1010 PM/a.ipynb": number for number in ("39790", "39791")}
-    handins, notes = read_bulk(export(files), tmp_path / "out", known=course())
+    handins, notes = read_bulk(export(files), tmp_path / "out", course())
     assert {handin.name: content(handin.path) for handin in handins} == {"Wei_Li": {"a.ipynb": "39790"}, "Wei_Li_2": {"a.ipynb": "39791"}}
     assert "39790-5 - Wei Li,wli or 39790-5 - Wei Li,wli2" in problems(handins, notes)[0]
     decided = "handin;student\n39790-5 - Wei Li;wli2\n39791-5 - Wei Li;wli\n"
-    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(decisions=decided))
+    handins, notes = read_bulk(export(files), tmp_path / "out", course(decisions=decided))
     assert {handin.name: content(handin.path) for handin in handins} == {"wli": {"a.ipynb": "39791"}, "wli2": {"a.ipynb": "39790"}}
 
 
 def test_without_a_receipt_two_logins_that_fit_are_decided_by_hand(tmp_path, export, course):
     name = f"FCN_Project_bjoern_m_{golden.WHEN}_1_data.ipynb"
-    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", known=course())
+    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", course())
     assert "m,m or bjoern_m,bjoern_m" in problems([handin], notes)[0]
 
 
@@ -183,7 +183,7 @@ def test_without_a_receipt_two_logins_that_fit_are_decided_by_hand(tmp_path, exp
     ("1-2 - Team - 7 - Mar 14, 2026 1010 PM/x.ipynb", ""),
 ])  # fmt: skip
 def test_a_number_beside_a_name_tells_namesakes_apart_and_is_nobody_alone(tmp_path, export, course, name, whose):
-    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", known=course())
+    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", course())
     assert (handin.name if whose else "") == whose and (problems([handin], notes) == []) == bool(whose)
 
 
@@ -200,7 +200,7 @@ def test_a_number_beside_a_name_tells_namesakes_apart_and_is_nobody_alone(tmp_pa
       "FCN_ada_attempt_2026-03-14-22-10-05_x.ipynb": "x"}, "2026-03-14T22:10:05+01:00"),
 ])  # fmt: skip
 def test_a_time_without_a_zone_is_the_servers_or_utc_as_the_system_has_it(tmp_path, export, course, files, submitted):
-    (handin,), notes = read_bulk(export(files), tmp_path / "out", known=course())
+    (handin,), notes = read_bulk(export(files), tmp_path / "out", course())
     assert handin.submitted == submitted and problems([handin], notes) == []
 
 
@@ -221,14 +221,14 @@ def test_a_time_without_a_zone_is_the_servers_or_utc_as_the_system_has_it(tmp_pa
     ("lovelaceada_LATE_4711_90001_x.ipynb", "ada"),
 ])  # fmt: skip
 def test_names_as_real_downloads_have_them(tmp_path, export, course, name, whose):
-    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", known=course())
+    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", course())
     assert handin.name == whose and problems([handin], notes) == []
 
 
 def test_a_moodle_team_without_a_group_is_nobodys_and_one_with_a_group_is_its_members(tmp_path, export, course):
     files = {"Default group_assignsubmission_file_/x.ipynb": "?", "Team Rocket_55_assignsubmission_file_/x.ipynb": "ours"}
     roster = 'ID number,First name,Last name,Groups\nada,Ada,Lovelace,"Team Rocket, Lab 2"\nben,Ben,Byron,Team Rocket\n55,Eve,Moon,\n'
-    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(roster))
+    handins, notes = read_bulk(export(files), tmp_path / "out", course(roster))
     assert [handin.name for handin in handins] == ["Default_group", "ada", "ben"]
     (problem,) = problems(handins, notes)
     assert "'Default group' is not in the roster" in problem
@@ -237,7 +237,7 @@ def test_a_moodle_team_without_a_group_is_nobodys_and_one_with_a_group_is_its_me
 def test_an_id_and_an_address_of_two_students_are_decided_by_hand(tmp_path, export, course):
     metadata = "submission_1:\n  :submitters:\n  - :name: A. L.\n    :sid: '4711'\n    :email: chiara@example.org\n"
     files = {"submission_metadata.yml": metadata, "submission_1/x.ipynb": "x"}
-    (handin,), notes = read_bulk(export(files), tmp_path / "out", known=course())
+    (handin,), notes = read_bulk(export(files), tmp_path / "out", course())
     assert handin.name == "A._L._4711" and "submission_1,ada or submission_1,chiara" in problems([handin], notes)[0]
 
 
@@ -246,18 +246,18 @@ def test_an_id_and_an_address_of_two_students_are_decided_by_hand(tmp_path, expo
 
 def test_hidden_names_are_found_in_moodles_worksheet_and_asked_for_without_it(tmp_path, export, course):
     files = {f"Participant_{number}_assignsubmission_file_/x.ipynb": str(number) for number in (101, 102)}
-    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(golden.WORKSHEET))
+    handins, notes = read_bulk(export(files), tmp_path / "out", course(golden.WORKSHEET))
     assert {handin.name: content(handin.path) for handin in handins} == {"ada": {"x.ipynb": "101"}, "bjoern_m": {"x.ipynb": "102"}}
-    handins, notes = read_bulk(export(files), tmp_path / "out", known=course(golden.BLIND))
+    handins, notes = read_bulk(export(files), tmp_path / "out", course(golden.BLIND))
     assert [handin.name for handin in handins] == ["Participant_101", "Participant_102"] and problems(handins, notes) == []
-    handins, notes = read_bulk(export(files), tmp_path / "out", known=course())
+    handins, notes = read_bulk(export(files), tmp_path / "out", course())
     assert [handin.name for handin in handins] == ["Participant_101", "Participant_102"]
     assert len(problems(handins, notes)) == 2 and "with Moodle's grading worksheet as --roster" in problems(handins, notes)[0]
 
 
 @pytest.mark.parametrize("name", ["anon_x4B2q_90001_1_data.ipynb", "LATE_anon_4711_90001_1_data.ipynb", "anon_4711_text.html"])
 def test_an_anonymous_hand_in_of_canvas_is_nobodys_whatever_its_letters(tmp_path, export, course, name):
-    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", known=course())
+    (handin,), notes = read_bulk(export({name: "x"}), tmp_path / "out", course())
     assert handin.name in ("anon_x4B2q", "anon_4711") and handin.lateness == ("late" if "LATE" in name else "")
     assert "is not in the roster: decide by hand" in problems([handin], notes)[0]
 
@@ -266,13 +266,13 @@ def test_an_anonymous_hand_in_of_canvas_is_nobodys_whatever_its_letters(tmp_path
 
 
 def test_a_file_that_no_system_names_so_is_a_problem_and_the_systems_own_are_none(tmp_path, export, course):
-    handins, notes = read_bulk(export({**golden.BRIGHTSPACE, "FCN/readme.txt": "x"}), tmp_path / "out", known=course())
+    handins, notes = read_bulk(export({**golden.BRIGHTSPACE, "FCN/readme.txt": "x"}), tmp_path / "out", course())
     assert problems(handins, notes) == ["1 files were left out: FCN/readme.txt"]
 
 
 @pytest.mark.parametrize(("decisions", "reason"), [
     ("handin,who\nx,ada\n", "expected the header handin,student; student is not in it"),
-    ("handin,student\nteam_7,nobody\n", "line 2: expected the id of a student .*, or - for nobody; found 'nobody': nobody of the"),
+    ("handin,student\nteam_7,nobody\n", "line 2: expected the id or full name .*, or - for nobody; found 'nobody': nobody of the roster"),
     ("handin,student\nteam_7,-\nteam_7,ada\n", "line 3: 'team_7' is decided twice"),
 ])  # fmt: skip
 def test_a_decision_that_cannot_hold_is_named_with_its_line(course, decisions, reason):
@@ -291,5 +291,5 @@ def test_two_files_that_decide_otherwise_are_named(tmp_path, course):
 def test_what_a_student_typed_into_a_receipt_is_no_path_and_no_other_student(tmp_path, export, course):
     name = f"FCN_m_{golden.WHEN}_1_data.ipynb"
     text = golden.receipt("Åse Ng", "m", "../../ada/1_data.ipynb", name)
-    (handin,), notes = read_bulk(export({f"FCN_m_{golden.WHEN}.txt": text, name: "x"}), tmp_path / "out", known=course())
+    (handin,), notes = read_bulk(export({f"FCN_m_{golden.WHEN}.txt": text, name: "x"}), tmp_path / "out", course())
     assert (handin.name, content(handin.path)) == ("m", {"1_data.ipynb": "x"}) and problems([handin], notes) == []

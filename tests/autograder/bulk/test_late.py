@@ -45,7 +45,7 @@ LATE = "id;extension;days\n*;10 min;\ncleo;2026-03-16 12:00;\ndora;;1\n"
 
 
 def test_grace_extension_and_free_days_each_do_what_they_say(tmp_path, export, known):
-    handins, notes = read_bulk(export(CLASS), tmp_path / "out", known=known(LATE, penalty="10% per day, at most 50%"))
+    handins, notes = read_bulk(export(CLASS), tmp_path / "out", known(LATE, penalty="10% per day, at most 50%"))
     assert {one.name: (one.lateness, one.penalty, one.due) for one in handins} == {
         "ada": ("", "", "2026-03-15T00:09:00+01:00"),
         "ben": ("", "", "2026-03-15T00:09:00+01:00"),  # within the ten minutes
@@ -62,14 +62,14 @@ def test_grace_extension_and_free_days_each_do_what_they_say(tmp_path, export, k
 def test_a_due_date_without_an_offset_means_the_stated_zone(tmp_path, export, known):
     files = exchange(ada="2026-03-14 23:30:00 UTC")
     for zone, lateness in (("Europe/Berlin", "31 min"), ("America/Los_Angeles", ""), ("Asia/Kolkata", "5 h 1 min")):
-        (handin,), _ = read_bulk(export(files), tmp_path / "out", known=known(zone=zone_named(zone)))
+        (handin,), _ = read_bulk(export(files), tmp_path / "out", known(zone=zone_named(zone)))
         assert handin.lateness == lateness
-    (handin,), _ = read_bulk(export(files), tmp_path / "out", known=known(due="2026-03-14T23:59+02:00"))
+    (handin,), _ = read_bulk(export(files), tmp_path / "out", known(due="2026-03-14T23:59+02:00"))
     assert handin.lateness == "1 h 31 min"
 
 
 def test_a_time_that_cannot_be_read_is_named_and_nobody_is_late_by_it(tmp_path, export, known):
-    handins, _ = read_bulk(export(exchange(ada="2026-03-14 99:99 CET", ben="2026-03-14 22:00 QQQ")), tmp_path / "out", known=known())
+    handins, _ = read_bulk(export(exchange(ada="2026-03-14 99:99 CET", ben="2026-03-14 22:00 QQQ")), tmp_path / "out", known())
     assert [one.lateness for one in handins] == ["", ""]
     texts = [note for one in handins for note in one.notes if isinstance(note, Problem)]
     assert len(texts) == 2 and all("when it was handed in cannot be read: expected" in text for text in texts)
@@ -77,16 +77,16 @@ def test_a_time_that_cannot_be_read_is_named_and_nobody_is_late_by_it(tmp_path, 
 
 def test_a_system_that_says_late_and_not_how_much_is_asked_about_where_it_costs_points(tmp_path, export, known):
     archive = export({"lovelaceada_LATE_1_2_1_data.ipynb": "x"})
-    (handin,), _ = read_bulk(archive, tmp_path / "out", known=known(penalty="10% per day"))
+    (handin,), _ = read_bulk(archive, tmp_path / "out", known(penalty="10% per day"))
     assert (handin.lateness, handin.penalty) == ("late", "") and "write `submitted` into the file of --late" in handin.notes[-1]
     late = "id,submitted\nada,2026-03-15 08:00\n"
-    (handin,), _ = read_bulk(archive, tmp_path / "out", known=known(late, penalty="10% per day"))
+    (handin,), _ = read_bulk(archive, tmp_path / "out", known(late, penalty="10% per day"))
     assert (handin.lateness, handin.penalty) == ("8 h 1 min", "10%") and not any(isinstance(note, Problem) for note in handin.notes)
 
 
 @pytest.mark.parametrize(("late", "reason"), [
     ("id,when\nada,x\n", "expected a header with id and extension, days or submitted; found 'id,when'"),
-    ("id,extension\nzoe,2 d\n", "line 2: expected the id of a student of the roster, or .*; found 'zoe', which fits 0"),
+    ("id,extension\nzoe,2 d\n", "line 2: expected the id or full name of a student .*, or [*] for everybody; found 'zoe': nobody of the"),
     ("id,extension\nada,soon\n", "line 2: expected a time such as .*, found 'soon'"),
     ("id,days\nada,many\n", "line 2: expected a number of days such as 2, found 'many'"),
     ("id,days\nada,-1\n", "line 2: expected a number of days"),
@@ -118,7 +118,7 @@ def test_rules_are_read_as_people_write_them():
 
 @pytest.fixture
 def graded(tmp_path, export, known):
-    handins, _ = read_bulk(export(CLASS), tmp_path / "in", known=known(LATE, penalty="10% per day"))
+    handins, _ = read_bulk(export(CLASS), tmp_path / "in", known(LATE, penalty="10% per day"))
     write_handins(handins, tmp_path / "out" / "handins.csv")
     results = [fake_result(name) for name in ("ada", "dora", "eve")]
     for result in results:
@@ -139,7 +139,7 @@ def test_the_summary_says_what_is_taken_off_and_leaves_the_points_as_they_are(gr
 
 
 def test_a_summary_without_penalties_has_no_such_columns(tmp_path, export, known):
-    write_handins(read_bulk(export(CLASS), tmp_path / "in", known=known())[0], tmp_path / "handins.csv")
+    write_handins(read_bulk(export(CLASS), tmp_path / "in", known())[0], tmp_path / "handins.csv")
     assert "penalty" not in write_summary([fake_result("eve")], tmp_path).read_text()
 
 

@@ -43,6 +43,15 @@ def test_moodles_worksheet_gives_the_participants_number_and_no_id_is_made_of_it
     assert (student.name, student.participant) == ("b", "1001") and student.ids == {"b", "b@x"}
 
 
+def test_numbers_with_a_point_and_unbreakable_blanks_are_what_they_mean(tmp_path):
+    """Data frames make 4711.0 of an id where another line has none; web pages keep names together."""
+    ada, jan, eve = roster(
+        tmp_path, "student_id,Full\u00a0name\n4711.0,Ada\u00a0Lovelace\n4712.0,Jan  van\u00a0der Berg\n4.10,Eve Moon\n"
+    ).students
+    assert (ada.name, ada.first_name, ada.last_name) == ("4711", "Ada", "Lovelace") and "4711" in ada.ids
+    assert (jan.name, jan.first_name, jan.last_name, eve.name) == ("4712", "Jan van der", "Berg", "4.10")
+
+
 @pytest.mark.parametrize("text", ["student1001", "s1001", "1001", "Participant", "Party 12a"])
 def test_an_id_is_no_participant(text):
     assert not PARTICIPANT.fullmatch(text)

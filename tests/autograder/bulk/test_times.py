@@ -24,6 +24,20 @@ def test_a_folder_of_brightspace_has_no_colon_and_no_seconds():
     assert read_time("Jan 1, 2026 1205 AM", BERLIN)[0].isoformat() == "2025-12-31T23:05:00+00:00"
 
 
+@pytest.mark.parametrize("text", [
+    "Mar 14, 2026 1010\u202fPM", "Mar 14, 2026 10:10\u00a0PM", "14 March, 2026 10:10 PM", "14 March, 2026 22.10",
+    "2026/03/14 22:10", "Saturday, 14 March 2026, 10:10 PM",
+])  # fmt: skip
+def test_blanks_commas_dots_and_strokes_of_other_countries_are_read(text):
+    assert read_time(text, BERLIN)[0].isoformat() == "2026-03-14T21:10:00+00:00"
+
+
+@pytest.mark.parametrize("text", ["03/04/2026 22:10", "3.4.2026 22:10", "2026/13/14 22:10", "14 March, 2026 22.99"])
+def test_a_time_that_countries_read_differently_or_that_is_none_is_refused(text):
+    with pytest.raises(TimeError, match="expected a time such as"):
+        read_time(text, BERLIN)
+
+
 @pytest.mark.parametrize(("text", "hour"), [("2026-07-14 12:00 CEST", 10), ("2026-07-14 12:00 CET", 11), ("2026-07-14 12:00", 10)])
 def test_an_abbreviation_of_the_other_season_means_its_own_offset(text, hour):
     assert read_time(text, BERLIN)[0].hour == hour

@@ -10,6 +10,7 @@ from gradebook_files import graded_folder, marked, slots
 
 from autograder.cli import main
 from autograder.handins.bulk.handins import read_bulk
+from autograder.handins.bulk.known import Known
 
 CANVAS = "Student,ID,SIS User ID,SIS Login ID,Section,FCN (1)\n    Points Possible,,,,,100\n"
 WORKSHEET = "Identifier,Full name,Email address,Grade,Maximum Grade,Last modified (grade),Username\n"
@@ -58,7 +59,7 @@ def test_what_grade_bulk_calls_students_without_a_roster_is_found_in_the_gradebo
     with zipfile.ZipFile(tmp_path / "bulk.zip", "w") as bundle:
         for name in members:
             bundle.writestr(name, "x")
-    names = [found.name for found in read_bulk(tmp_path / "bulk.zip", tmp_path / "in")[0]]
+    names = [found.name for found in read_bulk(tmp_path / "bulk.zip", tmp_path / "in", Known())[0]]
     points, said = fill(tmp_path, header, lines, names)
     assert points == ["100", "99"] and "alone" not in said
 

@@ -236,7 +236,7 @@ def shape(root):
 
 
 def test_junit_has_the_elements_and_attributes_that_pytest_writes(pytest_report):
-    ours, theirs = shape(ElementTree.fromstring(junit_xml(stuck()))), shape(pytest_report)
+    ours, theirs = shape(ElementTree.fromstring(junit_xml(Entry("ada", stuck())))), shape(pytest_report)
     assert ours.keys() == theirs.keys()
     for tag, (attributes, children) in ours.items():
         assert attributes == theirs[tag][0], tag
@@ -244,7 +244,7 @@ def test_junit_has_the_elements_and_attributes_that_pytest_writes(pytest_report)
 
 
 def test_junit_counts_and_kinds():
-    suite = ElementTree.fromstring(junit_xml(stuck())).find("testsuite")
+    suite = ElementTree.fromstring(junit_xml(Entry("ada", stuck()))).find("testsuite")
     assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
         "tests": "16", "failures": "2", "errors": "1", "skipped": "2"
     }  # fmt: skip
@@ -254,7 +254,7 @@ def test_junit_counts_and_kinds():
 
 
 def test_junit_has_points_only_where_there_are_any():
-    suite = ElementTree.fromstring(junit_xml(stuck())).find("testsuite")
+    suite = ElementTree.fromstring(junit_xml(Entry("ada", stuck()))).find("testsuite")
     points = {case.get("name"): [p.get("value") for p in case.iter("property") if p.get("name") == "points"] for case in suite}
     assert (points["fcn8s.layers"], points["scores"]) == (["5.5"], ["0"])
     assert points["question_1"] == points["fcn8s.miou"] == []
@@ -262,7 +262,7 @@ def test_junit_has_points_only_where_there_are_any():
 
 def test_junit_stays_xml_whatever_a_student_wrote():
     message = f"]]>{HOSTILE}\x00\x1b[31m\x0b\ud800\ufffe&amp;"
-    text = junit_xml(set_check(fake_result(HOSTILE), "scores", 0, None, None, message))
+    text = junit_xml(Entry("ada", set_check(fake_result(HOSTILE), "scores", 0, None, None, message)))
     failure = ElementTree.fromstring(text.encode()).find(".//failure")
     assert HOSTILE in failure.text and "\x00" not in failure.text
 

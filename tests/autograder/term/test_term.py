@@ -106,14 +106,19 @@ def fill(system, term, folder, *more):
 
 @pytest.mark.parametrize("system", GRADEBOOKS)
 def test_every_gradebook_file_holds_the_points_and_no_other_byte_changed(marked, tmp_path, system):
-    filled, said = fill(system, marked.term, tmp_path)
-    assert filled == GRADEBOOKS[system](totals(BEFORE))
+    filled, said = fill(system, marked.term, tmp_path, "--late-penalty", "leave")
+    assert filled == GRADEBOOKS[system](totals(BEFORE)) and "left to the system: dmitri" in said
     assert "60 points in column" in said and "Zora" in said, "the line without a result is named"
+    filled, said = fill(system, marked.term, tmp_path, "--late-penalty", "take")
+    less = f"{sum(BEFORE['dmitri'].values()) - 4:g}"
+    assert filled == GRADEBOOKS[system]({**totals(BEFORE), "dmitri": less}) and f"- 4 = {less}" in said
 
 
 def test_a_gradebook_in_which_one_cell_was_edited_by_hand_says_which_points_change(marked, tmp_path):
     (tmp_path / "grades.csv").write_bytes(GRADEBOOKS["Moodle"]({"bjoern_m": "12"}))
-    said = command("export", marked.term.graded, "--into", tmp_path / "grades.csv", "--roster", marked.term.roster)
+    said = command(
+        "export", marked.term.graded, "--into", tmp_path / "grades.csv", "--roster", marked.term.roster, "--late-penalty", "leave"
+    )
     assert f"bjoern_m 12 -> {totals(BEFORE)['bjoern_m']}" in said
     assert (tmp_path / "grades.filled.csv").read_bytes() == GRADEBOOKS["Moodle"](totals(BEFORE))
 
@@ -122,7 +127,7 @@ def test_a_gradebook_in_which_one_cell_was_edited_by_hand_says_which_points_chan
 def exported(term, folder):
     """Each target -> login -> check -> points, as its files say them; the files that hold words -> their text."""
     for target in ("gradescope", "junit", "classroom50", "csv", "mail"):
-        more = FACTS if target == "classroom50" else ("--roster", folder / "people.csv")
+        more = (*FACTS, "--late-penalty", "leave") if target == "classroom50" else ("--roster", folder / "people.csv")
         command("export", term.graded, "--to", target, "--out", folder / target, *more)
     found, words = {}, {}
     found["gradescope"] = {
@@ -136,7 +141,9 @@ def exported(term, folder):
     found["junit"] = {path.parent.name: dict(junit_points(path)) for path in (folder / "junit").glob("*/junit.xml")}
     words["gradescope"] = (folder / "gradescope" / APPEALED / "results.json").read_text(encoding="utf-8")
     words["csv"] = (folder / "csv" / "grades.csv").read_text(encoding="utf-8")
-    sums = {row["student_id"]: (row["score"], row["max_score"]) for row in csv.DictReader(io.StringIO(words["csv"])) if row["score"]}
+    rows = [row for row in csv.DictReader(io.StringIO(words["csv"])) if row["score"]]
+    sums = {row["student_id"]: (row["raw_score"], row["max_score"]) for row in rows}
+    assert {row["student_id"]: row["late_submission_penalty"] for row in rows if row["late_submission_penalty"] != "0"} == {"dmitri": "4"}
     with (folder / "mail" / "addresses.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     mailed = {row["name"]: (row["email"], row["points"], row["max_points"]) for row in rows}

@@ -59,8 +59,8 @@ def test_what_a_student_wrote_does_nothing_on_a_page(pages):
 def test_the_line_is_quoted_with_its_place_and_the_change_is_said(pages):
     text = re.sub(r"<[^>]+>", "", pages["questions/bob.html"])
     assert "2_network.ipynb, cell 2, line 4" in text
-    assert "Suppose that ignore_index=255 were ignore_index=254:" in text
-    assert "What would one step of training do then" in text
+    assert "Suppose you had written ignore_index=254 instead of ignore_index=255:" in text
+    assert "What would one training step do then" in text
 
 
 def test_the_command_is_printed_with_quotes_where_the_shell_needs_them(tmp_path):
@@ -73,7 +73,7 @@ def test_the_command_is_printed_with_quotes_where_the_shell_needs_them(tmp_path)
 def test_every_kind_of_change_has_its_words(tmp_path, kind):
     write_pages(tmp_path, {"ada": sheet("Ada", kind=kind, keyword="")}, "Small", ["viva"])
     text = re.sub(r"<[^>]+>", "", (tmp_path / "questions" / "ada.html").read_text())
-    assert "Suppose that" in text
+    assert "Suppose " in text
     assert ("ignore_index=254" in text) == (kind != "removed")
 
 
@@ -142,6 +142,19 @@ def test_submissions_that_are_not_there_are_named_and_nothing_is_written(graded,
     done = viva(graded, small, submissions=False)
     assert done.exit_code == 2 and "there is none of ada, bob" in done.output and "--submissions FOLDER" in done.output
     assert not (graded / "viva").exists()
+
+
+def test_the_journal_says_where_submissions_lay_and_one_that_is_gone_is_named_with_its_place(graded, small):
+    away = graded.parent / "submitted"
+    (graded / ".handins").mkdir()
+    (away / "bob").rename(graded / ".handins" / "bob")
+    (graded / "journal.jsonl").write_text(json.dumps({"do": "places", "places": {"ada": str(away / "ada"), "bob": ".handins/bob"}}) + "\n")
+    moved = graded.rename(graded.with_name("copy"))  # what lies in the folder of results moves with it
+    done = viva(moved, small, "--questions", "1", submissions=False)
+    assert done.exit_code == 0 and "2 sheets" in done.output, done.output
+    (away / "ada").rename(away / "elsewhere")
+    done = viva(moved, small, submissions=False)
+    assert done.exit_code == 2 and f"at {away / 'ada'} there is none of ada." in " ".join(done.output.split()), done.output
 
 
 def test_the_folder_of_a_student_called_viva_is_not_written_into(graded, small):
