@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -196,6 +196,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     work, started = work_folder(home), _STARTED.setdefault("folder", _here().resolve())
     os.chdir(work)  # what another notebook defined is looked for here, and what you make lands here
     _show_figures()
+    _tell_gaps(work)
     torch = _import_torch()
     root, split, note = _find_data()
     quick = os.environ.get("SEGKIT_QUICK", "") not in ("", "0")
@@ -321,11 +322,24 @@ def _demand_python() -> None:
         )
 
 
+def _shell() -> Any:
+    """IPython's, where this is a notebook."""
+    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+
+
 def _show_figures() -> None:
     """Let ``plt.show()`` show: machines without a screen set ``MPLBACKEND=Agg`` for scripts, and notebooks would stay empty."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    shell = _shell()
     if shell is not None and hasattr(shell, "kernel") and not os.environ.get("MPLBACKEND", "inline").lower().startswith(IN_NOTEBOOKS):
         shell.run_line_magic("matplotlib", "inline")
+
+
+def _tell_gaps(work: Path) -> None:
+    """Where an exercise is open, or a cell was passed over, say so in a line: the traceback speaks of the kit's own code."""
+    from segkit.notebooks.gaps import tell_gaps
+
+    if (shell := _shell()) is not None:
+        tell_gaps(shell, work)
 
 
 def _install(wanted: list[str]) -> None:
