@@ -46,7 +46,7 @@ def _not_run(error: BaseException, shell: Any, folder: Path) -> str:
     """Of a name that a cell of the notebook makes: which one; empty for any other error."""
     if type(error) is not NameError or _last_frame(error).f_globals is not shell.user_ns:
         return ""
-    found = _maker(error.name, [source.strip() for source in shell.history_manager.input_hist_raw if source.strip()], folder)
+    found = _maker(error.name or "", [source.strip() for source in shell.history_manager.input_hist_raw if source.strip()], folder)
     return found and f"{error.name} is not there yet. {found}, and has not run to its end: run that cell first."
 
 
