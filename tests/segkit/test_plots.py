@@ -136,7 +136,8 @@ def test_the_three_crops_have_the_sizes_and_places_of_a_real_network(padding, si
     for axes, whole, kept, stride, offset in zip(figure.axes, wholes, keeps, (16, 8, 1), (5, 9, padding - 69), strict=True):
         text = " ".join(item.get_text() for item in axes.texts)
         assert f"{whole[0]} x {whole[1]}" in text and f"kept: {kept[0]} x {kept[1]}" in text and str(offset) in text
-        _, outer, inner, image = (patch.get_bbox() for patch in axes.patches)
+        _, outer, inner, frame, image = (patch.get_bbox() for patch in axes.patches)
+        assert frame.bounds == inner.bounds
         assert (outer.height, outer.width) == (stride * whole[0], stride * whole[1])
         assert (inner.height, inner.width) == (stride * kept[0], stride * kept[1])
         assert inner.x0 - outer.x0 == inner.y0 - outer.y0 == stride * offset
