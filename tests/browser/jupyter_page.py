@@ -93,7 +93,10 @@ def served(folder: Path, own: Path, before: str = "", **variables: str) -> Itera
             yield f"http://127.0.0.1:{port}/{{}}?token={token}"
         finally:
             server.terminate()
-            server.wait(30)
+            with suppress(subprocess.TimeoutExpired):  # it ends its kernels first
+                server.wait(60)
+            server.kill()
+            server.wait()
 
 
 def _answers(address: str) -> bool:
