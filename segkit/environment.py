@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -199,12 +199,15 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     if own.parent.is_file():
         return _unpacked(own, quiet)
     home = Path(home) if home else _nearest_kit() or own
+    if home.resolve() != own and _is_guess(own):
+        return _from(home, quiet)
     _demand_this_kit(home)
     sys.path[:] = [str(own), *(entry for entry in sys.path if not entry or Path(entry).is_absolute())]  # the first cell's guesses go
     _install(missing_packages())
-    work, started = work_folder(home), _STARTED.setdefault("folder", Path.cwd().resolve())
+    work, started = work_folder(home), _STARTED.setdefault("folder", _here().resolve())
     os.chdir(work)  # what another notebook defined is looked for here, and what you make lands here
     _show_figures()
+    _tell_gaps(work)
     torch = _import_torch()
     from segkit.malloc import keep_memory
 
@@ -226,7 +229,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
 
 def _unpacked(home: Path, quiet: bool) -> Kit:
     """Unpack the archive that holds ``home``, and go on with what came out of it in place of this very module."""
-    target = _drive(Path.cwd()) or Path.cwd()
+    target = _drive(Path.cwd()) or _here()
     try:
         with zipfile.ZipFile(home.parent) as archive:
             archive.extractall(target, [name for name in archive.namelist() if not (target / name).exists()])
@@ -234,12 +237,28 @@ def _unpacked(home: Path, quiet: bool) -> Kit:
         raise EnvironmentFault(
             f"{home.parent} cannot be unpacked to {target}: {error.strerror}. Make room there, or begin in a folder that you may write to."
         ) from None
+    return _from(target / home.name, quiet)
+
+
+def _from(home: Path, quiet: bool) -> Kit:
+    """Go on with the kit that lies in ``home``, in place of this very module."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "segkit"]:
         del sys.modules[name]
-    sys.path.insert(0, str(target / home.name))
+    sys.path.insert(0, str(home.resolve()))
     importlib.invalidate_caches()
     kit: Kit = importlib.import_module("segkit.environment").prepare(quiet=quiet)
     return kit
+
+
+def _is_guess(own: Path) -> bool:
+    """Whether the first cell came upon this kit where it looks for one that is not beside the notebook: last year's may lie there, too."""
+    return any(not Path(entry).is_absolute() and Path(entry).resolve() == own for entry in sys.path if entry)
+
+
+def _here() -> Path:
+    """Where the notebook lies. VS Code names it, and may start the kernel in another folder: the opened one, home, a server's."""
+    notebook = Path(str(vars(sys.modules["__main__"]).get("__vsc_ipynb_file__", "")))
+    return notebook.parent if notebook.is_file() else Path.cwd()
 
 
 def _drive(started: Path) -> Path | None:
@@ -250,7 +269,7 @@ def _drive(started: Path) -> Path | None:
 
 def _nearest_kit() -> Path | None:
     """The folder with a kit that the notebook's first cell means: around the notebook, or unpacked beside it."""
-    here = Path.cwd()
+    here = _here()
     return next((place for place in (here, here.parent, here / "fcn") if (place / "segkit" / "environment.py").is_file()), None)
 
 
@@ -260,14 +279,14 @@ def missing_packages() -> list[str]:
 
 
 def work_folder(home: Path) -> Path:
-    """The folder to work in: the one the notebook was started in, if the kit lies there or above; else the kit's own.
+    """The folder to work in: the one the notebook lies in, if the kit lies there or above; else the kit's own.
 
     The second is the case on a hosted machine, where the zip was unpacked on the drive or below the start folder.
 
     Args:
         home: Folder that holds ``segkit/``.
     """
-    here = Path.cwd().resolve()
+    here = _here().resolve()
     return here if here.is_relative_to(home.resolve()) else home.resolve()
 
 
@@ -317,11 +336,24 @@ def _demand_python() -> None:
         )
 
 
+def _shell() -> Any:
+    """IPython's, where this is a notebook."""
+    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+
+
 def _show_figures() -> None:
     """Let ``plt.show()`` show: machines without a screen set ``MPLBACKEND=Agg`` for scripts, and notebooks would stay empty."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    shell = _shell()
     if shell is not None and hasattr(shell, "kernel") and not os.environ.get("MPLBACKEND", "inline").lower().startswith(IN_NOTEBOOKS):
         shell.run_line_magic("matplotlib", "inline")
+
+
+def _tell_gaps(work: Path) -> None:
+    """Where an exercise is open, or a cell was passed over, say so in a line: the traceback speaks of the kit's own code."""
+    from segkit.notebooks.gaps import tell_gaps
+
+    if (shell := _shell()) is not None:
+        tell_gaps(shell, work)
 
 
 def _install(wanted: list[str]) -> None:

@@ -84,11 +84,12 @@ def _draw(axes: Axes, crop: _Crop, padding: int, size: tuple[int, int]) -> None:
     _box(axes, -padding, -padding, size[0] + 2 * padding, size[1] + 2 * padding, fc="none", ec=GREY, ls=(0, (4, 3)))
     _box(axes, begin, begin, side * rows, side * columns, fc="#FBE5D6", ec=RED, lw=1.5)
     first = begin + side * crop.offset
-    _box(axes, first, first, side * kept_rows, side * kept_columns, fc="#CFE5F3", ec=BLUE, lw=2.2)
+    _box(axes, first, first, side * kept_rows, side * kept_columns, fc="#CFE5F3", ec="none")
     if side > 1:
         axes.vlines(begin + side * np.arange(1, columns), begin, begin + side * rows, color="white", linewidth=0.8)
         axes.hlines(begin + side * np.arange(1, rows), begin, begin + side * columns, color="white", linewidth=0.8)
-    _box(axes, 0, 0, *size, fc="none", ec="#1F2933", lw=1.2)
+    _box(axes, first, first, side * kept_rows, side * kept_columns, fc="none", ec=BLUE, lw=2.2, zorder=3)  # cells cut no frame
+    _box(axes, 0, 0, *size, fc="none", ec="#1F2933", lw=1.2, zorder=3)
     axes.text(size[1] / 2, size[0] / 2, "image", ha="center", va="center", fontsize=11.5, bbox={"fc": PALE, "ec": "none", "pad": 2.5})
     middle = size[0] * 0.25
     arrow = {"arrowstyle": "<->", "color": RED, "lw": 1.6, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}

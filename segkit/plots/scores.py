@@ -69,9 +69,9 @@ def _score_panel(axes: Axes, records: list[EpochRecord], best: EpochRecord) -> N
     axes.plot(epochs, [r.pixel_accuracy for r in records], color=GREEN, label="pixel accuracy", **mark)
     axes.plot(epochs, [r.mean_iou for r in records], color=RED, label="mean IoU", **mark)
     axes.plot([best.epoch], [best.mean_iou], "o", markersize=9, mfc="white", mec=RED, mew=2)
-    left = best.epoch > 0.6 * max(epochs)
+    left, low = best.epoch > 0.6 * max(epochs), best.mean_iou < 0.15
     axes.annotate(
-        f"{best.mean_iou:.3f}, epoch {best.epoch}", (best.epoch, best.mean_iou), xytext=(-8 if left else 8, -26),
+        f"{best.mean_iou:.3f}, epoch {best.epoch}", (best.epoch, best.mean_iou), xytext=(-8 if left else 8, 9 if low else -26),
         textcoords="offset points", ha="right" if left else "left", fontsize=8.5, color=RED, fontweight="bold",
     )  # fmt: skip
     axes.set_ylim(0, 1)
@@ -85,8 +85,9 @@ def _class_panel(axes: Axes, best: EpochRecord, names: Sequence[str]) -> None:
     axes.barh(places, values, color=BLUE, height=0.72)
     for place, value in enumerate(best.iou):
         text = "absent" if math.isnan(value) else f"{value:.2f}"
-        axes.text((0 if math.isnan(value) else value) + 0.015, place, text, va="center", fontsize=7.5, color=INK)
-    axes.axvline(best.mean_iou, color=RED, linewidth=1.5)
+        begin = (0 if math.isnan(value) else value) + 0.015
+        axes.text(begin, place, text, va="center", fontsize=7.5, color=INK, bbox={"fc": "white", "ec": "none", "pad": 0.3})
+    axes.axvline(best.mean_iou, color=RED, linewidth=1.5)  # behind the numbers
     axes.set(yticks=places, yticklabels=names, xlim=(0, 1.05), ylim=(len(values) - 0.4, -0.6))
     axes.tick_params(axis="y", length=0, labelsize=8.5)
     axes.set_title(f"IoU by class, epoch {best.epoch}")

@@ -39,6 +39,14 @@ STATE = """() => {
 }"""
 BEGUN = """() => jupyterapp.shell.currentWidget.content.widgets.some(
     cell => cell.model.type == "code" && (cell.model.executionState == "running" || cell.model.executionCount))"""
+USED = """async () => {
+    const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const asked = kernel.requestExecute({code: "print(__import__('time').process_time())", store_history: false});
+    let written = "";
+    asked.onIOPub = message => { written += message.content.text ?? ""; };
+    await asked.done;
+    return parseFloat(written);
+}"""
 SCROLL = "place => jupyterapp.shell.currentWidget.content.scrollToItem(place, 'start')"
 
 
@@ -85,7 +93,10 @@ def served(folder: Path, own: Path, before: str = "", **variables: str) -> Itera
             yield f"http://127.0.0.1:{port}/{{}}?token={token}"
         finally:
             server.terminate()
-            server.wait(30)
+            with suppress(subprocess.TimeoutExpired):  # it ends its kernels first
+                server.wait(60)
+            server.kill()
+            server.wait()
 
 
 def _answers(address: str) -> bool:
@@ -145,6 +156,7 @@ class LabPage:
 
     def __init__(self, page: Any, address: str) -> None:
         self.page, self.address = page, address
+        self.first_ok = float("nan")  # seconds from running all cells to the first [ok], also where the rest took too long
 
     def open(self, path: str) -> "LabPage":
         """Open a notebook, and wait until the status bar says that its kernel is idle: what is run before that is not run at all."""
@@ -164,23 +176,26 @@ class LabPage:
         Returns:
             Seconds until the first ``[ok]`` was to be read; NaN if there is none.
         """
-        began, first = time.monotonic(), float("nan")
+        began, self.first_ok = time.monotonic(), float("nan")
         self.menu("Run", "Run All Cells")
         _until(lambda: self.page.evaluate(BEGUN), seconds, "no cell has begun to run")
 
         def done() -> bool:
-            nonlocal first
             state = self.page.evaluate(STATE)
-            if first != first and any("[ok]" in cell.written("stdout") for cell in _cells(state)):
-                first = time.monotonic() - began
+            if self.first_ok != self.first_ok and any("[ok]" in cell.written("stdout") for cell in _cells(state)):
+                self.first_ok = time.monotonic() - began
             return state["running"] == 0 and state["kernel"] == "idle"
 
         _until(done, seconds, "cells are still running")
-        return first
+        return self.first_ok
 
     def cells(self) -> list[Cell]:
         """All cells with what they show."""
         return _cells(self.page.evaluate(STATE))
+
+    def processor_seconds(self) -> float:
+        """What the kernel took of the cores so far, which other work on the machine hardly changes."""
+        return float(self.page.evaluate(USED))
 
     def show(self, place: int) -> None:
         """Scroll to a cell."""

@@ -1,5 +1,7 @@
 """Does the drawn sample show what the notebooks' text says that a student will see in it?"""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,3 +72,33 @@ def test_a_finer_stride_gives_the_sills_back() -> None:
         scores = iou(found, truth)
         sill[stride], mean[stride] = scores["sill"], np.mean(list(scores.values()))
     assert mean[32] < mean[16] < mean[8] and sill[32] < 0.4 < sill[8]
+
+
+Looks = Callable[[float], float]  # row of a map -> the row of the picture that it looks at
+
+
+def pooled(look: Looks) -> Looks:
+    return lambda row: (look(2 * row) + look(2 * row + 1)) / 2
+
+
+def upsampled(look: Looks, kernel: int, stride: int) -> Looks:
+    """A stamp lies around its middle row."""
+    return lambda row: look((row - (kernel - 1) / 2) / stride)
+
+
+@pytest.mark.parametrize("p", [97, 100, 131])
+def test_cells_look_where_notebooks_2_and_4_say(p: int, notebooks) -> None:
+    """2.3 and 4.2: followed layer by layer, and the offsets that come of it."""
+    pool3 = pooled(pooled(pooled(lambda row: row + 1 - p)))
+    pool4 = pooled(pool3)
+    pool5 = pooled(pool4)
+    score = upsampled(lambda row: pool5(row + 3), 1, 1)  # fc6 looks from the middle of seven rows
+    once = upsampled(score, 4, 2)
+    twice = upsampled(once, 4, 2)
+    prose = " ".join(cell.source for cell in notebooks["4_fcn8s.ipynb"].cells if cell.cell_type == "markdown")
+    assert all(text in prose for text in ("16i + 8.5 - p", "16j + 88.5 - p", "i = j+5", "8i + 4.5 - p", "8j + 76.5 - p", "i = j+9"))
+    for j in range(4):
+        assert score(j) == 32 * j + 112.5 - p and upsampled(score, 64, 32)(j + p - 81) == j
+        assert pool4(j) == 16 * j + 8.5 - p and once(j) == 16 * j + 88.5 - p == pool4(j + 5)
+        assert pool3(j) == 8 * j + 4.5 - p and twice(j) == 8 * j + 76.5 - p == pool3(j + 9)
+        assert upsampled(twice, 16, 8)(j + p - 69) == j

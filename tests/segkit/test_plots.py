@@ -87,6 +87,17 @@ def test_curves_mark_the_best_epoch(epochs):
     assert plots.curves(history(epochs).to_json())
 
 
+@pytest.mark.parametrize("score", [0.0, 0.027, 0.2, 0.95])
+def test_the_best_score_is_written_within_its_panel(score):
+    """A minute of quick mode from scratch ends at 0.03: below that point is the axis with its own words."""
+    records = [EpochRecord(n, 1.0, 1.5, 0.5, n * score, [score] * 12, 1e-4, 1.0) for n in range(2)]
+    figure = plots.curves(History({}, records))
+    figure.draw_without_rendering()
+    panel = figure.axes[1]
+    words, inside = next(text for text in panel.texts if "epoch" in text.get_text()).get_window_extent(), panel.get_window_extent()
+    assert inside.y0 <= words.y0 and words.y1 <= inside.y1
+
+
 def test_confusion_rows_are_shares_of_the_true_class():
     hist = np.diag(np.full(12, 30.0))
     hist[0, 1] = 10
@@ -125,7 +136,8 @@ def test_the_three_crops_have_the_sizes_and_places_of_a_real_network(padding, si
     for axes, whole, kept, stride, offset in zip(figure.axes, wholes, keeps, (16, 8, 1), (5, 9, padding - 69), strict=True):
         text = " ".join(item.get_text() for item in axes.texts)
         assert f"{whole[0]} x {whole[1]}" in text and f"kept: {kept[0]} x {kept[1]}" in text and str(offset) in text
-        _, outer, inner, image = (patch.get_bbox() for patch in axes.patches)
+        _, outer, inner, frame, image = (patch.get_bbox() for patch in axes.patches)
+        assert frame.bounds == inner.bounds
         assert (outer.height, outer.width) == (stride * whole[0], stride * whole[1])
         assert (inner.height, inner.width) == (stride * kept[0], stride * kept[1])
         assert inner.x0 - outer.x0 == inner.y0 - outer.y0 == stride * offset
