@@ -25,10 +25,11 @@ def release(tmp_path) -> Path:
     return tmp_path / "opened" / "uni" / "dl" / "fcn"
 
 
-def test_a_kernel_above_the_notebook_works_beside_it_and_sends_nobody_elsewhere(release):
+@pytest.mark.parametrize("above", [1, 2])
+def test_a_kernel_above_the_notebook_works_beside_it_and_sends_nobody_elsewhere(above, release):
     """The cell is run twice, as after a change."""
     again = f"from segkit.lab import kit; {TAIL}"
-    printed, paths = started(release.parents[2], release / "1_data.ipynb", again)
+    printed, paths = started(release.parents[above], release / "1_data.ipynb", again)
     assert paths["WORK"] == str(release) and ELSEWHERE not in printed and "[!!]" not in printed
 
 
