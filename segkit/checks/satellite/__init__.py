@@ -74,12 +74,15 @@ def check_classifier(classifier: Callable[..., nn.Module], n_class: int = 5) -> 
         return report
     with torch.device("meta"):
         table = describe(vgg16(weights=None, num_classes=n_class))
-    match = compare_layers(describe(model), table)
+    layers = describe(model)
+    norms = [layer.path for layer in layers if "Norm" in layer.kind]
+    report.expect(not norms, "normalisations", "none", ", ".join(norms[:3]), "take vgg16, not vgg16_bn", code="forward.extra_layer")
+    match = compare_layers([layer for layer in layers if layer.path not in norms], table)
     faults = [fault for fault in match.faults if fault.cause != "layer.name"]
     for fault in faults[:1]:
         report.fault(fault.path or fault.layer, fault.expected, fault.found, f"compare with torchvision's VGG-16 ({fault})", fault.cause)
     usual = build(report, classifier)
-    if not faults and usual is not None:
+    if not faults and not norms and usual is not None:
         last = dict(usual.named_modules(remove_duplicate=False))[match.paths["classifier.6"]]
         found = getattr(last, "out_features", None)
         report.expect(found == 50, "n_class left out", 50, found, "the signature is __init__(self, n_class=50)", code="layer.classes")

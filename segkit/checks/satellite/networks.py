@@ -19,6 +19,12 @@ from segkit.upsampling import bilinear_weight
 __all__ = ["check_forward", "check_layers", "check_shapes"]
 
 N_CLASS = 7
+HINTS = FORWARD_HINTS | {
+    "Kernel size can't be greater": "the map has become smaller than a kernel: the head's kernels are 2, 1 and 1",
+    "must match the size": "maps of different size are added: compare kernel and stride of each upsampling with the text above",
+    "shapes cannot be multiplied": "the head's three layers are convolutions here, not nn.Linear",
+}
+"""The same parts of messages; here nothing is padded by 100, and nothing is cropped."""
 HEAD = {"fc6": (512, 4096, 2), "fc7": (4096, 4096, 1), "score": (4096, 0, 1)}  # 0: the number of classes
 UPSAMPLINGS = {
     "fcn32s": {"upscore": (0, 0, 64, 32)},
@@ -102,7 +108,7 @@ def check_shapes(network_class: Callable[..., nn.Module]) -> Report:
         if model is None:
             return report
         wanted, name = (size[0], n_class or N_CLASS, *size[1:]), f"{size[0]} x 3 x {size[1]} x {size[2]}"
-        ran, out = report.run(name, partial(_quiet, model, torch.rand(size[0], 3, *size[1:])), FORWARD_HINTS)
+        ran, out = report.run(name, partial(_quiet, model, torch.rand(size[0], 3, *size[1:])), HINTS)
         got = tuple(out.shape) if ran and isinstance(out, Tensor) else type(out).__name__
         cause = "n_class is written into the code" if ran and len(got) == 4 and got[1] != wanted[1] else ""
         if ran:
@@ -131,7 +137,7 @@ def check_forward(network_class: Callable[..., nn.Module], network: str) -> Repo
             weight = next(layer.parameters())
             nn.init.normal_(weight, 0, (2 / weight[0].numel()) ** 0.5)
     with torch.no_grad(), watch(layers) as seen:
-        ran, out = report.run("a run in eval mode", lambda: model(x), FORWARD_HINTS)
+        ran, out = report.run("a run in eval mode", lambda: model(x), HINTS)
     missing = [layer.path for layer in table(network) if layer.kind != "MaxPool2d" and layer.path not in seen]
     others = [name for name, one in seen.items() if one.calls != 1 or one.seen is None]
     if ran and report.expect(not missing + others, "every layer runs once", "one run of each", f"{', '.join((missing + others)[:4])}",

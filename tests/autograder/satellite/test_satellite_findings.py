@@ -217,3 +217,22 @@ FORWARDS = {
 def test_what_runs_otherwise_is_told(mistake):
     name, methods, code = FORWARDS[mistake]
     assert checks.check_forward(changed(name, **methods), name).fault_line.code == code
+
+
+class Large(reference.FCN32s):
+    def __init__(self, n_class=7):
+        super().__init__(n_class)
+        self.fc6 = nn.Conv2d(512, 4096, 7)
+
+
+class Apart(reference.FCN16s):
+    def forward(self, x):
+        pool4 = self.features[:24](x)
+        return self.upscore(self._scores(self.features[24:](pool4)).repeat(1, 100, 1, 1)[:, :512] + pool4)
+
+
+@pytest.mark.parametrize(("network", "says"), [(Large, "the head's kernels are 2, 1 and 1"), (Apart, "kernel and stride")])
+def test_an_error_of_torch_is_explained_in_the_terms_of_this_assignment(network, says):
+    """Nothing of a padding of 100, of crops or of ``ceil_mode``, which another assignment's networks have."""
+    said = "\n".join(map(str, checks.check_shapes(network).lines))
+    assert says in said and not any(word in said for word in ("conv1_1", "crop", "ceil_mode")), said

@@ -10,6 +10,7 @@ from autograder.segmentation import judging
 from autograder.segmentation.hints import explained
 from autograder.segmentation.network import Network
 from autograder.segmentation.reference import reference_output
+from autograder.segmentation.running import norms_that_run
 from segkit.checks.satellite.embedding import embed_mistakes, features_mistakes
 from segkit.checks.satellite.tables import table_mistakes
 from segkit.subject import StudentError, WeightFile
@@ -62,8 +63,18 @@ def test_features_are_what_the_last_layer_reads(student, grading):
             assert not isinstance(logits, dict)
             expected = None if logits is None else logits.numpy()
             tell(grading, "Classifier", features_mistakes(student, handle, paths[LAST], network.images(), expected))
+            judge_norms(network)
     finally:
         network.forget()  # also of a classifier that fails
+
+
+def judge_norms(network):
+    """VGG-16 normalises nothing. Before a training no number tells: a fresh batch norm changes nothing in eval mode."""
+    norms = norms_that_run(network.steps())
+    if norms and not network.grading.faults:
+        shown = ", ".join(f"{path} ({kind})" for path, kind in list(norms.items())[:3])
+        text = f"Expected VGG-16, which normalises nothing, but {len(norms)} normalisations run: {shown}. Is it vgg16, or vgg16_bn?"
+        network.grading.lose("features", cause="forward.extra_layer", message=text, measured={"layers": list(norms)[:3]}, share=0.5)
 
 
 class Weights(WeightFile):

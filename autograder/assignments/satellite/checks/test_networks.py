@@ -1,5 +1,6 @@
 """Checks of notebooks 3 and 4: layers, shapes and values of the networks, and the gates."""
 
+import numpy as np
 import pytest
 
 from autograder.assignments.satellite import measuring
@@ -41,9 +42,24 @@ def test_values_are_those_of_the_reference(student, grading, spec):
                 judge_fused(network, seed)
             else:
                 judging.judge_values(network)
+                judge_place(network)
                 judging.judge_dropout(network, seed)
     finally:
         network.forget()  # also of a forward that fails: the next network needs the memory
+
+
+def judge_place(network):
+    """The output lies on the picture: nothing is padded, so nothing is cropped. Values are compared wherever a crop begins."""
+    found = network.measurement()
+    if found is None or not found.exact:
+        return  # judge_values said why
+    kernel = network.found_settings()["fc6"]["kernel_size"]
+    centred = 16 * (2 - int(np.max(kernel)))  # where a head of another kernel lies on the picture; its layer is charged already
+    offset = found.offsets.get("output", (0, 0))
+    if offset not in ((0, 0), (centred, centred)):
+        text = (f"Expected the output to lie on the picture, but it begins at row {offset[0]}, column {offset[1]} of what the upsampling "
+                "gives. Likely cause: a crop in forward. Nothing is padded here, so the sizes fit without one.")  # fmt: skip
+        network.grading.lose("values", cause="crop.shift", message=text, measured={"found": list(offset)})
 
 
 @check("classifier.accuracy")
