@@ -106,7 +106,10 @@ def table_mistakes(subject: Subject, rng: np.random.Generator) -> Iterator[Findi
     """
     drawn = draw(subject, rng)
     found = table_of(subject, drawn.net, drawn.size)
-    mistakes = [*_rows(found, drawn), *_shapes(found, drawn), *_parameters(found, drawn)]
+    mistakes = [*_rows(found, drawn)]
+    if any(mistake.code == "table.names" for mistake in mistakes):  # the rest is judged as if the names were right
+        found = [(name, shape, count) for (name, *_), (_, shape, count) in zip(drawn.rows, found, strict=True)]
+    mistakes += [*_shapes(found, drawn), *_parameters(found, drawn)]
     yield from mistakes
     yield from _left(subject, drawn)
     if not mistakes:
@@ -132,6 +135,8 @@ def _rows(found: list[Row], drawn: Drawn) -> Iterator[Finding]:
          "two rows for each run of a layer that has two names", "it has a hook under each: model.named_modules() names a module once"),
         ("table.once", sorted(names) == sorted(once), "one row for a layer that runs again", "rows are kept by name: list every call"),
         ("table.order", sorted(names) == sorted(wanted), "the right rows in another order", "they are to stand in the order of the calls"),
+        ("table.names", len(names) == len(wanted) and not set(names) & set(wanted), f"names such as {names[:1]}",
+         "the first part of a row is the layer's name in model.named_modules(), such as '1.conv1'"),
     )  # fmt: skip
     shown = f"{len(names)} rows: {', '.join(names[:20])}"
     code, got, why = next(((code, got, why) for code, holds, got, why in known if holds), ("table.rows", shown, ""))
