@@ -61,8 +61,8 @@ PLANS = {
         ("--recipe", "fast", "--epochs", "3", "--batch-size", "3", "--set", "crop=288", "--set", "scale=0.7,1.3",
          "--set", "warmup=20", "--set", "precision=bfloat16"),
         ("--precision", "bfloat16"),
-        "What a processor has the time for in an hour and a half: twenty minutes of pretraining, then three epochs of windows of 288 "
-        "pixels a network. Whole pictures and 25 epochs on a GPU (`--plan gpu`) are what the recipe is made for.",
+        "What two cores have the time for in an hour and three quarters, other work beside them: half an hour of pretraining, then three "
+        "epochs of windows of 288 pixels a network. Whole pictures and 25 epochs on a GPU (`--plan gpu`) are what the recipe is made for.",
     ),
     "try": Plan(
         ("--epochs", "1", "--patches", "1", "--side", "32", "--batch-size", "8"),
