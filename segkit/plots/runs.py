@@ -12,7 +12,7 @@ from segkit.datasets import DatasetSpec
 from segkit.history import History
 from segkit.plots.maps import MapLike
 from segkit.plots.stages import label_maps
-from segkit.plots.style import BLUE, GREEN, GREY, ORANGE, PINK, RED, Picture, styled
+from segkit.plots.style import GREY, SERIES, Picture, styled
 
 __all__ = ["compare_runs", "mask_page", "read_stages", "score_table"]
 
@@ -118,11 +118,11 @@ def compare_runs(runs: Mapping[str, Run], published: Published | None = None) ->
         style: dict[str, Any] = {"color": GREY, "linewidth": 1.3, "linestyle": dashes, "marker": "o", "markersize": 3}
         if points:
             axes.plot(*zip(*points, strict=True), label=f"{name}, published", **style)
-    for (name, run), colour in zip(runs.items(), (BLUE, ORANGE, GREEN, RED, PINK) * len(runs), strict=False):
+    for (name, run), colour in zip(runs.items(), SERIES * len(runs), strict=False):
         trained = [record for record in _history(run).epochs if record.epoch]
         mark = "o" if len(trained) < 12 else None
         axes.plot([r.epoch for r in trained], [r.mean_iou for r in trained], color=colour, marker=mark, markersize=4, label=name)
-    axes.set(xlabel="epoch", ylim=(0, 1), title="mean IoU on the validation pictures")
+    axes.set(xlabel="epoch", ylim=(0, 1 if axes.get_ylim()[1] > 0.4 else 0.5), title="mean IoU on the validation pictures")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, steps=[1, 5, 10]))  # the epochs of tables: 5, 10, 15, 20
     axes.grid(axis="y")
     axes.legend(loc="upper left", ncols=2, fontsize=8.5)

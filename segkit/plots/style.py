@@ -24,6 +24,7 @@ __all__ = [
     "PALE",
     "PINK",
     "RED",
+    "SERIES",
     "Picture",
     "bare",
     "colour_of",
@@ -34,6 +35,7 @@ __all__ = [
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart; for everything but the label palette
 BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+SERIES = BLUE, ORANGE, GREEN, RED, PINK  # networks side by side, in this order in every picture
 INK, GREY, PALE = "#1F2933", "#7B8794", "#E4E7EB"
 
 STYLE = {
