@@ -6,6 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_course import POINTS, SCHEME_LINE, SECRET_LINE, edit_notebook, notebooks, write_course
 
@@ -234,3 +235,21 @@ def test_solution_cell_without_markers_is_secret_as_a_whole():
 def test_unreadable_notebook_is_a_finding(folder, release):
     (folder / "1_first.ipynb").write_text(json.dumps(["no notebook"]))
     assert any("not a readable notebook" in text for text in findings(folder, release))
+
+
+def test_of_recorded_runs_label_maps_may_be_handed_out_and_weights_may_not(clean, release, tmp_path):
+    folder = Path(shutil.copytree(clean, tmp_path / "tiny"))
+    name = "data/facades/recorded/fcn8s/stages.npz"
+    listed = Release(release.secrets, release.expected | {name})
+    maps, path = {"1/house": np.zeros((4, 6), np.uint8), "2/house": np.ones((4, 6), np.uint8)}, folder / name
+    path.parent.mkdir(parents=True)
+    np.savez_compressed(path, **maps)
+    assert findings(folder, listed) == []
+    assert findings(folder, release) == [f"{name}: not on the list of files of this release: stages.npz"]
+    np.savez_compressed(path, **maps, weight=np.zeros((8, 4, 3, 3), np.float32), flat=np.zeros(7, np.uint8))
+    why = "an array that is no label map (uint8, H x W)"
+    assert findings(folder, listed) == [f"{name}: {why}: weight: float32 (8, 4, 3, 3)", f"{name}: {why}: flat: uint8 (7,)"]
+    path.write_bytes(b"PK\3\4 cut off")
+    assert findings(folder, listed) == [f"{name}: not a readable file of arrays, so it cannot be checked: BadZipFile"]
+    (folder / "data" / "stages.npz").write_bytes(b"")
+    assert "data/stages.npz: a checkpoint or array file: .npz" in findings(folder, listed)

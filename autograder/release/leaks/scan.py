@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from autograder.release.leaks.lines import Secrets, squeeze
@@ -23,6 +24,7 @@ __all__ = ["Finding", "Release", "check_folder", "check_leaks", "check_zip"]
 
 COMPILED = (".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib")
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".npz", ".npy", ".pkl", ".onnx")
+RECORDED = re.compile(r"data/[^/]+/recorded/.*\.npz")  # arrays that may be: label maps, which are looked at one by one
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 # technical fields that Pillow reports for any picture
 PICTURE_KEYS = frozenset(
@@ -139,6 +141,8 @@ def _check_file(name: str, data: bytes, release: Release, label: str = "") -> li
         found += _check_notebook(shown, data, release.secrets)
     if name.lower().endswith(PICTURES):
         found += _check_picture(shown, data)
+    if RECORDED.fullmatch(name):
+        found += _check_label_maps(shown, data)
     return list(dict.fromkeys(found + _check_text(shown, data, release.secrets)))
 
 
@@ -146,7 +150,7 @@ def _check_name(name: str, shown: str, expected: frozenset[str]) -> list[Finding
     path = PurePosixPath(name)
     if path.suffix in COMPILED:
         return [Finding(shown, "", path.suffix, "a compiled file (it holds its source's constants and names)")]
-    if path.suffix in CHECKPOINTS:
+    if path.suffix in CHECKPOINTS and not RECORDED.fullmatch(name):
         return [Finding(shown, "", path.suffix, "a checkpoint or array file")]
     if bad := FORBIDDEN_FOLDERS.intersection(path.parts[:-1]):
         return [Finding(shown, "", sorted(bad)[0], "lies in a folder that has no place in a release")]
@@ -175,6 +179,16 @@ def _check_picture(shown: str, data: bytes) -> list[Finding]:
     except (OSError, SyntaxError, ValueError) as error:
         return [Finding(shown, "", type(error).__name__, "not a readable picture, so it cannot be checked")]
     return [Finding(shown, "", _short(f"{key} = {value}"), "metadata inside a picture") for key, value in notes.items()]
+
+
+def _check_label_maps(shown: str, data: bytes) -> list[Finding]:
+    """Weights are no pictures of class numbers: floating point, or of other dimensions than two."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            others = [f"{key}: {file[key].dtype} {file[key].shape}" for key in file if file[key].dtype != np.uint8 or file[key].ndim != 2]
+    except Exception as error:  # a damaged zip raises whatever it likes
+        return [Finding(shown, "", type(error).__name__, "not a readable file of arrays, so it cannot be checked")]
+    return [Finding(shown, "", _short(other), "an array that is no label map (uint8, H x W)") for other in others]
 
 
 def _check_blob(shown: str, where: str, data: bytes, secrets: Secrets) -> list[Finding]:

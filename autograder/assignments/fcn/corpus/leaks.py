@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -166,6 +167,12 @@ def the_grader_itself(release: Path, archive: Path) -> None:
 def checkpoint_folder(release: Path, archive: Path) -> None:
     (release / "checkpoints").mkdir()
     (release / "checkpoints" / "fcn8s.safetensors").write_bytes(b"\0" * 64)
+
+
+@leak((), says="no label map")
+def weights_among_recorded_runs(release: Path, archive: Path) -> None:
+    path = release / "data" / "facades" / "recorded" / "fcn8s" / "stages.npz"
+    np.savez_compressed(path, score=np.zeros((12, 4096, 1, 1), np.float32))
 
 
 @leak((), says=".git")
