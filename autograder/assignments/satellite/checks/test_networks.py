@@ -49,17 +49,28 @@ def test_values_are_those_of_the_reference(student, grading, spec):
 
 
 def judge_place(network):
-    """The output lies on the picture: nothing is padded, so nothing is cropped. Values are compared wherever a crop begins."""
+    """The output lies on the picture. Values are compared wherever a crop begins, and another padding or kernel needs one."""
     found = network.measurement()
     if found is None or not found.exact:
         return  # judge_values said why
-    kernel = network.found_settings()["fc6"]["kernel_size"]
-    centred = 16 * (2 - int(np.max(kernel)))  # where a head of another kernel lies on the picture; its layer is charged already
-    offset = found.offsets.get("output", (0, 0))
-    if offset not in ((0, 0), (centred, centred)):
-        text = (f"Expected the output to lie on the picture, but it begins at row {offset[0]}, column {offset[1]} of what the upsampling "
-                "gives. Likely cause: a crop in forward. Nothing is padded here, so the sizes fit without one.")  # fmt: skip
-        network.grading.lose("values", cause="crop.shift", message=text, measured={"found": list(offset)})
+    expected = place(network.found_settings())
+    if found.offsets.get("output", expected) != expected:
+        dy, dx = (there - here for there, here in zip(expected, found.offsets["output"], strict=True))
+        text = (f"Expected the output to lie on the picture, but it lies (dy, dx) = ({dy:+d}, {dx:+d}) pixels off. Likely cause: a crop in "
+                "forward. With the layers of the notebook nothing is padded, and the sizes fit without one.")  # fmt: skip
+        network.grading.lose("values", cause="crop.shift", message=text, measured={"dy": dy, "dx": dx})
+
+
+def place(settings):
+    """Row and column of what FCN-32s' upsampling gives at which the picture begins: where the first cell of the scores looks, all told."""
+    centre, stride = np.full(2, 0.5), np.ones(2)  # of a cell in pixels of the picture, and from one cell to the next
+    for name, layer in settings.items():
+        kernel, padding, step = (np.broadcast_to(layer[key], 2) for key in ("kernel_size", "padding", "stride"))
+        if name == "upscore":
+            centre = kernel / 2 - padding - centre
+        else:
+            centre, stride = centre + stride * ((kernel - 1) * layer.get("dilation", 1) / 2 - padding), stride * step
+    return tuple(round(float(value)) for value in centre)
 
 
 @check("classifier.accuracy")
