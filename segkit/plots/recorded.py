@@ -1,6 +1,7 @@
 """Runs that were recorded on the real pictures and come with the kit: for machines on which such a training would take days."""
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,14 @@ class Recorded:
             title: {name: np.nan if value is None else value for name, value in found["iou"].items()}
             for title, found in self.scores.items()
         }  # fmt: skip
+
+    def summary(self) -> str:
+        """What was trained, and how well each network did on the test pictures, in lines of a notebook's width."""
+        lines = [textwrap.fill(self.about, 88), ""]
+        for title, found in self.scores.items():
+            low, high = found["mean_iou_interval"]
+            lines.append(f"{title:<20}  mean IoU {found['mean_iou']:.3f}  (95 % interval {low:.3f} to {high:.3f})")
+        return "\n".join(lines)
 
 
 def recorded_runs(spec: DatasetSpec | None = None, folder: str | Path | None = None) -> Recorded:

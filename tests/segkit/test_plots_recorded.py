@@ -27,7 +27,7 @@ def write_runs(folder):
         saved = {f"1/{key}": 0 * value + 1 for key, value in truth.items()} | {f"2/{key}": value for key, value in last.items()}
         np.savez_compressed(folder / name / "stages.npz", **saved)
         iou = {key: None if key == "shop" else 0.5 for key in CLASSES}
-        runs[title] = {"folder": name, "test": {"mean_iou": 0.5, "iou": iou}}
+        runs[title] = {"folder": name, "test": {"mean_iou": 0.5, "mean_iou_interval": [0.44, 0.56], "iou": iou}}
     (folder / "recorded.json").write_text(json.dumps({"about": "two tries", "runs": runs}))
     np.savez_compressed(folder / "labels.npz", **truth)
     return folder
@@ -42,7 +42,8 @@ def drawn(figure):
 
 def test_a_page_sets_the_last_epoch_of_every_network_beside_the_truth(tmp_path):
     recorded = plots.recorded_runs(dataset("facades"), write_runs(tmp_path / "recorded"))
-    assert recorded.about == "two tries" and list(recorded.runs) == ["FCN-32s", "FCN-8s"]
+    assert recorded.summary().splitlines()[::3] == ["two tries", "FCN-8s                mean IoU 0.500  (95 % interval 0.440 to 0.560)"]
+    assert list(recorded.runs) == ["FCN-32s", "FCN-8s"]
     columns = drawn(plots.recorded_page(recorded))
     assert list(columns) == ["truth", "FCN-32s", "FCN-8s"]
     palette = np.array(dataset("facades").colours)
