@@ -22,7 +22,7 @@ def make_course(folder: Path) -> Path:
     home = folder / "fcn"
     ignore = shutil.ignore_patterns("reference", "__pycache__")
     shutil.copytree(REPO / "segkit", home / "segkit", ignore=ignore)
-    for part in ("splits", "sample"):
+    for part in ("splits", "sample", "recorded"):
         shutil.copytree(REPO / "data" / "facades" / part, home / "data" / "facades" / part)
     for name in (*NAMES, "assignment.json"):
         shutil.copy(FCN / name, home)
