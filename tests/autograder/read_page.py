@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "img", "br", "hr", "input", "rect", "line", "link"}
+VOID = {"meta", "img", "br", "wbr", "hr", "input", "rect", "line", "link"}
 
 
 class Page(HTMLParser):

@@ -1,7 +1,9 @@
 """Pages and command: what a student reads, what only the examiner reads, and how both come about."""
 
+import itertools
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +14,7 @@ from autograder.batch import write_result
 from autograder.cli.viva import viva_command
 from autograder.judge.grade import grade_path
 from autograder.judge.run import Run, Settings
+from autograder.viva import choosing
 from autograder.viva.pages import write_pages
 from autograder.viva.wording import SUPPOSED
 
@@ -165,6 +168,8 @@ def test_the_folder_of_a_student_called_viva_is_not_written_into(graded, small):
     assert done.exit_code == 2 and "--out FOLDER" in done.output
 
 
-def test_fewer_questions_than_wanted_are_said(graded, small):
+def test_fewer_questions_than_wanted_are_said(graded, small, monkeypatch):
+    clock = itertools.count()  # a second passes between any two looks
+    monkeypatch.setattr(choosing, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     done = viva(graded, small, "--seconds", "1", "--questions", "12", "--student", "ada")
     assert done.exit_code == 1 and "1 with fewer than 12 questions" in done.output
