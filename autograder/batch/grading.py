@@ -1,6 +1,7 @@
 """Grade a whole class: what is not graded yet, saving each result as soon as it is known, and then the class pages."""
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ class _Class:
             self.say(standing.words())
         self.journal.append("run", regrade=regrade, of=len(self.paths))
         places = {self.names[path]: _place(path, self.run.settings.out) for path in self.paths}
-        if new := {name: place for name, place in places.items() if history.places.get(name) != place}:
+        if new := {name: place for name, place in places.items() if place and history.places.get(name) != place}:
             self.journal.append("places", places=new)
         for path, result in standing.done.items():
             self._restore(path, result)
@@ -216,9 +217,12 @@ class _Class:
 
 
 def _place(path: Path, out: Path) -> str:
-    """Where a submission lies; what lies in the folder of results moves with it."""
-    path, out = path.absolute(), out.absolute()
-    return str(path.relative_to(out) if path.is_relative_to(out) else path)
+    """Where a submission lies, from the folder of results on: no output says how folders of this computer are called. Empty where no way
+    leads there, on another drive."""
+    try:
+        return Path(os.path.relpath(path.absolute(), out.absolute())).as_posix()
+    except ValueError:
+        return ""
 
 
 def _checkpoints(path: Path, names: Sequence[str]) -> int:

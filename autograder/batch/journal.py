@@ -35,7 +35,7 @@ class History:
         before: The entries as they were before an unfinished ``--regrade`` began; empty if there is none.
         again: Names that this unfinished regrade has graded.
         regrading: Whether the last run was a regrade that was not completed.
-        places: Name -> where the submission was last read, from the folder of results on where it lies in it.
+        places: Name -> where the submission was last read, from the folder of results on.
     """
 
     latest: dict[str, Entry] = field(default_factory=dict)

@@ -38,7 +38,7 @@ def test_the_journal_says_where_each_submission_was_last_read(judges, tmp_path, 
     judges.run(paths)
     judges.run(paths)
     (line,) = journal_of(tmp_path / "out", "places")  # once, as nothing moved
-    assert line["places"] == {name: str(path.absolute()) for name, path in zip(NAMES, paths, strict=True)}
+    assert line["places"] == {name: f"../{path.relative_to(tmp_path).as_posix()}" for name, path in zip(NAMES, paths, strict=True)}
     inside = tmp_path / "out" / ".handins" / "ben"
     inside.parent.mkdir()
     paths[1].rename(inside)

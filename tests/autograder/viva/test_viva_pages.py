@@ -151,7 +151,7 @@ def test_the_journal_says_where_submissions_lay_and_one_that_is_gone_is_named_wi
     away = graded.parent / "submitted"
     (graded / ".handins").mkdir()
     (away / "bob").rename(graded / ".handins" / "bob")
-    (graded / "journal.jsonl").write_text(json.dumps({"do": "places", "places": {"ada": str(away / "ada"), "bob": ".handins/bob"}}) + "\n")
+    (graded / "journal.jsonl").write_text(json.dumps({"do": "places", "places": {"ada": "../submitted/ada", "bob": ".handins/bob"}}) + "\n")
     moved = graded.rename(graded.with_name("copy"))  # what lies in the folder of results moves with it
     done = viva(moved, small, "--questions", "1", submissions=False)
     assert done.exit_code == 0 and "2 sheets" in done.output, done.output
