@@ -25,7 +25,7 @@ from make_pictures import shrink
 from matplotlib.figure import Figure
 
 from segkit.facades import CLASSES, find_root, label_path, split_names
-from segkit.plots import label_maps
+from segkit.plots import label_maps, read_stages
 from segkit.reference import confusion_matrix, read_label, scores
 from segkit.training.live import spread
 
@@ -96,12 +96,6 @@ class Trained:
     def read(self, name: str) -> dict:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
 
-    def masks(self) -> dict[int, dict[str, np.ndarray]]:
-        """Epoch -> name -> label map that the network gave a validation facade."""
-        with np.load(self.folder / "stages.npz") as file:
-            keys = [key.partition("/") for key in file]
-            return {int(epoch): {name: file[f"{epoch}/{name}"] for other, _, name in keys if other == epoch} for epoch, _, _ in keys}
-
 
 class Runner:
     """Runs commands of the kit one after the other, leaves out what is done, and remembers all for the page."""
@@ -167,10 +161,10 @@ def draw_curves(found: Sequence[Trained], path: Path) -> None:
 
 def draw_masks(found: Sequence[Trained], best: Trained, data: Path | None, pictures: Path) -> None:
     """Label maps side by side: those of all networks at the end, and of the best one over its epochs."""
-    masks, root = best.masks(), find_root(data or "sample")
+    masks, root = read_stages(best.folder), find_root(data or "sample")
     names = sorted(next(iter(masks.values())))[:3]
     labels = {"label": [read_label(label_path(root, name)) for name in names]}
-    ends = {item.short_title: item.masks() for item in found}
+    ends = {item.short_title: read_stages(item.folder) for item in found}
     networks = {title: [masks[max(masks)][name] for name in names] for title, masks in ends.items()}
     label_maps(labels | networks, names).savefig(pictures / "results-networks.png", dpi=110)
     epochs = {f"epoch {epoch}": [masks[epoch][name] for name in names] for epoch in sorted(masks)}
@@ -198,7 +192,7 @@ def record(found: Sequence[Trained], data: Path | None, split: str, plan: Plan, 
         f"test; made on {device_name()}. {plan.about} No ImageNet weights: the trunk learned from label maps of the training facades."
     )
     (folder / "recorded.json").write_text(json.dumps({"about": about, "runs": runs}, indent=1) + "\n", encoding="utf-8")
-    root, names = find_root(data or "sample"), next(iter(found[0].masks().values()))
+    root, names = find_root(data or "sample"), next(iter(read_stages(found[0].folder).values()))
     labels = {name: read_label(label_path(root, name)).numpy().astype(np.uint8) for name in names}
     np.savez_compressed(folder / "labels.npz", **labels)
 

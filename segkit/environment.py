@@ -139,12 +139,13 @@ class Kit:
         """Photographs by name, FloatTensors (3, H, W) within 0..1; None where they are not on this machine."""
         from PIL import Image
 
+        from segkit.pictures import open_photograph
         from segkit.transforms import to_tensor
 
         paths = {name: self.spec.image_path(self.root, name) for name in names}
         if not all(path.is_file() for path in paths.values()):
             return None
-        return {name: to_tensor(Image.open(path).convert("RGB")) for name, path in paths.items()}
+        return {name: to_tensor(Image.fromarray(open_photograph(path))) for name, path in paths.items()}
 
     def keep(self, name: str, model: Module) -> Path:
         """Keep the weights of a quick run, in half precision, for the notebooks that follow; see :meth:`trained`."""

@@ -116,9 +116,8 @@ def _paths(graded: Path, submissions: Sequence[Path], chosen: "Sequence[Entry]",
     places = submissions or [out / ".handins"]  # where older journals do not say it
     files = [path.resolve() for place in places for path in (place, *(sorted(place.iterdir()) if place.is_dir() else ()))]
     names = {name: path for path, name in reversed(submission_names(files, assignment).items())}
-    names |= (
-        {} if submissions else {name: Path(os.path.normpath(out / place)) for name, place in read_history(out / JOURNAL).places.items()}
-    )
+    if not submissions:
+        names |= {name: Path(os.path.normpath(out / place)) for name, place in read_history(out / JOURNAL).places.items()}
     found = {entry.folder: names[entry.folder] for entry in chosen if entry.folder in names and names[entry.folder].exists()}
     missing = [entry.folder for entry in chosen if entry.folder not in found]
     if missing:

@@ -28,11 +28,12 @@ def junit_xml(entry: Entry) -> str:
     attributes = {"name": shown(result["submission"])} | {name: str(count) for name, count in counts.items()}
     attributes |= {"time": f"{result['seconds']:.3f}", "timestamp": result["started"], "hostname": "segkit"}
     suite = ElementTree.SubElement(suites, "testsuite", attributes)
-    if late := entry.late_line(given_checks(result)):
-        properties = ElementTree.SubElement(suite, "properties")
-        for name, value in (("late_penalty", entry.penalty(given_checks(result))), ("late", shown(late))):
-            if value is not None:
-                ElementTree.SubElement(properties, "property", name=name, value=value if isinstance(value, str) else f"{value:g}")
+    given = given_checks(result)
+    if late := entry.late_line(given):
+        properties, taken = ElementTree.SubElement(suite, "properties"), entry.penalty(given)
+        if taken is not None:
+            ElementTree.SubElement(properties, "property", name="late_penalty", value=f"{taken:g}")
+        ElementTree.SubElement(properties, "property", name="late", value=shown(late))
     for check in checks:
         _case(suite, check, shown(result["assignment"]))
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"

@@ -185,7 +185,8 @@ def _check_label_maps(shown: str, data: bytes) -> list[Finding]:
     """Weights are no pictures of class numbers: floating point, or of other dimensions than two."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            others = [f"{key}: {file[key].dtype} {file[key].shape}" for key in file if file[key].dtype != np.uint8 or file[key].ndim != 2]
+            arrays = ((key, file[key]) for key in file)  # each look at file[key] unpacks it anew
+            others = [f"{key}: {array.dtype} {array.shape}" for key, array in arrays if array.dtype != np.uint8 or array.ndim != 2]
     except Exception as error:  # a damaged zip raises whatever it likes
         return [Finding(shown, "", type(error).__name__, "not a readable file of arrays, so it cannot be checked")]
     return [Finding(shown, "", _short(other), "an array that is no label map (uint8, H x W)") for other in others]
