@@ -45,7 +45,7 @@ def kit(results, monkeypatch):
     def write(out, what, options):
         out.mkdir(parents=True, exist_ok=True)
         if what == "pretrain":
-            told = {"8 px": [0.61, 0.42], "patches": [0.5, 0.375]}
+            told = {"8 px": [0.61, 0.42], "hidden layers": [0.5, 0.375]}
             (out / "pretraining.json").write_text(json.dumps({"epochs": [{"held_out": {}}, {"held_out": told}]}))
             (out / "vgg16_facades-0123abcd.pth").touch()
         elif what == "train":
@@ -82,7 +82,7 @@ def test_the_page_has_every_network_and_the_command_of_every_number(results, kit
         assert f"| {title}" in text
     assert text.count("| 0.2500 | 0.2000 .. 0.3000 | 0.5000 | 0.4000 | 2 of 2 |") == 4
     assert "| door | absent | absent | absent | absent |" in text and "| window | 0.250 |" in text
-    assert "| cells of 8 px | 0.610 | 0.420 |" in text and "| patches | 0.500 | 0.375 |" in text
+    assert "| cells of 8 px | 0.610 | 0.420 |" in text and "| cells of 32 px, by the hidden layers | 0.500 | 0.375 |" in text
     assert str(tmp_path / "cmp") not in text, "a folder of one machine"
     assert "| `evaluate --model fcn32s` into pretrained/fcn32s/test | 0.0 |" in text
     for name in ("curves", "stages", "networks"):

@@ -18,11 +18,11 @@ __all__ = ["pretrain"]
 @click.command()
 @options("dataset", "split", "out", "data")
 @click.option("--epochs", type=click.IntRange(1), help="[default: 30]")
-@click.option("--patches", type=click.IntRange(1), help="Patches per picture and epoch.  [default: 8]")
-@click.option("--side", type=click.IntRange(32), help="Side of a patch in pixels.  [default: 224]")
+@click.option("--patches", type=click.IntRange(1), help="Patches per picture and epoch.  [default: 4]")
+@click.option("--side", type=click.IntRange(32), help="Side of a patch in pixels.  [default: 320]")
 @click.option("--jitter", type=click.FloatRange(0, 1), help="How far colours are changed; 0 for not at all.  [default: 0.3]")
-@click.option("--batch-size", type=click.IntRange(1), help="Patches per step.  [default: 64]")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: 3e-4]")
+@click.option("--batch-size", type=click.IntRange(1), help="Patches per step.  [default: 32]")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: 1e-3]")
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
@@ -38,7 +38,7 @@ def pretrain(
 ) -> None:  # fmt: skip
     """Train the VGG-16 trunk on the training pictures, for machines that cannot have ImageNet's weights.
 
-    The network learns to say which share of a random patch, and of each of its cells, belongs to which class. Writes
+    The network learns to say which share of each cell of a random patch belongs to which class. Writes
     vgg16_facades-CHECKSUM.pth (named after the data set), in the layout of torchvision's VGG-16, and pretraining.json.
     Pictures of val and test are never read.
 

@@ -1,8 +1,8 @@
 """Train VGG-16 on the photographs themselves, for machines that cannot get ImageNet's weights.
 
-The task needs only the label maps: predict which share of a random patch, and of each of its cells, belongs to which class.
-The learned layers (13 convolutions and two hidden layers) have the layout of torchvision's file, so that all code which
-copies VGG-16 into an FCN works with it. Only training images are read; a tenth of them is held out to watch the progress.
+The task needs only the label maps: predict which share of each cell of a random patch belongs to which class. The learned
+layers (13 convolutions and two hidden layers) have the layout of torchvision's file, so that all code which copies VGG-16
+into an FCN works with it. Only training images are read; a tenth of them is held out to watch the progress.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from segkit.download import hash_file
 from segkit.training.batches import fingerprint
 from segkit.training.loading import normalised, read_ahead
 from segkit.training.loop import Task, train
-from segkit.training.patches import Answering, Repeated, SharesLoss, cell_shares
+from segkit.training.patches import Answering, Repeated, SharesLoss
 from segkit.training.recipes import RECIPES
 from segkit.training.rescue import memory_named
 from segkit.training.resuming import FREE, TrainingError
@@ -41,7 +41,7 @@ class PretrainConfig:
     Attributes:
         epochs: passes over the patches.
         patches: per image and epoch.
-        side: of a patch in pixels; 224 makes fc6 see 7 x 7 cells, as in the FCN.
+        side: of a patch in pixels; from 224 on fc6 sees 7 x 7 cells, as in the FCN.
         scale: range of the factor by which a picture is resized before a patch is cut.
         jitter: how far colours are changed, see :func:`segkit.training.patches.jittered`; 0 for not at all.
         batch_size: patches per step.
@@ -54,12 +54,12 @@ class PretrainConfig:
     """
 
     epochs: int = 30
-    patches: int = 8
-    side: int = 224
+    patches: int = 4
+    side: int = 320
     scale: tuple[float, float] = (0.4, 1.0)
     jitter: float = 0.3
-    batch_size: int = 64
-    learning_rate: float = 3e-4
+    batch_size: int = 32
+    learning_rate: float = 1e-3
     weight_decay: float = 2e-5
     precision: str = "auto"
     seed: int = 0
@@ -104,7 +104,7 @@ def pretrain(
     resume_every: float = 600.0,
     network: Callable[[], nn.Module] = fresh_vgg16,
 ) -> Path:
-    """Train VGG-16 to tell the shares of the classes in patches of the training pictures, and in the patches' cells.
+    """Train VGG-16 to tell the shares of the classes in the cells of patches of the training pictures.
 
     Args:
         train_set: the training pictures, and nothing else.
@@ -150,7 +150,7 @@ def pretrain(
 
 
 class _Pretraining(Task):
-    """Tells the shares of the classes in patches of all pictures but a tenth; scored on patches of those that are held out."""
+    """Tells the shares of the classes in cells of all pictures but a tenth; scored on those that are held out."""
 
     lighter = "A smaller --batch-size or --side needs less."
 
@@ -161,14 +161,14 @@ class _Pretraining(Task):
         trained = count - max(1, count // 10)
         self.pairs = Repeated(pairs, range(trained), config.patches)
         self.watched = Repeated(pairs, range(trained, count), config.patches)
-        shares = SharesLoss(self.n_class, model.strides)
-        self.loss, self.mass = shares.loss, shares.mass
+        self.shares = SharesLoss(self.n_class, model.strides, model.window)
+        self.loss, self.mass = self.shares.loss, self.shares.mass
         self.records: list[dict[str, object]] = []
 
     def description(self, run: Run | None = None) -> dict[str, Any]:
         return dataclasses.asdict(self.config) | {  # the names are those of a training run
             "schedule": "poly",
-            "model": type(self.model.vgg).__name__,
+            "model": self.model.vgg,
             "parameters": sum(value.numel() for value in self.model.parameters()),
             "train_images": fingerprint(self.train_set),
         }
@@ -202,16 +202,16 @@ class _Pretraining(Task):
 
     @torch.inference_mode()
     def evaluate(self, run: Run) -> dict[str, tuple[float, float]]:
-        """Held-out patches and their cells, by size: the share whose largest class was named, and what one answer would get."""
+        """Cells of held-out patches, by size: the share whose largest class was named, and what one answer would get."""
         self.model.eval()
-        sizes = [*(f"{stride} px" for stride in self.model.strides), "patches"]
+        sizes = [*(f"{stride} px" for stride in self.model.strides), "hidden layers"]
         found: list[list[Tensor]] = [[] for _ in sizes]
         wanted: list[list[Tensor]] = [[] for _ in sizes]
         batches = run.batches_of(self.watched, 0)  # the same patches after every epoch
         for batch in read_ahead(batches, 0, self.config.workers if self.watched.parallel else 0):
             with run.precision.autocast():
                 logits = self.model(normalised(batch, run.device))
-            shares = cell_shares(batch.labels.to(run.device), self.n_class, self.model.strides)
+            shares = self.shares.shares(batch.labels.to(run.device))
             for size, (told, share) in enumerate(zip(logits.split([each.shape[2] for each in shares], 2), shares, strict=True)):
                 labelled = share.sum(1) > 0
                 found[size].append(told.argmax(1)[labelled])
@@ -222,15 +222,14 @@ class _Pretraining(Task):
         """Write the weights under the name that carries their checksum, and the record."""
         spec = getattr(self.train_set, "spec", None) or dataset()
         unnamed = run.resume_file.with_name(f"vgg16_{spec.name}.pth")
-        state = {name: value.detach().cpu().contiguous() for name, value in self.model.vgg.state_dict().items()}
         with replacing(unnamed) as partial, open(partial, "wb") as file:
-            torch.save(state, file)
+            torch.save(self.model.plain(), file)
         digest = hash_file(unnamed)
         path = unnamed.rename(unnamed.with_stem(f"{unnamed.stem}-{digest[:8]}"))
         record = {
             "schema": "segkit-pretraining/1", "file": path.name, "sha256": digest, "bytes": path.stat().st_size,
             "config": self.description(), "device": run.device.type, "computed_in": run.precision.name,
-            "task": f"shares of the classes in random patches of the training {spec.pictures} and in their cells", "epochs": self.records,
+            "task": f"shares of the classes in the cells of random patches of the training {spec.pictures}", "epochs": self.records,
         }  # fmt: skip
         with replacing(self.record_file) as partial:
             partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

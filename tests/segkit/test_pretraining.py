@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +19,8 @@ from segkit.training import TrainingError
 from segkit.training.patches import Answering, SharesLoss, cell_shares, jittered
 from segkit.training.pretraining import PretrainConfig, fresh_vgg16, pretrain
 from segkit.vgg import VGGError, load_vgg16
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Narrow(nn.Module):
@@ -45,8 +49,8 @@ def run(root, out, *, data=None, resume=False, overwrite=False, every=30.0, **ch
 
 def test_shares_are_counted_over_labelled_pixels():
     labels = torch.tensor([[[0, 0], [2, 255]], [[255, 255], [255, 255]]])
-    (whole,) = cell_shares(labels, 3, [])
-    assert torch.allclose(whole[..., 0], torch.tensor([[2 / 3, 0, 1 / 3], [0, 0, 0]]))
+    whole, middle = cell_shares(labels, 3, [2])
+    assert torch.allclose(whole[..., 0], torch.tensor([[2 / 3, 0, 1 / 3], [0, 0, 0]])) and torch.equal(middle, whole)
 
 
 def test_shares_of_cells_are_those_of_the_pixels_that_the_pooled_map_answers_for():
@@ -62,18 +66,31 @@ def test_shares_of_cells_are_those_of_the_pixels_that_the_pooled_map_answers_for
         assert cells[number, :, 3 * row + column].tolist() == pytest.approx(wanted)
 
 
+def test_a_patch_of_the_usual_size_gives_the_answers_that_the_docs_tell_of():
+    shares = cell_shares(torch.zeros(1, PretrainConfig().side, PretrainConfig().side), 1, (8, 16, 32), 7)
+    told = re.search(r"A patch of (\d+) pixels gives ([\d,]+) answers", (ROOT / "docs" / "training.md").read_text(encoding="utf-8"))
+    assert told and [int(value.replace(",", "")) for value in told.groups()] == [PretrainConfig().side, sum(x.shape[2] for x in shares)]
+
+
+@pytest.mark.parametrize(("cells", "window", "middle"), [(5, 3, [6, 7, 8, 11, 12, 13, 16, 17, 18]), (3, 3, [4]), (2, 3, [0])])
+def test_hidden_layers_answer_for_the_cells_in_the_middle_of_what_they_see(cells, window, middle):
+    """Oracle: the numbers of the cells, each of which is a class of its own; where the window is too large there is one answer."""
+    labels = torch.arange(cells**2).unflatten(0, (cells, cells)).repeat_interleave(2, 0).repeat_interleave(2, 1)[None]
+    _, found = cell_shares(labels, cells**2, [2], window)
+    assert found.shape == (1, cells**2, len(middle)) and found[0].argmax(0).tolist() == middle
+
+
 def test_the_loss_is_the_cross_entropy_of_every_pixel_under_one_answer_for_its_cell():
     """Oracle: torch's own loss, the scores of a cell repeated for each of its pixels; all cells are fully labelled, or not at all."""
     torch.manual_seed(0)
     labels = torch.randint(0, 5, (3, 8, 8))
     labels[2], labels[1, :4] = 255, 255
-    logits = torch.randn(3, 5, 4 + 1)
-    maps = logits[..., :4].unflatten(2, (2, 2)).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    whole = logits[:, :, 4:, None].expand(3, 5, 8, 8)
-    of_cells = nn.functional.cross_entropy(maps, labels, ignore_index=255)
-    of_patches = [nn.functional.cross_entropy(whole[k : k + 1], labels[k : k + 1], ignore_index=255) for k in (0, 1)]
-    loss = SharesLoss(5, [4]).loss(logits, labels)
-    assert loss.item() == pytest.approx(of_cells.item() + sum(of_patches).item() / 2, rel=1e-5)
+    logits = torch.randn(3, 5, 4 + 4)
+    wanted = 0.0
+    for answers in logits.split(4, 2):
+        maps = answers.unflatten(2, (2, 2)).repeat_interleave(4, 2).repeat_interleave(4, 3)
+        wanted += nn.functional.cross_entropy(maps, labels, ignore_index=255).item()
+    assert SharesLoss(5, [4]).loss(logits, labels).item() == pytest.approx(wanted, rel=1e-5)
 
 
 def test_halves_of_a_batch_add_up_to_its_loss():
@@ -81,20 +98,42 @@ def test_halves_of_a_batch_add_up_to_its_loss():
     torch.manual_seed(0)
     labels, logits = torch.randint(0, 5, (4, 8, 8)), torch.randn(4, 5, 16 + 4 + 1)
     labels[0], labels[1, :3] = 255, 255
-    task = SharesLoss(5, [2, 4])
+    task = SharesLoss(5, [2, 4], 2)
     total = task.mass(labels)
     pieces = sum(task.loss(logits[part], labels[part], None, total) for part in (slice(0, 1), slice(1, 4)))
     assert total.tolist() == pytest.approx([44, 12, 3]) and pieces.item() == pytest.approx(task.loss(logits, labels).item(), rel=1e-5)
 
 
-def test_vgg_16_answers_where_an_fcn_8s_scores():
-    vgg = fresh_vgg16()
-    answering = Answering(vgg, 12)
+def test_vgg_16_answers_where_an_fcn_8s_scores_and_where_an_fcn_32s_does():
+    answering = Answering(fresh_vgg16(), 12)
     assert answering.strides == (8, 16, 32) and [layer.in_channels for layer in answering.scores] == [256, 512, 512]
+    assert answering.window == 7
     with torch.no_grad():
-        logits = answering(torch.randn(1, 3, 70, 70))
-    assert logits.shape == (1, 12, 8 * 8 + 4 * 4 + 2 * 2 + 1) and not logits.any()
-    assert all(module.weight.std() > 0 for module in [*vgg.features, *vgg.classifier[:6]] if hasattr(module, "weight"))
+        logits = answering(torch.randn(1, 3, 257, 257))
+    assert logits.shape == (1, 12, 32 * 32 + 16 * 16 + 8 * 8 + 2 * 2) and not logits.any()
+    layers = [module for module in [*answering.features, *answering.classifier[:6]] if hasattr(module, "in_channels")]
+    assert len(layers) == 13 and all(layer.weight.std() > 0 for layer in layers)
+
+
+def test_folded_weights_answer_as_the_network_with_batch_normalisation_does():
+    """Oracle: the plain network itself, filled from the folded weights, on the patch and on its last map cut by hand."""
+    torch.manual_seed(0)
+    model, plain = Answering(Narrow(), 12), Narrow().eval()
+    for layer in model.features:
+        if isinstance(layer, nn.BatchNorm2d):
+            for value, low in ((layer.weight, 0.5), (layer.bias, -1), (layer.running_mean, -1), (layer.running_var, 0.5)):
+                nn.init.uniform_(value, low, low + 1.5)
+    model.eval()
+    plain.load_state_dict(model.plain())
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in plain.modules())
+    x = torch.randn(2, 3, 48, 48)
+    with torch.no_grad():
+        last, told = plain.features(x), model(x)[..., -4:]  # a map of 3 x 3 cells, 4 windows of 2 x 2
+        for place, (row, column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+            window = last[:, :, row : row + 2, column : column + 2]
+            torch.testing.assert_close(told[..., place], plain.classifier(window.flatten(1))[:, :12], rtol=1e-3, atol=1e-4)
+        small = torch.randn(2, 3, 32, 32)
+        torch.testing.assert_close(model(small)[..., -1], plain(small)[:, :12], rtol=1e-3, atol=1e-4)
 
 
 def test_the_layout_of_the_fresh_network_is_torchvisions():
@@ -103,12 +142,12 @@ def test_the_layout_of_the_fresh_network_is_torchvisions():
     assert model.classifier[6].weight.shape == (1000, 4096) and model.features[0].weight.shape == (64, 3, 3, 3)
 
 
-def test_it_learns_which_class_fills_a_patch(tmp_path):
+def test_it_learns_which_class_fills_a_cell(tmp_path):
     path = run(tmp_path, tmp_path / "out", epochs=25, patches=8, learning_rate=5e-3)
     record = json.loads((tmp_path / "out" / "pretraining.json").read_text())
     first, last = record["epochs"][0], record["epochs"][-1]
-    assert last["loss"] < first["loss"] - 0.2  # zero is out of reach: most patches hold several classes
-    assert len(record["epochs"]) == 25 and list(last["held_out"]) == ["4 px", "8 px", "16 px", "patches"]
+    assert last["loss"] < first["loss"] - 0.2  # zero is out of reach: most cells hold several classes
+    assert len(record["epochs"]) == 25 and list(last["held_out"]) == ["4 px", "8 px", "16 px", "hidden layers"]
     right, usual = last["held_out"]["4 px"]
     assert right > usual + 0.1
     assert path.name == f"vgg16_facades-{record['sha256'][:8]}.pth"
