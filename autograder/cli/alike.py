@@ -73,7 +73,7 @@ def alike_command(
     try:
         entries = read_results(graded, lines.append)
         opened = open_assignment_of(assignment, entries)
-        gaps = _measured(graded, entries, opened, training, submissions, **told) if training else []
+        gaps = _measured(graded, entries, opened, training, submissions, lines, **told) if training else []
         notes, missing = find_notes(graded, {entry.folder: entry.result for entry in entries}, opened)
         notes += gap_notes(gaps)
         page = write_notes(notes, graded, opened.name, missing, gaps)
@@ -91,8 +91,8 @@ def alike_command(
 
 
 def _measured(
-    graded: Path, entries: "Sequence[Entry]", assignment: "Assignment", count: int, submissions: Sequence[Path], jobs: int,
-    memory: float | None, **told: Any,
+    graded: Path, entries: "Sequence[Entry]", assignment: "Assignment", count: int, submissions: Sequence[Path], lines: list[str],
+    jobs: int, memory: float | None, **told: Any,
 ) -> "list[Gaps]":  # fmt: skip
     """Grade the gates alone, on training pictures, into a folder of their own: a run like any other, that goes on where it was stopped.
 
@@ -129,4 +129,8 @@ def _measured(
             click.echo("Interrupted. What was measured is kept; the same command goes on.", err=True)
             sys.exit(130)
     by_path = dict(zip(dict.fromkeys(paths.values()), results, strict=True))
-    return find_gaps({e.folder: e.result for e in entries}, {name: by_path[path] for name, path in paths.items()}, assignment.rubric)
+    trained = {name: by_path[path] for name, path in paths.items()}
+    failed = [name for name, result in trained.items() if any(check["status"] == "could_not_grade" for check in result["checks"])]
+    if failed:
+        lines.append(f"On training pictures {len(failed)} could not be measured: {', '.join(failed[:5])}{', ...' if failed[5:] else ''}.")
+    return find_gaps({entry.folder: entry.result for entry in entries}, trained, assignment.rubric)

@@ -179,8 +179,10 @@ def test_networks_are_measured_on_training_pictures_behind_the_walls_and_once(tm
         for of, value in expected.items():
             assert gate["found"][name][of] == pytest.approx(value, abs=0.01), (name, of)
     assert before == {path: path.read_bytes() for path in out.glob("*/result.json")}, "no result is touched"
+    (tmp_path / "in" / "nora" / "checkpoints.json").write_text('{"fcn8s": {"sha256": "%s", "bytes": 9, "where": "drive"}}' % ("a" * 64))
     again = run("alike", out, "--training", 4, "--device", "cpu")
-    assert "3 of 3 were graded before, 0 left" in again.output
+    assert "2 of 3 were graded before, 1 left" in again.output
+    assert again.exit_code == 1 and "On training pictures 1 could not be measured: nora." in again.output
 
 
 def test_options_for_training_pictures_are_not_passed_over(tmp_path):
