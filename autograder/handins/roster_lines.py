@@ -18,10 +18,10 @@ PEOPLE = frozenset(
 SHEETS = ("starthissheet", "endhissheet")  # how a campus system marks where a list begins and ends
 # What begins so, in a column of roles, teaches or looks on; anybody whose role nobody knows is a student.
 STAFF = (
-    "instructor", "teacher", "teaching", "ta", "reader", "grader", "lecturer", "professor", "tutor", "designer", "course builder",
-    "observer", "parent", "manager", "admin", "staff", "non editing", "noneditingteacher", "editingteacher", "dozent", "trainer", "lehrend",
-    "lehrperson", "lehrkraft", "betreuer", "korrektor", "hiwi", "enseignant", "professeur", "charge", "profesor", "docente", "ayudante",
-    "gestor",
+    "instructor", "teacher", "teaching", "ta", "reader", "grader", "lecturer", "professor", "tutor", "tutorin", "designer",
+    "course builder", "observer", "parent", "manager", "administrator", "administrateur", "administrador", "staff", "non editing",
+    "noneditingteacher", "editingteacher", "dozent", "trainer", "lehrend", "lehrperson", "lehrkraft", "betreuer", "korrektor", "hiwi",
+    "enseignant", "professeur", "charge", "profesor", "docente", "ayudante", "gestor",
 )  # fmt: skip
 STUDENTS = ("student", "learner", "participant", "teilnehm", "studier", "autor", "etudiant", "apprenant", "estudiante", "alumn")
 
@@ -59,7 +59,7 @@ def is_staff(roles: Sequence[str]) -> bool:
 
 
 def _of_staff(role: str) -> bool:
-    return any(f"{role} ".startswith(word if len(word) > 4 else f"{word} ") for word in STAFF)
+    return any(f"{role} ".startswith(word if len(word) > 5 else f"{word} ") for word in STAFF)
 
 
 def account_for_trying(ids: Sequence[str], first_name: str, last_name: str) -> bool:

@@ -118,7 +118,24 @@ def test_staff_of_a_list_is_left_out_and_named(tmp_path, head, staff, student):
     assert len(people.notes) == 1 and "Grace Hopper" in people.notes[0] and people.notes[0].count("line") == len(staff)
 
 
-@pytest.mark.parametrize("role", ["Student", "Student, Teacher", "", "Learner", "Auditor", "Étudiant", "active", "zugelassen", "S"])
+@pytest.mark.parametrize(
+    "role",
+    [
+        "Student",
+        "Student, Teacher",
+        "",
+        "Learner",
+        "Auditor",
+        "Étudiant",
+        "active",
+        "zugelassen",
+        "S",
+        "Administrative drop",
+        "Submitted for grading - ",
+        "Tarea enviada",
+        "Staffed",
+    ],
+)
 def test_who_learns_or_has_a_role_that_nobody_knows_stays(tmp_path, role):
     people = roster(tmp_path, f'SID,Name,Role\n1001,Ada Lovelace,"{role}"\n')
     assert names(people) == ["1001"] and people.notes == ()
