@@ -6,13 +6,15 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +114,7 @@ def build_submission(
         hashes = _write_zip(out, stage)
         inside = workshop / "inside"
         work = _read_back(out, hashes, facts, inside)
-        work.faults += unreadable
+        work.faults = [*with_older_states(folder, work.faults), *unreadable]
         work.items |= {item.need: item for item, _ in models.values()}
         if not fast:
             checkpoints = {name: path for name, (item, path) in models.items() if path is not None and item.state == "ready"}
@@ -203,6 +205,9 @@ def run_checks(
     with bar(total=len(trials), desc=f"running {names[0]}", unit=" checks") as shown:
 
         def note(check: str, outcome: Outcome) -> None:
+            if outcome.text.startswith("the checks do not run on this machine") and (name := _namesake(folder)):
+                text = f"{name} has the name of a module that Python needs, and is taken in its place: rename it, and run this again"
+                outcome = Outcome(outcome.state, text)
             found[check] = outcome
             shown.update()
             shown.set_description(next((f"running {name}" for name in names if name not in found), "all checks"))
@@ -216,6 +221,31 @@ def run_checks(
             why = f"the checks could not be started ({error.strerror or error})"
             found = {trial.check: Outcome("untested", why) for trial in trials} | found
     return found
+
+
+def _namesake(folder: Path) -> str:
+    """A script of the student's with the name of a module of Python or of an installed package; empty where there is none."""
+    taken = {*sys.stdlib_module_names, *packages_distributions()}
+    return next((path.name for path in sorted(folder.glob("*.py")) if path.stem in taken), "")
+
+
+def with_older_states(folder: Path, faults: list[str]) -> list[str]:
+    """Faults, and of a notebook that cannot be read where Jupyter kept an older state of it.
+
+    Args:
+        folder: The folder with the notebooks.
+        faults: What was wrong with them.
+    """
+    told = []
+    for fault in faults:
+        name, damaged, _ = fault.partition(": no readable notebook")
+        kept = (folder / name).parent / ".ipynb_checkpoints" / f"{Path(name).stem}-checkpoint.ipynb"
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            when = datetime.fromtimestamp(kept.stat().st_mtime).astimezone()
+            if damaged and json.loads(kept.read_text(encoding="utf-8"))["cells"]:
+                fault += f" Jupyter kept its state of {when:%Y-%m-%d %H:%M}: copy {kept.relative_to(folder).as_posix()} over it."
+        told.append(fault)
+    return told
 
 
 def checkpoint_of(folder: Path, name: str) -> Path | None:
