@@ -214,7 +214,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
 
     keep_memory()  # a notebook builds network after network
     root, split, note = _find_data()
-    quick = os.environ.get("SEGKIT_QUICK", "") not in ("", "0")
+    quick = _set_by_hand("SEGKIT_QUICK").partition(" #")[0].strip().lower() not in ("", "0", "false", "no", "off")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     notes = [note] if note else []
     if work != started:
@@ -398,6 +398,7 @@ def _find_data() -> tuple[Path, str, str]:
     from segkit.datasets import DataError, dataset
 
     spec = dataset()
+    _set_by_hand(spec.variable)
     try:
         root, note = spec.find_root(), ""
     except DataError as error:
@@ -407,6 +408,16 @@ def _find_data() -> tuple[Path, str, str]:
         note = f"no real {spec.pictures} here, so the drawn sample serves"
         note += "; get them with: python -m segkit data fetch" if spec.fetch else ""
     return root, spec.split_of(root), note
+
+
+def _set_by_hand(name: str) -> str:
+    """A variable as it was meant: ``%env`` of a notebook, and ``set`` of Windows, leave the quotes around it, and names in it."""
+    value = os.path.expandvars(os.environ.get(name, "")).strip()
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        value = value[1:-1]
+    if name in os.environ:
+        os.environ[name] = value  # for what is started from here, too
+    return value
 
 
 def _print_proof(kit: Kit, torch: ModuleType) -> None:

@@ -17,6 +17,7 @@ from segkit import environment
 from segkit.checkpoint_files import find_checkpoints
 from segkit.checkpoints import read_state_dict
 from segkit.environment import EnvironmentFault, Kit, missing_packages, prepare, split_of, work_folder
+from segkit.facades import find_root
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -73,6 +74,28 @@ def test_what_quick_mode_keeps_is_found_by_the_next_notebook_and_never_handed_in
     assert kit.checkpoint("fcn32s") == kit.trained("fcn32s") and not list(tmp_path.rglob("resume.pt"))
     assert find_checkpoints(tmp_path, ["fcn32s", "fcn8s"]) == {}
     assert Kit(tmp_path, tmp_path, "sample", "cpu", quick=False).checkpoint("fcn32s") is None
+
+
+# ipython/ipython#11184: %env takes what follows as it stands
+@pytest.mark.parametrize(("written", "quick"), [
+    ("1", True), ('"1"', True), ("'1'  ", True), ("1  # laptop", True), ("true", True),
+    ("", False), ("0", False), ('"0"', False), ("0  # on the GPU", False), ("False", False), ("off", False), ("no", False),
+])  # fmt: skip
+def test_quick_mode_is_on_or_off_as_it_was_meant(written, quick, monkeypatch):
+    monkeypatch.setenv("SEGKIT_QUICK", written)
+    assert prepare(REPO, quiet=True).quick is quick
+
+
+@pytest.mark.parametrize("written", ['"{}"', "'{}'", " {} ", '"$PLACE/my pictures #1"', "~/my pictures #1"])
+def test_a_path_in_quotes_or_with_names_in_it_is_found_and_handed_on(written, tmp_path, monkeypatch):
+    place = tmp_path / "my pictures #1"
+    shutil.copytree(REPO / "data" / "facades" / "sample", place)
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("SEGKIT_DATA", written.format(place))
+    assert prepare(REPO, quiet=True).root == place
+    assert find_root() == place  # as any other code of the notebook asks
 
 
 def test_the_stand_in_for_vgg16_is_always_the_same(tmp_path, monkeypatch, capsys):
