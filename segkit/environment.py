@@ -375,6 +375,11 @@ def _install(wanted: list[str]) -> None:
     importlib.invalidate_caches()
     still = missing_packages()
     if still:
+        if "externally-managed-environment" in done.stderr:
+            raise EnvironmentFault(
+                f"Not installed: {', '.join(still)}. {sys.executable} belongs to the system, which lets nobody install into it. Make an "
+                "environment of its own, as START_HERE.md says, and pick its kernel."
+            )
         said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise EnvironmentFault(
             f"Not installed: {', '.join(still)} ({said}). Without a network, install them by hand, then run this cell again."
@@ -385,11 +390,20 @@ def _import_torch() -> ModuleType:
     try:
         torch = importlib.import_module("torch")
         importlib.import_module("torchvision")
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise EnvironmentFault(
             f"{error}. PyTorch is not installed for {sys.executable}. Pick the kernel of the course's environment, or see "
             "START_HERE.md for the install."
         ) from error
+    except (ImportError, OSError, RuntimeError) as error:  # it is there, and cannot be loaded
+        said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        if "torchvision" in said:
+            advice = "torch and torchvision are no pair: uninstall both, and install them again in one line, as START_HERE.md does"
+        elif sys.platform == "win32":
+            advice = "Windows lacks a library: install Microsoft's Visual C++ Redistributable (x64), and START_HERE.md's environment"
+        else:
+            advice = "uninstall torch and torchvision and install them again, in an environment of its own: START_HERE.md says how"
+        raise EnvironmentFault(f"{said}. PyTorch of {sys.executable} cannot be loaded: {advice}. Then restart the kernel.") from error
     return torch
 
 

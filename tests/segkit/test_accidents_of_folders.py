@@ -1,4 +1,4 @@
-"""Accidents of a student's folder: it was unpacked anew, a script took the place of a module, a save was cut off. What do the commands say?"""
+"""Accidents of a student's folder: unpacked anew, a script in the place of a module, a save that was cut off. What do commands say?"""
 
 import json
 import os

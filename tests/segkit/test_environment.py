@@ -210,6 +210,46 @@ def test_without_a_network_the_missing_package_is_named(monkeypatch):
         environment._install(missing_packages())
 
 
+def test_a_python_of_the_system_sends_to_an_environment(monkeypatch):
+    """The last line that pip says there is a hint to read a standard (jupyter/jupyter#727)."""
+
+    def pip(command, **_):
+        said = "error: externally-managed-environment\n\n× This environment is externally managed\nhint: See PEP 668.\n"
+        return subprocess.CompletedProcess(command, 1, "", said)
+
+    monkeypatch.setitem(environment.NEEDED, "no_such_package", "no-such-package>=1")
+    monkeypatch.setattr(environment.subprocess, "run", pip)
+    with pytest.raises(EnvironmentFault, match="no-such-package>=1.*belongs to the system.*environment of its own") as caught:
+        environment._install(missing_packages())
+    assert "network" not in str(caught.value) and "PEP" not in str(caught.value)
+
+
+# pytorch/pytorch#129568, #133076, #157648
+@pytest.mark.parametrize(("error", "system", "words"), [
+    (OSError('[WinError 126] The module could not be found. Error loading "fbgemm.dll" or a dependency.'), "win32", "Redistributable"),
+    (ImportError("DLL load failed while importing _C: The specified module could not be found."), "win32", "Redistributable"),
+    (ImportError("libcudart.so.13: cannot open shared object file"), "linux", "install them again"),
+    (RuntimeError("operator torchvision::nms does not exist"), "linux", "are no pair"),
+    (RuntimeError("operator torchvision::nms does not exist"), "win32", "are no pair"),
+])  # fmt: skip
+def test_a_pytorch_that_is_there_and_cannot_be_loaded_is_not_said_to_be_missing(error, system, words, monkeypatch):
+    def refuse(name):
+        raise error
+
+    monkeypatch.setattr(environment.importlib, "import_module", refuse)
+    monkeypatch.setattr(environment.sys, "platform", system)
+    with pytest.raises(EnvironmentFault, match=words) as caught:
+        environment._import_torch()
+    told = str(caught.value)
+    assert str(error)[:20] in told and "cannot be loaded" in told and "not installed" not in told and "restart the kernel" in told
+
+
+def test_a_python_without_pytorch_is_named(monkeypatch):
+    monkeypatch.setattr(environment.importlib, "import_module", lambda name: __import__(f"no_{name}"))
+    with pytest.raises(EnvironmentFault, match=f"PyTorch is not installed for {re.escape(sys.executable)}. Pick the kernel"):
+        environment._import_torch()
+
+
 def test_another_segkit_that_was_imported_before_is_refused(tmp_path):
     """As after the work folder was copied, and its notebook is opened in a kernel that runs."""
     make_zip(tmp_path / "fcn.zip")
