@@ -292,9 +292,11 @@ def work_folder(home: Path) -> Path:
 
 
 def copies_elsewhere(started: Path, work: Path) -> list[Path]:
-    """Notebooks where the kernel was started, or where a drive puts uploads, that lie in the work folder too: only those are read."""
+    """Notebooks where the kernel was started, or where a drive puts uploads and copies ("Copy of 1_data.ipynb"), of which the work
+    folder has one too: only those are read."""
     folders = [folder for folder in dict.fromkeys((started, work.parent / "Colab Notebooks")) if folder != work]
-    return [path for folder in folders for path in sorted(folder.glob("*.ipynb")) if (work / path.name).is_file()]
+    own = [path.stem for path in work.glob("*.ipynb")]
+    return [path for folder in folders for path in sorted(folder.glob("*.ipynb")) if any(stem in path.stem for stem in own)]
 
 
 def split_of(root: str | Path) -> str:

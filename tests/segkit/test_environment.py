@@ -161,13 +161,17 @@ def test_work_folder_is_where_the_notebook_lies_or_the_unpacked_kit(tmp_path, mo
     assert work_folder(tmp_path / "fcn") == (tmp_path / "fcn").resolve()
 
 
-@pytest.mark.parametrize("where", [".", "drive/Colab Notebooks"])
+# googlecolab/colabtools#1172: a copy goes into another folder, under another name in every language
+@pytest.mark.parametrize("where", [
+    "1_data.ipynb", "drive/Colab Notebooks/1_data.ipynb", "drive/Colab Notebooks/Copy of 1_data.ipynb",
+    "drive/Colab Notebooks/Kopie von 1_data.ipynb", "1_data (1).ipynb",
+])  # fmt: skip
 def test_a_copy_of_a_notebook_outside_the_work_folder_is_named(where, tmp_path, monkeypatch, capsys):
-    """On a hosted machine: the copy that was uploaded beside the zip, or that the drive keeps."""
+    """On a hosted machine: the copy that was uploaded beside the zip, or that the drive keeps or made."""
     work = tmp_path / "drive" / "fcn"
-    for folder in (work, tmp_path / where):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "1_data.ipynb").touch()
+    for path in (work / "1_data.ipynb", tmp_path / where):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     (tmp_path / "other.ipynb").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(environment, "work_folder", lambda home: work)
@@ -175,8 +179,8 @@ def test_a_copy_of_a_notebook_outside_the_work_folder_is_named(where, tmp_path, 
     prepare(REPO, quiet=True)
     prepare(REPO)  # the first cell is run again, in the work folder
     out = capsys.readouterr().out
-    assert f"[!!] a copy          {(tmp_path / where / '1_data.ipynb').resolve()}: not looked at" in out and "other.ipynb" not in out
-    (tmp_path / where / "1_data.ipynb").unlink()
+    assert f"[!!] a copy          {(tmp_path / where).resolve()}: not looked at" in out and "other.ipynb" not in out
+    (tmp_path / where).unlink()
     prepare(REPO)
     assert "[!!]" not in capsys.readouterr().out
 
