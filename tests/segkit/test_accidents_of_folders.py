@@ -1,5 +1,6 @@
 """Accidents of a student's folder: unpacked anew, a script in the place of a module, a save that was cut off. What do commands say?"""
 
+import errno
 import json
 import os
 import shutil
@@ -8,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from submit_work import FACTS, write_work
 
+from segkit import submit as module
+from segkit.cli import main
 from segkit.edition import write_edition
-from segkit.submit import _namesake as namesake
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,9 +60,9 @@ def test_checks_that_such_a_script_stops_name_it(work):
 
 def test_names_of_packages_are_taken_too_and_other_names_are_free(tmp_path):
     for name in ("helpers.py", "torch.py"):
-        assert namesake(tmp_path) == ""
+        assert module._namesake(tmp_path) == ""
         (tmp_path / name).touch()
-    assert namesake(tmp_path) == "torch.py"
+    assert module._namesake(tmp_path) == "torch.py"
 
 
 # ucbds-infra/otter-grader#444, berkeley-dsep-infra/datahub#2107: saved while the disk or the line gave way
@@ -73,6 +76,7 @@ def test_of_a_notebook_that_was_cut_off_the_state_that_jupyter_kept_is_named(wor
     (work / "1_data.ipynb").write_bytes(left)
     code, text = told(work, *command, before="TZ=UTC")
     assert code == 1 and "Jupyter kept its state of 2026-02-25 06:13: copy .ipynb_checkpoints/1_data-checkpoint.ipynb over it." in text
+    assert text.count("1_data.ipynb: ") == 1, "it is in the folder, and not said to be missing"
     shutil.copy(kept, work / "1_data.ipynb")
     assert "Jupyter kept" not in told(work, *command)[1]
 
@@ -84,3 +88,23 @@ def test_a_state_that_is_no_notebook_either_is_not_offered(work, kept):
     (work / "1_data.ipynb").write_bytes(b"")
     code, text = told(work, "submit", "--fast")
     assert code == 1 and "no readable notebook" in text and "Jupyter kept" not in text
+
+
+@pytest.mark.parametrize("command", [["check"], ["submit", "--fast"]], ids=" ".join)
+def test_a_notebook_that_cannot_be_read_is_not_said_to_be_missing(work, command, monkeypatch):
+    """As one that lies in a cloud alone (wvsharber/BeatMapSynthesizer#56), or that another program holds."""
+    copy = module.shutil.copyfile
+
+    def held(source, target):
+        if Path(source).name == "1_data.ipynb":
+            raise OSError(errno.EINVAL, "Invalid argument", str(source))
+        copy(source, target)
+
+    monkeypatch.setattr(module.shutil, "copyfile", held)
+    out = ["--out", str(work.parent / "submission.zip")] if "submit" in command else []
+    done = CliRunner().invoke(main, [*command, "--folder", str(work), *out])
+    assert done.exit_code == 1 and done.output.count("1_data.ipynb: ") == 1, done.output
+    assert "1_data.ipynb: cannot be read (Invalid argument)" in done.output and "kept on this device" in done.output
+    (work / "1_data.ipynb").unlink()
+    text = CliRunner().invoke(main, [*command, "--folder", str(work), *out]).output
+    assert "1_data.ipynb: expected this notebook, but it is not in the folder" in text
