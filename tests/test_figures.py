@@ -19,6 +19,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from printed import files_of
 from torch import nn
 from torchvision.models import vgg16
 
@@ -33,7 +34,7 @@ from autograder.course.assignment import open_assignment
 from autograder.handins.bulk import git
 from autograder.judge.gates import GRAIN
 from autograder.judge.run import Settings
-from autograder.release.skeleton import SKELETON
+from autograder.release.skeleton import FILES, SKELETON
 from autograder.segmentation.amount import LEAST
 from autograder.viva.sizes import OTHER, SIDES
 from segkit.datasets import dataset
@@ -115,7 +116,7 @@ def field_of_fc7() -> int:
 
 
 VGG_LAYERS = [layer for convolutions in (2, 2, 3, 3, 3) for layer in [*[(3, 1)] * convolutions, (2, 2)]] + [(7, 1), (1, 1)]
-WORDS = {"two": 2, "three": 3, "five": 5, "eleven": 11, "twelve": 12, "four": 4, "thirteen": 13, "forty": 40}
+WORDS = {"two": 2, "three": 3, "five": 5, "six": 6, "eleven": 11, "twelve": 12, "four": 4, "thirteen": 13, "forty": 40}
 NB = "notebooks/fcn/{}.ipynb".format
 SAT = "notebooks/satellite/{}.ipynb".format
 START = "autograder/assignments/{}/release/START_HERE.md".format
@@ -165,6 +166,8 @@ CLAIMS: list[tuple[str, str, Numbers]] = [
     ("docs/assignments.md", r"any integer from (\d+) up", lambda: (MIN_PADDING,)),
     ("docs/assignments.md", r"the hidden check, (\d+) lines",
      lambda: (round(len((SKELETON / "test_first.py.txt").read_text().splitlines()), -1),)),
+    ("README.md", r"a new check in (\d+) lines; a new assignment in (\w+) files", lambda: (printed_check_lines(), len(FILES) + 1)),
+    ("docs/assignments.md", r"## A new check in (\d+) lines", lambda: (printed_check_lines(),)),
     ("docs/design.md", r"all answers together have (\d+) seconds", lambda: (Settings("fcn", Path("out")).total_seconds,)),
     ("docs/design.md", r"\| crop \| (\d+) values", lambda: (LEAST["crop"],)),
     ("docs/design.md", r"\| values \| (\d+) values", lambda: (LEAST["values"],)),
@@ -206,6 +209,11 @@ CLAIMS: list[tuple[str, str, Numbers]] = [
 
 def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def printed_check_lines() -> int:
+    files = files_of(ROOT / "docs" / "assignments.md")
+    return len(files["autograder/assignments/fcn/checks/test_of_my_own.py"].splitlines())
 
 
 def behind_pool(number: int) -> int:
