@@ -24,7 +24,7 @@ help:
 	@echo 'make test    all tests; ARGS="-k crop" for some'
 	@echo 'make fuzz    damaged notebooks, zips, checkpoints, messages and answers for ten minutes; SECONDS=60 SEED=7 for others'
 	@echo 'make lint    ruff and mypy; part of make test'
-	@echo 'make venv    the environment alone: .venv/ with the versions of requirements.lock (about 6 GB)'
+	@echo 'make venv    the environment alone: .venv/ with the versions of requirements.lock (about 7 GB)'
 	@echo 'make gpu     on a machine with one GPU: all that the kit claims of it, tried in nine minutes; DATA=CMP_ROOT for real facades'
 	@echo 'make wheels  what a bare machine without a network lacks, into build/wheels/ (2.4 MB), for the --wheels of that script'
 	@echo 'make lock    write the versions of .venv/ to requirements.lock'
@@ -36,7 +36,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'No Python 3.11 or newer was found. Install one, or name it: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo '$(PYTHON) could make no environment. On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
-	@echo 'Installing into $(VENV)/: about 6 GB, a few minutes.'
+	@echo 'Installing into $(VENV)/: about 7 GB, a few minutes.'
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@

@@ -65,14 +65,14 @@ def check_all(folder: str | Path = ".") -> Checked:
     from segkit.assignment import facts as assignment_facts
     from segkit.handin import Item, inspect_work
     from segkit.progress import bar, say
-    from segkit.submit import CHECKPOINTS, checkpoint_of, copy_files, no_checkpoint, run_checks, work_files
+    from segkit.submit import CHECKPOINTS, checkpoint_of, copy_files, named_once, no_checkpoint, run_checks, work_files
 
     folder = Path(folder).resolve()
     files, facts = work_files(folder), assignment_facts(folder)
     with tempfile.TemporaryDirectory(prefix="segkit-check-", ignore_cleanup_errors=True) as place:
         unreadable = copy_files(folder, files, Path(place))
         work = inspect_work(Path(place), facts)
-        work.faults += unreadable
+        work.faults = named_once(folder, [*unreadable, *work.faults])
         checkpoints: dict[str, Path] = {}
         for name in facts.get("checkpoints", CHECKPOINTS):
             path = checkpoint_of(folder, name)

@@ -214,7 +214,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
 
     keep_memory()  # a notebook builds network after network
     root, split, note = _find_data()
-    quick = os.environ.get("SEGKIT_QUICK", "") not in ("", "0")
+    quick = _set_by_hand("SEGKIT_QUICK").partition(" #")[0].strip().lower() not in ("", "0", "false", "no", "off")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     notes = [note] if note else []
     if work != started:
@@ -292,9 +292,11 @@ def work_folder(home: Path) -> Path:
 
 
 def copies_elsewhere(started: Path, work: Path) -> list[Path]:
-    """Notebooks where the kernel was started, or where a drive puts uploads, that lie in the work folder too: only those are read."""
+    """Notebooks where the kernel was started, or where a drive puts uploads and copies ("Copy of 1_data.ipynb"), of which the work
+    folder has one too: only those are read."""
     folders = [folder for folder in dict.fromkeys((started, work.parent / "Colab Notebooks")) if folder != work]
-    return [path for folder in folders for path in sorted(folder.glob("*.ipynb")) if (work / path.name).is_file()]
+    own = [path.stem for path in work.glob("*.ipynb")]
+    return [path for folder in folders for path in sorted(folder.glob("*.ipynb")) if any(stem in path.stem for stem in own)]
 
 
 def split_of(root: str | Path) -> str:
@@ -375,6 +377,11 @@ def _install(wanted: list[str]) -> None:
     importlib.invalidate_caches()
     still = missing_packages()
     if still:
+        if "externally-managed-environment" in done.stderr:
+            raise EnvironmentFault(
+                f"Not installed: {', '.join(still)}. {sys.executable} belongs to the system, which lets nobody install into it. Make an "
+                "environment of its own, as START_HERE.md says, and pick its kernel."
+            )
         said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise EnvironmentFault(
             f"Not installed: {', '.join(still)} ({said}). Without a network, install them by hand, then run this cell again."
@@ -385,11 +392,20 @@ def _import_torch() -> ModuleType:
     try:
         torch = importlib.import_module("torch")
         importlib.import_module("torchvision")
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise EnvironmentFault(
             f"{error}. PyTorch is not installed for {sys.executable}. Pick the kernel of the course's environment, or see "
             "START_HERE.md for the install."
         ) from error
+    except (ImportError, OSError, RuntimeError) as error:  # it is there, and cannot be loaded
+        said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        if "torchvision" in said:
+            advice = "torch and torchvision are no pair: uninstall both, and install them again in one line, as START_HERE.md does"
+        elif sys.platform == "win32":
+            advice = "Windows lacks a library: install Microsoft's Visual C++ Redistributable (x64), and START_HERE.md's environment"
+        else:
+            advice = "uninstall torch and torchvision and install them again, in an environment of its own: START_HERE.md says how"
+        raise EnvironmentFault(f"{said}. PyTorch of {sys.executable} cannot be loaded: {advice}. Then restart the kernel.") from error
     return torch
 
 
@@ -398,6 +414,7 @@ def _find_data() -> tuple[Path, str, str]:
     from segkit.datasets import DataError, dataset
 
     spec = dataset()
+    _set_by_hand(spec.variable)
     try:
         root, note = spec.find_root(), ""
     except DataError as error:
@@ -407,6 +424,16 @@ def _find_data() -> tuple[Path, str, str]:
         note = f"no real {spec.pictures} here, so the drawn sample serves"
         note += "; get them with: python -m segkit data fetch" if spec.fetch else ""
     return root, spec.split_of(root), note
+
+
+def _set_by_hand(name: str) -> str:
+    """A variable as it was meant: ``%env`` of a notebook, and ``set`` of Windows, leave the quotes around it, and names in it."""
+    value = os.path.expandvars(os.environ.get(name, "")).strip()
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        value = value[1:-1]
+    if name in os.environ:
+        os.environ[name] = value  # for what is started from here, too
+    return value
 
 
 def _print_proof(kit: Kit, torch: ModuleType) -> None:

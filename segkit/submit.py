@@ -6,13 +6,15 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ __all__ = ["WARN_BYTES", "Submission", "SubmitError", "build_submission"]
 WARN_BYTES = 100 * 10**6  # the usual upload limit of learning platforms
 CHECKPOINTS = ("fcn32s", "fcn8s")
 
+CANNOT_READ = "Close other programs that use it; if it lies in a cloud alone (OneDrive, iCloud), have it kept on this device"
+UNREADABLE = re.compile(r"(.+?\.ipynb): (?:no readable notebook|cannot be read)")
 NO_TEXT = re.compile(r"[\ud800-\udfff]")  # in a file's name: bytes that are no UTF-8, which no zip can hold
 
 
@@ -112,7 +116,7 @@ def build_submission(
         hashes = _write_zip(out, stage)
         inside = workshop / "inside"
         work = _read_back(out, hashes, facts, inside)
-        work.faults += unreadable
+        work.faults = named_once(folder, [*unreadable, *work.faults])
         work.items |= {item.need: item for item, _ in models.values()}
         if not fast:
             checkpoints = {name: path for name, (item, path) in models.items() if path is not None and item.state == "ready"}
@@ -175,7 +179,7 @@ def copy_files(folder: Path, files: list[Path], stage: Path) -> list[str]:
                 raise
             target.unlink(missing_ok=True)
             why = error.strerror or str(error)
-            unreadable.append(f"{name.as_posix()}: cannot be read ({why}) and is not in the bundle. Close other programs that use it")
+            unreadable.append(f"{name.as_posix()}: cannot be read ({why}) and is not in the bundle. {CANNOT_READ}")
     return unreadable
 
 
@@ -203,6 +207,9 @@ def run_checks(
     with bar(total=len(trials), desc=f"running {names[0]}", unit=" checks") as shown:
 
         def note(check: str, outcome: Outcome) -> None:
+            if outcome.text.startswith("the checks do not run on this machine") and (name := _namesake(folder)):
+                text = f"{name} has the name of a module that Python needs, and is taken in its place: rename it, and run this again"
+                outcome = Outcome(outcome.state, text)
             found[check] = outcome
             shown.update()
             shown.set_description(next((f"running {name}" for name in names if name not in found), "all checks"))
@@ -216,6 +223,34 @@ def run_checks(
             why = f"the checks could not be started ({error.strerror or error})"
             found = {trial.check: Outcome("untested", why) for trial in trials} | found
     return found
+
+
+def _namesake(folder: Path) -> str:
+    """A script of the student's with the name of a module of Python or of an installed package; empty where there is none."""
+    taken = {*sys.stdlib_module_names, *packages_distributions()}
+    return next((path.name for path in sorted(folder.glob("*.py")) if path.stem in taken), "")
+
+
+def named_once(folder: Path, faults: list[str]) -> list[str]:
+    """Faults without "is not in the folder" of a notebook that is there and cannot be read; and where Jupyter kept an older state of it.
+
+    Args:
+        folder: The folder with the notebooks.
+        faults: What was wrong with them.
+    """
+    unreadable = {found[1] for fault in faults if (found := UNREADABLE.match(fault))}
+    told = []
+    for fault in faults:
+        name = fault.partition(": ")[0]
+        if name in unreadable and fault.startswith(f"{name}: expected this notebook"):
+            continue
+        kept = (folder / name).parent / ".ipynb_checkpoints" / f"{Path(name).stem}-checkpoint.ipynb"
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            when = datetime.fromtimestamp(kept.stat().st_mtime).astimezone()
+            if name in unreadable and json.loads(kept.read_text(encoding="utf-8"))["cells"]:
+                fault += f" Jupyter kept its state of {when:%Y-%m-%d %H:%M}: copy {kept.relative_to(folder).as_posix()} over it."
+        told.append(fault)
+    return told
 
 
 def checkpoint_of(folder: Path, name: str) -> Path | None:

@@ -193,6 +193,7 @@ NOT_RUN = {
     f"{GRADER} mark build/graded": "serves until Ctrl+C; tests/autograder/marking/test_marking_in_browser.py marks a class with it",
     f"{GRADER} mark": "names a command; with arguments it is run",
     f"{GRADER} alike": "names a command; with arguments it is run",
+    f"{GRADER} alike build/graded --training 12": "tests/autograder/alike/test_gaps.py gives it, for an assignment with a data set",
     f"{GRADER} grade": "names a command; with arguments it is run",
     f"{GRADER} viva": "names a command; with arguments it is run",
     "nbgrader autograde": "names a command; with arguments it is run",

@@ -29,7 +29,10 @@ RUN: list[dict[str, Any]] = [
         "&& chmod 600 secret.env",
         "leaves": ("secret.env",),
     },
-    {"command": "rsync -a --exclude .gates --exclude .handins build/graded/ BACKUP/graded/", "leaves": ("BACKUP/graded/journal.jsonl",)},
+    {
+        "command": "rsync -a --exclude .gates --exclude .handins --exclude .training build/graded/ BACKUP/graded/",
+        "leaves": ("BACKUP/graded/journal.jsonl",),
+    },
     {
         "command": f"{GRADER} grade submitted/* --out BACKUP/graded --data data/cmp_facade --jobs 2",
         "says": "were graded before, 0 left.",

@@ -75,7 +75,7 @@ class Inbox:
         out: Folder of the results; exports are taken apart below it.
         quiet: Seconds without a change after which a copy counts as complete.
         read_export: Takes an export apart below a folder: (zip, folder) -> its submissions, and notes.
-        tables: What exports are read with: class list, extensions, ``decisions.csv``. When one changes, they are read again.
+        tables: What exports are read with: class list, extensions, ``decisions.csv``, rubric. When one changes, they are read again.
         clock: Seconds that only rise.
     """
 
@@ -118,6 +118,10 @@ class Inbox:
                 where = ", ".join(map(str, paths))
                 found.held.append(f"{name}: {len(paths)} submissions have this name ({where}). None is taken: rename or remove the others.")
         return found
+
+    def at_rest(self, file: Path) -> str:
+        """The listing of a file that has not changed for long enough; empty while it changes."""
+        return self._seen[file][0] if self._settled(file) else ""
 
     def _entries(self, found: Look) -> Iterator[Path]:
         """What lies in the places and is no file that a system left behind."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def run_key(run: Run) -> dict[str, str]:
     overrides = json.dumps(dict(settings.overrides), sort_keys=True, default=str)
     own = [path for path in folder.rglob("*.py") if path.relative_to(folder).parts[0] not in NO_CHECKS]
     return {
-        "rubric": hashlib.sha256((folder / "rubric.toml").read_bytes() + overrides.encode()).hexdigest(),
+        "rubric": hashlib.sha256((_rules(folder / "rubric.toml") + overrides).encode()).hexdigest(),
         "checks": digest_of(folder, own),
         "kit": f"{segkit.__version__} {kit_digest(run.assignment)}",
         "seed": run.seeds.name,
@@ -41,6 +42,12 @@ def run_key(run: Run) -> dict[str, str]:
         "limits": f"{settings.seconds:g} s, {settings.total_seconds:g} s in all, {settings.gate_seconds:g} s for a gate",
         "predictions": _listing(settings.predictions) if settings.predictions else "",
     }
+
+
+def _rules(rubric: Path) -> str:
+    """What a rubric says, but for when the work is due: that stands beside results, in no result."""
+    content = tomllib.loads(rubric.read_text(encoding="utf-8"))
+    return json.dumps({name: value for name, value in content.items() if name != "due"}, default=str)
 
 
 def submission_key(submission: Submission) -> dict[str, str]:

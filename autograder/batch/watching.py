@@ -16,7 +16,8 @@ from autograder.batch.inbox import Inbox, Look, listing
 from autograder.batch.journal import JOURNAL, Entry, entries_by_name
 from autograder.batch.keys import changed
 from autograder.batch.writing import write_again
-from autograder.course.rubric import Rubric
+from autograder.course.assignment import open_assignment
+from autograder.course.rubric import RubricError
 from autograder.marking import MarksError
 from autograder.report import first_fault
 from autograder.report.labels import clean_text, points_text
@@ -37,18 +38,19 @@ class Watch:
     Args:
         inbox: What it looks at.
         out: Folder of the results.
-        rubric: For the class page.
+        assignment: Its folder. When its rubric changes, all that lies there is given to a run again.
         grade: Grades submissions into ``out``; what a watch grades lies in one list of paths.
         every: Seconds between two looks.
         say: Where messages go.
     """
 
     def __init__(
-        self, inbox: Inbox, out: Path, rubric: Rubric, grade: Callable[[list[Path]], Any], every: float, say: Callable[[str], None]
+        self, inbox: Inbox, out: Path, assignment: Path, grade: Callable[[list[Path]], Any], every: float, say: Callable[[str], None]
     ) -> None:
-        self.inbox, self.out, self.rubric, self.grade, self.every = inbox, out, rubric, grade, every
+        self.inbox, self.out, self.assignment, self.grade, self.every = inbox, out, assignment, grade, every
+        self._rules = listing(assignment / "rubric.toml")
         self._say = say
-        self._done: dict[str, tuple[Path, str]] = {}  # name -> submission and its listing, as they were graded
+        self._done: dict[str, tuple[Path, str]] = {}  # name -> submission and its listing and that of the rubric, as they were graded
         self._due: set[str] = set()  # what is to be graded, or graded again
         self._batch: dict[str, int] = {}  # what is being graded -> how many results of it there were before
         self._trouble = ""
@@ -95,7 +97,8 @@ class Watch:
 
     def _grade(self, look: Look) -> None:
         """Grade what is new, as far as it can be done now; what cannot is tried again after the next look."""
-        states = {name: (path, listing(path)) for name, path in look.ready.items()}
+        self._rules = self.inbox.at_rest(self.assignment / "rubric.toml") or self._rules
+        states = {name: (path, f"{listing(path)} {self._rules}") for name, path in look.ready.items()}
         new = {name: state for name, state in states.items() if self._done.get(name) != state}
         if not new:
             if self._tables() != self._paged:
@@ -109,7 +112,7 @@ class Watch:
                 self.grade([path for path, _ in new.values()])
             self._done |= new
             self._due, self._trouble = set(), ""
-        except (ClusterError, MarksError, OSError) as error:
+        except (ClusterError, MarksError, RubricError, OSError) as error:
             if str(error) != self._trouble:
                 self._say(f"{error}. It is tried again.")
             self._trouble = str(error)
@@ -123,9 +126,9 @@ class Watch:
         return [file.read_bytes() if file.is_file() else b"" for file in (self.out / HANDINS, self.out / PEOPLE)]
 
     def _write_pages(self) -> None:
-        with contextlib.suppress(MarksError, OSError):  # said already
+        with contextlib.suppress(MarksError, RubricError, OSError):  # said already
             tables = self._tables()
-            write_again(self.out, self.rubric)
+            write_again(self.out, open_assignment(self.assignment).rubric)
             self._paged = tables
 
     @contextlib.contextmanager

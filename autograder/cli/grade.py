@@ -103,7 +103,7 @@ def grade_command(
     if options.roster:
         from autograder.cli.people import keep_people
 
-        keep_people(settings.out, options.roster)
+        keep_people(settings.out, options.roster, *([click.echo] if submissions else []))  # downloads say it with all else
     started = time.monotonic()
     problems: list[str] = []
     try:

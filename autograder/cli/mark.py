@@ -68,7 +68,7 @@ def mark_command(
         entries = read_results(graded, lines.append)
         opened = open_assignment_of(assignment, entries)
         if roster:
-            click.echo(f"{keep_people(graded, roster)} people of {roster} are on the class page.")
+            click.echo(f"{keep_people(graded, roster, click.echo)} people of {roster} are on the class page.")
         if not pages:
             keeper = Keeper(graded, person or getpass.getuser())
             write_rubric_criteria(graded, opened.rubric)

@@ -1,6 +1,5 @@
 """``python -m autograder viva``: for each student a page of questions about their own code, and the measured answers."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +45,7 @@ def viva_command(
     Exit 0: every student has a full sheet; 1: somebody has fewer questions, or none; 2: bad usage.
     """
     from autograder.cli.mark import open_assignment_of
+    from autograder.cli.places import paths_of
     from autograder.course.rubric import RubricError
     from autograder.export.entries import ExportError, read_results
     from autograder.handins.roster import RosterError
@@ -61,7 +61,7 @@ def viva_command(
         entries = _in_order(read_results(graded, lambda line: click.echo(line, err=True)), roster)
         chosen = _chosen(entries, students, graded)
         opened = open_assignment_of(assignment, entries)
-        paths = _paths(graded, submissions, chosen, opened.name)
+        paths = paths_of(graded, submissions, chosen, opened.name)
         plan = Plan(questions, seed, seconds, (out or graded / "viva").resolve())
         _refuse_a_student(plan.folder)
         with open_run(str(opened.folder), plan.folder, seed, require_isolation) as run:
@@ -105,29 +105,6 @@ def _refuse_a_student(folder: Path) -> None:
     """A student of this name has this folder."""
     if (folder / "result.json").exists():
         raise click.UsageError(f"{folder} holds the result of a student. Give another folder: --out FOLDER")
-
-
-def _paths(graded: Path, submissions: Sequence[Path], chosen: "Sequence[Entry]", assignment: str) -> dict[str, Path]:
-    """Folder of a result -> the submission that it is of. Results hold no code: it is read where it was graded from."""
-    from autograder.batch.journal import JOURNAL, read_history
-    from autograder.handins.submission import submission_names
-
-    out = graded.resolve().parent if (graded / "result.json").is_file() else graded.resolve()
-    places = submissions or [out / ".handins"]  # where older journals do not say it
-    files = [path.resolve() for place in places for path in (place, *(sorted(place.iterdir()) if place.is_dir() else ()))]
-    names = {name: path for path, name in reversed(submission_names(files, assignment).items())}
-    if not submissions:
-        names |= {name: Path(os.path.normpath(out / place)) for name, place in read_history(out / JOURNAL).places.items()}
-    found = {entry.folder: names[entry.folder] for entry in chosen if entry.folder in names and names[entry.folder].exists()}
-    missing = [entry.folder for entry in chosen if entry.folder not in found]
-    if missing:
-        gone = [str(names[name]) for name in missing if name in names]
-        where = f"in {', '.join(map(str, submissions))}" if submissions else f"at {', '.join(gone[:3])}" if gone else "in the journal"
-        raise click.UsageError(
-            f"expected the submissions of all results, since results hold no code; {where} there is none of {', '.join(missing[:5])}"
-            f"{', ...' if len(missing) > 5 else ''}. Name the folder that was graded: --submissions FOLDER"
-        )
-    return found
 
 
 def _sheets(run: Any, plan: Any, entries: "Sequence[Entry]", paths: dict[str, Path]) -> "dict[str, Sheet]":

@@ -46,8 +46,9 @@ def watch_command(places: tuple[Path, ...], every: float, quiet: float, once: bo
     download that is replaced now and then; it need not be there yet. What is new or was replaced is graded as soon as it has come to rest.
     OUT/watch.html says how things stand.
 
-    What a download says of late and left out files, and of whose a hand-in is, stands on that page; when a class list, the file of --late
-    or a decisions.csv changes, downloads are read again with it.
+    What a download says of late and left out files, and of whose a hand-in is, stands on that page; when a class list, the file of --late,
+    a decisions.csv or the rubric changes, downloads are read again with it. Another deadline grades nothing again, any other change of the
+    rubric all.
 
     A watch that was killed goes on when it is begun again; nothing is graded twice. Exit 0: ended by Ctrl+C, or with --once all was
     graded; 1: with --once something waits, was left out, is to be decided or could not be graded; 2: bad usage.
@@ -97,27 +98,30 @@ def _watch(places: tuple[Path, ...], every: float, quiet: float, grade: Callable
     from autograder.cli.bulk import BulkOptions, known_of
     from autograder.cli.people import keep_people
     from autograder.course.assignment import open_assignment
+    from autograder.course.rubric import RubricError
     from autograder.handins.bulk import BulkError, BulkSubmission, read_bulk
     from autograder.handins.bulk.people import DECISIONS
     from autograder.handins.bulk.times import TimeError
     from autograder.handins.roster import RosterError
 
-    rubric, out = open_assignment(told["assignment"]).rubric, told["out"].resolve()
+    assignment, out = open_assignment(told["assignment"]), told["out"].resolve()
     options = BulkOptions(None, *(told[name] for name in ("roster", "due", "zone", "late", "penalty")))
-    known_of(options, rubric, [out])  # a slip on the command line is said now, not with the first download
+    known_of(options, assignment.rubric, [out])  # a slip on the command line is said now, not with the first download
     if options.roster:
         keep_people(out, options.roster)
 
     def read_export(export: Path, folder: Path) -> tuple[list[BulkSubmission], list[str]]:
         try:
+            rubric = open_assignment(assignment.folder).rubric  # as it is now
             known = known_of(options, rubric, [out, export.parent])
-        except (RosterError, TimeError) as error:  # in a table that was changed since
+        except (RosterError, RubricError, TimeError) as error:  # in a table that was changed since
             raise BulkError(str(error)) from error
         if options.roster:
             keep_people(out, options.roster)
         return read_bulk(export, folder, known, rubric.assignment)
 
-    tables = [path for path in (options.roster, options.late) if path]
+    tables = [path for path in (options.roster, options.late, assignment.folder / "rubric.toml") if path]
     decisions = [place / DECISIONS for place in (out, *([options.roster.parent] if options.roster else []))]
-    inbox = Inbox([place.absolute() for place in places], rubric.assignment, out, quiet, read_export, [*tables, *decisions])
-    return Watch(inbox, out, rubric, grade, every, click.echo)
+    name = assignment.rubric.assignment
+    inbox = Inbox([place.absolute() for place in places], name, out, quiet, read_export, [*tables, *decisions])
+    return Watch(inbox, out, assignment.folder, grade, every, click.echo)

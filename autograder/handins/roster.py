@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from autograder.handins.roster_lines import account_for_trying, is_staff, plain_word, remarks
 from autograder.report.sheets import TableError
 from autograder.report.tables import Table, lost_zeros, read_table, repaired
 
@@ -15,24 +16,26 @@ __all__ = ["PARTICIPANT", "Roster", "RosterError", "Student", "folder_name", "re
 # our word -> what course systems call the column, best first, compared without case, accents, blanks and punctuation
 COLUMNS = {
     "id": (
-        "student_id", "sis_login_id", "username", "user_name", "login", "login_id", "github_username", "netid", "id_number", "idnumber",
-        "sis_user_id", "sis_id", "sid", "student_number", "matriculation_number", "orgdefinedid", "org_defined_id", "integration_id",
-        "anmeldename", "benutzername", "matrikelnummer", "matrikel_nr", "matricule", "id_nummer", "nom_d_utilisateur", "identifiant",
-        "numéro_d_étudiant", "numéro_d_identification", "nombre_de_usuario", "número_de_id", "número_de_identificación",
-        "nutzername", "nutzernamen", "kennung", "matr_nr", "matrikelnr", "matrikel", "numéro_étudiant", "n_étudiant", "numéro",
-        "número_de_matrícula", "nº_matrícula", "n_matrícula", "matrícula", "dni", "roster_identifier", "id", "user_id", "canvas_user_id",
-        "identifier", "identificador",
+        "student_id", "sis_login_id", "username", "login", "login_id", "github_username", "netid", "id_number",
+        "sis_user_id", "sis_id", "sid", "student_number", "student_no", "matriculation_number", "registration_number", "org_defined_id",
+        "integration_id", "emplid", "uin", "uid", "pid", "perm", "perm_number", "anmeldename", "benutzername", "matrikelnummer",
+        "matrikel_nr", "matr_nr", "mtknr", "matnr", "matrikel", "matricule", "id_nummer", "nutzername", "nutzernamen", "kennung",
+        "nom_d_utilisateur",
+        "identifiant", "numéro_d_étudiant", "numéro_d_identification", "numéro_étudiant", "n_étudiant", "numéro", "nombre_de_usuario",
+        "número_de_id", "número_de_identificación", "número_de_matrícula", "nº_matrícula", "n_matrícula", "matrícula", "dni",
+        "roster_identifier", "id", "user_id", "canvas_user_id", "identifier", "identificador",
     ),
-    "name": ("name", "student", "student_name", "full_name", "fullname", "vollständiger_name", "nom_complet", "nombre_completo"),
-    "first_name": ("first_name", "firstname", "given_name", "first", "vorname", "prénom", "nombre"),
-    "last_name": ("last_name", "lastname", "surname", "family_name", "last", "nachname", "familienname", "nom", "nom_de_famille",
-                  "apellidos", "apellido_s", "apellido"),
-    "email": ("email", "email_address", "mail", "e_mail", "e_mail_adresse", "mailadresse", "adresse_de_courriel", "courriel",
-              "adresse_e_mail", "dirección_de_correo", "dirección_de_correo_electrónico", "correo", "correo_electrónico", "adresse_mail",
-              "dirección_email"),
+    "name": ("name", "student", "student_name", "full_name", "vollständiger_name", "nom_complet", "nombre_completo"),
+    "first_name": ("first_name", "given_name", "first", "first_name_of_student", "student_first_middle", "vorname", "rufname", "prénom",
+                   "nombre"),
+    "last_name": ("last_name", "surname", "family_name", "last", "family_name_of_student", "student_last", "nachname", "familienname",
+                  "zuname", "familien_oder_nachname", "nom", "nom_de_famille", "apellidos", "apellido"),
+    "email": ("email", "email_address", "mail", "e_mail_adresse", "mailadresse", "adresse_de_courriel", "courriel", "adresse_e_mail",
+              "dirección_de_correo", "dirección_de_correo_electrónico", "correo", "correo_electrónico", "adresse_mail", "dirección_email"),
     "group": ("group", "groups", "group_name", "team", "gruppe", "gruppen", "groupe", "groupes", "grupo", "grupos"),
     "section": ("section", "sections", "section_name", "kurs", "übung", "übungsgruppe", "gruppe", "gruppen", "group", "groups", "groupe",
                 "grupo"),
+    "role": ("role", "roles", "role_name", "rolle", "rollen", "rôle", "rôles", "rol", "status"),
     "repository": ("repository", "repository_url", "student_repository_url", "repo", "repo_url", "git", "git_url", "clone_url"),
     "participant": ("identifier", "id", "identifiant", "identificador"),
 }  # fmt: skip
@@ -176,13 +179,14 @@ def folder_name(name: str) -> str:
 def read_roster(path: Path) -> Roster:
     """Read a class list.
 
-    A student who is listed twice, in two sections or groups, is one student.
+    Of lines that may stand above the header the best known is the header. A student who is listed twice, in two sections or groups, is one
+    student. Lines that are no student's are left out, and noted.
 
     Raises:
         RosterError: It is no class list, or two students have one name in results.
     """
     try:
-        table = read_table(path)
+        table = read_table(path, lambda header: len({column for columns in _places(header).values() for column in columns}))
     except TableError as error:
         raise RosterError(str(error)) from error
     places = _places(table.header)
@@ -192,9 +196,14 @@ def read_roster(path: Path) -> Roster:
     if ambiguous := sorted(table.twice & {column for word, columns in places.items() if word != "section" for column in columns}):
         raise RosterError(f"{path}: expected each column once, found {', '.join(ambiguous)} more than once.")
     students: dict[str, tuple[Student, int]] = {}
+    left_out: dict[str, list[str]] = {}
     for line, row in zip(table.lines, table.rows, strict=True):
         student = _student(row, places)
         if student is None:
+            continue
+        if why := _no_student(row, places, student):
+            words = " ".join(" ".join(row.values()).split())[:60] if why == REMARK else student.shown
+            left_out.setdefault(why, []).append(f"line {line} ({words})")
             continue
         key = student.name.casefold()
         first, at = students.setdefault(key, (student, line))
@@ -204,7 +213,24 @@ def read_roster(path: Path) -> Roster:
                 f"{path}: expected each student once, found {student.name} more than once, with other names or ids: lines {at} and {line}."
             )
         students[key] = both, at
-    return Roster(tuple(student for student, _ in students.values()), (*table.notes, *_zeros(path, table, places)))
+    left_out.pop(AGAIN, None)
+    told = [f"{path}: left out, {why}: {', '.join(lines[:5])}{', ...' if len(lines) > 5 else ''}" for why, lines in left_out.items()]
+    return Roster(tuple(student for student, _ in students.values()), (*table.notes, *told, *_zeros(path, table, places)))
+
+
+AGAIN, REMARK = "a header that comes again", "no student"
+
+
+def _no_student(row: Mapping[str, str], places: Mapping[str, Sequence[str]], read_as: Student) -> str:
+    """Why a line is no student's; empty for a student's."""
+    if all(text.strip() == column for column, text in row.items()):
+        return AGAIN
+    if remarks(tuple(row.values())):
+        return REMARK
+    if is_staff([row[column] for column in places["role"]]):
+        return "staff by their role"
+    ids = [row[column] for column in places["id"]]
+    return "an account for trying" if account_for_trying(ids, read_as.first_name, read_as.last_name) else ""
 
 
 def _zeros(path: Path, table: Table, places: Mapping[str, Sequence[str]]) -> list[str]:
@@ -222,13 +248,15 @@ def _zeros(path: Path, table: Table, places: Mapping[str, Sequence[str]]) -> lis
 
 def _places(header: Sequence[str]) -> dict[str, list[str]]:
     """Our word -> the columns that say it, best first."""
-    plain = {_plain(column): column for column in header if column}
-    return {word: [plain[alias] for alias in map(_plain, aliases) if alias in plain] for word, aliases in COLUMNS.items()}
+    plain = {_plain(column): column for column in reversed(header) if column}
+    return {word: [plain[alias] for alias in aliases if alias in plain] for word, aliases in ALIASES.items()}
 
 
 def _plain(header: str) -> str:
-    letters = (letter for letter in unicodedata.normalize("NFKD", header.casefold()) if not unicodedata.combining(letter))
-    return re.sub(r"\W+", "_", "".join(letters)).strip("_")
+    return plain_word(header).replace(" ", "")
+
+
+ALIASES = {word: tuple(dict.fromkeys(map(_plain, aliases))) for word, aliases in COLUMNS.items()}
 
 
 def _divided(full: str, first: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 __all__ = ["Cell", "Sheet", "TableError", "parse_sheet", "read_sheet"]
 
 MAX_BYTES = 64 * 2**20
+SEPARATORS = ",;\t"
 BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 # How a file begins that is called .csv or .xls and is something else, and what it is
 NO_TEXT = (
@@ -100,8 +101,12 @@ class Sheet:
         return text
 
 
-def read_sheet(path: Path) -> Sheet:
+def read_sheet(path: Path, separator: str = "") -> Sheet:
     """Read a table: UTF-8, UTF-16 or Windows-1252, with comma, semicolon or tab.
+
+    Args:
+        path: The file.
+        separator: Between cells; empty for what the first line has, or says.
 
     Raises:
         TableError: It cannot be opened, or is no table.
@@ -112,10 +117,10 @@ def read_sheet(path: Path) -> Sheet:
         content = path.read_bytes()
     except OSError as error:
         raise TableError(f"{path} cannot be opened: {error.strerror or error}.") from error
-    return parse_sheet(content, str(path))
+    return parse_sheet(content, str(path), separator)
 
 
-def parse_sheet(content: bytes, where: str) -> Sheet:
+def parse_sheet(content: bytes, where: str, separator: str = "") -> Sheet:
     """The same of bytes; ``where`` names them in errors."""
     for start, what in NO_TEXT:
         if content.startswith(start):
@@ -126,7 +131,7 @@ def parse_sheet(content: bytes, where: str) -> Sheet:
     if text.lstrip()[:1] == "<":
         raise TableError(f"{where}: expected a table in text (CSV), found a web page or XML. Save it as CSV UTF-8 in a spreadsheet.")
     named = SEPARATOR_LINE.match(text)
-    separator = named[1] if named else _separator(text)
+    separator = separator or (named[1] if named else _separator(text))
     rows, lines = _rows(text, separator, named.end() if named else 0, where)
     if not rows:
         raise TableError(f"{where}: expected a header and rows below it, found an empty file.")
@@ -165,7 +170,7 @@ def _text(content: bytes, encoding: str, where: str) -> str:
 def _separator(text: str) -> str:
     """What stands most often in the first line that has anything, outside of quotes."""
     head = next((line for line in re.sub(r'"[^"]*"', "", text[:100_000]).splitlines() if line.strip(" ")), "")
-    return max(",;\t", key=head.count)
+    return max(SEPARATORS, key=head.count)
 
 
 def _rows(text: str, separator: str, position: int, where: str) -> tuple[list[tuple[Cell, ...]], list[int]]:

@@ -8,16 +8,18 @@ import datetime
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autograder.report.sheets import TableError, read_sheet
+from autograder.report.sheets import SEPARATORS, Sheet, TableError, read_sheet
 
 __all__ = ["Table", "bare", "lost_zeros", "read_table", "repaired"]
 
 MAX_ROWS = 100_000
+MOST_ABOVE = 30  # rows in which a header is looked for
 EXACT = 10**15  # numbers of a spreadsheet have 15 digits
 ROUNDED = re.compile(r"\d[.,]\d+E\+\d+", re.IGNORECASE)
 
@@ -41,14 +43,22 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, known: Callable[[Sequence[str]], int] | None = None) -> Table:
     """Read a table.
+
+    Args:
+        path: The file.
+        known: How many columns of a header are known. With it lines may stand above the header: the row that is known best is the header,
+            the first one if none is.
 
     Raises:
         TableError: It cannot be opened, is none, or holds what cannot be right; the text says where and what to do.
     """
     notes: list[str] = []
-    found = _workbook(path, notes) if _is_workbook(path) else _text(path)
+    found = _workbook(path, notes) if _is_workbook(path) else _text(path, known)
+    if known is not None and (above := _above(found, known)):
+        notes.append(f"{path}: the header stands in line {found[above][0]}; what is above the header was passed over")
+        found = found[above:]
     texts = [[bare(text) for text in row] for _, row in found]
     header = [text.strip() for text in texts[0]] if texts else []
     if not any(header):
@@ -110,8 +120,33 @@ def _check_row(row: list[str], width: int, where: str) -> None:
         )
 
 
-def _text(path: Path) -> list[tuple[int, list[str]]]:
-    sheet = read_sheet(path)
+def _above(rows: Sequence[tuple[int, list[str]]], known: Callable[[Sequence[str]], int]) -> int:
+    """How many rows stand above the header."""
+    scores = [known(_bare_row(row)) for _, row in rows[:MOST_ABOVE]]
+    return scores.index(max(scores))
+
+
+def _head(rows: Sequence[tuple[int, list[str]]], known: Callable[[Sequence[str]], int]) -> list[str]:
+    return _bare_row(rows[_above(rows, known)][1])
+
+
+def _bare_row(row: Sequence[str]) -> list[str]:
+    return [bare(text).strip() for text in row]
+
+
+def _text(path: Path, known: Callable[[Sequence[str]], int] | None) -> list[tuple[int, list[str]]]:
+    """The rows; lines above a header may have other separators than the table."""
+    rows = _rows(read_sheet(path))
+    if known is None or known(_head(rows, known)) > 1:
+        return rows
+    readings = [rows]
+    for separator in SEPARATORS:
+        with suppress(TableError):  # of a file that has another separator
+            readings.append(_rows(read_sheet(path, separator)))
+    return max(readings, key=lambda rows: known(_head(rows, known)))
+
+
+def _rows(sheet: Sheet) -> list[tuple[int, list[str]]]:
     return list(zip(sheet.lines, sheet.texts, strict=True))
 
 

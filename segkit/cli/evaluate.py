@@ -78,7 +78,7 @@ def evaluate(
         _write_images(out / "images.csv", ranked)
         figures(model, dataset, result, out)
         _draw_failures(model, dataset, result, ranked[:worst], out / "failures.png")
-    click.echo(json.dumps(content, indent=1, allow_nan=False) if as_json else _table(result))
+    click.echo(json.dumps(content, indent=1, allow_nan=False) if as_json else _table(result, spec.n_class))
     if not as_json:
         ties = f"; {result.ties} pixels tie within rounding" if result.ties is not None else ""
         click.echo(f"{result.images} pictures in {seconds:.1f} s on {where}, {precision}{ties}")
@@ -102,12 +102,14 @@ def _write_metrics(path: Path, content: dict[str, Any]) -> None:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _table(result: "Evaluation") -> str:
-    """Classes first, then the scores over all of them; intervals where they were asked for."""
-    total = max(result.hist.sum(), 1)
+def _table(result: "Evaluation", n_class: int) -> str:
+    """Classes first, then the scores over all of them; intervals where they were asked for. An output that is no class has no IoU."""
+    counts = 100 * result.hist / max(result.hist.sum(), 1)
+    rows = list(zip(result.iou.items(), counts.sum(1), counts.sum(0), strict=True))
     lines = [f"{'class':<28}{'IoU':>8}   {'95 % interval':<18}{'of the pixels':>13}"]
-    for (name, value), labelled in zip(result.iou.items(), result.hist.sum(1), strict=True):
-        lines.append(f"{name:<28}{_number(value)}   {_interval(result.iou_intervals.get(name)):<18}{100 * labelled / total:>11.1f} %")
+    for (name, value), share, _ in rows[:n_class]:
+        lines.append(f"{name:<28}{_number(value)}   {_interval(result.iou_intervals.get(name)):<18}{share:>11.1f} %")
+    lines += [f"{f'answered: {name}':<57}{share:>11.1f} %" for (name, _), _, share in rows[n_class:]]
     lines.append("")
     for name, title in SCORES.items():
         lines.append(f"{title:<28}{_number(getattr(result, name))}   {_interval(result.intervals.get(name))}".rstrip())

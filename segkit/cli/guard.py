@@ -7,6 +7,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 __all__ = ["guarded"]
 
@@ -23,6 +24,7 @@ def guarded() -> Iterator[None]:
         if hasattr(stream, "reconfigure"):  # a code page such as cp1252 lacks many letters of names and bars
             stream.reconfigure(errors="replace")
     try:
+        Path.cwd()  # of a folder that is gone torch would end the process, without a word of why
         yield
         _flush()
     except SystemExit:
@@ -70,6 +72,8 @@ def _text(error: Exception) -> str:
             f"{_of_system(error)}. Either it is open in another program: close that. Or you may not write there: name a folder of your "
             "own (--out), or copy this folder to your home."
         )
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return "the folder in which you stand was deleted, perhaps to be unpacked anew. Go into it again (cd), and run it there."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{_of_system(error)}. Correct the path or the file, and run it again. (SEGKIT_DEBUG=1 shows where it happened.)"
     if isinstance(error, MemoryError):

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -34,13 +33,12 @@ def said(found: dict[str, str], notebook: str, pattern: str) -> dict[str, float]
 
 @pytest.mark.slow
 def test_notebooks_run_with_their_solutions_and_networks_learn(course: Path, monkeypatch: pytest.MonkeyPatch):
-    found, begun = {}, time.process_time()
+    found: dict[str, str] = {}
     for name, lines in LINES.items():
         stdout, stderr = run(course / name, monkeypatch, "sample")
         found[name] = stdout
         assert "[!!]" not in stdout and stderr == "", (name, stderr)
         assert stdout.count("[ok]") >= lines + 6, name  # six lines prove the environment
-    print(f"{time.process_time() - begun:.0f} s")
     accuracy = said(found, "1_classify.ipynb", r"epoch (\d+): .*accuracy ([\d.]+)")
     assert accuracy["8"] > 0.85
     iou = said(found, "4_fcn8s.ipynb", r"(FCN-\d+s): accuracy [\d.]+, mean IoU ([\d.]+)")

@@ -1,6 +1,7 @@
 """``segkit train`` on the sample, with a network small enough to be quick."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -99,8 +100,11 @@ def test_unknown_is_a_wrong_answer_and_no_class_of_the_mean(tmp_path, monkeypatc
         pairs = PairDataset(SPEC, SPEC.find_root("sample"), "sample", part, read_label=segkit.reference.satellite.read_mask)
         images, truth = (torch.stack(one) for one in zip(*pairs, strict=True))
         answers = Doubtful(7)(images).argmax(1)
-        assert 0.1 < (answers == 6).float().mean() < 0.9
+        unknown = 100 * (answers[truth < 6] == 6).float().mean().item()
+        assert 10 < unknown < 90
         assert found == pytest.approx(segkit.reference.satellite.mean_iou(answers, truth), abs=1e-6), part
+    row = re.search(r"(?m)^answered: unknown +([\d.]+) %$", done.output)
+    assert row and float(row[1]) == pytest.approx(unknown, abs=0.06) and "absent" not in done.output
     assert scored["iou"]["unknown"] is None and scored["mean_iou_interval"][0] < scored["mean_iou"] < scored["mean_iou_interval"][1]
 
 

@@ -17,6 +17,7 @@ from segkit import environment
 from segkit.checkpoint_files import find_checkpoints
 from segkit.checkpoints import read_state_dict
 from segkit.environment import EnvironmentFault, Kit, missing_packages, prepare, split_of, work_folder
+from segkit.facades import find_root
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -73,6 +74,28 @@ def test_what_quick_mode_keeps_is_found_by_the_next_notebook_and_never_handed_in
     assert kit.checkpoint("fcn32s") == kit.trained("fcn32s") and not list(tmp_path.rglob("resume.pt"))
     assert find_checkpoints(tmp_path, ["fcn32s", "fcn8s"]) == {}
     assert Kit(tmp_path, tmp_path, "sample", "cpu", quick=False).checkpoint("fcn32s") is None
+
+
+# ipython/ipython#11184: %env takes what follows as it stands
+@pytest.mark.parametrize(("written", "quick"), [
+    ("1", True), ('"1"', True), ("'1'  ", True), ("1  # laptop", True), ("true", True),
+    ("", False), ("0", False), ('"0"', False), ("0  # on the GPU", False), ("False", False), ("off", False), ("no", False),
+])  # fmt: skip
+def test_quick_mode_is_on_or_off_as_it_was_meant(written, quick, monkeypatch):
+    monkeypatch.setenv("SEGKIT_QUICK", written)
+    assert prepare(REPO, quiet=True).quick is quick
+
+
+@pytest.mark.parametrize("written", ['"{}"', "'{}'", " {} ", '"$PLACE/my pictures #1"', "~/my pictures #1"])
+def test_a_path_in_quotes_or_with_names_in_it_is_found_and_handed_on(written, tmp_path, monkeypatch):
+    place = tmp_path / "my pictures #1"
+    shutil.copytree(REPO / "data" / "facades" / "sample", place)
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("SEGKIT_DATA", written.format(place))
+    assert prepare(REPO, quiet=True).root == place
+    assert find_root() == place  # as any other code of the notebook asks
 
 
 def test_the_stand_in_for_vgg16_is_always_the_same(tmp_path, monkeypatch, capsys):
@@ -138,13 +161,17 @@ def test_work_folder_is_where_the_notebook_lies_or_the_unpacked_kit(tmp_path, mo
     assert work_folder(tmp_path / "fcn") == (tmp_path / "fcn").resolve()
 
 
-@pytest.mark.parametrize("where", [".", "drive/Colab Notebooks"])
+# googlecolab/colabtools#1172: a copy goes into another folder, under another name in every language
+@pytest.mark.parametrize("where", [
+    "1_data.ipynb", "drive/Colab Notebooks/1_data.ipynb", "drive/Colab Notebooks/Copy of 1_data.ipynb",
+    "drive/Colab Notebooks/Kopie von 1_data.ipynb", "1_data (1).ipynb",
+])  # fmt: skip
 def test_a_copy_of_a_notebook_outside_the_work_folder_is_named(where, tmp_path, monkeypatch, capsys):
-    """On a hosted machine: the copy that was uploaded beside the zip, or that the drive keeps."""
+    """On a hosted machine: the copy that was uploaded beside the zip, or that the drive keeps or made."""
     work = tmp_path / "drive" / "fcn"
-    for folder in (work, tmp_path / where):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "1_data.ipynb").touch()
+    for path in (work / "1_data.ipynb", tmp_path / where):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     (tmp_path / "other.ipynb").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(environment, "work_folder", lambda home: work)
@@ -152,8 +179,8 @@ def test_a_copy_of_a_notebook_outside_the_work_folder_is_named(where, tmp_path, 
     prepare(REPO, quiet=True)
     prepare(REPO)  # the first cell is run again, in the work folder
     out = capsys.readouterr().out
-    assert f"[!!] a copy          {(tmp_path / where / '1_data.ipynb').resolve()}: not looked at" in out and "other.ipynb" not in out
-    (tmp_path / where / "1_data.ipynb").unlink()
+    assert f"[!!] a copy          {(tmp_path / where).resolve()}: not looked at" in out and "other.ipynb" not in out
+    (tmp_path / where).unlink()
     prepare(REPO)
     assert "[!!]" not in capsys.readouterr().out
 
@@ -185,6 +212,46 @@ def test_without_a_network_the_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(environment.subprocess, "run", pip)
     with pytest.raises(EnvironmentFault, match="no-such-package>=1.*no network.*by hand"):
         environment._install(missing_packages())
+
+
+def test_a_python_of_the_system_sends_to_an_environment(monkeypatch):
+    """The last line that pip says there is a hint to read a standard (jupyter/jupyter#727)."""
+
+    def pip(command, **_):
+        said = "error: externally-managed-environment\n\n× This environment is externally managed\nhint: See PEP 668.\n"
+        return subprocess.CompletedProcess(command, 1, "", said)
+
+    monkeypatch.setitem(environment.NEEDED, "no_such_package", "no-such-package>=1")
+    monkeypatch.setattr(environment.subprocess, "run", pip)
+    with pytest.raises(EnvironmentFault, match="no-such-package>=1.*belongs to the system.*environment of its own") as caught:
+        environment._install(missing_packages())
+    assert "network" not in str(caught.value) and "PEP" not in str(caught.value)
+
+
+# pytorch/pytorch#129568, #133076, #157648
+@pytest.mark.parametrize(("error", "system", "words"), [
+    (OSError('[WinError 126] The module could not be found. Error loading "fbgemm.dll" or a dependency.'), "win32", "Redistributable"),
+    (ImportError("DLL load failed while importing _C: The specified module could not be found."), "win32", "Redistributable"),
+    (ImportError("libcudart.so.13: cannot open shared object file"), "linux", "install them again"),
+    (RuntimeError("operator torchvision::nms does not exist"), "linux", "are no pair"),
+    (RuntimeError("operator torchvision::nms does not exist"), "win32", "are no pair"),
+])  # fmt: skip
+def test_a_pytorch_that_is_there_and_cannot_be_loaded_is_not_said_to_be_missing(error, system, words, monkeypatch):
+    def refuse(name):
+        raise error
+
+    monkeypatch.setattr(environment.importlib, "import_module", refuse)
+    monkeypatch.setattr(environment.sys, "platform", system)
+    with pytest.raises(EnvironmentFault, match=words) as caught:
+        environment._import_torch()
+    told = str(caught.value)
+    assert str(error)[:20] in told and "cannot be loaded" in told and "not installed" not in told and "restart the kernel" in told
+
+
+def test_a_python_without_pytorch_is_named(monkeypatch):
+    monkeypatch.setattr(environment.importlib, "import_module", lambda name: __import__(f"no_{name}"))
+    with pytest.raises(EnvironmentFault, match=f"PyTorch is not installed for {re.escape(sys.executable)}. Pick the kernel"):
+        environment._import_torch()
 
 
 def test_another_segkit_that_was_imported_before_is_refused(tmp_path):

@@ -4,6 +4,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,7 +144,11 @@ def write_handins(submissions: Iterable[BulkSubmission], path: Path) -> Path:
     writer.writerow(HEAD)
     for name in sorted(rows):
         writer.writerow(map(no_formula, rows[name]))
-    return write_page(path, "\ufeff" + text.getvalue())
+    content = "\ufeff" + text.getvalue()
+    with suppress(OSError):
+        if path.read_bytes() == content.encode("utf-8", "backslashreplace"):
+            return path  # a watch looks for weeks: what says the same is not written again
+    return write_page(path, content)
 
 
 def _submission(bundle: Bundle, name: str, group: Sequence[Attempt], folder: Path, known: Known) -> BulkSubmission:

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import os
 import re
+import unicodedata
 import zoneinfo
 from collections.abc import Iterator
 from functools import cache
@@ -18,6 +19,14 @@ MAIL = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST":
 HALF_A_YEAR = datetime.timedelta(days=182)
 # Brightspace and Blackboard, in English.
 DAYS = ("%b %d %Y", "%B %d %Y", "%d %b %Y", "%d %B %Y")
+MONTHS = (
+    "Jan januar janner janvier janv enero ene", "Feb februar fevrier fevr febrero", "Mar marz mrz mars marzo",
+    "Apr april avril avr abril abr",
+    "May mai mayo", "Jun juni juin junio", "Jul juli juillet juil julio", "Aug august aout agosto ago",
+    "Sep september septembre septiembre setiembre sept", "Oct oktober okt octobre octubre", "Nov november novembre noviembre",
+    "Dec dezember dez decembre diciembre dic",
+)  # fmt: skip
+ENGLISH = {word.casefold(): words.split()[0] for words in MONTHS for word in words.split()}
 CLOCKS = ("%I:%M %p", "%I:%M:%S %p", "%H:%M", "%H:%M:%S")
 EXPECTED = "expected a time such as 2026-03-14T23:59, 2026-03-14 23:59 CET or 2026-03-14T23:59+01:00"
 
@@ -95,12 +104,24 @@ def _split(text: str) -> tuple[datetime.datetime, str, bool]:
             clock = f"{match['hour'] or '00'}:{match['minute'] or '00'}:{seconds}"
             plain = datetime.datetime.fromisoformat(f"{match['date']} {clock}")
             return plain, (match["zone"] or "").strip(), match["hour"] is None
-        worded = re.fullmatch(r"(?P<time>\w+ \w+ \d{4} \d[\d:.]*(?: [AP]M)?)(?: (?P<zone>[A-Z]\S+))?", tidy.replace(",", ""))
+        worded = re.fullmatch(r"(?P<time>\w+ \w+ \d{4} \d[\d:.]*(?: [AP]M)?)(?: (?P<zone>[A-Z]\S+))?", _in_english(tidy).replace(",", ""))
         if worded:
             return _worded(worded["time"]), worded["zone"] or "", False
     except ValueError:
         pass
     raise TimeError(f"{EXPECTED}, found {text.strip()[:60]!r}")
+
+
+def _in_english(text: str) -> str:
+    """A day as German, French or Spanish have it (``mardi 3 mars 2026 à 23:59``), as English has it; any other text stays."""
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    match = re.fullmatch(
+        r"(?:[^\W\d]+\.?,? )?(?P<day>\d{1,2})\.?(?: de)? (?P<month>[^\W\d]+)\.?(?: de)? (?P<year>\d{4}),?(?: um| a| a las)? "
+        r"(?P<clock>\d[\d:.]*)(?: Uhr)?(?P<rest> .*)?", plain,
+    )  # fmt: skip
+    if match is None or (month := ENGLISH.get(match["month"].casefold())) is None:
+        return text
+    return f"{match['day']} {month} {match['year']} {match['clock']}{match['rest'] or ''}"
 
 
 def _worded(text: str) -> datetime.datetime:

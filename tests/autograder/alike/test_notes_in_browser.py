@@ -8,6 +8,7 @@ from honest import PEOPLE
 from in_browser import CHROMIUM, assert_nothing_is_cut, clean
 from looked_at import OWN_WORDS, graded
 
+from autograder.alike.gaps import Gap, Gaps, gap_notes
 from autograder.alike.notes import find_notes
 from autograder.alike.page import write_notes
 from autograder.course.assignment import open_assignment
@@ -25,7 +26,10 @@ def test_axe_finds_nothing_on_the_notes_and_nothing_is_cut_on_a_phone(tmp_path, 
     results = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/result.json")}
     notes, _ = find_notes(folder, results, open_assignment("fcn"))
     assert {note.kind for note in notes} == {"code", "answer", "checkpoint"}
-    page = visit(write_notes(notes, folder, "fcn", ["One line."]))
+    found = [Gap("ada", 0.93, 0.41), *(Gap(f"student{n}", 0.55 + 0.01 * n, 0.45) for n in range(8)), Gap("eve", 0.5, 0.52)]
+    gaps = [Gaps("fcn8s.miou", 12, tuple(found), {"ben": "No checkpoint."}), Gaps("pretraining.miou", 12, (), {"ada": "None."})]
+    page = visit(write_notes([*notes, *gap_notes(gaps)], folder, "fcn", ["One line."], gaps))
+    assert page.locator("svg .far").count() == 2 and page.locator("svg g").count() == 10
     clean(page)
     page.set_viewport_size({"width": 375, "height": 800})
     assert_nothing_is_cut(page)

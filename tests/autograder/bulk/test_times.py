@@ -32,6 +32,25 @@ def test_blanks_commas_dots_and_strokes_of_other_countries_are_read(text):
     assert read_time(text, BERLIN)[0].isoformat() == "2026-03-14T21:10:00+00:00"
 
 
+@pytest.mark.parametrize("text", [
+    "3. März 2026, 23:59", "Dienstag, 3. März 2026, 23:59", "3. Mrz. 2026 23:59 Uhr", "3 März 2026 um 23:59", "mardi 3 mars 2026, 23:59",
+    "3 mars 2026 à 23:59", "martes, 3 de marzo de 2026, 23:59", "3 de marzo de 2026 23:59", "Tuesday, 3 March 2026, 11:59 PM",
+    "3. MÄRZ 2026 23:59 CET", "3. Ma\u0308rz 2026, 23:59", "Di., 3. März 2026, 23.59 Uhr",
+])  # fmt: skip
+def test_months_of_four_languages_are_read(text):
+    assert read_time(text, BERLIN)[0].isoformat() == "2026-03-03T22:59:00+00:00"
+
+
+@pytest.mark.parametrize(("number", "words"), [
+    (1, "Januar Jänner janvier enero Jan"), (2, "Februar février febrero feb"), (4, "April avril abril abr"), (5, "Mai mai mayo May"),
+    (6, "Juni juin junio"), (7, "Juli juillet julio juil"), (8, "August août agosto"), (9, "September septembre septiembre sept Sept."),
+    (10, "Oktober octobre octubre Okt."), (11, "November novembre noviembre"), (12, "Dezember décembre diciembre Dez. déc. dic"),
+])  # fmt: skip
+def test_every_month_is_its_own(number, words):
+    for word in words.split():
+        assert read_time(f"17 {word} 2026, 12:00")[0].isoformat() == f"2026-{number:02}-17T12:00:00+00:00"
+
+
 @pytest.mark.parametrize("text", ["03/04/2026 22:10", "3.4.2026 22:10", "2026/13/14 22:10", "14 March, 2026 22.99"])
 def test_a_time_that_countries_read_differently_or_that_is_none_is_refused(text):
     with pytest.raises(TimeError, match="expected a time such as"):

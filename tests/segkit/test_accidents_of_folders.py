@@ -1,0 +1,110 @@
+"""Accidents of a student's folder: unpacked anew, a script in the place of a module, a save that was cut off. What do commands say?"""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from submit_work import FACTS, write_work
+
+from segkit import submit as module
+from segkit.cli import main
+from segkit.edition import write_edition
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def work(tmp_path) -> Path:
+    return write_work(tmp_path / "my work")
+
+
+def told(folder: Path, *words: str, before: str = "", kit: Path = ROOT) -> tuple[int, str]:
+    """Run a command of segkit in a folder, as in a terminal; exit code, and all that it printed."""
+    line = f'cd "{folder}" && {before} "{sys.executable}" -m segkit {" ".join(words)}'
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(kit)})
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows deletes no folder in which somebody stands")
+@pytest.mark.parametrize("words", [("check",), ("submit", "--out", "new.zip"), ("data", "verify")], ids=" ".join)
+def test_a_folder_that_was_unpacked_anew_while_somebody_stood_in_it_is_said_to_be_gone(work, words):
+    again = f'cp -r "{work}" "{work} again" && rm -r "{work}" && mv "{work} again" "{work}" &&'
+    code, text = told(work, *words, before=again)
+    assert (code, text.count("\n")) == (1, 1) and text.startswith("Error: the folder in which you stand was deleted"), text
+    assert told(work, "submit", "--fast")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["random", "token", "queue", "calendar"])
+def test_a_script_that_has_the_name_of_a_module_stops_no_command(work, name):
+    """Neither where the kit is installed nor where it lies beside the script, as in a release; and it is handed in."""
+    (work / f"{name}.py").write_text("raise SystemExit('this is no module of Python')")
+    write_edition(work)
+    code, text = told(work, "submit", "--fast", kit=work.parent)
+    assert code == 0 and "Everything is there" in text, text
+
+
+@pytest.mark.slow
+def test_checks_that_such_a_script_stops_name_it(work):
+    (work / "random.py").write_text("1 / 0")
+    code, text = told(work, "check")
+    assert code == 0 and text.count("random.py has the name of a module that Python needs") == 2, text
+    (work / "random.py").rename(work / "my_random.py")
+    assert "2 passed" in told(work, "check")[1]
+
+
+def test_names_of_packages_are_taken_too_and_other_names_are_free(tmp_path):
+    for name in ("helpers.py", "torch.py"):
+        assert module._namesake(tmp_path) == ""
+        (tmp_path / name).touch()
+    assert module._namesake(tmp_path) == "torch.py"
+
+
+# ucbds-infra/otter-grader#444, berkeley-dsep-infra/datahub#2107: saved while the disk or the line gave way
+@pytest.mark.parametrize("left", [b"", b"\0" * 4096, b'{"cells": [{"cell_ty'], ids=["nothing", "zeros", "a piece"])
+@pytest.mark.parametrize("command", [("check",), ("submit", "--fast")], ids=" ".join)
+def test_of_a_notebook_that_was_cut_off_the_state_that_jupyter_kept_is_named(work, left, command):
+    kept = work / ".ipynb_checkpoints" / "1_data-checkpoint.ipynb"
+    kept.parent.mkdir()
+    shutil.copy(work / "1_data.ipynb", kept)
+    os.utime(kept, (1_772_000_000, 1_772_000_000))
+    (work / "1_data.ipynb").write_bytes(left)
+    code, text = told(work, *command, before="TZ=UTC")
+    assert code == 1 and "Jupyter kept its state of 2026-02-25 06:13: copy .ipynb_checkpoints/1_data-checkpoint.ipynb over it." in text
+    assert text.count("1_data.ipynb: ") == 1, "it is in the folder, and not said to be missing"
+    shutil.copy(kept, work / "1_data.ipynb")
+    assert "Jupyter kept" not in told(work, *command)[1]
+
+
+@pytest.mark.parametrize("kept", ["", "[]", json.dumps(FACTS), '{"cells": []}'])
+def test_a_state_that_is_no_notebook_either_is_not_offered(work, kept):
+    (work / ".ipynb_checkpoints").mkdir()
+    (work / ".ipynb_checkpoints" / "1_data-checkpoint.ipynb").write_text(kept)
+    (work / "1_data.ipynb").write_bytes(b"")
+    code, text = told(work, "submit", "--fast")
+    assert code == 1 and "no readable notebook" in text and "Jupyter kept" not in text
+
+
+@pytest.mark.parametrize("command", [["check"], ["submit", "--fast"]], ids=" ".join)
+def test_a_notebook_that_cannot_be_read_is_not_said_to_be_missing(work, command, monkeypatch):
+    """As one that lies in a cloud alone (wvsharber/BeatMapSynthesizer#56), or that another program holds."""
+    copy = module.shutil.copyfile
+
+    def held(source, target):
+        if Path(source).name == "1_data.ipynb":
+            raise OSError(errno.EINVAL, "Invalid argument", str(source))
+        copy(source, target)
+
+    monkeypatch.setattr(module.shutil, "copyfile", held)
+    out = ["--out", str(work.parent / "submission.zip")] if "submit" in command else []
+    done = CliRunner().invoke(main, [*command, "--folder", str(work), *out])
+    assert done.exit_code == 1 and done.output.count("1_data.ipynb: ") == 1, done.output
+    assert "1_data.ipynb: cannot be read (Invalid argument)" in done.output and "kept on this device" in done.output
+    (work / "1_data.ipynb").unlink()
+    text = CliRunner().invoke(main, [*command, "--folder", str(work), *out]).output
+    assert "1_data.ipynb: expected this notebook, but it is not in the folder" in text
