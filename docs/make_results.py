@@ -65,7 +65,7 @@ PLANS = {
         ("--recipe", "fast", "--epochs", "3", "--batch-size", "3", "--set", "crop=288", "--set", "scale=0.7,1.3",
          "--set", "warmup=20", "--set", "precision=bfloat16"),
         ("--precision", "bfloat16"),
-        "What two cores have the time for in two and a quarter hours, other work beside them: an hour of pretraining, then three epochs of "
+        "What two cores have the time for in two and a half hours, other work beside them: an hour of pretraining, then three epochs of "
         "windows of 288 pixels a network. Whole pictures and 25 epochs on a GPU (`--plan gpu`) are what the recipe is made for.",
     ),
     "try": Plan(
