@@ -211,6 +211,7 @@ NOT_RUN = {
     "python docs/make_results.py --data CMP_ROOT --plan gpu": GPU,
     "python benchmarks/grading.py --rounds 1 --stock 6": MINUTES,
     "python benchmarks/alike.py": MINUTES,
+    "python benchmarks/told_times.py": MINUTES,
     "python benchmarks/gate.py --small": MINUTES,
     "python benchmarks/loading.py --small --data CMP_ROOT": MINUTES,
     "python benchmarks/training.py --small --data CMP_ROOT": MINUTES,

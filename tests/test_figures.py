@@ -44,6 +44,7 @@ from segkit.notebooks.files import MAX_TEXT
 from segkit.reference import FCN8s, FCN32s, confusion_matrix, read_label, satellite
 from segkit.training import TrainConfig, fit
 from segkit.training.heads import fit_head
+from segkit.training.pretraining import PretrainConfig
 from segkit.training.recipes import RECIPES
 from segkit.upsampling import MIN_PADDING
 
@@ -51,6 +52,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = "docs/performance.md"
 Numbers = Callable[[], tuple[Any, ...]]
 FACADES, TILES, FAST = dataset("facades"), dataset("satellite"), RECIPES["fast"]
+SIDE = PretrainConfig().side
+ANSWERS = sum((SIDE // cell) ** 2 for cell in (8, 16, 32)) + (SIDE // 32 - 6) ** 2  # of a patch; fc6 sees 7 x 7 cells at once
 PARTS = ("train", "val", "test")
 
 
@@ -152,7 +155,8 @@ CLAIMS: list[tuple[str, str, Numbers]] = [
     ("docs/training.md", r"(\w+) images of about one size", lambda: (FAST.batch_size,)),
     ("docs/training.md", r"norms are clipped at (\d)", lambda: (FAST.clip,)),
     ("docs/training.md", r"Adam at (\S+), (\d+) steps of warm-up", lambda: (FAST.learning_rate, FAST.warmup)),
-    ("docs/training.md", r"A patch of (\d+) pixels gives (\d+) answers", lambda: (96, 1 + sum((96 // cell) ** 2 for cell in (8, 16, 32)))),
+    ("docs/training.md", r"A patch of (\d+) pixels gives (\d+) answers", lambda: (SIDE, ANSWERS)),
+    ("docs/training.md", r"more than (half) of what an FCN computes in a window of 288", lambda: ("half" if 488**2 > 2 * 288**2 else "",)),
     ("docs/instructors.md", r"fingerprints of (\d+) tokens .*? of which another has (\d+) %", lambda: (GRAM, 100 * SHARE)),
     ("docs/instructors.md", r"cosine ([\d.]+) from (\d+) words on", lambda: (LIKE_ANSWERS, LEAST_WORDS)),
     ("docs/instructors.md", r"At most (\d+) seconds and (\d) GiB each", lambda: (git.SECONDS, git.MAX_BYTES / 2**30)),
@@ -311,7 +315,7 @@ def test_disk_that_an_environment_needs_is_that_of_the_packages() -> None:
     """What is compiled at first use comes on top, some hundredths."""
     whole, of_students = installed(), installed("jupyterlab", *(Requirement(line).name for line in project()["dependencies"]))
     told = re.search(r"CUDA build of PyTorch, about (\d) GB", text_of("README.md"))
-    assert told and whole * 1.05 <= int(told[1]) < whole + 1
+    assert told and whole * 1.05 <= int(told[1]) < 1.4 * whole
     for name in ("fcn", "satellite"):
         (disk,) = re.findall(r"and about (\d) GB of disk", text_of(START(name)))
-        assert of_students * 1.05 <= int(disk) < of_students + 1.5 and installed("torch", "torchvision") > int(disk) / 2
+        assert of_students * 1.05 <= int(disk) < 1.4 * of_students and installed("torch", "torchvision") > int(disk) / 2

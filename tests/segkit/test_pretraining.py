@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,8 +17,6 @@ from segkit.training import TrainingError
 from segkit.training.patches import Answering, SharesLoss, cell_shares, jittered
 from segkit.training.pretraining import PretrainConfig, fresh_vgg16, pretrain
 from segkit.vgg import VGGError, load_vgg16
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Narrow(nn.Module):
@@ -64,12 +60,6 @@ def test_shares_of_cells_are_those_of_the_pixels_that_the_pooled_map_answers_for
         cell = labels[number, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
         wanted = [((cell == index).sum() / (cell != 255).sum()).item() for index in range(3)]
         assert cells[number, :, 3 * row + column].tolist() == pytest.approx(wanted)
-
-
-def test_a_patch_of_the_usual_size_gives_the_answers_that_the_docs_tell_of():
-    shares = cell_shares(torch.zeros(1, PretrainConfig().side, PretrainConfig().side), 1, (8, 16, 32), 7)
-    told = re.search(r"A patch of (\d+) pixels gives ([\d,]+) answers", (ROOT / "docs" / "training.md").read_text(encoding="utf-8"))
-    assert told and [int(value.replace(",", "")) for value in told.groups()] == [PretrainConfig().side, sum(x.shape[2] for x in shares)]
 
 
 @pytest.mark.parametrize(("cells", "window", "middle"), [(5, 3, [6, 7, 8, 11, 12, 13, 16, 17, 18]), (3, 3, [4]), (2, 3, [0])])
