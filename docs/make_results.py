@@ -243,7 +243,8 @@ def device_name() -> str:
     """Whose figures these are."""
     if torch.cuda.is_available():
         return f"one {torch.cuda.get_device_name()}"
-    return f"{torch.get_num_threads()} cores of a processor ({platform.machine()}), no GPU"
+    cores = torch.get_num_threads()
+    return f"{cores} core{'s' if cores > 1 else ''} of a processor ({platform.machine()}), no GPU"
 
 
 def always_facade(data: Path | None, split: str) -> float:
