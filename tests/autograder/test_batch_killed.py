@@ -106,7 +106,8 @@ def test_a_killed_run_resumes_without_repeating_or_losing_any(class_and_results,
         assert not alive(tmp), f"seed {SEED}, killed at {kills}"
         whole(out)
         now = entries_of(out)
-        assert all(now[name] == result for name, result in entries.items()), f"seed {SEED}, killed at {kills}"
+        changed = [name for name, result in entries.items() if now.get(name) != result and name != "torn"]  # that one is read anew
+        assert not changed, f"{changed}: seed {SEED}, killed at {kills}"
         entries = now
         assert len(entries) >= wanted, f"seed {SEED}, killed at {kills}"
         if attempt == 1:
