@@ -145,7 +145,7 @@ def _gaps(check: str, tested: Mapping[str, Mapping[str, Any]], trained: Mapping[
 def mean_iou(gate: Mapping[str, Any]) -> float | None:
     """What a gate measured, of the network that the judge makes of a submission where there is one; None where it measured nothing."""
     measured = gate.get("measured") or {}
-    value = measured.get("of_the_network") or measured.get("mean_iou")
+    value = next((measured[name] for name in ("of_the_network", "mean_iou") if measured.get(name) is not None), None)
     if value is None and gate.get("status") == "earned" and (told := EARNED.search(gate.get("message") or "")):
         value = float(told[1])
     return None if value is None else float(value)

@@ -92,7 +92,7 @@ def test_a_state_that_is_no_notebook_either_is_not_offered(work, kept):
 
 @pytest.mark.parametrize("command", [["check"], ["submit", "--fast"]], ids=" ".join)
 def test_a_notebook_that_cannot_be_read_is_not_said_to_be_missing(work, command, monkeypatch):
-    """As one that lies in a cloud alone (wvsharber/BeatMapSynthesizer#56), or that another program holds."""
+    """As one that lies in a cloud alone, or that another program holds."""
     copy = module.shutil.copyfile
 
     def held(source, target):

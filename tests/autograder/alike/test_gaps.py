@@ -81,6 +81,7 @@ def test_seven_networks_say_nothing_of_what_is_usual_nor_do_copies_of_one():
     ("partial", {"mean_iou": 0.35, "full": 0.4}, "Expected mean IoU of ...", 0.35),
     ("earned", None, "Mean IoU 0.4123, pixel accuracy 0.7000 on 48 pictures of the test list (base). Best class: ...", 0.4123),
     ("needs_manual", {"mean_iou": 0.6, "of_the_network": 0.2}, "Your class FCN8s has ...", 0.2),
+    ("needs_manual", {"mean_iou": 0.6, "of_the_network": 0.0}, "Your class FCN8s has ...", 0.0),
     ("needs_manual", {"mean_iou": 0.6, "of_the_network": None}, "Your class FCN8s has ...", 0.6),
     ("not_earned", None, "forward raised ValueError: Mean IoU 0.9999, pixel accuracy 1.0000", None),
     ("not_earned", None, "No checkpoint: expected ...", None),
