@@ -48,7 +48,7 @@ class Answering(nn.Module):
         super().__init__()
         self.features = normed(cast("nn.Sequential", vgg.features))
         self.classifier, self.avgpool = vgg.get_submodule("classifier"), vgg.get_submodule("avgpool")
-        self.vgg, self.n_class, self.jitter = type(vgg).__name__, n_class, jitter
+        self.name, self.n_class, self.jitter = type(vgg).__name__, n_class, jitter
         channels = 0
         widths: list[int] = []
         for layer in self.features:

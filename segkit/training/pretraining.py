@@ -168,7 +168,7 @@ class _Pretraining(Task):
     def description(self, run: Run | None = None) -> dict[str, Any]:
         return dataclasses.asdict(self.config) | {  # the names are those of a training run
             "schedule": "poly",
-            "model": self.model.vgg,
+            "model": self.model.name,
             "parameters": sum(value.numel() for value in self.model.parameters()),
             "train_images": fingerprint(self.train_set),
         }
