@@ -268,8 +268,8 @@ def page(found: Sequence[Trained], data: Path | None, split: str, plan: Plan, ru
         "trunk that `segkit pretrain` learned from label maps of the training facades. Always answering \"facade\" gives a mean IoU of "
         f"{always_facade(data, split):.3f} on them.", "",
         *scores_table(found), "",
-        "FCN-16s and FCN-8s begin with the network before them, so that FCN-8s had three times the epochs of the one from scratch. With "
-        "the same epochs, FCN-32s shows what the pretrained trunk brings.", "",
+        "FCN-16s and FCN-8s begin with the network before them, so that FCN-8s had three times the epochs of the one from scratch, "
+        "whose options stand among the commands. With the same epochs, FCN-32s shows what the pretrained trunk brings.", "",
         f"![Loss and mean IoU over the epochs]({pictures}/results-curves.png)", "",
         "## IoU by class", "", *classes_table(found), "",
         "## What the networks see", "",
