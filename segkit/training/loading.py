@@ -13,7 +13,7 @@ from segkit.training.batches import Batch
 from segkit.training.sources import Items
 from segkit.transforms import IMAGENET_MEAN, IMAGENET_STD
 
-__all__ = ["normalised", "read_ahead", "send"]
+__all__ = ["jittered", "normalised", "read_ahead", "send"]
 
 T = TypeVar("T")
 
@@ -54,24 +54,46 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     return values.to(device, non_blocking=device.type == "cuda")
 
 
-def normalised(batch: Batch, device: torch.device) -> Tensor:
+def normalised(batch: Batch, device: torch.device, jitter: float = 0.0) -> Tensor:
     """Images of a batch on the device, as the network takes them.
 
     Decoded bytes are sent as they are, a quarter of the size of floats, and normalised on the device. Padding becomes zero,
     which is the mean colour of ImageNet and what convolutions pad with.
 
+    Args:
+        batch: images as decoded, or as normalised.
+        device: where the network is.
+        jitter: see :func:`jittered`; 0 changes no colour, and draws nothing.
+
     Returns:
         FloatTensor (B, 3, H, W), normalised with the ImageNet statistics.
     """
     images = send(batch.images, device)
-    if images.dtype != torch.uint8:
-        return images
-    mean, std = (_channels(values, device) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    images = images.float().div_(255).sub_(mean).div_(std)  # as PairDataset does, to the bit
+    if images.dtype == torch.uint8:
+        mean, std = (_channels(values, device) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        images = images.float().div_(255).sub_(mean).div_(std)  # as PairDataset does, to the bit
+    if jitter:
+        images = jittered(images, jitter)
     for image, (height, width) in zip(images, batch.sizes, strict=True):
         image[:, height:] = 0
         image[:, :, width:] = 0
     return images
+
+
+def jittered(x: Tensor, strength: float) -> Tensor:
+    """Change contrast, brightness, tint and saturation of each picture: a wall stays a wall in another light and another paint.
+
+    Args:
+        x: normalised pictures (B, 3, H, W).
+        strength: deviation of the logarithm of the contrast, and of the brightness in deviations of a channel; a third of it is the
+            tint (each channel on its own), and up to that share of the colour is taken away.
+    """
+
+    def drawn(channels: int) -> Tensor:
+        return torch.randn(len(x), channels, 1, 1, device=x.device, dtype=x.dtype) * strength
+
+    x = x * (drawn(1) + drawn(3) / 3).exp() + drawn(1) + drawn(3) / 3
+    return torch.lerp(x, x.mean(1, keepdim=True), torch.rand(len(x), 1, 1, 1, device=x.device, dtype=x.dtype) * strength)
 
 
 @functools.cache  # a copy to a GPU makes the program wait: do it once

@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from segkit.training.sources import Pairs
 
-__all__ = ["Answering", "Repeated", "SharesLoss", "cell_shares", "folded", "jittered", "normed"]
+__all__ = ["Answering", "Repeated", "SharesLoss", "cell_shares", "folded", "normed"]
 
 
 class Repeated:
@@ -37,18 +37,17 @@ class Answering(nn.Module):
     Args:
         vgg: with ``features``, ``avgpool`` and ``classifier``, as torchvision's; its layers are used as they are.
         n_class: number of classes; of the classifier's outputs the first so many are used.
-        jitter: how far colours are changed while it learns, see :func:`jittered`; 0 for not at all.
 
     Attributes:
         strides: sides of the cells in pixels, fine to coarse; of VGG-16 8, 16 and 32.
         window: cells of the last map that the hidden layers see at once, in height and width; of VGG-16 7.
     """
 
-    def __init__(self, vgg: nn.Module, n_class: int, jitter: float = 0.0) -> None:
+    def __init__(self, vgg: nn.Module, n_class: int) -> None:
         super().__init__()
         self.features = normed(cast("nn.Sequential", vgg.features))
         self.classifier, self.avgpool = vgg.get_submodule("classifier"), vgg.get_submodule("avgpool")
-        self.name, self.n_class, self.jitter = type(vgg).__name__, n_class, jitter
+        self.name, self.n_class = type(vgg).__name__, n_class
         channels = 0
         widths: list[int] = []
         for layer in self.features:
@@ -64,8 +63,6 @@ class Answering(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map patches (B, 3, side, side) to logits (B, n_class, cells), in the order of :func:`cell_shares`."""
-        if self.training and self.jitter:
-            x = jittered(x, self.jitter)
         pooled = []
         for layer in self.features:
             x = layer(x)
@@ -103,22 +100,6 @@ def folded(layers: nn.Sequential) -> nn.Sequential:
         else:
             found.append(layer)
     return nn.Sequential(*found)
-
-
-def jittered(x: Tensor, strength: float) -> Tensor:
-    """Change contrast, brightness, tint and saturation of each picture: a wall stays a wall in another light and another paint.
-
-    Args:
-        x: normalised pictures (B, 3, H, W).
-        strength: deviation of the logarithm of the contrast, and of the brightness in deviations of a channel; a third of it is the
-            tint (each channel on its own), and up to that share of the colour is taken away.
-    """
-
-    def drawn(channels: int) -> Tensor:
-        return torch.randn(len(x), channels, 1, 1, device=x.device, dtype=x.dtype) * strength
-
-    x = x * (drawn(1) + drawn(3) / 3).exp() + drawn(1) + drawn(3) / 3
-    return torch.lerp(x, x.mean(1, keepdim=True), torch.rand(len(x), 1, 1, 1, device=x.device, dtype=x.dtype) * strength)
 
 
 def cell_shares(labels: Tensor, n_class: int, strides: Sequence[int], window: int = 1) -> list[Tensor]:

@@ -43,7 +43,7 @@ class PretrainConfig:
         patches: per image and epoch.
         side: of a patch in pixels; from 224 on fc6 sees 7 x 7 cells, as in the FCN.
         scale: range of the factor by which a picture is resized before a patch is cut.
-        jitter: how far colours are changed, see :func:`segkit.training.patches.jittered`; 0 for not at all.
+        jitter: how far colours are changed, see :func:`segkit.training.loading.jittered`; 0 for not at all.
         batch_size: patches per step.
         learning_rate: Adam's at the beginning; it falls to zero.
         weight_decay: L2 penalty; Adam lets a large one wipe out fc6, whose gradients are small.
@@ -132,10 +132,10 @@ def pretrain(
     recipe = dataclasses.replace(
         RECIPES["fast"], recipe="pretrain", epochs=config.epochs, learning_rate=config.learning_rate,
         weight_decay=config.weight_decay, batch_size=config.batch_size, precision=config.precision, seed=config.seed,
-        crop=config.side, scale=config.scale, pad_to=config.side, workers=config.workers, cache=config.cache,
+        crop=config.side, scale=config.scale, jitter=config.jitter, pad_to=config.side, workers=config.workers, cache=config.cache,
     )  # fmt: skip
     torch.manual_seed(config.seed)
-    model = Answering(network(), n_class, config.jitter)
+    model = Answering(network(), n_class)
     task = _Pretraining(model, train_set, config, Path(out))
     if task.record_file.exists() and resume:
         return task.finished_file(same=True)

@@ -47,6 +47,7 @@ class TrainConfig:
         crop: side of random square windows in pixels, None for whole images.
         scale: images are resized by a factor drawn from this range, None for never.
         flip: mirror half of the images; facades are about symmetric.
+        jitter: how far colours are changed, 0 for not at all; see :func:`segkit.training.loading.jittered`.
         pad_to: batches are padded to multiples of this, so that few different shapes occur.
         precision: ``auto`` takes 16 bits where the device is fast in them, see :mod:`segkit.precision`.
         deterministic: only algorithms that repeat to the bit, slower on a GPU; a CPU always repeats.
@@ -79,6 +80,7 @@ class TrainConfig:
     crop: int | None = None
     scale: tuple[float, float] | None = None
     flip: bool = False
+    jitter: float = 0.0
     pad_to: int = 1
     precision: str = "float32"
     deterministic: bool = False
@@ -99,6 +101,8 @@ class TrainConfig:
         for name in ("clip", "warmup", "stop_after", "workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"Expected {name} of at least 0, but got {getattr(self, name)}.")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"Expected jitter within 0..1, but got {self.jitter}.")
         if self.scale is not None and not (len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1]):
             raise ValueError(f"Expected scale (low, high) with 0 < low <= high, but got {self.scale}.")
         if self.warmup and self.schedule == "plateau":

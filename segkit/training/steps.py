@@ -87,7 +87,7 @@ class Stepper:
         total = None if whole else self.mass_of(send(batch.labels, self.device).long(), self.weight)
         for begin in range(0, len(batch.names), at_once):
             piece = batch.part(begin, at_once)
-            yield normalised(piece, self.device), send(piece.labels, self.device).long(), self.weight, total
+            yield normalised(piece, self.device, self.descent.config.jitter), send(piece.labels, self.device).long(), self.weight, total
 
     def _make_room(self, batch: Batch, error: Exception) -> None:
         tried = described(batch, self.memory.images_at_once(batch))

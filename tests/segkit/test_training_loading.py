@@ -16,7 +16,7 @@ from PIL import Image
 from segkit.facades import DataError
 from segkit.training import TrainingError
 from segkit.training.batches import Augmentation, EpochBatches
-from segkit.training.loading import normalised, read_ahead
+from segkit.training.loading import jittered, normalised, read_ahead
 from segkit.training.sources import DecodedPairs, PlainPairs, label_shares, open_pairs
 from segkit.transforms import RandomCrop, RandomScale, RandomScaleCrop
 
@@ -47,6 +47,39 @@ def test_a_batch_holds_the_pixels_of_the_plain_dataset_to_the_bit(tmp_path, cach
                 seen.append(index)
             assert batch.labelled == int((batch.labels != 255).sum())
         assert sorted(seen) == list(range(len(data)))
+
+
+def test_changed_colours_are_those_of_one_slope_and_one_offset_a_channel():
+    """Oracle: of a grey picture with a step, what a changed contrast, brightness and tint leave."""
+    torch.manual_seed(0)
+    x = torch.zeros(2, 3, 8, 8)
+    x[..., 4:] = 1.0
+    changed = jittered(x, 0.3)
+    left, right = changed[..., 0, 0], changed[..., 0, 7]  # (2, 3)
+    assert torch.allclose(changed[..., :4], left[..., None, None].expand(2, 3, 8, 4)), "a flat wall stays flat"
+    assert (right > left).all(), "light stays lighter than dark"
+    assert not torch.allclose(left[0], left[1], atol=1e-3) and not torch.allclose(left[0, 0], left[0, 1], atol=1e-3)
+    assert torch.equal(jittered(x, 0.0), x)
+
+
+@pytest.mark.parametrize("decoded", [True, False])
+def test_colours_of_a_batch_change_and_padding_stays_zero(tmp_path, decoded):
+    """Oracle: the colours of the unchanged batch, changed by the same draws."""
+    data = facades(tmp_path)
+    pairs = DecodedPairs(data, "off") if decoded else PlainPairs(data)
+    batch = EpochBatches(pairs, seed=0, epoch=1, batch_size=3, pad_to=8)[0]
+    before = normalised(batch, CPU).clone()
+    torch.manual_seed(5)
+    wanted = jittered(before, 0.3)
+    torch.manual_seed(5)
+    images = normalised(batch, CPU, 0.3)
+    assert torch.equal(normalised(batch, CPU), before), "the batch itself is left alone"
+    assert len({*batch.sizes}) > 1
+    for place, (height, width) in enumerate(batch.sizes):
+        inside = torch.zeros(images.shape[2:], dtype=torch.bool)
+        inside[:height, :width] = True
+        assert torch.equal(images[place][:, inside], wanted[place][:, inside]) and not images[place][:, ~inside].any()
+        assert not torch.allclose(images[place][:, inside], before[place][:, inside], atol=0.01)
 
 
 def test_a_picture_is_decoded_once(tmp_path):
