@@ -4,6 +4,7 @@ As many submissions are under way as the workers have places, no more. So a work
 scheduler that is begun again has lost little, and no machine holds a class in its memory.
 """
 
+import asyncio
 import contextlib
 import logging
 import queue
@@ -37,6 +38,9 @@ WAIT = 600.0  # seconds without a scheduler, or without a worker, after which a 
 FETCH = 120.0  # seconds for an answer to come from its worker
 PAUSE = 0.5  # seconds between two looks at who is there
 SLURM = "slurm:"
+ANEW = 30.0  # seconds between two looks whether a job of Slurm has ended, whose place another one takes
+CLOSING = 60.0  # seconds for the jobs to be cancelled
+SILENT = 300.0  # seconds without a worker after which a word is said of where to look
 FAILURES = 2  # workers that one submission may cost where the scheduler is ours
 
 
@@ -97,6 +101,7 @@ class _Handing:
         self.flying: dict[Future[Answer], Work] = {}
         self.ended: queue.SimpleQueue[Future[Answer]] = queue.SimpleQueue()
         self.last_seen = time.monotonic()  # of a scheduler with workers
+        self.asked = self.worked = time.monotonic()  # for jobs of Slurm; when the last of them was there
         self.numbers = iter(range(10**9))
 
     def go(self) -> None:
@@ -155,6 +160,8 @@ class _Handing:
         places = sum(worker["nthreads"] for worker in workers)
         gpus = int(sum(worker["resources"].get("GPU", 0) for worker in workers))
         wanted = self.left or self.flying
+        if client.cluster is not None:
+            self._keep_jobs(client.cluster, bool(places))
         lacks = "" if places else "worker"
         if places and not gpus and wanted and not self.flying and all(work.gpu for work in self.left):
             lacks = "worker with --resources GPU=1"
@@ -163,6 +170,21 @@ class _Handing:
         elif time.monotonic() - self.last_seen > WAIT:
             raise ClusterError(f"{self.cluster} has had no {lacks} for {WAIT / 60:.0f} minutes.")
         return places, gpus
+
+    def _keep_jobs(self, jobs: Any, at_work: bool) -> None:
+        """Submit those jobs again that came to the end of their time; say it where none is at work for long."""
+        now = time.monotonic()
+        if now - self.asked > ANEW:
+            self.asked = now
+            jobs.scale(jobs=self.jobs)
+        if at_work:
+            self.worked = now
+        elif now - self.worked > SILENT:
+            self.worked = now
+            self.say(
+                f"No job of Slurm is at work for {SILENT / 60:.0f} minutes. `squeue --me` tells whether they wait; where they have ended, "
+                "see what they wrote (`log-directory` of the profile). Waiting on; Ctrl-C ends, and keeps what is graded."
+            )
 
     def _fill(self, client: "Client", places: int, gpus: int) -> None:
         """Hand out as much as there are places for."""
@@ -257,18 +279,49 @@ def _begin_quietly() -> None:
 @contextlib.contextmanager
 def _client(cluster: str, jobs: int) -> Iterator["Client"]:
     """A connection to the scheduler; to one of our own, whose workers are jobs of Slurm, where that is asked for."""
-    import dask
     from distributed import Client
 
     with contextlib.ExitStack() as stack:
-        address: Any = cluster
-        if cluster.startswith(SLURM):
-            from dask_jobqueue import SLURMCluster
-
-            stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": FAILURES}))
-            address = stack.enter_context(SLURMCluster(config_name=cluster.removeprefix(SLURM)))
-            address.scale(jobs=jobs)
+        address = stack.enter_context(_slurm(cluster, jobs)) if cluster.startswith(SLURM) else cluster
         yield stack.enter_context(Client(address, set_as_default=False, timeout=10))
+
+
+@contextlib.contextmanager
+def _slurm(cluster: str, jobs: int) -> Iterator[Any]:
+    """A scheduler here, and jobs of Slurm for it; they end with it.
+
+    Raises:
+        ClusterError: Slurm does not take a job. Without asking for it, what ``sbatch`` says would be lost, and nobody would ever come.
+    """
+    import dask
+    from dask_jobqueue import SLURMCluster
+
+    with dask.config.set({"distributed.scheduler.allowed-failures": FAILURES}):
+        ours = SLURMCluster(
+            config_name=cluster.removeprefix(SLURM), scheduler_options={"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+        )
+        try:
+            ours.scale(jobs=jobs)
+            try:
+                ours.sync(_submitted, ours)
+            except (RuntimeError, OSError) as error:
+                raise ClusterError(f"{cluster}: no job could be submitted. {_told_by(error)}") from error
+            yield ours
+        finally:
+            with contextlib.suppress(AssertionError, TimeoutError):  # it knows no job that never began; what hangs ends with this process
+                ours.close(timeout=CLOSING)
+
+
+async def _submitted(cluster: Any) -> None:
+    """Wait until all jobs were given to the queue; raises what the command said that failed."""
+    await cluster
+    await asyncio.gather(*cluster.workers.values())
+
+
+def _told_by(error: Exception) -> str:
+    """What a command of Slurm said, without the name of the script that it was given."""
+    said = str(error).partition("stderr:")[2].strip() or str(error)
+    return " ".join(said.split())[:500]
 
 
 def _is_of_network(error: OSError) -> bool:

@@ -1,9 +1,10 @@
 """A class on a cluster: whatever becomes of its machines, each result is that of a run on one machine, and is there once."""
 
 import os
-import stat
+import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tiny import DOUBLE, SECRET, grade_class, settings, weights, write_submissio
 from workers import Cluster, InThread, use_quick_judges, wait_for
 
 from autograder.batch import grade_many, pool
+from autograder.batch.cluster import ClusterError
 from autograder.batch.journal import JOURNAL, entries_by_name
 from autograder.course.seeds import SECRET_VARIABLE
 from autograder.judge.run import Run
@@ -23,6 +25,7 @@ SBATCH = """#!{python}
 import subprocess, sys
 log = open({log!r}, "ab")
 process = subprocess.Popen(["bash", sys.argv[-1]], stdout=log, stderr=log, start_new_session=True)
+print(process.pid, file=open({ids!r}, "a"))
 print(f"Submitted batch job {{process.pid}}")
 """
 
@@ -70,28 +73,83 @@ def test_a_worker_and_the_scheduler_are_killed_and_every_result_is_that_of_a_ser
     assert (out / "journal.jsonl").read_bytes().count(b'"graded"') == before
 
 
+class Slurm:
+    """Stands in for Slurm: scripts for ``sbatch`` and ``scancel``, whose jobs are processes of this machine.
+
+    Args:
+        root: For the scripts, what the jobs write, and Dask's files.
+        patch: Puts the scripts in the place of the real ones.
+        sbatch: Another script.
+    """
+
+    def __init__(self, root: Path, patch: pytest.MonkeyPatch, sbatch: str = SBATCH) -> None:
+        self.log, self.ids, scripts = root / "job.log", root / "ids", root / "bin"
+        scripts.mkdir()
+        for name, text in {"sbatch": sbatch, "scancel": '#!/bin/sh\nkill -- -"$1"\n'}.items():
+            (scripts / name).write_text(
+                text.format(python=sys.executable, log=str(self.log), ids=str(self.ids)) if name == "sbatch" else text
+            )
+            (scripts / name).chmod(0o755)
+        patch.setenv("PATH", f"{scripts}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv(SECRET_VARIABLE, SECRET)
+        self.profile = {
+            "cores": 1, "memory": "8GiB", "processes": 1, "interface": "lo", "local-directory": str(root), "log-directory": None,
+            "job-extra-directives": [], "job-script-prologue": [], "python": sys.executable,
+        }  # fmt: skip
+
+    def jobs(self) -> list[int]:
+        """Process groups of all jobs so far."""
+        return [int(line) for line in self.ids.read_text().split()] if self.ids.exists() else []
+
+    def grade(self, paths: list[Path], out: Path, say: Callable[[str], None]) -> list[dict]:
+        """Grade with one job, and print what jobs wrote where that fails."""
+        dask = pytest.importorskip("dask")
+        pytest.importorskip("dask_jobqueue")
+        profile = {**dask.config.get("jobqueue.slurm"), **self.profile}
+        try:
+            with dask.config.set({"jobqueue.course": profile, "distributed.deploy.lost-worker-timeout": "1s"}):
+                return grade_many(paths, settings(out), 1, say, cluster="slurm:course")
+        finally:
+            print(self.log.read_text() if self.log.exists() else "no job wrote anything")
+
+
 @pytest.mark.slow
 def test_jobs_of_slurm_grade_with_real_judges_as_this_machine_does(tmp_path, monkeypatch):
-    """Slurm is a script here; what it starts are real jobs of dask-jobqueue."""
-    pytest.importorskip("dask_jobqueue")
-    import dask
-
-    bin_folder = tmp_path / "bin"
-    bin_folder.mkdir()
-    scripts = {"sbatch": SBATCH.format(python=sys.executable, log=str(tmp_path / "job.log")), "scancel": '#!/bin/sh\nkill -- "-$1"\n'}
-    for name, text in scripts.items():
-        (bin_folder / name).write_text(text)
-        (bin_folder / name).chmod(0o755 | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{bin_folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv(SECRET_VARIABLE, SECRET)
-    profile = {"cores": 1, "memory": "8GiB", "processes": 1, "interface": "lo", "local-directory": str(tmp_path), "log-directory": None,
-               "job-extra-directives": [], "job-script-prologue": [], "python": sys.executable}  # fmt: skip
+    """The first job ends before its time is over, as at the end of its walltime: another one is submitted."""
+    slurm = Slurm(tmp_path, monkeypatch)
     paths = [write_submission(tmp_path / "in" / "ann", checkpoint=weights()), write_submission(tmp_path / "in" / "ben", "def double(:")]
     here, _ = grade_class(paths, tmp_path / "here")
-    said = []
-    with dask.config.set({"jobqueue.course": {**dask.config.get("jobqueue.slurm"), **profile}}):
-        there = grade_many(paths, settings(tmp_path / "there"), 1, said.append, cluster="slurm:course")
-    assert [timeless(result) for result in there] == [timeless(result) for result in here], (tmp_path / "job.log").read_text()
+    monkeypatch.setattr("autograder.batch.cluster.ANEW", 1.0)
+    monkeypatch.setattr("autograder.batch.cluster.SILENT", 0.01)
+
+    def end_first() -> None:
+        wait_for(lambda: "Starting Worker" in slurm.log.read_text() if slurm.log.exists() else False, 120)
+        os.killpg(slurm.jobs()[0], signal.SIGKILL)
+
+    said: list[str] = []
+    killer = threading.Thread(target=end_first)
+    killer.start()
+    there = slurm.grade(paths, tmp_path / "there", said.append)
+    killer.join(120)
+    assert len(slurm.jobs()) > 1 and any("No job of Slurm is at work" in line for line in said)
+    assert [timeless(result) for result in there] == [timeless(result) for result in here]
     assert there[0]["score"] == 10
     for name in ("answers.json", "pictures.json", "result.json", "report.html"):
         assert (tmp_path / "there" / "ann" / name).is_file() == (tmp_path / "here" / "ann" / name).is_file(), name
+
+
+REFUSED = """#!/bin/sh
+echo 'sbatch: error: invalid partition specified: gpu' >&2
+exit 1
+"""
+
+
+@pytest.mark.parametrize(("sbatch", "says"), [(REFUSED, "invalid partition specified: gpu"), ("", "No such file or directory: 'sbatch'")])
+def test_what_slurm_says_of_a_job_that_it_does_not_take_is_told(tmp_path, monkeypatch, sbatch, says):
+    """Nothing waits for a job that is in no queue."""
+    slurm = Slurm(tmp_path, monkeypatch, sbatch)
+    if not sbatch:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    path = write_submission(tmp_path / "in" / "ann", net=None)
+    with pytest.raises(ClusterError, match=rf"^slurm:course: no job could be submitted\. .*{says}"):
+        slurm.grade([path], tmp_path / "out", print)

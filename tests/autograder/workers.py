@@ -3,6 +3,7 @@
 Preloaded by a worker (``--preload workers.py``) it puts those judges in the place of judge processes: a class of hundreds takes seconds.
 """
 
+import contextlib
 import importlib
 import os
 import signal
@@ -128,12 +129,15 @@ class Cluster:
     def __enter__(self) -> "Cluster":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: object, *_: object) -> None:
+        if failed:
+            print(self.log())
         self.ended.set()
         self.keeper.join()
         for process in self.processes.values():
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(60)
 
 
 def wait_for(true: Any, seconds: float = 60) -> None:
