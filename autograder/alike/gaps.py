@@ -4,7 +4,6 @@ A network that was trained on the test pictures is as good there as on those tha
 much better on them. Everybody is measured on the same pictures, so that how hard these are moves the whole class, and nobody in it.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,6 @@ LEAST_NETWORKS = 8
 FAR, LEAST_FAR = 4.0, 0.05
 """A gap is far off beyond so many standard deviations from the median, taken from the median deviation, and beyond so much mean IoU. Of
 drawn classes of 8, 60 and 300 honest people, 1 in 17, 66 and 33 had a note."""
-
-EARNED = re.compile(r"\bMean IoU (\d\.\d{4}), pixel accuracy")  # as the judge tells who has all points, and nobody else
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class Gaps:
 
 def gates_of(rubric: Rubric) -> list[CheckRubric]:
     """The gates that can be measured on other pictures than the test list's."""
-    return [check for check in rubric.checks.values() if "checkpoint" in check.settings and "own" in check.settings]
+    return [check for check in rubric.checks.values() if "own" in check.settings]
 
 
 def link_training(spec: DatasetSpec, source: str | None, split: str, count: int, root: Path) -> int:
@@ -145,10 +142,7 @@ def _gaps(check: str, tested: Mapping[str, Mapping[str, Any]], trained: Mapping[
 def mean_iou(gate: Mapping[str, Any]) -> float | None:
     """What a gate measured, of the network that the judge makes of a submission where there is one; None where it measured nothing."""
     measured = gate.get("measured") or {}
-    value = next((measured[name] for name in ("of_the_network", "mean_iou") if measured.get(name) is not None), None)
-    if value is None and gate.get("status") == "earned" and (told := EARNED.search(gate.get("message") or "")):
-        value = float(told[1])
-    return None if value is None else float(value)
+    return next((float(measured[name]) for name in ("of_the_network", "mean_iou") if measured.get(name) is not None), None)
 
 
 def gap_notes(gaps: Sequence[Gaps]) -> Iterator[Note]:

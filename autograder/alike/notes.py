@@ -136,9 +136,13 @@ def _answers(check: str, answers: Mapping[str, Mapping[str, Mapping[str, Any]]])
 def _gates(result: Mapping[str, Any], assignment: Assignment) -> Iterator[Note]:
     """Points for a trained network whose class earned nothing in a check of its own."""
     rubric, found = assignment.rubric, {check["id"]: check for check in result["checks"]}
-    for gate in (check for check in rubric.checks.values() if "checkpoint" in check.settings and check.id in found):
-        cell = next((cell.grade_id for cell in rubric.cells if cell.defines == gate.settings.get("defines")), None)
-        own = [check.id for check in rubric.checks.values() if cell in check.needs and "checkpoint" not in check.settings]
+    gates = {check.id: check for check in rubric.checks.values() if {"checkpoint", "own"} & check.settings.keys()}
+    for gate in (gate for gate in gates.values() if gate.id in found):
+        scores = dict(found[gate.id]["measured"] or {})
+        counts = scores.pop("mean_iou", None)
+        best = [name for name, value in scores.items() if value == counts]  # of several networks
+        cell = next((one.grade_id for one in rubric.cells if one.defines == gate.settings.get("defines") or one.grade_id in best), None)
+        own = [check.id for check in rubric.checks.values() if cell in check.needs and check.id not in gates]
         failed = [name for name in own if name in found and found[name]["status"] == "not_earned"]
         if failed and (points := found[gate.id]["points"]):
             earned = f"{points_text(points)} of {points_text(found[gate.id]['max_points'])} points"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.alike.code import Link, Passage
-from autograder.alike.gaps import Gap, Gaps
+from autograder.alike.gaps import LEAST_NETWORKS, Gap, Gaps
 from autograder.alike.notes import Note
 from autograder.report.notes_page import NOTES
 from autograder.report.rendering import render_page, report_link, write_page
@@ -46,7 +46,7 @@ def write_notes(notes: Sequence[Note], out: Path, assignment: str, lines: Sequen
     groups = [(KINDS[kind], list(map(_view, some))) for kind, some in groupby(notes[:MOST_NOTES], key=lambda note: note.kind)]
     page = render_page(
         "alike.html.j2", assignment=assignment, groups=groups, count=len(notes), more=len(notes) - MOST_NOTES, lines=lines,
-        link=report_link, gaps=[(gate, _strip(gate)) for gate in gaps],
+        link=report_link, gaps=[(gate, _strip(gate)) for gate in gaps], least=LEAST_NETWORKS,
     )  # fmt: skip
     written = write_page(out / f"{NOTES}.html", page)
     kept = {"notes": content, "left_out": list(lines), **({"gaps": [_gate_json(gate) for gate in gaps]} if gaps else {})}

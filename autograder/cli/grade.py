@@ -101,9 +101,11 @@ def grade_command(
         retraining=retraining,
     )  # fmt: skip
     if options.roster:
-        from autograder.cli.people import keep_people
+        from autograder.cli.people import keep_people, say_notes
 
-        keep_people(settings.out, options.roster, *([click.echo] if submissions else []))  # downloads say it with all else
+        people = keep_people(settings.out, options.roster)
+        if submissions:  # downloads say it with all else
+            say_notes(people)
     started = time.monotonic()
     problems: list[str] = []
     try:

@@ -55,7 +55,7 @@ def mark_command(
     reports and class page again. With --take, --change or --pages nothing is opened in the browser.
     Exit 0: done; 1: something has to be looked at, or a page could not be written; 2: bad usage.
     """
-    from autograder.cli.people import keep_people
+    from autograder.cli.people import keep_people, say_notes
     from autograder.course.rubric import RubricError
     from autograder.export.entries import ExportError, read_results
     from autograder.marking import MarksError
@@ -68,7 +68,9 @@ def mark_command(
         entries = read_results(graded, lines.append)
         opened = open_assignment_of(assignment, entries)
         if roster:
-            click.echo(f"{keep_people(graded, roster, click.echo)} people of {roster} are on the class page.")
+            people = keep_people(graded, roster)
+            say_notes(people)
+            click.echo(f"{len(people.students)} people of {roster} are on the class page.")
         if not pages:
             keeper = Keeper(graded, person or getpass.getuser())
             write_rubric_criteria(graded, opened.rubric)

@@ -86,10 +86,13 @@ def viva_command(
 
 
 def _in_order(entries: "Sequence[Entry]", roster: Path | None) -> "list[Entry]":
-    """The results in the roster's order, those that are not on it last."""
-    from autograder.handins.roster import read_roster
+    """The results in the roster's order, those that are not on it last; how the roster was read is said."""
+    from autograder.cli.people import say_notes
+    from autograder.handins.roster import Roster, read_roster
 
-    names = [student.name for student in read_roster(roster).students] if roster else []
+    people = read_roster(roster) if roster else Roster()
+    say_notes(people)
+    names = [student.name for student in people.students]
     return sorted(entries, key=lambda e: (names.index(e.result["submission"]) if e.result["submission"] in names else len(names), e.folder))
 
 

@@ -103,10 +103,12 @@ def _watch(places: tuple[Path, ...], every: float, quiet: float, grade: Callable
     from autograder.handins.bulk.people import DECISIONS
     from autograder.handins.bulk.times import TimeError
     from autograder.handins.roster import RosterError
+    from autograder.report.labels import clean_text
 
     assignment, out = open_assignment(told["assignment"]), told["out"].resolve()
     options = BulkOptions(None, *(told[name] for name in ("roster", "due", "zone", "late", "penalty")))
-    known_of(options, assignment.rubric, [out])  # a slip on the command line is said now, not with the first download
+    for note in known_of(options, assignment.rubric, [out]).notes:  # and a slip on the command line: now, not with the first download
+        click.echo(clean_text(note))
     if options.roster:
         keep_people(out, options.roster)
 

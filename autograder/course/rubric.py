@@ -87,7 +87,7 @@ class Rubric:
         dataset: Name of its data set in ``segkit.datasets``; empty for none.
         aliases: Specified layer name -> other names that are accepted.
         settings: Everything else (such as the padding).
-        due: When the work is due, with its offset from UTC; None where the rubric does not say.
+        due: When the work is due; without an offset from UTC in the zone that whoever grades states. None where the rubric does not say.
     """
 
     assignment: str
@@ -186,12 +186,12 @@ def _demand_order(rubric: Rubric, where: Path) -> None:
 
 
 def _due(value: Any, where: Path) -> datetime.datetime | None:
-    """The deadline; without an offset it would mean another moment on each machine."""
-    if value is None or (isinstance(value, datetime.datetime) and value.tzinfo is not None):
+    """The deadline. Without an offset from UTC it means the zone that whoever grades states."""
+    if value is None or isinstance(value, datetime.datetime):
         return value
     raise RubricError(
-        f"{where}: due = {value} is no moment. Expected a date and time with an offset from UTC, without quotes, such as "
-        "due = 2026-03-14T23:59:00+01:00"
+        f"{where}: due = {value} is no moment. Expected a date and time, without quotes, such as due = 2026-03-14T23:59:00, which means "
+        "the zone of grade --zone, or due = 2026-03-14T23:59:00+01:00"
     )
 
 

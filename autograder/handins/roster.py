@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,29 +16,29 @@ __all__ = ["PARTICIPANT", "Roster", "RosterError", "Student", "folder_name", "re
 # our word -> what course systems call the column, best first, compared without case, accents, blanks and punctuation
 COLUMNS = {
     "id": (
-        "student_id", "sis_login_id", "username", "login", "login_id", "github_username", "netid", "id_number",
-        "sis_user_id", "sis_id", "sid", "student_number", "student_no", "matriculation_number", "registration_number", "org_defined_id",
-        "integration_id", "emplid", "uin", "uid", "pid", "perm", "perm_number", "anmeldename", "benutzername", "matrikelnummer",
-        "matrikel_nr", "matr_nr", "mtknr", "matnr", "matrikel", "matricule", "id_nummer", "nutzername", "nutzernamen", "kennung",
-        "nom_d_utilisateur",
-        "identifiant", "numéro_d_étudiant", "numéro_d_identification", "numéro_étudiant", "n_étudiant", "numéro", "nombre_de_usuario",
-        "número_de_id", "número_de_identificación", "número_de_matrícula", "nº_matrícula", "n_matrícula", "matrícula", "dni",
-        "roster_identifier", "id", "user_id", "canvas_user_id", "identifier", "identificador",
+        "student_id sis_login_id username login login_id github_username netid id_number sis_user_id sis_id sid student_number student_no "
+        "matriculation_number registration_number org_defined_id integration_id emplid uin uid pid perm perm_number anmeldename "
+        "benutzername matrikelnummer matrikel_nr matr_nr mtknr matnr matrikel matricule id_nummer nutzername nutzernamen kennung "
+        "nom_d_utilisateur identifiant numéro_d_étudiant numéro_d_identification numéro_étudiant n_étudiant numéro nombre_de_usuario "
+        "número_de_id número_de_identificación número_de_matrícula nº_matrícula n_matrícula matrícula dni roster_identifier id user_id "
+        "canvas_user_id identifier identificador"
     ),
-    "name": ("name", "student", "student_name", "full_name", "vollständiger_name", "nom_complet", "nombre_completo"),
-    "first_name": ("first_name", "given_name", "first", "first_name_of_student", "student_first_middle", "vorname", "rufname", "prénom",
-                   "nombre"),
-    "last_name": ("last_name", "surname", "family_name", "last", "family_name_of_student", "student_last", "nachname", "familienname",
-                  "zuname", "familien_oder_nachname", "nom", "nom_de_famille", "apellidos", "apellido"),
-    "email": ("email", "email_address", "mail", "e_mail_adresse", "mailadresse", "adresse_de_courriel", "courriel", "adresse_e_mail",
-              "dirección_de_correo", "dirección_de_correo_electrónico", "correo", "correo_electrónico", "adresse_mail", "dirección_email"),
-    "group": ("group", "groups", "group_name", "team", "gruppe", "gruppen", "groupe", "groupes", "grupo", "grupos"),
-    "section": ("section", "sections", "section_name", "kurs", "übung", "übungsgruppe", "gruppe", "gruppen", "group", "groups", "groupe",
-                "grupo"),
-    "role": ("role", "roles", "role_name", "rolle", "rollen", "rôle", "rôles", "rol", "status"),
-    "repository": ("repository", "repository_url", "student_repository_url", "repo", "repo_url", "git", "git_url", "clone_url"),
-    "participant": ("identifier", "id", "identifiant", "identificador"),
-}  # fmt: skip
+    "name": "name student student_name full_name vollständiger_name nom_complet nombre_completo",
+    "first_name": "first_name given_name first first_name_of_student student_first_middle vorname rufname prénom nombre",
+    "last_name": (
+        "last_name surname family_name last family_name_of_student student_last nachname familienname zuname familien_oder_nachname nom "
+        "nom_de_famille apellidos apellido"
+    ),
+    "email": (
+        "email email_address mail e_mail_adresse mailadresse adresse_de_courriel courriel adresse_e_mail dirección_de_correo "
+        "dirección_de_correo_electrónico correo correo_electrónico adresse_mail dirección_email"
+    ),
+    "group": "group groups group_name team gruppe gruppen groupe groupes grupo grupos",
+    "section": "section sections section_name kurs übung übungsgruppe gruppe gruppen group groups groupe grupo",
+    "role": "role roles role_name rolle rollen rôle rôles rol status",
+    "repository": "repository repository_url student_repository_url repo repo_url git git_url clone_url",
+    "participant": "identifier id identifiant identificador",
+}
 # What Moodle's grading worksheet calls a student: Participant 1001, Teilnehmer/in1001.
 PARTICIPANT = re.compile(r"(?:Parti|Parte|Teilnehm|Deelnem|Deltag)[^\W\d]*(?:[/*:(_][^\W\d]{1,5}\)?)?\s*(?P<number>\d+)", re.IGNORECASE)
 
@@ -111,51 +111,33 @@ class Roster:
 
     def find(self, *ids: str, full_name: str = "") -> list[Student]:
         """All students with this id, or else all with this full name; more than one means that the name is ambiguous."""
-        wanted = {text.strip().casefold() for text in ids if text.strip()}
-        found = {student.name for text in wanted for student in self._by_id.get(text, ())}
+        found = {student.name for text in ids for student in self._with("id", text.strip().casefold())}
         return [student for student in self.students if student.name in found] if found else self.named(full_name)
 
     def named(self, full_name: str) -> list[Student]:
         """All students with this full name."""
-        for wanted in (spelled(full_name), spelled(repaired(full_name))):
-            if found := self._by_spelling.get(wanted):
-                return list(found)
-        return []
+        return self._with("name", spelled(full_name)) or self._with("name", spelled(repaired(full_name)))
 
     def find_bare(self, number: str) -> list[Student]:
         """All students with an id that differs from this number by zeros in front alone."""
-        bare = _bare(number)
-        return list(self._by_bare.get(bare, ())) if bare else []
+        return self._with("number", _bare(number))
 
     def group(self, name: str) -> tuple[Student, ...]:
         """Who is in the group of this name."""
-        wanted = spelled(name)
-        return tuple(self._by_group.get(wanted, ())) if wanted else ()
+        return tuple(self._with("group", spelled(name)))
+
+    def _with(self, kind: str, word: str) -> list[Student]:
+        return list(self._index.get((kind, word), ())) if word else []
 
     @cached_property
-    def _by_id(self) -> dict[str, list[Student]]:
-        return _index(self.students, lambda student: student.ids)
-
-    @cached_property
-    def _by_bare(self) -> dict[str, list[Student]]:
-        return _index(self.students, lambda student: {_bare(text) for text in student.ids} - {""})
-
-    @cached_property
-    def _by_spelling(self) -> dict[str, list[Student]]:
-        return _index(self.students, lambda student: student.spellings)
-
-    @cached_property
-    def _by_group(self) -> dict[str, list[Student]]:
-        return _index(self.students, lambda student: student.groups)
-
-
-def _index(students: Sequence[Student], words: Callable[[Student], Iterable[str]]) -> dict[str, list[Student]]:
-    """Word -> the students that have it."""
-    found: dict[str, list[Student]] = {}
-    for student in students:
-        for word in words(student):
-            found.setdefault(word, []).append(student)
-    return found
+    def _index(self) -> dict[tuple[str, str], list[Student]]:
+        """A kind of word and a word -> the students that have it."""
+        found: dict[tuple[str, str], list[Student]] = {}
+        for student in self.students:
+            kinds = {"id": student.ids, "number": set(map(_bare, student.ids)), "name": student.spellings, "group": student.groups}
+            for key in ((kind, word) for kind, words in kinds.items() for word in words):
+                found.setdefault(key, []).append(student)
+        return found
 
 
 def _bare(number: str) -> str:
@@ -256,7 +238,7 @@ def _plain(header: str) -> str:
     return plain_word(header).replace(" ", "")
 
 
-ALIASES = {word: tuple(dict.fromkeys(map(_plain, aliases))) for word, aliases in COLUMNS.items()}
+ALIASES = {word: tuple(dict.fromkeys(map(_plain, aliases.split()))) for word, aliases in COLUMNS.items()}
 
 
 def _divided(full: str, first: str) -> tuple[str, str]:
@@ -276,17 +258,17 @@ def _student(row: Mapping[str, str], places: Mapping[str, Sequence[str]]) -> Stu
     def values(word: str) -> list[str]:
         return [text for column in places[word] if (text := " ".join(row[column].split()))]
 
-    participants = [match["number"] for text in values("participant") if (match := PARTICIPANT.fullmatch(text))]
+    def best(word: str) -> str:
+        return next(iter(values(word)), "")
+
+    participant = next((match["number"] for text in values("participant") if (match := PARTICIPANT.fullmatch(text))), "")
     # Brightspace writes # before its ids
     ids = [text.removeprefix("#") for text in values("id") if not PARTICIPANT.fullmatch(text)]
     ids = [re.sub(r"^(\d+)\.0$", r"\1", text) for text in ids]  # as programs write numbers of a column with a gap
-    email = next(iter(values("email")), "")
-    first, last = next(iter(values("first_name")), ""), next(iter(values("last_name")), "")
-    full = next(iter(values("name")), "")
+    email, full, first, last = map(best, ("email", "name", "first_name", "last_name"))
     if full and not last:
         first, last = _divided(full, first)
     local = email.partition("@")[0]
-    participant = next(iter(participants), "")
     hidden = f"Participant_{participant}" if participant else ""
     name = next((text for text in [*ids, local, f"{first} {last}".strip(), hidden] if text), "")
     # Canvas adds a line with the points possible, which is no student
@@ -295,4 +277,4 @@ def _student(row: Mapping[str, str], places: Mapping[str, Sequence[str]]) -> Stu
     known = frozenset(text.casefold() for text in [*ids, email, local] if text)
     groups = frozenset(spelled(group) for text in values("group") for group in re.split("[,;]", text)) - {""}
     sections = tuple(text for column in places["section"][:1] if (text := row[column].strip()))
-    return Student(folder_name(name), known, first, last, email, participant, groups, sections, next(iter(values("repository")), ""))
+    return Student(folder_name(name), known, first, last, email, participant, groups, sections, best("repository"))

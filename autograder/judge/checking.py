@@ -107,6 +107,7 @@ class Grading:
         student: The fixture.
         faults: What was lost so far.
         notes: What the student is told besides.
+        measured: Values behind these; they stand in the result where nothing is lost.
     """
 
     check: CheckRubric
@@ -115,6 +116,7 @@ class Grading:
     student: Student
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    measured: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rubric(self) -> Rubric:
@@ -134,9 +136,15 @@ class Grading:
             raise GraderFault(f"check {self.check.id}: the rubric has no part {part!r} (it has: {', '.join(self.check.parts)})")
         self.faults.append(Fault(part, share, cause, measured_values(measured), capped(message)))
 
-    def note(self, text: str) -> None:
-        """Tell the student something that costs nothing."""
+    def note(self, text: str, measured: Mapping[str, Any] | None = None) -> None:
+        """Tell the student something that costs nothing.
+
+        Args:
+            text: What the student reads.
+            measured: Small object of measured values.
+        """
         self.notes.append(capped(text))
+        self.measured |= measured_values(measured)
 
     def rng(self, *names: str) -> np.random.Generator:
         """Random numbers of the whole class."""
@@ -151,7 +159,7 @@ class Grading:
         full = self.check.points
         message = capped("\n\n".join(filter(None, [*(fault.message for fault in self.faults), *self.notes])), REPORT)
         if not self.faults:
-            return CheckResult(self.check.id, full, full, "earned", message=message)
+            return CheckResult(self.check.id, full, full, "earned", measured=measured_values(self.measured), message=message)
         lost: dict[str, float] = {}
         for fault in self.faults:
             lost[fault.part] = min(1.0, lost.get(fault.part, 0.0) + fault.share)

@@ -214,7 +214,7 @@ def _words(sources: Sources) -> dict[str, str]:
         "notebooks": "\n".join(f"- `{name}`" for name in notebooks),
         "first_notebook": notebooks[0],
         "python": sources.python_version(),
-        "due": f", by {due:%H:%M on %A, {due.day} %B %Y (%Z)}" if due else "",
+        "due": f", by {due:%H:%M on %A, {due.day} %B %Y}{f' ({due:%Z})' if due.tzinfo else ''}" if due else "",
         "dependencies": "\n".join(f'    "{line}",' for line in sources.requirements()),
     }
 

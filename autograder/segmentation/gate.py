@@ -186,14 +186,14 @@ def _tell(grading: Grading, score: Score, dataset: DatasetSpec) -> None:
     _remember(grading, score.maps, dataset)
     best = sorted((float(v), n) for v, n in zip(iou, dataset.classes, strict=True) if not np.isnan(v))
     summary = _summary(score, data)
+    measured = {"mean_iou": round(mean, 4), "pixel_accuracy": round(accuracy, 4), "full": full}
     if score.lost == 0:
         (low, worst), (high, good) = best[0], best[-1]
-        grading.note(f"{summary[0].upper()}{summary[1:]}. Best class: {good} {high:.2f}; worst: {worst} {low:.2f}.")
+        grading.note(f"{summary[0].upper()}{summary[1:]}. Best class: {good} {high:.2f}; worst: {worst} {low:.2f}.", measured)
         return
     weakest = ", ".join(f"{name} {value:.2f}" for value, name in best[:3])
     text = (f"Expected mean IoU of at least {full:.2f} (some points from {zero:.2f} on), got {summary}. "
             f"Weakest classes: {weakest}.{_likely(score.hist, dataset)}")  # fmt: skip
-    measured = {"mean_iou": round(mean, 4), "pixel_accuracy": round(accuracy, 4), "full": full}
     grading.lose(cause="gate.low", message=text, measured=measured, share=score.lost)
 
 

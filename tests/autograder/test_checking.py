@@ -106,6 +106,17 @@ def test_the_first_fault_gives_the_cause_and_all_give_the_message(tmp_path):
     assert (found.cause, found.measured, found.message) == ("x.one", {"dy": 1}, "first\n\nsecond")
 
 
+@pytest.mark.parametrize(("losses", "measured"), [
+    ("grading.note('one', {'iou': 0.5})\ngrading.note('two', {'seen': 3})\ngrading.note('three')", {"iou": 0.5, "seen": 3}),
+    ("grading.note('one', {'iou': 0.5})\ngrading.lose('c', cause='x', message='m', measured={'dy': 1})", {"dy": 1}),
+    ("grading.note('one', {'iou': 0.5})\ngrading.lose('c', cause='x', message='m')", {}),
+    ("grading.note('one', {'iou': float('nan')})", {"iou": "nan"}),
+    ("for n in range(99): grading.note('one', {str(n): n})", {str(n): n for n in range(40)}),
+])  # fmt: skip
+def test_notes_of_a_check_that_loses_nothing_bring_what_was_measured_into_the_result(tmp_path, losses, measured):
+    assert one(tmp_path, losses, PARTS).measured == measured
+
+
 def test_a_fault_before_a_death_costs_all(tmp_path):
     found = one(tmp_path, "grading.lose('c', cause='x', message='m')\nraise StudentError('died', 'code.died')", PARTS)
     assert (found.points, found.cause) == (0, "code.died")

@@ -26,11 +26,22 @@ def class_page(folder, *names):
 
 def test_a_class_list_becomes_names_addresses_and_sections(tmp_path):
     (tmp_path / "roster.csv").write_text(ROSTER, encoding="cp1252")
-    assert keep_people(tmp_path, tmp_path / "roster.csv") == 2
+    assert [one.name for one in keep_people(tmp_path, tmp_path / "roster.csv").students] == ["amue", "0042"]
     assert read_people(tmp_path) == {
         "amue": Person("amue", "Änne Müller", "amue@uni.example", "Mon 10, Tue 14"),
         "0042": Person("0042", "Bo Li", "", "Tue 14"),
     }
+
+
+def test_whom_a_class_list_leaves_out_is_said_before_anything_is_graded(tmp_path, monkeypatch):
+    """By a watch too, which may wait for days."""
+    (tmp_path / "roster.csv").write_text("id,name,role\nada,Ada,Student\neve,Eve,Teacher\n")
+    (tmp_path / "in").mkdir()
+    monkeypatch.setattr("autograder.batch.watching.Watch.run", lambda watch, once: None)
+    words = ["watch", tmp_path / "in", "--out", tmp_path / "out", "--roster", tmp_path / "roster.csv", "--due", "2026-03-14T23:59",
+             "--zone", "Europe/Berlin"]  # fmt: skip
+    said = CliRunner().invoke(main, [*map(str, words)], catch_exceptions=False).output
+    assert "left out, staff by their role: line 3 (eve" in said and "due 2026-03-14 23:59:00 CET (Europe/Berlin)" in said
 
 
 @pytest.mark.parametrize(("head", "section"), [("Sections", "Mon 10"), ("Gruppe", "Mon 10"), ("Group", "Mon 10"), ("Points", "")])
@@ -107,9 +118,10 @@ def test_causes_come_first_and_work_that_nobody_touched_last(tmp_path):
 def test_marking_takes_a_class_list_for_the_page(tmp_path):
     (tmp_path / "graded" / "amue").mkdir(parents=True)
     (tmp_path / "graded" / "amue" / "result.json").write_text(json.dumps(fake_result("amue")))
-    (tmp_path / "roster.csv").write_text(ROSTER)
+    (tmp_path / "roster.csv").write_text(f"{ROSTER}Total: 2 students\n")
     done = CliRunner().invoke(main, ["mark", str(tmp_path / "graded"), "--pages", "--roster", str(tmp_path / "roster.csv")])
-    assert "2 people of" in done.output and "Änne Müller" in (tmp_path / "graded" / "index.html").read_text()
+    assert "2 people of" in done.output and "line 5 (Total: 2 students)" in done.output
+    assert "Änne Müller" in (tmp_path / "graded" / "index.html").read_text()
     (tmp_path / "roster.csv").write_text("a,b\n1,2\n")
     done = CliRunner().invoke(main, ["mark", str(tmp_path / "graded"), "--pages", "--roster", str(tmp_path / "roster.csv")])
     assert done.exit_code == 2 and "expected a header with student_id" in done.output

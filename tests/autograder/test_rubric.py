@@ -9,6 +9,8 @@ from tiny import TINY
 from autograder import report
 from autograder.course.assignment import open_assignment
 from autograder.course.rubric import ID, RubricError, read_rubric, round_down
+from autograder.handins.bulk.known import know
+from autograder.handins.bulk.times import zone_named
 
 GOOD = (TINY / "rubric.toml").read_text()
 
@@ -128,6 +130,17 @@ def test_a_due_date_among_the_keys_of_a_check_is_refused(tmp_path):
     text = GOOD.replace("manual = true\n", "manual = true\ndue = 2026-03-14T23:59:00+01:00\n")
     with pytest.raises(RubricError, match=r"'due' stands below \[checks.\"question\"\]"):
         read_rubric(rubric(tmp_path, text))
+
+
+@pytest.mark.parametrize(("text", "moment"), [
+    ("2026-03-14T23:59:00+01:00", "2026-03-14T22:59:00+00:00"), ("2026-03-14T23:59:00Z", "2026-03-14T23:59:00+00:00"),
+    ("2026-03-14T23:59:00", "2026-03-14T22:59:00+00:00"), ("2026-07-14 23:59:00", "2026-07-14T21:59:00+00:00"),
+    ("2026-10-25T02:30:00", "2026-10-25T01:30:00+00:00"), ("2026-03-29T02:30:00", "2026-03-29T01:30:00+00:00"),  # twice, and never
+])  # fmt: skip
+def test_a_due_date_without_an_offset_means_the_stated_zone(tmp_path, text, moment):
+    due = read_rubric(rubric(tmp_path, f"due = {text}\n{GOOD}")).due
+    known = know(None, due.isoformat(), zone_named("Europe/Berlin"))
+    assert known.terms.due.isoformat() == moment and any("(Europe/Berlin)" in note for note in known.notes)
 
 
 def test_every_id_that_a_rubric_may_have_is_one_that_a_result_may_have():

@@ -78,12 +78,13 @@ def judge_accuracy(student: Student, grading: Grading, spec: NetworkSpec) -> Non
     right = sum(int(((maps[name] == label) & (label < NOBODY)).sum()) for name, label in labels.items() if label is not None)
     share = right / (len(pictures) * SIDE * SIDE)
     text = f"accuracy {share:.4f} on {len(pictures)} pictures of {len(pictures.classes)} classes"
+    measured = {"accuracy": round(share, 4), "full": limits["full"]}
     if lost := gate_points_lost(share, limits["full"], limits["zero"]):
-        grading.lose(cause="gate.accuracy", share=lost, measured={"accuracy": round(share, 4), "full": limits["full"]},
+        grading.lose(cause="gate.accuracy", share=lost, measured=measured,
                      message=f"Expected an accuracy of at least {limits['full']:.2f} (some points from {limits['zero']:.2f} on), got "
                      f"{text}. Likely cause: too few epochs, no pretrained layers, or another normalisation than in training.")  # fmt: skip
     else:
-        grading.note(f"A{text[1:]}.")
+        grading.note(f"A{text[1:]}.", measured)
 
 
 def _pictures(grading: Grading) -> tuple[LabelledPictures, dict[str, float]]:
@@ -167,7 +168,7 @@ def _mean_iou(student: Student, grading: Grading, spec: NetworkSpec, exact: bool
 def _tell(grading: Grading, best: str, scores: dict[str, float], plain: str) -> None:
     assert grading.context.data is not None
     limits, value = grading.check.settings[grading.context.data.split], scores[best]
-    measured = {name: round(score, 4) for name, score in scores.items()}
+    measured = {"mean_iou": round(value, 4)} | {name: round(score, 4) for name, score in scores.items()}
     said = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
     if lost := gate_points_lost(value, limits["full"], limits["zero"]):
         text = (f"Expected a mean IoU of at least {limits['full']:.2f} of the better fused network (some points from {limits['zero']:.2f} "
@@ -177,4 +178,4 @@ def _tell(grading: Grading, best: str, scores: dict[str, float], plain: str) -> 
         text = f"Expected {best} to be better than your own FCN-32s, but got {said}. Train all for as many epochs, from the same trunk."
         grading.lose("better", cause="gate.not_better", message=text, measured=measured)
     if not grading.faults:
-        grading.note(f"Mean IoU: {said}.")
+        grading.note(f"Mean IoU: {said}.", measured)

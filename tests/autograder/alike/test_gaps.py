@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from fake_class import fake_result, set_check
 from torch import nn
 
-from autograder.alike.gaps import Gap, Gaps, find_gaps, gap_notes, link_training, mean_iou
+from autograder.alike.gaps import Gap, Gaps, find_gaps, gap_notes, gates_of, link_training, mean_iou
 from autograder.alike.page import write_notes
 from autograder.assignments.fcn import prepare as fcn
 from autograder.assignments.satellite import prepare as satellite
@@ -77,17 +77,25 @@ def test_seven_networks_say_nothing_of_what_is_usual_nor_do_copies_of_one():
 
 
 # ------------------------------------------------------------------------------------------------------------- two results
-@pytest.mark.parametrize(("status", "measured", "message", "expected"), [
-    ("partial", {"mean_iou": 0.35, "full": 0.4}, "Expected mean IoU of ...", 0.35),
-    ("earned", None, "Mean IoU 0.4123, pixel accuracy 0.7000 on 48 pictures of the test list (base). Best class: ...", 0.4123),
-    ("needs_manual", {"mean_iou": 0.6, "of_the_network": 0.2}, "Your class FCN8s has ...", 0.2),
-    ("needs_manual", {"mean_iou": 0.6, "of_the_network": 0.0}, "Your class FCN8s has ...", 0.0),
-    ("needs_manual", {"mean_iou": 0.6, "of_the_network": None}, "Your class FCN8s has ...", 0.6),
-    ("not_earned", None, "forward raised ValueError: Mean IoU 0.9999, pixel accuracy 1.0000", None),
-    ("not_earned", None, "No checkpoint: expected ...", None),
+@pytest.mark.parametrize(("measured", "message", "expected"), [
+    ({"mean_iou": 0.35, "full": 0.4}, "Expected mean IoU of ...", 0.35),
+    ({"mean_iou": 0.6, "of_the_network": 0.2}, "Your class FCN8s has ...", 0.2),
+    ({"mean_iou": 0.6, "of_the_network": 0.0}, "Your class FCN8s has ...", 0.0),
+    ({"mean_iou": 0.6, "of_the_network": None}, "Your class FCN8s has ...", 0.6),
+    ({"mean_iou": 0.7, "fcn16s": 0.7, "fcn8s": 0.6, "fcn32s": 0.5}, "Mean IoU: fcn16s 0.7000, ...", 0.7),
+    (None, "forward raised ValueError: Mean IoU 0.9999, pixel accuracy 1.0000", None),
+    ({}, "No checkpoint: expected ...", None),
 ])  # fmt: skip
-def test_the_number_is_the_judges_own(status, measured, message, expected):
-    assert mean_iou({"status": status, "measured": measured, "message": message}) == expected
+def test_the_number_is_the_judges_own(measured, message, expected):
+    assert mean_iou({"measured": measured, "message": message}) == expected
+
+
+@pytest.mark.parametrize(("assignment", "gates"), [
+    ("fcn", ["pretraining.miou", "fcn8s.miou"]), ("satellite", ["fcn32s.miou", "improved.miou"]),
+])  # fmt: skip
+def test_gates_that_go_through_other_pictures_of_the_same_kind_are_measured(assignment, gates):
+    """The classifier's are of another kind."""
+    assert [check.id for check in gates_of(open_assignment(assignment).rubric)] == gates
 
 
 def test_hand_ins_without_a_measured_gate_are_listed_with_the_reason(tmp_path):

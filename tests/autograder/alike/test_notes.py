@@ -88,6 +88,25 @@ def test_a_gate_that_earned_nothing_is_no_note(tmp_path):
     assert notes_of(graded(tmp_path, {"ada": {}}), ada=result)[0] == []
 
 
+@pytest.mark.parametrize(("best", "fails", "noted"), [
+    ("fcn8s", "fcn8s.shapes", True), ("fcn8s", "fcn16s.shapes", False), ("fcn16s", "fcn16s.shapes", True),
+    ("fcn16s", "fcn8s.shapes", False), ("fcn16s", "fcn32s.shapes", False), ("", "fcn8s.shapes", False),
+])  # fmt: skip
+def test_of_several_networks_the_one_that_earned_the_gate_is_looked_at(tmp_path, best, fails, noted):
+    opened, scores = open_assignment("satellite"), {"fcn16s": 0.6, "fcn8s": 0.6, "fcn32s": 0.5}
+    measured = {"mean_iou": 0.7, **scores, best: 0.7} if best else None
+    result = fake_result("ada", checks=[
+        {"id": check.id, "points": check.points, "max_points": check.points, "status": "earned", "measured": None}
+        for check in opened.rubric.checks.values() if not check.manual
+    ])  # fmt: skip
+    for check in result["checks"]:
+        check |= {"improved.miou": {"measured": measured}, fails: {"points": 0, "status": "not_earned"}}.get(check["id"], {})
+        if check["id"] == "fcn32s.miou":
+            check |= {"points": 0, "status": "not_earned"}
+    found = [note for note in find_notes(graded(tmp_path, {"ada": {}}), {"ada": result}, opened)[0] if note.kind == "gate"]
+    assert [(note.what, fails in note.says) for note in found] == ([("improved.miou", True)] if noted else [])
+
+
 def test_submissions_without_kept_code_are_named(tmp_path):
     folder = graded(tmp_path, {"ada": {}, "ben": {}, "cleo": {}})
     (folder / "ada" / "work.json").unlink()

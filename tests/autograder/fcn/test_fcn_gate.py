@@ -131,6 +131,16 @@ def test_good_weights_earn_the_gate_whatever_forward_does(monkeypatch):
     assert measured.points() == 6 and measured.asked == ["judge"]
 
 
+@pytest.mark.parametrize(("value", "mean"), [(1.0, 1.0), (11 / 12, 10.5 / 12), (0.5, 5.5 / 12), (5 / 12, 4.5 / 12), (0.0, 0.0)])
+def test_what_a_gate_measured_stands_in_its_result_whether_it_is_passed_or_not(monkeypatch, value, mean):
+    """By hand: of twelve pixels, one for each class, the last ones are taken for the next class; the first of them halves its IoU."""
+    measured = Measured(monkeypatch, judged=value, same=True, theirs=0.0)
+    passed, result = measured.points() == 6, measured.grading.result()
+    assert passed == (mean >= 0.4) and (result.cause is None) == passed
+    assert result.measured == {"mean_iou": round(mean, 4), "pixel_accuracy": round(value, 4), "full": 0.4}
+    assert f"mean IoU {mean:.4f}" in result.message.replace("Mean", "mean")
+
+
 def test_weights_alone_count_where_forward_computes_the_same(monkeypatch):
     measured = Measured(monkeypatch, judged=0.0, same=True, theirs=1.0)
     assert measured.points() == 0 and measured.asked == ["judge"], "the class has nothing to add"

@@ -123,6 +123,8 @@ def improved(monkeypatch, scores, there=("fcn16s", "fcn8s", "fcn32s")):
 def test_the_better_network_counts_and_must_beat_fcn32s(monkeypatch, scores, points, cause):
     result = improved(monkeypatch, scores)
     assert (result.points, result.cause) == (points, cause), result.message
+    known = {name: score for name, score in scores.items() if not isinstance(score, Exception)}
+    assert result.measured == {"mean_iou": max(known.get("fcn16s", 0), known.get("fcn8s", 0)), **known}, "earned or lost"
 
 
 def test_one_fused_network_is_enough(monkeypatch):

@@ -115,10 +115,11 @@ def test_the_command_makes_sheets_and_measures_an_answer_again(graded, small):
 
 def test_the_roster_says_who_are_neighbours(graded, small, tmp_path, monkeypatch):
     roster = tmp_path / "roster.csv"
-    roster.write_text("student_id,name\nbob,Bob\nada,Ada\n")
+    roster.write_text("student_id,name,role\nbob,Bob,Student\nada,Ada,Student\ncleo,Cleo,Teacher\n")
     asked = []
     monkeypatch.setattr("autograder.viva.sitting.sheet_of", lambda run, plan, path, folder, *_: asked.append(folder) or sheet(folder))
-    assert viva(graded, small, "--roster", str(roster), "--questions", "1").exit_code == 0
+    done = viva(graded, small, "--roster", str(roster), "--questions", "1")
+    assert done.exit_code == 0 and "left out, staff by their role: line 4 (cleo" in done.output
     assert asked == ["bob", "ada"]
 
 
