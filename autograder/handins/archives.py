@@ -27,8 +27,8 @@ from segkit.checkpoint_files import Modest, is_torch_zip
 from segkit.notebooks.reading import shown
 
 __all__ = [
-    "IMPOSSIBLE_NAMES", "OUTSIDE", "UNPACKING_ERRORS", "ArchiveError", "Budget", "Unpacked", "copy_tree", "kind_of", "may_hold_work",
-    "nature_of", "open_zip", "unpack", "zip_time",
+    "IMPOSSIBLE_NAMES", "OUTSIDE", "UNPACKING_ERRORS", "ArchiveError", "Budget", "Unpacked", "copy_tree", "cut_off", "kind_of",
+    "may_hold_work", "nature_of", "open_zip", "unpack", "zip_time",
 ]  # fmt: skip
 
 MAX_FILES = 20_000
@@ -123,9 +123,19 @@ def kind_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip whose table of contents is of a reasonable size."""
+    """Open a zip whose table of contents is of a reasonable size; one that was cut off is called that."""
+    if why := cut_off(path):
+        raise zipfile.BadZipFile(f"it {why}")
     with path.open("rb") as file, zipfile.ZipFile(Modest(file)) as bundle:
         yield bundle
+
+
+def cut_off(path: Path) -> str:
+    """What is wrong with a zip whose end is missing, in words; empty for any other file."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(4) in (b"PK\3\4", b"PK\7\x08") and not zipfile.is_zipfile(file):
+            return f"is cut off: it begins as a zip, and ends after {path.stat().st_size} bytes without the list of its files"
+    return ""
 
 
 def _is_document(names: list[str]) -> bool:
@@ -133,9 +143,12 @@ def _is_document(names: list[str]) -> bool:
 
 
 def may_hold_work(path: Path) -> bool:
-    """Whether a file is an archive that may hold notebooks, scripts or checkpoints: a zip of pictures does not."""
+    """Whether a file is an archive that may hold notebooks, scripts or checkpoints: a zip of pictures does not.
+
+    One that was cut off may have held them, so that it is tried, and named.
+    """
     if kind_of(path) != "zip":
-        return bool(kind_of(path))
+        return bool(kind_of(path)) or (path.suffix.lower() == ".zip" and bool(cut_off(path)))
     with open_zip(path) as bundle:
         names = bundle.namelist()
     return any(map(WORK.search, names)) or not any(map(PICTURE.search, names))

@@ -93,11 +93,24 @@ def test_a_damaged_zip_is_answered_in_words_wherever_the_damage_is(tmp_path):
     whole = archive.read_bytes()
     for place in (35, 60, 80, 120):
         archive.write_bytes(whole[:place] + bytes(255 - b for b in whole[place : place + 12]) + whole[place + 12 :])
-        with pytest.raises(SubmissionError, match="cannot be unpacked"):
+        with pytest.raises(SubmissionError, match="cannot be unpacked") as raised:
             read(archive)
-    archive.write_bytes(whole[:-30])
-    with pytest.raises(SubmissionError, match="cannot be unpacked"):
+        assert "cut off" not in str(raised.value)
+
+
+@pytest.mark.parametrize("lost", [1, 30, 400, 990])
+def test_a_zip_of_which_the_end_is_missing_is_called_that_wherever_it_lies(tmp_path, lost):
+    archive = tmp_path / "alice.zip"
+    with zipfile.ZipFile(archive, "w") as bundle:
+        bundle.writestr("1_double.ipynb", "x" * 950)
+    archive.write_bytes(whole := archive.read_bytes()[:-lost])
+    why = f"alice.zip cannot be unpacked (it is cut off: it begins as a zip, and ends after {len(whole)} bytes without"
+    with pytest.raises(SubmissionError) as raised:
         read(archive)
+    assert str(raised.value).startswith(why)
+    folder = write_submission(tmp_path / "work")
+    (folder / "alice.zip").write_bytes(whole)
+    assert any(why in note for note in read(folder).notes)
 
 
 def test_an_impossible_date_in_a_zip_does_no_harm(tmp_path):

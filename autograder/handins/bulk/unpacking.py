@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Protocol
 
-from autograder.handins.archives import IMPOSSIBLE_NAMES, UNPACKING_ERRORS, ArchiveError, Budget, nature_of, unpack, zip_time
+from autograder.handins.archives import IMPOSSIBLE_NAMES, UNPACKING_ERRORS, ArchiveError, Budget, cut_off, nature_of, unpack, zip_time
 from segkit.notebooks.files import ARCHIVES
 from segkit.notebooks.reading import shown
 
@@ -86,12 +86,8 @@ def open_bundle(source: Path) -> Iterator[Bundle]:
     if source.is_dir():
         yield _Folder(source.resolve())
         return
-    with source.open("rb") as file:
-        head = file.read(16)
     if not zipfile.is_zipfile(source):
-        what = f"is {nature_of(source)}, no zip" if not head.startswith(b"PK") else (
-            f"is cut off: it begins as a zip, and ends after {source.stat().st_size} bytes without the list of its files"
-        )  # fmt: skip
+        what = cut_off(source) or f"is {nature_of(source) or 'another file'}, no zip"
         raise BulkError(f"{source} cannot be unpacked: it {what}. Download it again from the course system.")
     with zipfile.ZipFile(source) as bundle:
         yield bundle
