@@ -6,15 +6,13 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -207,9 +205,9 @@ def run_checks(
     with bar(total=len(trials), desc=f"running {names[0]}", unit=" checks") as shown:
 
         def note(check: str, outcome: Outcome) -> None:
-            if outcome.text.startswith("the checks do not run on this machine") and (name := _namesake(folder)):
-                text = f"{name} has the name of a module that Python needs, and is taken in its place: rename it, and run this again"
-                outcome = Outcome(outcome.state, text)
+            if name := _namesake(folder, outcome):
+                text = f"{outcome.text}. Your {name} is never imported, for Python or a package has a module of that name: rename it"
+                outcome = replace(outcome, text=text)
             found[check] = outcome
             shown.update()
             shown.set_description(next((f"running {name}" for name in names if name not in found), "all checks"))
@@ -225,10 +223,10 @@ def run_checks(
     return found
 
 
-def _namesake(folder: Path) -> str:
-    """A script of the student's with the name of a module of Python or of an installed package; empty where there is none."""
-    taken = {*sys.stdlib_module_names, *packages_distributions()}
-    return next((path.name for path in sorted(folder.glob("*.py")) if path.stem in taken), "")
+def _namesake(folder: Path, outcome: Outcome) -> str:
+    """A script of the student's in whose place a module of Python's own, or of a package, was found to lack something; else empty."""
+    lacking = re.search(r"(?:cannot import name '\w+' from|module) '(\w+)'", outcome.text) if outcome.state == "failed" else None
+    return f"{lacking[1]}.py" if lacking and (folder / f"{lacking[1]}.py").is_file() else ""
 
 
 def named_once(folder: Path, faults: list[str]) -> list[str]:

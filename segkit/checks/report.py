@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segkit.notebooks.running import first_failure
+
 __all__ = ["Line", "Report", "as_shown", "describe_error", "describe_value", "reading_width"]
 
 _KIT = Path(__file__).resolve().parent.parent
@@ -200,6 +202,8 @@ def describe_error(error: BaseException) -> tuple[str, str]:
     """
     text = " ".join(str(error).split())
     what = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    if before := first_failure(error):
+        what += f" (this failed before: {' '.join(before.split())[:400]})"
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
     if not own:
         return "", what
