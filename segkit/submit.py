@@ -230,7 +230,7 @@ def _namesake(folder: Path, outcome: Outcome) -> str:
 
 
 def named_once(folder: Path, faults: list[str]) -> list[str]:
-    """Faults without "is not in the folder" of a notebook that is there and cannot be read; and where Jupyter kept an older state of it.
+    """Faults without "is not in the folder" of a notebook that is there, be it unreadable or left out; and what can be done about it.
 
     Args:
         folder: The folder with the notebooks.
@@ -242,6 +242,8 @@ def named_once(folder: Path, faults: list[str]) -> list[str]:
         name = fault.partition(": ")[0]
         if name in unreadable and fault.startswith(f"{name}: expected this notebook"):
             continue
+        if fault.startswith(f"{name}: expected this notebook") and (place := _left_out(folder, name)):
+            fault = f"{name}: {place}"
         kept = (folder / name).parent / ".ipynb_checkpoints" / f"{Path(name).stem}-checkpoint.ipynb"
         with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             when = datetime.fromtimestamp(kept.stat().st_mtime).astimezone()
@@ -249,6 +251,14 @@ def named_once(folder: Path, faults: list[str]) -> list[str]:
                 fault += f" Jupyter kept its state of {when:%Y-%m-%d %H:%M}: copy {kept.relative_to(folder).as_posix()} over it."
         told.append(fault)
     return told
+
+
+def _left_out(folder: Path, name: str) -> str:
+    """Why a notebook that lies in the folder, or in a folder in it, is not handed in; empty where there is none."""
+    if (folder / name).is_symlink():
+        return "a link, and links are not handed in: copy the notebook itself into this folder"
+    places = sorted(place.relative_to(folder).as_posix() for place in folder.glob(f"*/{name}"))
+    return f"{places[0]} is not handed in, for that folder holds no work of yours: move it up, into {folder}" if places else ""
 
 
 def checkpoint_of(folder: Path, name: str) -> Path | None:

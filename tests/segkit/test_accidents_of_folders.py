@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from submit_work import FACTS, SCORES, hand_in, in_this_process, write_work
+from nbformat.v4 import new_code_cell
+from submit_work import FACTS, SCORES, cell, hand_in, in_this_process, write, write_work
 
 from segkit import submit as module
 from segkit.cli import main
@@ -124,3 +125,46 @@ def test_a_notebook_that_cannot_be_read_is_not_said_to_be_missing(work, command,
     (work / "1_data.ipynb").unlink()
     text = CliRunner().invoke(main, [*command, "--folder", str(work), *out]).output
     assert "1_data.ipynb: expected this notebook, but it is not in the folder" in text
+
+
+DATA = "1_data.ipynb"
+MISSING = f"{DATA}: expected this notebook, but it is not in the folder"
+
+
+def faults(work: Path) -> list[str]:
+    """What ``submit`` says of a folder in which a solution is nowhere to be found."""
+    return [line for line in hand_in(work, "--fast", code=1).splitlines() if ".ipynb" in line and "[!!]" in line]
+
+
+@pytest.mark.parametrize("name", [
+    "1_DATA.ipynb", "1_data.IPYNB", "1_data (1).ipynb", "Copy of 1_data.ipynb", "1_data.ipynb.txt", "homework.ipynb",
+])  # fmt: skip
+def test_a_notebook_under_another_name_that_lacks_a_cell_is_not_said_to_be_missing(work, name):
+    (work / DATA).unlink()
+    write(work, name, cell(SCORES, "scores"))
+    assert "confusion_matrix was found nowhere" in hand_in(work, "--fast", code=1) and faults(work) == []
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{}", b"[]", b'{"cells": 1}', b"<html>", b"version https://git-lfs", b"<<<<<<< HEAD\n{", b'{"cells": [' + b"{}," * 5000 + b"{}]}",
+], ids=["empty", "object", "list", "number", "page", "pointer", "conflict", "long"])  # fmt: skip
+def test_of_a_notebook_that_is_no_notebook_one_line_says_what_it_is(work, content):
+    (work / DATA).write_bytes(content)
+    assert len(faults(work)) == 1 and MISSING not in faults(work)[0]
+
+
+def test_a_notebook_that_is_left_out_is_said_to_be_so(work):
+    (work / "build").mkdir()
+    (work / DATA).rename(work / "build" / DATA)
+    assert faults(work) == [f"[!!]  {DATA}: build/{DATA} is not handed in, for that folder holds no work of yours: move it up, into {work}"]
+    (work / DATA).symlink_to(work / "build" / DATA)
+    assert faults(work) == [f"[!!]  {DATA}: a link, and links are not handed in: copy the notebook itself into this folder"]
+    (work / DATA).unlink()
+    (work / "build" / DATA).unlink()
+    assert [fault.partition(", and")[0] for fault in faults(work)] == [f"[!!]  {MISSING}"]
+
+
+def test_behind_too_much_code_no_notebook_is_said_to_be_missing(work):
+    for name in ("0_a", "0_b", "0_c", "0_d", "0_e", "0_f"):
+        write(work, f"{name}.ipynb", new_code_cell("a;" * 20_000))
+    assert "were not read" in hand_in(work, "--fast", code=1) and MISSING not in hand_in(work, "--fast", code=1)
