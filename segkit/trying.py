@@ -170,7 +170,7 @@ def _first_fault(report: Any, check: str, told: dict[str, str]) -> str:
     if not lines:
         return "the check found nothing that it could test"
     text = one_line(lines[0][4:])
-    first = told.setdefault(text.partition(", got ")[2], check)
+    first = told.setdefault(text.partition(", got ")[2] or text, check)
     return text if first == check else f"the same fault as {first}"
 
 

@@ -106,7 +106,11 @@ class Report:
 
     def fault(self, name: str, expected: Any, got: Any, cause: str = "", code: str = "") -> bool:
         """Print a ``[!!]`` line: what was expected, what came, and the likely cause. Nothing but a hint follows it."""
-        self._print(Line("fault", name, f"expected {expected}, got {got}", cause, code))
+        return self.wrong(name, f"expected {expected}, got {got}", cause, code)
+
+    def wrong(self, name: str, detail: str, cause: str = "", code: str = "") -> bool:
+        """Print a ``[!!]`` line in words of its own, where what came is in the cause, or in an error's text."""
+        self._print(Line("fault", name, detail, cause, code))
         return False
 
     def expect(self, holds: bool, name: str, expected: Any, got: Any, cause: str = "", detail: str = "", code: str = "") -> bool:
@@ -138,7 +142,8 @@ class Report:
             self.fault(name, "a result", "nothing yet", "the cell above is still to be written: fill it in, run it, then run this cell",
                        "code.unfinished")  # fmt: skip
         except (Exception, SystemExit) as error:
-            from segkit.student_errors import device_cause  # here, for it imports torch, and lines are also printed where there is none
+            # here, for it imports torch, and lines are also printed where there is none
+            from segkit.student_errors import StudentError, device_cause
 
             where, what = describe_error(error)
             cause = next((text for part, text in (hints or {}).items() if part in f"{type(error).__name__}: {error}"), "")
@@ -146,7 +151,11 @@ class Report:
                 cause, code = told, "code.device"
             elif isinstance(error, TypeError) and not where:
                 cause, code = "it takes other arguments than this check gives: compare its first line with the text above", "code.signature"
-            self.fault(name, "a result", f"{what} {where}".rstrip(), cause, code)
+            if isinstance(error, StudentError):  # its text is a sentence already, and names cells, but not those of a running notebook
+                where = "" if ", cell " in what or error.__context__ is None else describe_error(error.__context__)[0]
+                self.wrong(name, f"expected a result, but {what.partition(': ')[2]} {where}".rstrip(), cause, code)
+            else:
+                self.fault(name, "a result", f"{what} {where}".rstrip(), cause, code)
         return False, None
 
 
