@@ -181,7 +181,7 @@ def test_what_is_drawn_tells_all_mistakes_apart(seed):
     ((STEP, STEP + STEP), r"update +after call 1 the weights are others than they should be: \S+ by up to [\d.]+"),
     ((TRAIN, ""), r"mode +expected learning in train mode\. Likely cause: the model learned in eval mode: model\.train\(\) is missing\."),
     (("loss.item()", "loss"), r"returned +expected the loss as a number\. Likely cause: the loss came back with its graph, .*"),
-    ((STEP, "    optimizer.go()\n"), r"two .* expected a result, but train_step\(\) failed\. AttributeError: .* in <string>, line \d+: `.*"),
+    ((STEP, "    optimizer.go()\n"), r"two .* expected a result, but train_step\(\) failed\. AttributeError: .* in <string>, line .*"),
     ((", optimizer):", "):"), r"two .* expected a result, but train_step cannot be called with 4 arguments .*"),
 ])  # fmt: skip
 def test_the_visible_check_says_what_it_found_or_what_it_expected_and_why_not(change, line):
