@@ -7,15 +7,28 @@ last three hours. Everything that the kit writes more than once goes through :fu
 import errno
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["DiskFullError", "disk_is_full", "replacing"]
+__all__ = ["DiskFullError", "HeldError", "WriteError", "disk_is_full", "move_over", "replacing"]
+
+# Windows replaces no file that another program holds: a sync client or a scanner does for a moment, mostly just after it was written
+HELD = {errno.EACCES, errno.EPERM, errno.EBUSY, errno.ETXTBSY}
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds
 
 
-class DiskFullError(OSError):
-    """There was no room for a file; an older file of that name is untouched."""
+class WriteError(OSError):
+    """A file could not be written; an older file of that name is untouched. ``strerror`` says what to do."""
+
+
+class DiskFullError(WriteError):
+    """There was no room."""
+
+
+class HeldError(WriteError):
+    """Another program held the older file for too long."""
 
 
 @contextmanager
@@ -33,6 +46,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Raises:
         DiskFullError: no space was left. ``path`` still holds what it held before.
+        HeldError: another program held ``path`` for seconds; it still holds what it held before.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,13 +59,31 @@ def replacing(path: str | Path) -> Iterator[Path]:
         partial.chmod(mode)  # safetensors makes files that only their owner can read; a grader could not
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())  # without this, a power cut may leave an empty file under the final name
-        os.replace(partial, path)
+        move_over(partial, path)
     except BaseException as error:
         written = partial.stat().st_size if partial.exists() else 0
         partial.unlink(missing_ok=True)
         if disk_is_full(error) and not isinstance(error, DiskFullError):  # that one names the file which found no room
             raise DiskFullError(errno.ENOSPC, _disk_full_text(path, written)) from error
         raise
+
+
+def move_over(source: Path, path: Path) -> None:
+    """Let a file take the place of another in the same file system, waiting a little for a program that holds one of them.
+
+    Raises:
+        HeldError: it holds it for seconds.
+        OSError: any other error of the system.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            return os.replace(source, path)
+        except OSError as error:
+            if error.errno not in HELD or path.is_dir():
+                raise
+            if pause is None:
+                raise HeldError(error.errno, _held_text(path, error)) from error
+        time.sleep(pause)
 
 
 def disk_is_full(error: BaseException | None) -> bool:
@@ -68,6 +100,13 @@ def disk_is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _held_text(path: Path, error: OSError) -> str:
+    return (
+        f"{path}: could not be replaced for {sum(PAUSES):.0f} seconds ({error.strerror}), and is what it was before. Another program may "
+        "hold it: close what has it open, pause a sync client (OneDrive, Dropbox) or keep this folder out of it, and run it again."
+    )
 
 
 def _disk_full_text(path: Path, written: int) -> str:

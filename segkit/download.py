@@ -6,13 +6,14 @@ An interrupted download continues where it stopped; a file gets its final name o
 import errno
 import hashlib
 import http.client
-import os
 import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from tqdm.auto import tqdm
+
+from segkit.atomic import move_over
 
 __all__ = ["DownloadError", "download_file", "hash_file"]
 
@@ -66,7 +67,7 @@ def download_file(url: str, path: Path, *, sha256_prefix: str = "", progress: bo
             f"{sha256_prefix}, found {found[: max(8, len(sha256_prefix))]}. It was deleted. Try again; if it "
             f"stays so, the server has changed the file, or something on the way (a login page?) answers for it."
         )
-    os.replace(part, path)
+    move_over(part, path)
     return path
 
 

@@ -427,12 +427,12 @@ def _find_data() -> tuple[Path, str, str]:
 
 
 def _set_by_hand(name: str) -> str:
-    """A variable as it was meant: ``%env`` of a notebook, and ``set`` of Windows, leave the quotes around it, and names in it."""
-    value = os.path.expandvars(os.environ.get(name, "")).strip()
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-        value = value[1:-1]
+    """A variable as it was meant, for what is started from here, too."""
+    from segkit.datasets.spec import as_meant
+
+    value = as_meant(os.environ.get(name, ""))
     if name in os.environ:
-        os.environ[name] = value  # for what is started from here, too
+        os.environ[name] = value
     return value
 
 

@@ -1,6 +1,7 @@
 """Looks at a student's work as the grader will read it, and says in plain words what each check will find."""
 
 import ast
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def inspect_work(folder: Path, facts: dict[str, Any]) -> Work:
     work = Work(workbook, items, list(workbook.errors), list(workbook.notes), dict(facts.get("checks", {})), dict(needs))
     work.faults += workbook.syntax_errors()
     work.faults += [text for grade_id, name in cells.items() if (text := _rivals(workbook, name, grade_id))]
-    work.faults += _missing_notebooks(facts, [*documents, *workbook.copies], items)
+    work.faults += _missing_notebooks(facts, workbook, items)
     return work
 
 
@@ -177,12 +178,21 @@ def _answer(documents: list[Document], answer: str) -> Item:
     return Item(ANSWER + answer, "ready", f"{answer} in {written[-1][0]} ({len(written[-1][1].split())} words)")
 
 
-def _missing_notebooks(facts: dict[str, Any], documents: list[Document], items: dict[str, Item]) -> list[str]:
-    """Notebooks of the release that are not there and whose cells turned up nowhere else."""
+def _missing_notebooks(facts: dict[str, Any], workbook: Workbook, items: dict[str, Item]) -> list[str]:
+    """Notebooks of the release of which nothing was read, neither under their own name nor, as far as one can tell, under another."""
     lost = [item for item in items.values() if item.state == "fault" and "was found" in item.text]
-    there = {Path(document.name).name for document in documents}
-    absent = [name for name in facts.get("notebooks", ()) if name not in there]
-    if not absent or not lost:
+    stems = {name: _plain(Path(name).stem) for name in facts.get("notebooks", ())}
+    read = {d.name: d for d in (*workbook.documents, *workbook.copies) if not d.name.endswith(".py")}
+    told = [*(_plain(Path(name).name) for name in read), *map(_plain, workbook.errors)]  # an error names its file, and says what it is
+    absent = [name for name, stem in stems.items() if not any(stem in text for text in told)]
+    course = {need.removeprefix(ANSWER) for need in items}
+    renamed = [d for name, d in read.items() if not any(stem in _plain(name) for stem in stems.values()) and d.grade_ids & course]
+    unread = [error for error in workbook.errors if " not read" in error]  # too much was handed in; which of it was left out is not told
+    if not lost or unread or len(renamed) >= len(absent):
         return []
-    text = "expected this notebook, but it is not in the folder and no other file has its cells"
-    return [f"{name}: {text}" for name in absent]
+    return [f"{name}: expected this notebook, but it is not in the folder, and cells are missing that no other file has" for name in absent]
+
+
+def _plain(name: str) -> str:
+    """A name as systems compare it that tell neither upper from lower case nor two ways of writing an umlaut."""
+    return unicodedata.normalize("NFC", name).casefold()

@@ -14,7 +14,7 @@ __all__ = ["PARTS", "Mistake", "step_mistakes"]
 
 PARTS = {
     "update": "gradients zeroed, computed and used once", "loss": "mean cross entropy of the known pixels",
-    "mode": "the model learns in train mode", "returned": "the loss comes back as a number",
+    "mode": "learning in train mode", "returned": "the loss as a number",
 }  # fmt: skip
 """Parts of a step, and what each establishes."""
 

@@ -6,15 +6,13 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -207,9 +205,9 @@ def run_checks(
     with bar(total=len(trials), desc=f"running {names[0]}", unit=" checks") as shown:
 
         def note(check: str, outcome: Outcome) -> None:
-            if outcome.text.startswith("the checks do not run on this machine") and (name := _namesake(folder)):
-                text = f"{name} has the name of a module that Python needs, and is taken in its place: rename it, and run this again"
-                outcome = Outcome(outcome.state, text)
+            if name := _namesake(folder, outcome):
+                text = f"{outcome.text}. Your {name} is never imported, for Python or a package has a module of that name: rename it"
+                outcome = replace(outcome, text=text)
             found[check] = outcome
             shown.update()
             shown.set_description(next((f"running {name}" for name in names if name not in found), "all checks"))
@@ -225,14 +223,14 @@ def run_checks(
     return found
 
 
-def _namesake(folder: Path) -> str:
-    """A script of the student's with the name of a module of Python or of an installed package; empty where there is none."""
-    taken = {*sys.stdlib_module_names, *packages_distributions()}
-    return next((path.name for path in sorted(folder.glob("*.py")) if path.stem in taken), "")
+def _namesake(folder: Path, outcome: Outcome) -> str:
+    """A script of the student's in whose place a module of Python's own, or of a package, was found to lack something; else empty."""
+    lacking = re.search(r"(?:cannot import name '\w+' from|module) '(\w+)'", outcome.text) if outcome.state == "failed" else None
+    return f"{lacking[1]}.py" if lacking and (folder / f"{lacking[1]}.py").is_file() else ""
 
 
 def named_once(folder: Path, faults: list[str]) -> list[str]:
-    """Faults without "is not in the folder" of a notebook that is there and cannot be read; and where Jupyter kept an older state of it.
+    """Faults without "is not in the folder" of a notebook that is there, be it unreadable or left out; and what can be done about it.
 
     Args:
         folder: The folder with the notebooks.
@@ -244,6 +242,8 @@ def named_once(folder: Path, faults: list[str]) -> list[str]:
         name = fault.partition(": ")[0]
         if name in unreadable and fault.startswith(f"{name}: expected this notebook"):
             continue
+        if fault.startswith(f"{name}: expected this notebook") and (place := _left_out(folder, name)):
+            fault = f"{name}: {place}"
         kept = (folder / name).parent / ".ipynb_checkpoints" / f"{Path(name).stem}-checkpoint.ipynb"
         with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             when = datetime.fromtimestamp(kept.stat().st_mtime).astimezone()
@@ -251,6 +251,14 @@ def named_once(folder: Path, faults: list[str]) -> list[str]:
                 fault += f" Jupyter kept its state of {when:%Y-%m-%d %H:%M}: copy {kept.relative_to(folder).as_posix()} over it."
         told.append(fault)
     return told
+
+
+def _left_out(folder: Path, name: str) -> str:
+    """Why a notebook that lies in the folder, or in a folder in it, is not handed in; empty where there is none."""
+    if (folder / name).is_symlink():
+        return "a link, and links are not handed in: copy the notebook itself into this folder"
+    places = sorted(place.relative_to(folder).as_posix() for place in folder.glob(f"*/{name}"))
+    return f"{places[0]} is not handed in, for that folder holds no work of yours: move it up, into {folder}" if places else ""
 
 
 def checkpoint_of(folder: Path, name: str) -> Path | None:

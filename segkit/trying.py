@@ -21,7 +21,7 @@ from segkit.malloc import keep_memory
 from segkit.notebooks import Program, Unrunnable, at_home, value_of
 from segkit.notebooks.reading import shown
 
-__all__ = ["SECONDS", "Outcome", "Trial", "run_trial", "run_trials"]
+__all__ = ["SECONDS", "Outcome", "Trial", "run_trial", "run_trials", "serve"]
 
 SECONDS = 120.0
 """How long one check may take."""
@@ -29,6 +29,18 @@ START_SECONDS = 180.0  # for the import of torch from a slow disk
 TOTAL_SECONDS = 900.0
 MEGABYTES = 6000  # of private memory, where the system can hold a process to it; the largest check takes under 3000
 GLANCE = 0.05
+# The kit may lie beside the notebooks, where a random.py would take the place of Python's own: it comes first for the import of its
+# own package alone, and then last. -P: so does the folder in which the process is started
+START = """
+import sys
+kit = sys.argv.pop(1)
+sys.path.insert(0, kit)
+import segkit
+sys.path.remove(kit)
+sys.path.append(kit)
+from segkit.trying import serve
+serve(*sys.argv[1:])
+"""
 BEGUN = "begun"  # sent instead of a check's id: all imports are done, and any later failure is the student's
 
 
@@ -158,7 +170,7 @@ def _first_fault(report: Any, check: str, told: dict[str, str]) -> str:
     if not lines:
         return "the check found nothing that it could test"
     text = one_line(lines[0][4:])
-    first = told.setdefault(text.partition(", got ")[2], check)
+    first = told.setdefault(text.partition(", got ")[2] or text, check)
     return text if first == check else f"the same fault as {first}"
 
 
@@ -239,11 +251,13 @@ def _run_until_it_ends(
 
 
 def _start(request: Path, replies: Path, said: Path, folder: Path) -> subprocess.Popen[bytes]:
-    kit = str(Path(__file__).resolve().parents[1])
-    paths = os.pathsep.join(filter(None, [kit, os.environ.get("PYTHONPATH")]))
+    kit = Path(__file__).resolve().parents[1]
+    # the kit's folder and the one in which one stands are not the first places to look for modules; another one may hold torch itself
+    paths = [Path(path).absolute() for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     # no GPU, as in the grader's checks; UTF-8 whatever the console's code page is
-    environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "segkit.trying", str(request), str(replies)]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(str(path) for path in paths if path.resolve() not in (kit, Path.cwd()))
+    command = [sys.executable, "-P", "-c", START, str(kit), str(request), str(replies)]
     with open(said, "wb") as file:
         return subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=file)
 
@@ -297,16 +311,21 @@ def _limit_memory() -> None:
         pass
 
 
-def _serve(request: Path, replies: Path) -> None:
-    """Run the trials of a request and write one line for each."""
-    here, kit = str(Path.cwd()), Path(__file__).resolve().parents[1]
-    sys.path[:] = [path for path in sys.path if path not in ("", here)]
-    asked = json.loads(request.read_text(encoding="utf-8"))
+def serve(request: str, replies: str) -> None:
+    """Run the trials of a request and write one line for each; this process stands in the folder of the hand-in.
+
+    Args:
+        request: File with trials and definitions, as ``_run_until_it_ends`` writes it.
+        replies: File that gets the lines.
+    """
+    kit = Path(__file__).resolve().parents[1]
+    asked = json.loads(Path(request).read_text(encoding="utf-8"))
     trials = [Trial(content["check"], content["call"], tuple(content["own"]), content["values"]) for content in asked["trials"]]
     for trial in trials:
         _function(trial)  # imports torch and what else it needs, while nothing of the student's can be in the way
-    # the work's folder may hold more than was handed in; segkit itself is imported already, so it is found without it
-    sys.path[:] = [here, *(path for path in sys.path if path != str(kit) or "-packages" in kit.name)]
+    # the work's folder may hold more than was handed in; segkit itself is imported already, so it is found without it. A student's
+    # scripts are found in the folder of their notebook, behind all other modules (see ``at_home``)
+    sys.path[:] = [path for path in sys.path if path != str(kit) or "-packages" in kit.name]
     keep_memory()
     _limit_memory()
     bench = Bench(asked["definitions"], asked["faulty"])
@@ -319,7 +338,3 @@ def _serve(request: Path, replies: Path) -> None:
         reply(BEGUN, Outcome("begun"))
         for trial in trials:
             reply(trial.check, run_trial(trial, bench))
-
-
-if __name__ == "__main__":
-    _serve(Path(sys.argv[1]), Path(sys.argv[2]))

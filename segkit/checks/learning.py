@@ -17,6 +17,7 @@ from segkit.transforms import IGNORE_INDEX
 __all__ = ["check_first_loss", "check_overfit", "check_train_step"]
 
 SEED, N_CLASS = 11, 4  # of the small network on which a step is tried
+FOUND = frozenset({"step.values", "step.loss"})  # mistakes whose words say what was found, and no cause
 STEP_HINTS = {
     "Long": "integers reach the loss: it wants the raw scores (N, C, H, W), no argmax, and integer labels (N, H, W)",
     "is not a Tensor": "train_step gets a batch as tensors and gives it to the model as it is",
@@ -80,7 +81,11 @@ def check_train_step(train_step: Callable[..., float]) -> Report:
     told = {mistake.part: mistake for mistake in mistakes if mistake.words}
     for part, right in PARTS.items():
         if part in told:
-            report.fault(part, right, "something else", told[part].words, told[part].code)
+            words = told[part].words
+            if told[part].code in FOUND:
+                report.wrong(part, words.rstrip("."), code=told[part].code)
+            else:
+                report.wrong(part, f"expected {right}", words, told[part].code)
         else:
             report.ok(part, right)
     return report

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segkit.notebooks.running import first_failure
+
 __all__ = ["Line", "Report", "as_shown", "describe_error", "describe_value", "reading_width"]
 
 _KIT = Path(__file__).resolve().parent.parent
@@ -104,7 +106,11 @@ class Report:
 
     def fault(self, name: str, expected: Any, got: Any, cause: str = "", code: str = "") -> bool:
         """Print a ``[!!]`` line: what was expected, what came, and the likely cause. Nothing but a hint follows it."""
-        self._print(Line("fault", name, f"expected {expected}, got {got}", cause, code))
+        return self.wrong(name, f"expected {expected}, got {got}", cause, code)
+
+    def wrong(self, name: str, detail: str, cause: str = "", code: str = "") -> bool:
+        """Print a ``[!!]`` line in words of its own, where what came is in the cause, or in an error's text."""
+        self._print(Line("fault", name, detail, cause, code))
         return False
 
     def expect(self, holds: bool, name: str, expected: Any, got: Any, cause: str = "", detail: str = "", code: str = "") -> bool:
@@ -136,7 +142,8 @@ class Report:
             self.fault(name, "a result", "nothing yet", "the cell above is still to be written: fill it in, run it, then run this cell",
                        "code.unfinished")  # fmt: skip
         except (Exception, SystemExit) as error:
-            from segkit.student_errors import device_cause  # here, for it imports torch, and lines are also printed where there is none
+            # here, for it imports torch, and lines are also printed where there is none
+            from segkit.student_errors import StudentError, device_cause
 
             where, what = describe_error(error)
             cause = next((text for part, text in (hints or {}).items() if part in f"{type(error).__name__}: {error}"), "")
@@ -144,7 +151,11 @@ class Report:
                 cause, code = told, "code.device"
             elif isinstance(error, TypeError) and not where:
                 cause, code = "it takes other arguments than this check gives: compare its first line with the text above", "code.signature"
-            self.fault(name, "a result", f"{what} {where}".rstrip(), cause, code)
+            if isinstance(error, StudentError):  # its text is a sentence already, and names cells, but not those of a running notebook
+                where = "" if ", cell " in what or error.__context__ is None else describe_error(error.__context__)[0]
+                self.wrong(name, f"expected a result, but {what.partition(': ')[2]} {where}".rstrip(), cause, code)
+            else:
+                self.fault(name, "a result", f"{what} {where}".rstrip(), cause, code)
         return False, None
 
 
@@ -200,6 +211,8 @@ def describe_error(error: BaseException) -> tuple[str, str]:
     """
     text = " ".join(str(error).split())
     what = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    if before := first_failure(error):
+        what += f" (this failed before: {' '.join(before.split())[:400]})"
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
     if not own:
         return "", what

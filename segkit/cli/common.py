@@ -74,7 +74,7 @@ def options(*names: str) -> Callable[..., Any]:
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """Turn errors that a person can repair into one message and a non-zero exit code."""
-    from segkit.atomic import DiskFullError
+    from segkit.atomic import WriteError
     from segkit.checkpoints import CheckpointError
     from segkit.datasets import DataError
     from segkit.evaluation import EvaluationError
@@ -85,8 +85,8 @@ def readable_errors() -> Iterator[None]:
 
     try:
         yield
-    except (CheckpointError, DataError, DiskFullError, EvaluationError, ModelError, TrainingError, VGGError) as error:
-        text = str(error.strerror) if isinstance(error, DiskFullError) else str(error)
+    except (CheckpointError, DataError, EvaluationError, ModelError, TrainingError, VGGError, WriteError) as error:
+        text = str(error.strerror) if isinstance(error, WriteError) else str(error)
         raise click.ClickException(text) from error
     except (RuntimeError, MemoryError) as error:
         if not means_out_of_memory(error):

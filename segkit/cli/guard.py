@@ -61,9 +61,9 @@ def _tell(text: str) -> None:
 
 
 def _text(error: Exception) -> str:
-    from segkit.atomic import DiskFullError, disk_is_full
+    from segkit.atomic import WriteError, disk_is_full
 
-    if isinstance(error, DiskFullError):
+    if isinstance(error, WriteError):
         return str(error.strerror)
     if disk_is_full(error):
         return f"no space is left on the disk ({_of_system(error)}). Delete what you no longer need, and run it again."

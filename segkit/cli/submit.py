@@ -35,14 +35,14 @@ def submit(
     The bundle is written all the same, so that you have something to hand in when time is short.
     """
     from segkit.assignment import AssignmentError
-    from segkit.atomic import DiskFullError
+    from segkit.atomic import WriteError
     from segkit.progress import bar
     from segkit.submit import SubmitError, build_submission
 
     try:
         built = build_submission(folder, out, code_only=code_only, where=where, fast=fast, say=click.echo, bar=bar)
-    except (SubmitError, AssignmentError, DiskFullError) as error:
-        raise click.ClickException(str(error)) from error
+    except (SubmitError, AssignmentError, WriteError) as error:
+        raise click.ClickException(str(getattr(error, "strerror", None) or error)) from error
     _print_checks(built)
     _print_size(built, code_only)
     click.echo("\n" + built.receipt.read_text(encoding="utf-8").split("\n\n")[0])

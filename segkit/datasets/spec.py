@@ -12,7 +12,7 @@ import numpy as np
 from segkit.pictures import LABELS, PHOTOGRAPHS, find_picture, names_in
 from segkit.transforms import IGNORE_INDEX
 
-__all__ = ["PARTS", "DataError", "DatasetSpec", "data_folder"]
+__all__ = ["PARTS", "DataError", "DatasetSpec", "as_meant", "data_folder"]
 
 PARTS = ("train", "val", "test")
 
@@ -39,6 +39,12 @@ def data_folder() -> Path:
         f"The folder data/ with the split lists was not found: looked beside the package ({beside}), "
         f"in {here} and above. Unpack the kit again, or start Python in the folder that holds data/."
     )
+
+
+def as_meant(value: str) -> str:
+    """A variable's value as it was meant: ``%env`` of a notebook, and ``set`` of Windows, leave the quotes around it, and names in it."""
+    value = os.path.expandvars(value).strip()
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +134,7 @@ class DatasetSpec:
         Raises:
             DataError: there are no pictures at that place.
         """
-        data = data if data is not None else os.environ.get(self.variable) or None
+        data = data if data is not None else as_meant(os.environ.get(self.variable, "")) or None
         first = self.folders[0]
         if data is None:
             root = data_folder() / self.home

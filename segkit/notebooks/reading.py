@@ -264,6 +264,21 @@ def _grade_id(cell: dict[str, Any]) -> str | None:
     return grade_id if isinstance(grade_id, str) and grade_id else None
 
 
+CHOOSE = "If it is meant to be, choose Python in the cell's lower right corner"
+
+
+def _language(cell: dict[str, Any]) -> str:
+    """The language that VS Code keeps of a cell, as a word to be believed where the text bears it out; empty for Python, or none.
+
+    It is kept where it is another than the kernel's, and is often wrong: a cell that was begun before a kernel was chosen stays
+    ``plaintext``, and one of Python may be ``shellscript``. What is run is the text, whatever its language.
+    """
+    metadata = cell.get("metadata")
+    kept = metadata.get("vscode") if isinstance(metadata, dict) else None
+    language = kept.get("languageId") if isinstance(kept, dict) else None
+    return language if isinstance(language, str) and language != "python" else ""
+
+
 # ------------------------------------------------------------------------------------------------- JSON of a notebook
 STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 DROPPED = rb'"(?:outputs|attachments|widgets)"\s*+:\s*+[\[{]'
@@ -390,7 +405,11 @@ def notebook_document(content: Any, name: str, code_ids: frozenset[str]) -> Docu
                 text = f"expected at most {MAX_WORDS_OF_ALL} words and signs of code in a notebook, but got more up to here."
                 raise DocumentError(f"{name}, cell {number}: {text} Keep data in files of their own.", parsed)
             note = "" if kind == "code" else f"{name}, cell {number}: a {shown(str(kind), 40)} cell now; it was read as code"
-            document.cells.append(Cell(name, number, python_source(source), grade_id, note))
+            read = Cell(name, number, python_source(source), grade_id, note)
+            if grade_id not in code_ids and (language := _language(cell)) and read.parsed[1]:
+                note = f"{read.label}: VS Code keeps it as {shown(language, 40)}, and it is no Python: it was not read. {CHOOSE}"
+                read = Cell(name, number, "", grade_id, note)
+            document.cells.append(read)
             document.notes.extend([note] if note else [])
             _keep_written(document, source)
     if "worksheets" in content and "cells" not in content:

@@ -19,7 +19,7 @@ from typing import Any
 from segkit.notebooks.names import bound_names
 from segkit.notebooks.program import Program
 
-__all__ = ["Unrunnable", "at_home", "execute", "student_traceback", "value_of"]
+__all__ = ["Unrunnable", "at_home", "execute", "first_failure", "student_traceback", "value_of"]
 
 # in the namespace of a program: name -> why the statement failed that would have bound it; "": one that binds nothing, cfg.update(...)
 FAILED = "__what_failed__"
@@ -54,7 +54,7 @@ def student_traceback(error: BaseException, labels: set[str] | None = None, limi
         if own:
             where = "" if frame.name == "<module>" else f", in {frame.name}"
             frames.append(f"{frame.filename}, line {frame.lineno}{where}:  {(frame.line or '').strip()}")
-    if isinstance(error, NameError) and (first := _first_failure(error)):
+    if isinstance(error, NameError) and (first := first_failure(error)):
         return "\n".join([*frames[-limit:], f"{error.name} is missing, because this failed before:", first])[:4000]
     try:
         text = str(error)
@@ -81,8 +81,12 @@ def _about_module(name: str) -> str:
     return f": {root} is not installed where work is graded, and no {root}.py was handed in"
 
 
-def _first_failure(error: BaseException) -> str | None:
-    """Why a name is not there: what failed first where it should have been bound, told in place of the bare NameError."""
+def first_failure(error: BaseException) -> str | None:
+    """Why a name is not there: what failed first where it should have been bound, told in place of the bare NameError.
+
+    Args:
+        error: Any error; where nothing is known of why, there is nothing to tell.
+    """
     name = error.name if isinstance(error, NameError) else None
     return _failures(error, name, "*") if isinstance(name, str) else None
 
@@ -195,7 +199,7 @@ def execute(program: Program, namespace: dict[str, Any] | None = None) -> dict[s
                 last = student_traceback(error, labels)
                 stars = isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*"
                 for name in ["*"] if stars else bound_names(statement) or [""]:
-                    failed.setdefault(name, _first_failure(error) or last)
+                    failed.setdefault(name, first_failure(error) or last)
     if program.name not in space:
         reason = last or failed.get(program.name) or f"{program.name} is not defined after running {program.where}"
         raise Unrunnable(reason)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from submit_work import FACTS, write_work
+from nbformat.v4 import new_code_cell
+from submit_work import FACTS, SCORES, cell, hand_in, in_this_process, write, write_work
 
 from segkit import submit as module
 from segkit.cli import main
@@ -24,10 +25,10 @@ def work(tmp_path) -> Path:
     return write_work(tmp_path / "my work")
 
 
-def told(folder: Path, *words: str, before: str = "", kit: Path = ROOT) -> tuple[int, str]:
+def told(folder: Path, *words: str, before: str = "", paths: str = str(ROOT)) -> tuple[int, str]:
     """Run a command of segkit in a folder, as in a terminal; exit code, and all that it printed."""
     line = f'cd "{folder}" && {before} "{sys.executable}" -m segkit {" ".join(words)}'
-    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(kit)})
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=600, env=os.environ | {"PYTHONPATH": paths})
     return done.returncode, done.stdout + done.stderr
 
 
@@ -45,24 +46,40 @@ def test_a_script_that_has_the_name_of_a_module_stops_no_command(work, name):
     """Neither where the kit is installed nor where it lies beside the script, as in a release; and it is handed in."""
     (work / f"{name}.py").write_text("raise SystemExit('this is no module of Python')")
     write_edition(work)
-    code, text = told(work, "submit", "--fast", kit=work.parent)
+    code, text = told(work, "submit", "--fast", paths=str(work.parent))
     assert code == 0 and "Everything is there" in text, text
 
 
+ACCIDENTS = ["random.py", "typing.py", "torch.py", "json.py", "numpy/__init__.py"]
+
+
 @pytest.mark.slow
-def test_checks_that_such_a_script_stops_name_it(work):
-    (work / "random.py").write_text("1 / 0")
-    code, text = told(work, "check")
-    assert code == 0 and text.count("random.py has the name of a module that Python needs") == 2, text
-    (work / "random.py").rename(work / "my_random.py")
-    assert "2 passed" in told(work, "check")[1]
+@pytest.mark.parametrize(("beside", "paths"), [(False, f"{ROOT}:."), (True, ""), (True, "{work}:")])
+def test_such_a_script_stops_no_check_and_scripts_with_names_of_their_own_are_imported(work, beside, paths):
+    """Wherever the kit lies, and whatever is on the path: a `.env` of VS Code often puts the opened folder there."""
+    write_work(work, SCORES.replace("numpy as np", "numpy as np\nfrom my_helper import ONE").replace("(union, 1)", "(union, ONE)"))
+    if beside:
+        write_edition(work)
+    (work / "my_helper.py").write_text("ONE = 1\n")
+    for name in ACCIDENTS:
+        (work / name).parent.mkdir(exist_ok=True)
+        (work / name).write_text("raise SystemExit('this is no module of Python')")
+    code, text = told(work, "check", paths=paths.format(work=work))
+    assert code == 0 and "2 passed" in text, text
 
 
-def test_names_of_packages_are_taken_too_and_other_names_are_free(tmp_path):
-    for name in ("helpers.py", "torch.py"):
-        assert module._namesake(tmp_path) == ""
-        (tmp_path / name).touch()
-    assert module._namesake(tmp_path) == "torch.py"
+def test_who_imports_such_a_script_is_told_why_it_is_not_found(work, monkeypatch):
+    monkeypatch.setattr(module, "run_trials", in_this_process)
+    (work / "random.py").write_text("def shuffled(pairs):\n    return pairs\n")
+    write_work(work, "from random import shuffled" + SCORES.replace("hist.diagonal(),", "shuffled(hist.diagonal()),", 1))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    text = hand_in(work, code=1)
+    assert "cannot import name 'shuffled' from 'random'" in text
+    assert "Your random.py is never imported, for Python or a package has a module of that name: rename it" in text
+    write_work(work, "import random\n" + SCORES.replace("hist.diagonal(),", "random.shuffled(hist.diagonal()),", 1))
+    assert text.count("Your random.py is never") == 1 and hand_in(work, code=1).count("Your random.py is never") == 1
+    (work / "random.py").unlink()
+    assert "is never imported" not in hand_in(work, code=1)
 
 
 # ucbds-infra/otter-grader#444, berkeley-dsep-infra/datahub#2107: saved while the disk or the line gave way
@@ -108,3 +125,46 @@ def test_a_notebook_that_cannot_be_read_is_not_said_to_be_missing(work, command,
     (work / "1_data.ipynb").unlink()
     text = CliRunner().invoke(main, [*command, "--folder", str(work), *out]).output
     assert "1_data.ipynb: expected this notebook, but it is not in the folder" in text
+
+
+DATA = "1_data.ipynb"
+MISSING = f"{DATA}: expected this notebook, but it is not in the folder"
+
+
+def faults(work: Path) -> list[str]:
+    """What ``submit`` says of a folder in which a solution is nowhere to be found."""
+    return [line for line in hand_in(work, "--fast", code=1).splitlines() if ".ipynb" in line and "[!!]" in line]
+
+
+@pytest.mark.parametrize("name", [
+    "1_DATA.ipynb", "1_data.IPYNB", "1_data (1).ipynb", "Copy of 1_data.ipynb", "1_data.ipynb.txt", "homework.ipynb",
+])  # fmt: skip
+def test_a_notebook_under_another_name_that_lacks_a_cell_is_not_said_to_be_missing(work, name):
+    (work / DATA).unlink()
+    write(work, name, cell(SCORES, "scores"))
+    assert "confusion_matrix was found nowhere" in hand_in(work, "--fast", code=1) and faults(work) == []
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{}", b"[]", b'{"cells": 1}', b"<html>", b"version https://git-lfs", b"<<<<<<< HEAD\n{", b'{"cells": [' + b"{}," * 5000 + b"{}]}",
+], ids=["empty", "object", "list", "number", "page", "pointer", "conflict", "long"])  # fmt: skip
+def test_of_a_notebook_that_is_no_notebook_one_line_says_what_it_is(work, content):
+    (work / DATA).write_bytes(content)
+    assert len(faults(work)) == 1 and MISSING not in faults(work)[0]
+
+
+def test_a_notebook_that_is_left_out_is_said_to_be_so(work):
+    (work / "build").mkdir()
+    (work / DATA).rename(work / "build" / DATA)
+    assert faults(work) == [f"[!!]  {DATA}: build/{DATA} is not handed in, for that folder holds no work of yours: move it up, into {work}"]
+    (work / DATA).symlink_to(work / "build" / DATA)
+    assert faults(work) == [f"[!!]  {DATA}: a link, and links are not handed in: copy the notebook itself into this folder"]
+    (work / DATA).unlink()
+    (work / "build" / DATA).unlink()
+    assert [fault.partition(", and")[0] for fault in faults(work)] == [f"[!!]  {MISSING}"]
+
+
+def test_behind_too_much_code_no_notebook_is_said_to_be_missing(work):
+    for name in ("0_a", "0_b", "0_c", "0_d", "0_e", "0_f"):
+        write(work, f"{name}.ipynb", new_code_cell("a;" * 20_000))
+    assert "were not read" in hand_in(work, "--fast", code=1) and MISSING not in hand_in(work, "--fast", code=1)

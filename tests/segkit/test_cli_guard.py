@@ -123,17 +123,6 @@ def test_a_notebook_that_another_program_holds_is_named_and_the_rest_is_handed_i
     assert zipfile.ZipFile(work.with_name("submission.zip")).namelist() == ["1_data.ipynb"]
 
 
-def test_an_older_bundle_that_is_open_elsewhere_is_named(work, monkeypatch):
-    """Windows refuses to replace a zip that a viewer shows."""
-
-    def refused(source, target):
-        raise PermissionError(errno.EACCES, "Access is denied", str(source), None, str(target))
-
-    monkeypatch.setattr("segkit.atomic.os.replace", refused)
-    text = hand_in(work, code=1)
-    assert f"Error: {work.with_name('submission.zip')}: Access is denied. Either it is open in another program: close that." in text
-
-
 @pytest.mark.parametrize("content", ["", "{", "[]", "\0", "[" * 100_000])
 def test_a_damaged_assignment_json_is_named(work, content):
     (work / "assignment.json").write_text(content)

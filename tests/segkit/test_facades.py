@@ -175,6 +175,27 @@ def test_root_is_the_explicit_folder_before_the_environment(root: Path, tmp_path
     assert (find_root() / "base" / "cmp_s0001.jpg").is_file()
 
 
+# as `%env`, `set` of Windows and the settings of editors keep them
+@pytest.mark.parametrize("written", ['"{}"', "'{}'", " {} ", '"$PLACE/my pictures"', "~/my pictures", '"~/my pictures"'])
+def test_a_root_in_the_environment_is_found_as_it_was_meant(written: str, tmp_path: Path, monkeypatch) -> None:
+    place = tmp_path / "my pictures"
+    (place / "base").mkdir(parents=True)
+    for name in ("PLACE", "HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("SEGKIT_DATA", written.format(place))
+    assert find_root() == place
+    monkeypatch.setenv("SEGKIT_DATA", "'sample'")
+    assert (find_root() / "base" / "cmp_s0001.jpg").is_file()
+
+
+@pytest.mark.parametrize(("written", "meant"), [
+    ('"C:\\data\\"', "C:\\data\\"), ("''", ""), ('"', '"'), ("'a\"", "'a\""), ("\"'a'\"", "'a'"), ("it's", "it's"), (" ", ""),
+    ("a 'b'", "a 'b'"),
+])  # fmt: skip
+def test_one_pair_of_quotes_around_a_value_is_none_of_it(written: str, meant: str) -> None:
+    assert spec.as_meant(written) == meant
+
+
 def test_without_data_the_error_names_three_ways(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("SEGKIT_DATA", raising=False)
     monkeypatch.setattr(spec, "data_folder", lambda: tmp_path)

@@ -85,6 +85,40 @@ def test_text_is_decoded(content, text):
     assert decode(content) == text
 
 
+def in_vscode(source: str, language: object, grade_id: str = "") -> dict:
+    own = {"nbgrader": {"grade_id": grade_id}} if grade_id else {}
+    return {"cell_type": "code", "source": source, "metadata": own | {"vscode": {"languageId": language}}}
+
+
+# as in public notebooks: begun before a kernel was chosen, or taken for another language because of a line in them
+@pytest.mark.parametrize("language", ["plaintext", "shellscript", "markdown", "javascript", "python", "bat", None, 7, ["r"]])
+@pytest.mark.parametrize("source", ["x = 1", "!pip install torch\nx = 1", "%matplotlib inline\nx = 1", "%%time\nx = 1"])
+def test_a_cell_of_python_is_read_whatever_language_an_editor_keeps_of_it(tmp_path, language, source):
+    document = read_document(write(tmp_path / "a.ipynb", in_vscode(source, language)))
+    assert [ast.unparse(statement) for statement in document.statements][-1] == "x = 1" and document.notes == []
+
+
+@pytest.mark.parametrize(("language", "source"), [
+    ("shellscript", "#!/bin/bash\nset -u\necho 'Running'"), ("plaintext", "Next I try a larger rate, see the table."),
+    ("markdown", "# Results\n* one: 0.3"), ("javascript", "const a = {b: 1};"), ("\ud800" * 100, "git add a.txt"),
+], ids=["shell", "prose", "markdown", "javascript", "broken"])  # fmt: skip
+def test_a_cell_of_another_language_is_no_broken_python_but_left_out_and_named(tmp_path, language, source):
+    book = open_folder(write(tmp_path / "a.ipynb", in_vscode(source, language), "x = 1").parent)
+    assert book.syntax_errors() == [] and [note[:17] for note in book.notes] == ["a.ipynb, cell 1: "]
+    book.notes[0].encode("utf-8")
+    assert [cell.source for cell in book.documents[0].cells] == ["", "x = 1"]
+    write(tmp_path / "a.ipynb", source)
+    assert len(open_folder(tmp_path).syntax_errors()) == 1, "of no language, it is Python that does not work"
+
+
+def test_a_solution_cell_is_read_whatever_language_an_editor_keeps_of_it(tmp_path):
+    write(tmp_path / "a.ipynb", in_vscode("def net(x:\n    return x", "plaintext", "net"))
+    book = open_folder(tmp_path, {"net": "net"})
+    assert book.syntax_error_in("net").startswith("a.ipynb, cell 1, line 1: ") and book.notes == []
+    write(tmp_path / "a.ipynb", in_vscode("def net(x):\n    return x", "shellscript", "net"))
+    assert open_folder(tmp_path, {"net": "net"}).find("net").where == "a.ipynb, cell 1"
+
+
 # -------------------------------------------------------------------------------------------------------------- magics
 @pytest.mark.parametrize("line", [
     "%matplotlib inline", "!pip install torch", "?nn.Conv2d", "nn.Conv2d?", "nn.Conv2d??", "files = !ls", "%time x = 2", "a, b = %sx ls",

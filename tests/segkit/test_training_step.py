@@ -1,5 +1,6 @@
 """Training steps as students write them: a right one is right in any spelling, and each classical mistake is called by its name."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from segkit.checks import check_train_step
 from segkit.notebooks import Chunk, Program
 from segkit.step_mistakes import PARTS, Mistake, step_mistakes
 from segkit.subject import LocalSubject, StudentError
@@ -171,3 +173,18 @@ def test_what_is_drawn_tells_all_mistakes_apart(seed):
     for way in (*UPDATES[1:], *LOSSES[1:], *MODES[1:]):
         spoilt = SimpleNamespace(take_steps=lambda *_, way=way, **asked: exercise.taken(**way.how))
         assert [mistake.code for mistake in step_mistakes(spoilt, "train_step", exercise)] == [way.code]
+
+
+@pytest.mark.parametrize(("change", "line"), [
+    (("loss.item()", "loss.item() * 2"), r"returned +expected the loss of the batch in return, 1\.456, but got 2\.912"),
+    (("return loss.item()", ""), r"returned +expected the loss of the batch in return, but got NoneType"),
+    ((STEP, STEP + STEP), r"update +after call 1 the weights are others than they should be: \S+ by up to [\d.]+"),
+    ((TRAIN, ""), r"mode +expected learning in train mode\. Likely cause: the model learned in eval mode: model\.train\(\) is missing\."),
+    (("loss.item()", "loss"), r"returned +expected the loss as a number\. Likely cause: the loss came back with its graph, .*"),
+    ((STEP, "    optimizer.go()\n"), r"two .* expected a result, but train_step\(\) failed\. AttributeError: .* in <string>, line .*"),
+    ((", optimizer):", "):"), r"two .* expected a result, but train_step cannot be called with 4 arguments .*"),
+])  # fmt: skip
+def test_the_visible_check_says_what_it_found_or_what_it_expected_and_why_not(change, line):
+    names: dict = {}
+    exec(RIGHT.replace(*change), names)
+    assert re.fullmatch(r"\[!!\] " + line, str(check_train_step(names["train_step"]).fault_line))

@@ -1,7 +1,6 @@
 """Fetches the archives of the CMP Facade Database, unpacks them and checks what came out."""
 
 import contextlib
-import os
 import re
 import shutil
 import zipfile
@@ -13,6 +12,7 @@ from typing import cast
 from PIL import Image
 from tqdm.auto import tqdm
 
+from segkit.atomic import move_over
 from segkit.datasets.facades import SPEC
 from segkit.download import DownloadError, download_file, hash_file
 from segkit.pictures import BROKEN, open_photograph
@@ -108,7 +108,7 @@ def _move_into(staging: Path, root: Path) -> None:
     for source in sorted(path for path in staging.rglob("*") if path.is_file()):
         target = root / source.relative_to(staging)
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(source, target)
+        move_over(source, target)
 
 
 def _unlike(archive: Path, faults: list[str]) -> str:
