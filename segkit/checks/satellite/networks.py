@@ -7,13 +7,12 @@ from itertools import combinations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import vgg16
 
 from segkit.checks.networks import FORWARD_HINTS, Watched, build, quick_draws, watch
 from segkit.checks.report import Report
 from segkit.checks.satellite import finding  # noqa: F401  # refuses where work is graded
 from segkit.layers import Layer, compare_layers, describe
-from segkit.tracing import paths_in_run
+from segkit.tracing import paths_in_run, trace
 from segkit.upsampling import bilinear_weight
 
 __all__ = ["check_forward", "check_layers", "check_shapes"]
@@ -39,6 +38,8 @@ POOLS = {"pool3": "features.14", "pool4": "features.21", "pool5": "features.28"}
 
 def table(network: str, n_class: int = N_CLASS) -> list[Layer]:
     """The layers of a network."""
+    from torchvision.models import vgg16  # as long to import as all the rest; masks are checked without it
+
     with torch.device("meta"):
         layers = [Layer(f"features.{layer.path}", layer.kind, layer.settings) for layer in describe(vgg16(weights=None).features)]
         for name, (inputs, outputs, kernel) in HEAD.items():
@@ -131,6 +132,9 @@ def check_forward(network_class: Callable[..., nn.Module], network: str) -> Repo
     model = build(report, network_class)
     if model is None:
         return report
+    norms = [path for path, kind in trace(model) if path and "Norm" in kind]
+    report.expect(not norms, "normalisations", "none", ", ".join(norms[:3]), "the network of the notebook has none: leave them out",
+                  code="forward.extra_layer")  # fmt: skip
     layers = {name: layer for name, layer in _found(model, network).items() if not isinstance(layer, nn.MaxPool2d)}
     with torch.no_grad(), quick_draws():
         for layer in layers.values():

@@ -10,7 +10,6 @@ from autograder.segmentation import judging
 from autograder.segmentation.hints import explained
 from autograder.segmentation.network import Network
 from autograder.segmentation.reference import reference_output
-from autograder.segmentation.running import norms_that_run
 from segkit.checks.satellite.embedding import embed_mistakes, features_mistakes
 from segkit.checks.satellite.tables import table_mistakes
 from segkit.subject import StudentError, WeightFile
@@ -70,7 +69,7 @@ def test_features_are_what_the_last_layer_reads(student, grading):
 
 def judge_norms(network):
     """VGG-16 normalises nothing. Before a training no number tells: a fresh batch norm changes nothing in eval mode."""
-    norms = norms_that_run(network.steps())
+    norms = network.norms()
     if norms and not network.grading.faults:
         shown = ", ".join(f"{path} ({kind})" for path, kind in list(norms.items())[:3])
         text = f"Expected VGG-16, which normalises nothing, but {len(norms)} normalisations run: {shown}. Is it vgg16, or vgg16_bn?"
