@@ -24,13 +24,12 @@ HINTS = FORWARD_HINTS | {
     "shapes cannot be multiplied": "the head's three layers are convolutions here, not nn.Linear",
 }
 """The same parts of messages; here nothing is padded by 100, and nothing is cropped."""
-HEAD = {"fc6": (512, 4096, 2), "fc7": (4096, 4096, 1), "score": (4096, 0, 1)}  # 0: the number of classes
 UPSAMPLINGS = {
     "fcn32s": {"upscore": (0, 0, 64, 32)},
     "fcn16s": {"upfeature": (0, 512, 4, 2), "upscore": (512, 0, 16, 16)},
     "fcn8s": {"upfeature": (0, 256, 8, 4), "uppool4": (512, 256, 2, 2), "upscore": (256, 0, 8, 8)},
 }  # fmt: skip
-"""Transposed convolutions: channels in and out, kernel, stride."""
+"""Transposed convolutions: channels in and out (0: the number of classes), kernel, stride."""
 ADDED = {"fcn32s": ("score",), "fcn16s": ("upfeature", "pool4"), "fcn8s": ("upfeature", "uppool4", "pool3")}
 """What the last upsampling reads: the sum of these."""
 POOLS = {"pool3": "features.14", "pool4": "features.21", "pool5": "features.28"}  # the convolution before each
@@ -41,17 +40,10 @@ def table(network: str, n_class: int = N_CLASS) -> list[Layer]:
     from torchvision.models import vgg16  # as long to import as all the rest; masks are checked without it
 
     with torch.device("meta"):
-        layers = [Layer(f"features.{layer.path}", layer.kind, layer.settings) for layer in describe(vgg16(weights=None).features)]
-        for name, (inputs, outputs, kernel) in HEAD.items():
-            layers += [Layer(name, layer.kind, layer.settings) for layer in _described(nn.Conv2d(inputs, outputs or n_class, kernel))]
-        for name, (inputs, outputs, kernel, stride) in UPSAMPLINGS[network].items():
-            up = nn.ConvTranspose2d(inputs or n_class, outputs or n_class, kernel, stride=stride, bias=False)
-            layers += [Layer(name, layer.kind, layer.settings) for layer in _described(up)]
-    return layers
-
-
-def _described(layer: nn.Module) -> list[Layer]:
-    return describe(nn.Sequential(layer))
+        head = {"fc6": nn.Conv2d(512, 4096, 2), "fc7": nn.Conv2d(4096, 4096, 1), "score": nn.Conv2d(4096, n_class, 1)}
+        ups = {name: nn.ConvTranspose2d(inputs or n_class, outputs or n_class, kernel, stride=stride, bias=False)
+               for name, (inputs, outputs, kernel, stride) in UPSAMPLINGS[network].items()}  # fmt: skip
+        return describe(nn.ModuleDict({"features": vgg16(weights=None).features} | head | ups))
 
 
 def _found(model: nn.Module, network: str, n_class: int = N_CLASS) -> dict[str, nn.Module]:
