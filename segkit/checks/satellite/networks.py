@@ -1,14 +1,13 @@
 """Checks of the three networks: their layers, their sizes, and what each layer reads while they run."""
 
 from collections.abc import Callable
-from functools import partial
 from itertools import combinations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.checks.networks import FORWARD_HINTS, Watched, build, quick_draws, watch
+from segkit.checks.networks import FORWARD_HINTS, Watched, build, forward, quick_draws, watch
 from segkit.checks.report import Report
 from segkit.checks.satellite import finding  # noqa: F401  # refuses where work is graded
 from segkit.layers import Layer, compare_layers, describe
@@ -101,12 +100,12 @@ def check_shapes(network_class: Callable[..., nn.Module]) -> Report:
         if model is None:
             return report
         wanted, name = (size[0], n_class or N_CLASS, *size[1:]), f"{size[0]} x 3 x {size[1]} x {size[2]}"
-        ran, out = report.run(name, partial(_quiet, model, torch.rand(size[0], 3, *size[1:])), HINTS)
-        got = tuple(out.shape) if ran and isinstance(out, Tensor) else type(out).__name__
-        cause = "n_class is written into the code" if ran and len(got) == 4 and got[1] != wanted[1] else ""
-        if ran:
-            report.expect(got == wanted, name, wanted, got, cause or "argmax, or a crop or stride that does not belong there",
-                          f"-> {wanted}", "shape.classes" if cause else "shape.size")  # fmt: skip
+        out = forward(report, name, model, torch.rand(size[0], 3, *size[1:]), HINTS)
+        if out is None:
+            return report
+        cause = "n_class is written into the code" if out.ndim == 4 and out.shape[1] != wanted[1] else ""
+        report.expect(tuple(out.shape) == wanted, name, wanted, tuple(out.shape), cause or "argmax, or a crop or stride that does not "
+                      "belong there", f"-> {wanted}", "shape.classes" if cause else "shape.size")  # fmt: skip
     return report
 
 
@@ -132,23 +131,19 @@ def check_forward(network_class: Callable[..., nn.Module], network: str) -> Repo
         for layer in layers.values():
             weight = next(layer.parameters())
             nn.init.normal_(weight, 0, (2 / weight[0].numel()) ** 0.5)
-    with torch.no_grad(), watch(layers) as seen:
-        ran, out = report.run("a run in eval mode", lambda: model(x), HINTS)
+    with watch(layers) as seen:
+        out = forward(report, "a run in eval mode", model, x, HINTS)
     missing = [layer.path for layer in table(network) if layer.kind != "MaxPool2d" and layer.path not in seen]
     others = [name for name, one in seen.items() if one.calls != 1 or one.seen is None]
-    if ran and report.expect(not missing + others, "every layer runs once", "one run of each", f"{', '.join((missing + others)[:4])}",
+    strange = ", ".join((missing + others)[:4])
+    if out is not None and report.expect(not strange, "every layer runs once", "one run of each", strange,
                              "a layer is missing, not used, or used twice", code="forward.values"):  # fmt: skip
-        again, second = report.run("again", lambda: _quiet(model, x))
-        report.expect(again and torch.equal(second, out), "the same twice", "one result in eval mode", "two",
+        second = forward(report, "again", model, x)
+        report.expect(second is not None and torch.equal(second, out), "the same twice", "one result in eval mode", "two",
                       "dropout is active in eval mode: nn.Dropout2d, or training=self.training", code="forward.dropout_eval")  # fmt: skip
         _check_reads(report, network, seen, out)
         _check_dropout(report, network, model, layers, x)
     return report
-
-
-def _quiet(model: nn.Module, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return model(x)
 
 
 def _near(found: Tensor, expected: Tensor) -> bool:
@@ -204,7 +199,7 @@ def _check_dropout(report: Report, network: str, model: nn.Module, layers: dict[
     """In train mode whole channels of half the map are zero behind both ReLUs of the head, and nowhere else."""
     torch.manual_seed(0)
     with watch(layers) as seen:
-        ran, _ = report.run("a run in train mode", lambda: _quiet(model.train(), x))
+        ran = forward(report, "a run in train mode", model.train(), x) is not None
     model.eval()
     for before, name in (("fc6", "fc7"), ("fc7", "score")) if ran else ():
         alive = (seen[before].gave > 0).flatten(2).any(2)
