@@ -94,7 +94,7 @@ class Evaluation:
     @property
     def micro_iou(self) -> float:
         """Intersections of all classes over their unions, both added up first: every pixel weighs the same."""
-        return _micro_iou(self.hist)
+        return _micro_iou(self.hist, np.array([*self.iou.values()]))
 
     def to_json(self) -> dict:
         """The content of ``metrics.json``: plain values, NaN as None."""
@@ -313,15 +313,16 @@ def _summary(hist: np.ndarray, score: Callable) -> tuple[dict[str, float], np.nd
         "mean_accuracy": float(found.mean()) if seen.any() else math.nan,
         "frequency_weighted_iou": float((frequency[seen] * iou[seen]).sum()) if seen.any() else math.nan,
         "mean_iou": mean_iou,
-        "micro_iou": _micro_iou(hist),
+        "micro_iou": _micro_iou(hist, iou),
     }
     return values, iou
 
 
-def _micro_iou(hist: np.ndarray) -> float:
-    hit = hist.trace()
-    union = 2 * hist.sum() - hit  # a wrong pixel is in the unions of two classes
-    return float(hit / union) if union else math.nan
+def _micro_iou(hist: np.ndarray, iou: np.ndarray) -> float:
+    """Over the classes that have an IoU: an output that is no class has none."""
+    hit, counts = hist.diagonal(), ~np.isnan(iou)
+    union = (hist.sum(0) + hist.sum(1) - hit)[counts].sum()  # a pixel taken for another class is in the unions of both
+    return float(hit[counts].sum() / union) if union else math.nan
 
 
 def _intervals(

@@ -87,7 +87,7 @@ def write_submission(entry: Entry, notebooks: dict[str, dict[str, Any]], folder:
     result = None
     if entry.build:
         module, _, name = entry.build.partition(":")
-        result = getattr(importlib.import_module(module), name)(folder, notebooks)
+        result = getattr(importlib.import_module(module), name)(folder, notebooks, *entry.damages)
     write_notebooks(notebooks, folder)  # a building function took out of the dict what it wrote itself
     for name, text in entry.files.items():
         path = folder / name

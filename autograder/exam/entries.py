@@ -1,7 +1,8 @@
 """Entries of the exam: small changes to a correct submission, each with the exact result it must get.
 
 They lie in the assignment's folder ``corpus/``. TOML files hold changes of source text; ``damaged.py`` and ``attacks.py``
-hold functions for what is no change of text (``build(folder, notebooks)``, registered with ``@entry``).
+hold functions for what is no change of text (``build(folder, notebooks)``, registered with ``@entry``). The forms of damage that all
+assignments share are in ``forms.py``.
 
 One entry in TOML::
 
@@ -65,7 +66,8 @@ class Entry:
         sources: Grade id -> whole new source.
         above: Grade id -> sources of new cells right above that cell.
         files: Path in the submission -> text.
-        build: Name of a function of the corpus that damages the submission, or an empty string.
+        build: Name of a function that damages the submission, or an empty string.
+        damages: What this function is told beside folder and notebooks.
         checks: Ids of the checks it is graded in.
         lost: Check id -> what it must lose: ``"all"``, ``"open"`` (it cannot be graded), or part -> share. The others of ``checks``
             lose nothing.
@@ -90,6 +92,7 @@ class Entry:
     above: Mapping[str, list] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     build: str = ""
+    damages: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
     lost: Mapping[str, Loss] = field(default_factory=dict)
     cause: str = ""
@@ -185,7 +188,7 @@ def _text_entry(kind: str, content: Mapping[str, Any], touches: Mapping[str, lis
     cells = dict.fromkeys([*changes, *sources, *above])
     checks = content.get("checks") or [check for name in cells for check in touches.get(name, ())]
     return Entry(
-        kind, content["name"], content.get("about", ""), changes, sources, above, content.get("files", {}), "", tuple(checks),
+        kind, content["name"], content.get("about", ""), changes, sources, above, content.get("files", {}), "", (), tuple(checks),
         _losses(content.get("lost", {})), content.get("cause", ""), _words(content.get("says", ())), _words(content.get("note", ())),
         content.get("unseen", ""), _numbers(content.get("overrides", {})), float(content.get("seconds", 0)),
         origin=content.get("origin", ""),

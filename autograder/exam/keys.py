@@ -93,6 +93,7 @@ class Keys:
         """Code of the module that an entry's building function lies in; the other entries' functions left out."""
         module, _, function = entry.build.partition(":")
         path = self.material / "corpus" / f"{module.rpartition('.')[2]}.py"
+        path = path if path.is_file() else self._known.get(module, path)  # a form that all assignments share
         if not entry.build or not path.is_file():
             return ""
         functions = [node for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.FunctionDef)]

@@ -6,10 +6,16 @@ from contextlib import contextmanager
 
 from segkit.subject import StudentError
 
-__all__ = ["Hints", "explained"]
+__all__ = ["NETWORK_HINTS", "Hints", "explained"]
 
 Hints = tuple[tuple[str, str], ...]
 """Pattern in an error's text -> a sentence for the student."""
+NETWORK_HINTS: Hints = (
+    (r"before Module\.__init__\(\) call", "The first line of __init__ must be super().__init__()."),
+    (r"to have \d+ channels, but got \d+ channels", "Likely cause: a layer is given the output of another layer than the one it was "
+     "made for."),
+    (r"but got NoneType", "Likely cause: forward ends without `return`."),
+)  # fmt: skip
 
 
 @contextmanager

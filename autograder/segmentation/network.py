@@ -200,8 +200,10 @@ class Network:
         return kept[self.spec.name]
 
     def norms(self) -> dict[str, str]:
-        """Path -> class of the normalisations that run; a chain, which has none, is judged as if they were not there."""
-        return norms_that_run(self.steps()) if self.spec.graph else {}
+        """Path -> class of the normalisations that run and that the network is not to have: it is judged as if they were not there."""
+        running = norms_that_run(self.steps())
+        own = set(self.match()[0].paths.values()) if running else ()
+        return {path: kind for path, kind in running.items() if path not in own}
 
     def match(self) -> tuple[LayerMatch, int]:
         """Hold the layers against the specification; the second value is the number of classes they were built for.

@@ -109,14 +109,13 @@ def clear(layers: dict[str, nn.Module]) -> None:
                 parameter.zero_()
 
 
-def forward(report: Report, name: str, model: nn.Module, image: Tensor) -> Tensor | None:
+def forward(report: Report, name: str, model: nn.Module, image: Tensor, hints: dict[str, str] = FORWARD_HINTS) -> Tensor | None:
     """Run a student's network without gradients; an exception or a non-tensor becomes a line."""
     with torch.no_grad():
-        ran, out = report.run(name, lambda: model(image), FORWARD_HINTS)
+        ran, out = report.run(name, lambda: model(image), hints)
     if ran and not isinstance(out, Tensor):
-        report.fault(
-            name, "a tensor (N, n_class, H, W)", type(out).__name__, "forward has no `return`" if out is None else "return one tensor"
-        )
+        report.fault(name, "a tensor (N, n_class, H, W)", type(out).__name__,
+                     "forward has no `return`" if out is None else "return one tensor", "forward.type")  # fmt: skip
         return None
     return out if ran else None
 

@@ -18,7 +18,7 @@ from autograder.exam.leaks import CLEAN
 
 REPO = Path(__file__).resolve().parents[2]
 FCN = Path("autograder", "assignments", "fcn")
-BUILT = "autograder.assignments.fcn.corpus.damaged:deleted_test_cells"
+BUILT = "autograder.exam.forms:deleted_test_cells"
 
 ENTRIES = {
     "labels": Entry("mutants", "labels", changes={"read_label": [["a", "b"]]}, checks=("read_label",)),
@@ -27,7 +27,7 @@ ENTRIES = {
     "layers": Entry("generated", "fcn32s-001", sources={"fcn32s": "x = 1"}, checks=("fcn32s.layers",)),
     "copy": Entry("mutants", "copy", checks=("pretraining.copy",)),
     "gate": Entry("attacks", "gate", checks=("pretraining.miou",), control=("scores",)),
-    "built": Entry("damaged", "deleted-test-cells", build=BUILT, checks=("read_label",)),
+    "built": Entry("damaged", "deleted-test-cells", build=BUILT, damages=("1_data.ipynb",), checks=("read_label",)),
     "leak": dataclasses.replace(CLEAN),
 }
 ALL = set(ENTRIES)
@@ -239,9 +239,10 @@ def test_what_is_handed_in_and_what_is_expected_count_and_the_words_about_it_do_
 
 
 def test_the_code_that_builds_an_entry_counts_and_its_neighbours_do_not(changed_by):
-    corpus = f"{FCN}/corpus/damaged.py"
-    assert changed_by(corpus, rubric('"""Only the three solution cells are left."""', '"""Only three are left."""')) - {"leak"} == set()
-    assert changed_by(corpus, rubric('FILE = "1_data.ipynb"', 'FILE = "2_data.ipynb"')) - {"leak"} == {"built"}
+    corpus = "autograder/exam/forms.py"
+    assert changed_by(corpus, rubric('"""Only the solution cells are left."""', '"""Nothing else is left."""')) - {"leak"} == set()
+    assert changed_by(corpus, rubric("zip_of_a_mac", "zip_of_macs")) - {"leak"} == set()
+    assert changed_by(corpus, rubric('.get("nbgrader", {})', '.get("nbgrader", None)')) - {"leak"} == {"built"}
 
 
 @pytest.mark.parametrize("name", ["autograder/judge/checking.py", f"{FCN}/labels.py", f"{FCN}/checks/test_networks.py"])
@@ -316,7 +317,7 @@ def test_every_module_that_a_graded_entry_loads_is_in_its_key():
     # what packages import beside the judge: pages, tables, marks by hand, like code, downloads and their people (an entry is one hand-in
     # without a class), the list of data sets; the keys themselves; what builds the other entries
     harmless = re.compile(
-        r"autograder/(report|batch|marking|alike|handins/bulk)/|autograder/handins/roster\.py|segkit/datasets/registry\.py"
-        r"|autograder/exam/(keys|outcome)\.py|autograder/assignments/(fcn/)?(__init__|corpus/)"
+        r"autograder/(report|batch|marking|alike|handins/bulk)/|autograder/handins/roster(_lines)?\.py|segkit/datasets/registry\.py"
+        r"|autograder/exam/(forms|keys|outcome)\.py|autograder/assignments/(fcn/)?(__init__|corpus/)"
     )
     assert [name for name in left_out if not harmless.match(name)] == []

@@ -7,6 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from course_items import TINY
+from sklearn.metrics import jaccard_score
 from torch import nn
 
 import segkit.reference.satellite
@@ -103,6 +104,9 @@ def test_unknown_is_a_wrong_answer_and_no_class_of_the_mean(tmp_path, monkeypatc
         unknown = 100 * (answers[truth < 6] == 6).float().mean().item()
         assert 10 < unknown < 90
         assert found == pytest.approx(segkit.reference.satellite.mean_iou(answers, truth), abs=1e-6), part
+    known = truth < 6  # of the test pictures
+    micro = jaccard_score(truth[known], answers[known], labels=range(6), average="micro")
+    assert scored["micro_iou"] == pytest.approx(micro, abs=1e-6), "scikit-learn's, over the six classes"
     row = re.search(r"(?m)^answered: unknown +([\d.]+) %$", done.output)
     assert row and float(row[1]) == pytest.approx(unknown, abs=0.06) and "absent" not in done.output
     assert scored["iou"]["unknown"] is None and scored["mean_iou_interval"][0] < scored["mean_iou"] < scored["mean_iou_interval"][1]

@@ -16,15 +16,12 @@ SIGNATURES = {
     "copy_params_from_vgg16": "def copy_params_from_vgg16(model, vgg16)",
 }
 NETWORK_HINTS: Hints = (
-    (r"before Module\.__init__\(\) call", "The first line of __init__ must be super().__init__()."),
+    *hints_of_errors.NETWORK_HINTS,
     (r"must match the size of tensor", "Likely cause: two maps of different sizes are added; crop the pool's scores to the size of the "
      "upsampled scores first."),
-    (r"to have \d+ channels, but got \d+ channels", "Likely cause: a layer is given the output of another layer than the one it was "
-     "made for."),
     (r"Kernel size can't be greater than actual input size", "Likely cause: the map has become smaller than the kernel; look at the "
      "padding of conv1_1."),
     (r"'FCN\w+' object has no attribute", "Likely cause: a name is written differently in __init__ and in forward."),
-    (r"but got NoneType", "Likely cause: forward ends without `return`."),
 )  # fmt: skip
 STEP_HINTS: Hints = (
     (r"\bLong\b|expected scalar type", "Likely cause: integers reach the loss: it wants the raw scores (N, C, H, W), no argmax, and "

@@ -1,26 +1,24 @@
 """Gates: the classifier's accuracy, and the better of the fused networks; both with the reference in the place of a student's class."""
 
-import ast
 import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 import segkit.reference.satellite
 from autograder.judge.checking import CannotGrade, Grading
-from autograder.judge.gates import JudgesNetwork, checkpoint_of, gate_points_lost, mirrored, near_a_step, predictions, rounded
+from autograder.judge.gates import checkpoint_of, gate_points_lost, mirrored, near_a_step, predictions, rounded
 from autograder.judge.run import GateData
 from autograder.judge.student import Student
 from autograder.segmentation import gate
 from autograder.segmentation.network import Network
+from autograder.segmentation.reference_gate import judges_reference
 from autograder.segmentation.spec import NetworkSpec
 from segkit.datasets.satellite import SPEC, ClassPictures, LabelledPictures, digits
 from segkit.datasets.spec import DataError
-from segkit.notebooks.program import Chunk, Program
 from segkit.subject import StudentError
 
 __all__ = ["judge_accuracy", "judge_improved"]
@@ -31,36 +29,6 @@ WITHIN = 0.01  # of another score, in which rounding may decide
 FCN32S = "fcn32s"
 
 
-def judges_network(network: Network, n_class: int, side: int = 0) -> JudgesNetwork:
-    """The reference with the layers of a student's network.
-
-    Raises:
-        StudentError: The class cannot be built, or lacks layers.
-    """
-    spec, student = network.spec, network.student
-    try:
-        handle = network.build(n_class=n_class, meta=True)
-    except StudentError:
-        handle = network.build(n_class=n_class)  # the constructor reads values, which the meta device does not have
-    layers = {layer.path: layer for layer in student.describe(handle)}
-    student.forget(handle)
-    paths = {layer.path: network.match()[0].paths.get(layer.path, "") for layer in network.table(n_class) if layer.kind != "MaxPool2d"}
-    if missing := [name for name, path in paths.items() if path not in layers]:
-        raise StudentError(f"No checkpoint can be measured while layers are missing: {', '.join(missing[:4])} (see {spec.name}.layers).",
-                           "layer.missing")  # fmt: skip
-    arguments = {"reference": spec.class_name, "n_class": n_class, "paths": paths, "side": side,
-                 "settings": {name: dict(layers[path].settings) for name, path in paths.items()}}  # fmt: skip
-    return JudgesNetwork(_program(spec.class_name), arguments)
-
-
-def _program(class_name: str) -> Program:
-    """The reference, and below it ``gate_network.py`` under the name of the student's class: messages on the checkpoint speak of that."""
-    own = Path(__file__).with_name("gate_network.py")
-    sources = Path(segkit.reference.satellite.__file__).read_text("utf-8"), own.read_text("utf-8").replace("GateNetwork", class_name)
-    chunks = tuple(Chunk(own.name, source, tuple(range(len(ast.parse(source).body)))) for source in sources)
-    return Program(class_name, own.name, chunks)
-
-
 # --------------------------------------------------------------------------------------------------------------- classifier
 def judge_accuracy(student: Student, grading: Grading, spec: NetworkSpec) -> None:
     """Share of the pictures of the validation set that a checkpoint tells right."""
@@ -69,7 +37,7 @@ def judge_accuracy(student: Student, grading: Grading, spec: NetworkSpec) -> Non
     checkpoint_of(grading, spec.name)  # without one nothing is asked
     pictures, limits = _pictures(grading)
     sheets = _sheets(grading, pictures)
-    own = judges_network(Network(student, grading, spec), len(pictures.classes), SIDE)
+    own = judges_reference(Network(student, grading, spec), len(pictures.classes), SIDE)
     run = copy.copy(grading.context.run)
     run.data = sheets
     elsewhere = replace(grading, context=replace(grading.context, run=run))
@@ -156,7 +124,7 @@ def _scores(student: Student, grading: Grading, specs: Sequence[NetworkSpec], ex
 
 def _mean_iou(student: Student, grading: Grading, spec: NetworkSpec, exact: bool) -> float:
     network = Network(student, grading, spec)
-    own = gate.judges_network(network)[0] if spec.graph else judges_network(network, spec.n_class)  # as fcn32s.miou has measured it
+    own = gate.judges_network(network)[0] if spec.graph else judges_reference(network, spec.n_class)  # as fcn32s.miou has measured it
     maps = predictions(student, grading, spec.class_name, spec.name, exact, own, again=True)
     data = grading.context.data
     assert data is not None  # without pictures there are no predictions

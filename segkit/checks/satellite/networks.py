@@ -1,19 +1,17 @@
 """Checks of the three networks: their layers, their sizes, and what each layer reads while they run."""
 
 from collections.abc import Callable
-from functools import partial
 from itertools import combinations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import vgg16
 
-from segkit.checks.networks import FORWARD_HINTS, Watched, build, quick_draws, watch
+from segkit.checks.networks import FORWARD_HINTS, Watched, build, forward, quick_draws, watch
 from segkit.checks.report import Report
 from segkit.checks.satellite import finding  # noqa: F401  # refuses where work is graded
 from segkit.layers import Layer, compare_layers, describe
-from segkit.tracing import paths_in_run
+from segkit.tracing import paths_in_run, trace
 from segkit.upsampling import bilinear_weight
 
 __all__ = ["check_forward", "check_layers", "check_shapes"]
@@ -25,13 +23,12 @@ HINTS = FORWARD_HINTS | {
     "shapes cannot be multiplied": "the head's three layers are convolutions here, not nn.Linear",
 }
 """The same parts of messages; here nothing is padded by 100, and nothing is cropped."""
-HEAD = {"fc6": (512, 4096, 2), "fc7": (4096, 4096, 1), "score": (4096, 0, 1)}  # 0: the number of classes
 UPSAMPLINGS = {
     "fcn32s": {"upscore": (0, 0, 64, 32)},
     "fcn16s": {"upfeature": (0, 512, 4, 2), "upscore": (512, 0, 16, 16)},
     "fcn8s": {"upfeature": (0, 256, 8, 4), "uppool4": (512, 256, 2, 2), "upscore": (256, 0, 8, 8)},
 }  # fmt: skip
-"""Transposed convolutions: channels in and out, kernel, stride."""
+"""Transposed convolutions: channels in and out (0: the number of classes), kernel, stride."""
 ADDED = {"fcn32s": ("score",), "fcn16s": ("upfeature", "pool4"), "fcn8s": ("upfeature", "uppool4", "pool3")}
 """What the last upsampling reads: the sum of these."""
 POOLS = {"pool3": "features.14", "pool4": "features.21", "pool5": "features.28"}  # the convolution before each
@@ -39,18 +36,13 @@ POOLS = {"pool3": "features.14", "pool4": "features.21", "pool5": "features.28"}
 
 def table(network: str, n_class: int = N_CLASS) -> list[Layer]:
     """The layers of a network."""
+    from torchvision.models import vgg16  # as long to import as all the rest; masks are checked without it
+
     with torch.device("meta"):
-        layers = [Layer(f"features.{layer.path}", layer.kind, layer.settings) for layer in describe(vgg16(weights=None).features)]
-        for name, (inputs, outputs, kernel) in HEAD.items():
-            layers += [Layer(name, layer.kind, layer.settings) for layer in _described(nn.Conv2d(inputs, outputs or n_class, kernel))]
-        for name, (inputs, outputs, kernel, stride) in UPSAMPLINGS[network].items():
-            up = nn.ConvTranspose2d(inputs or n_class, outputs or n_class, kernel, stride=stride, bias=False)
-            layers += [Layer(name, layer.kind, layer.settings) for layer in _described(up)]
-    return layers
-
-
-def _described(layer: nn.Module) -> list[Layer]:
-    return describe(nn.Sequential(layer))
+        head = {"fc6": nn.Conv2d(512, 4096, 2), "fc7": nn.Conv2d(4096, 4096, 1), "score": nn.Conv2d(4096, n_class, 1)}
+        ups = {name: nn.ConvTranspose2d(inputs or n_class, outputs or n_class, kernel, stride=stride, bias=False)
+               for name, (inputs, outputs, kernel, stride) in UPSAMPLINGS[network].items()}  # fmt: skip
+        return describe(nn.ModuleDict({"features": vgg16(weights=None).features} | head | ups))
 
 
 def _found(model: nn.Module, network: str, n_class: int = N_CLASS) -> dict[str, nn.Module]:
@@ -108,12 +100,12 @@ def check_shapes(network_class: Callable[..., nn.Module]) -> Report:
         if model is None:
             return report
         wanted, name = (size[0], n_class or N_CLASS, *size[1:]), f"{size[0]} x 3 x {size[1]} x {size[2]}"
-        ran, out = report.run(name, partial(_quiet, model, torch.rand(size[0], 3, *size[1:])), HINTS)
-        got = tuple(out.shape) if ran and isinstance(out, Tensor) else type(out).__name__
-        cause = "n_class is written into the code" if ran and len(got) == 4 and got[1] != wanted[1] else ""
-        if ran:
-            report.expect(got == wanted, name, wanted, got, cause or "argmax, or a crop or stride that does not belong there",
-                          f"-> {wanted}", "shape.classes" if cause else "shape.size")  # fmt: skip
+        out = forward(report, name, model, torch.rand(size[0], 3, *size[1:]), HINTS)
+        if out is None:
+            return report
+        cause = "n_class is written into the code" if out.ndim == 4 and out.shape[1] != wanted[1] else ""
+        report.expect(tuple(out.shape) == wanted, name, wanted, tuple(out.shape), cause or "argmax, or a crop or stride that does not "
+                      "belong there", f"-> {wanted}", "shape.classes" if cause else "shape.size")  # fmt: skip
     return report
 
 
@@ -131,28 +123,27 @@ def check_forward(network_class: Callable[..., nn.Module], network: str) -> Repo
     model = build(report, network_class)
     if model is None:
         return report
+    norms = [path for path, kind in trace(model) if path and "Norm" in kind]
+    report.expect(not norms, "normalisations", "none", ", ".join(norms[:3]), "the network of the notebook has none: leave them out",
+                  code="forward.extra_layer")  # fmt: skip
     layers = {name: layer for name, layer in _found(model, network).items() if not isinstance(layer, nn.MaxPool2d)}
     with torch.no_grad(), quick_draws():
         for layer in layers.values():
             weight = next(layer.parameters())
             nn.init.normal_(weight, 0, (2 / weight[0].numel()) ** 0.5)
-    with torch.no_grad(), watch(layers) as seen:
-        ran, out = report.run("a run in eval mode", lambda: model(x), HINTS)
+    with watch(layers) as seen:
+        out = forward(report, "a run in eval mode", model, x, HINTS)
     missing = [layer.path for layer in table(network) if layer.kind != "MaxPool2d" and layer.path not in seen]
     others = [name for name, one in seen.items() if one.calls != 1 or one.seen is None]
-    if ran and report.expect(not missing + others, "every layer runs once", "one run of each", f"{', '.join((missing + others)[:4])}",
+    strange = ", ".join((missing + others)[:4])
+    if out is not None and report.expect(not strange, "every layer runs once", "one run of each", strange,
                              "a layer is missing, not used, or used twice", code="forward.values"):  # fmt: skip
-        again, second = report.run("again", lambda: _quiet(model, x))
-        report.expect(again and torch.equal(second, out), "the same twice", "one result in eval mode", "two",
+        second = forward(report, "again", model, x)
+        report.expect(second is not None and torch.equal(second, out), "the same twice", "one result in eval mode", "two",
                       "dropout is active in eval mode: nn.Dropout2d, or training=self.training", code="forward.dropout_eval")  # fmt: skip
         _check_reads(report, network, seen, out)
         _check_dropout(report, network, model, layers, x)
     return report
-
-
-def _quiet(model: nn.Module, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return model(x)
 
 
 def _near(found: Tensor, expected: Tensor) -> bool:
@@ -208,7 +199,7 @@ def _check_dropout(report: Report, network: str, model: nn.Module, layers: dict[
     """In train mode whole channels of half the map are zero behind both ReLUs of the head, and nowhere else."""
     torch.manual_seed(0)
     with watch(layers) as seen:
-        ran, _ = report.run("a run in train mode", lambda: _quiet(model.train(), x))
+        ran = forward(report, "a run in train mode", model.train(), x) is not None
     model.eval()
     for before, name in (("fc6", "fc7"), ("fc7", "score")) if ran else ():
         alive = (seen[before].gave > 0).flatten(2).any(2)

@@ -1,5 +1,8 @@
 """What the visible checks say of right code and of known mistakes: the grader asks the same code with other inputs."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -203,7 +206,13 @@ def no_dropout(self, x):
     return self.score(torch.relu(self.fc7(self.drop(torch.relu(self.fc6(x))))))
 
 
+def normalised(self, n_class=7):
+    reference.FCN16s.__init__(self, n_class)
+    self.upfeature = nn.Sequential(self.upfeature, nn.BatchNorm2d(512))
+
+
 FORWARDS = {
+    "a batch norm": ("fcn16s", {"__init__": normalised}, "forward.extra_layer"),
     "pool3 is not added": ("fcn8s", {"terms": lambda self, s, p4, p3: {"a": self.upfeature(s), "b": self.uppool4(p4)}}, "forward.skip"),
     "pool4 is not added": ("fcn16s", {"terms": lambda self, s, p4: {"a": self.upfeature(s)}}, "forward.skip"),
     "pool4 behind a ReLU too many": ("fcn16s", {"terms": lambda self, s, p4: {"a": (self.upfeature(s) + p4).relu()}}, "forward.skip"),
@@ -236,3 +245,13 @@ def test_an_error_of_torch_is_explained_in_the_terms_of_this_assignment(network,
     """Nothing of a padding of 100, of crops or of ``ceil_mode``, which another assignment's networks have."""
     said = "\n".join(map(str, checks.check_shapes(network).lines))
     assert says in said and not any(word in said for word in ("conv1_1", "crop", "ceil_mode")), said
+
+
+def test_masks_are_checked_without_waiting_for_torchvision():
+    """As long to import as torch itself; nothing in the notebook of masks needs it."""
+    asked = (
+        "import sys; import segkit.lab, segkit.plots; from segkit.checks.satellite import check_mean_iou\n"
+        "check_mean_iou(lambda p, g: 0.5); print('torchvision' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[-1] == "False", done.stdout + done.stderr

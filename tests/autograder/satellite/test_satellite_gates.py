@@ -14,6 +14,7 @@ from autograder.course.assignment import open_assignment
 from autograder.course.seeds import Seeds
 from autograder.judge.checking import CannotGrade, Grading
 from autograder.judge.gates import mirrored
+from autograder.segmentation.reference_gate import judges_reference
 from segkit.datasets.satellite import LabelledPictures
 from segkit.layers import compare_layers, describe
 from segkit.reference import satellite as reference
@@ -36,7 +37,7 @@ def renamed(network):
 
 
 def under_judgement(spec, model, subject):
-    """What ``judges_network`` needs of a ``Network``."""
+    """What ``judges_reference`` needs of a ``Network``."""
     table = spec.layers(5, {})
     match = compare_layers(describe(model), table, run=paths_in_run(model))
     return SimpleNamespace(
@@ -50,7 +51,7 @@ def test_a_students_weights_give_in_the_judges_network_what_they_give_in_theirs(
     theirs, side = renamed(spec.reference)(5).eval(), 32 if spec is CLASSIFIER else 0
     subject = LocalSubject(tmp_path)
     subject.adopt("theirs", renamed(spec.reference))
-    gate = measuring.judges_network(under_judgement(spec, theirs, subject), 5, side)
+    gate = judges_reference(under_judgement(spec, theirs, subject), 5, side)
     subject.define(gate.program)
     judges = subject.model(subject.build(gate.program.name, meta=True, **gate.arguments))
     judges.load_state_dict(theirs.state_dict(), assign=True)
@@ -71,7 +72,7 @@ def test_a_network_without_a_layer_has_no_judges_network(tmp_path):
     bare = SimpleNamespace(spec=FCN8S, student=subject, match=lambda: (SimpleNamespace(paths={}), 5), table=lambda n: FCN8S.layers(n, {}),
                            build=lambda **how: subject.build("theirs"))  # fmt: skip
     with pytest.raises(StudentError, match="while layers are missing"):
-        measuring.judges_network(bare, 5)
+        judges_reference(bare, 5)
 
 
 def test_what_a_gate_mirrors_comes_back_as_it_was():

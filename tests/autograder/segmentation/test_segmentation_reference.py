@@ -25,6 +25,10 @@ MISTAKES = {
         {"values": "forward.values"}, ""),
     "softmax": ("return self.classifier(self.norm2(nn.functional.relu(self.up2(h))))",
                 "return self.classifier(self.norm2(nn.functional.relu(self.up2(h)))).softmax(1)", {"values": "forward.softmax"}, ""),
+    "a norm too many": ("self.classifier = nn.Conv2d(6, n_class, 1)\n\n    def forward(self, x):\n        maps = self.backbone(x)",
+        "self.classifier, self.extra = nn.Conv2d(6, n_class, 1), nn.BatchNorm2d(3)\n\n    def forward(self, x):\n"
+        "        maps = self.backbone(self.extra(x))",
+        {"values": "forward.extra_layer"}, "forward uses extra (BatchNorm2d)"),
     "another eps": ("nn.BatchNorm2d(6)", "nn.BatchNorm2d(6, eps=0.5)", {"layers": "layer.eps"}, "norm2: expected eps=1e-05"),
     "no bias": ("nn.Conv2d(6, n_class, 1)", "nn.Conv2d(6, n_class, 1, bias=False)", {"layers": "layer.bias"},
                 "classifier: expected bias=True"),

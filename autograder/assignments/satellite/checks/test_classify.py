@@ -2,15 +2,13 @@
 
 import torch
 
-from autograder.assignments.satellite.hints import HINTS
 from autograder.assignments.satellite.networks import CLASSIFIER
 from autograder.assignments.satellite.telling import tell
 from autograder.judge.checking import check
 from autograder.segmentation import judging
-from autograder.segmentation.hints import explained
+from autograder.segmentation.hints import NETWORK_HINTS, explained
 from autograder.segmentation.network import Network
 from autograder.segmentation.reference import reference_output
-from autograder.segmentation.running import norms_that_run
 from segkit.checks.satellite.embedding import embed_mistakes, features_mistakes
 from segkit.checks.satellite.tables import table_mistakes
 from segkit.subject import StudentError, WeightFile
@@ -21,14 +19,14 @@ HEAD = {"vgg.classifier.0": (READ, 1024), "vgg.classifier.3": (READ, READ), LAST
 
 @check("layer_table")
 def test_layers_are_listed_in_the_order_of_their_calls(student, grading):
-    with explained("layer_table", HINTS, "def layer_table(model, size)"):
+    with explained("layer_table", NETWORK_HINTS, "def layer_table(model, size)"):
         tell(grading, "layer_table", table_mistakes(student, grading.own_rng("network")))
 
 
 @check("classifier.layers")
 def test_classifier_has_the_layers_of_vgg16(student, grading):
     network = Network(student, grading, CLASSIFIER)
-    with explained("Classifier", HINTS):
+    with explained("Classifier", NETWORK_HINTS):
         judging.judge_layers(network)
         judge_usual_classes(network)
 
@@ -50,7 +48,7 @@ def judge_usual_classes(network):
 def test_features_are_what_the_last_layer_reads(student, grading):
     network = Network(student, grading, CLASSIFIER)
     try:
-        with explained("Classifier", HINTS):
+        with explained("Classifier", NETWORK_HINTS):
             handle, paths = network.built().handle, network.match()[0].paths
             if LAST not in paths:
                 raise StudentError("features cannot be judged without the last layer (see classifier.layers).", "layer.missing")
@@ -70,7 +68,7 @@ def test_features_are_what_the_last_layer_reads(student, grading):
 
 def judge_norms(network):
     """VGG-16 normalises nothing. Before a training no number tells: a fresh batch norm changes nothing in eval mode."""
-    norms = norms_that_run(network.steps())
+    norms = network.norms()
     if norms and not network.grading.faults:
         shown = ", ".join(f"{path} ({kind})" for path, kind in list(norms.items())[:3])
         text = f"Expected VGG-16, which normalises nothing, but {len(norms)} normalisations run: {shown}. Is it vgg16, or vgg16_bn?"
@@ -110,5 +108,5 @@ def test_embedding_is_that_of_eval_mode_in_the_loaders_order(student, grading):
     def own():
         return Network(student, grading, CLASSIFIER).built().handle
 
-    with explained("embed", HINTS, "def embed(model, loader)"):
+    with explained("embed", NETWORK_HINTS, "def embed(model, loader)"):
         tell(grading, "embed", embed_mistakes(student, grading.own_rng("pictures"), own))

@@ -5,11 +5,10 @@ import pytest
 
 from autograder.assignments.satellite import measuring
 from autograder.assignments.satellite.fusing import judge_fused
-from autograder.assignments.satellite.hints import HINTS
 from autograder.assignments.satellite.networks import CLASSIFIER, FCN8S, FCN16S, FCN32S
 from autograder.judge.checking import check
 from autograder.segmentation import gate, judging
-from autograder.segmentation.hints import explained
+from autograder.segmentation.hints import NETWORK_HINTS, explained
 from autograder.segmentation.network import Network
 from segkit.datasets.satellite import SPEC
 
@@ -22,14 +21,14 @@ def networks(kind):
 @networks("layers")
 def test_layers_are_those_of_the_notebook(student, grading, spec):
     network = Network(student, grading, spec)
-    with explained(spec.class_name, HINTS):
+    with explained(spec.class_name, NETWORK_HINTS):
         judging.judge_layers(network)
         judging.judge_initial_weights(network)
 
 
 @networks("shapes")
 def test_output_has_one_score_per_class_and_pixel(student, grading, spec):
-    with explained(spec.class_name, HINTS):
+    with explained(spec.class_name, NETWORK_HINTS):
         judging.judge_shapes(Network(student, grading, spec))
 
 
@@ -37,7 +36,7 @@ def test_output_has_one_score_per_class_and_pixel(student, grading, spec):
 def test_values_are_those_of_the_reference(student, grading, spec):
     network, seed = Network(student, grading, spec), int(grading.rng("dropout").integers(2**31))
     try:
-        with explained(spec.class_name, HINTS):
+        with explained(spec.class_name, NETWORK_HINTS):
             if spec.graph is None:
                 judge_fused(network, seed)
             else:

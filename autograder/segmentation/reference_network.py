@@ -1,15 +1,15 @@
-"""What the worker of a gate runs in the place of a student's code, behind the text of ``segkit/reference/satellite.py``.
+"""What the worker of a gate runs in the place of a student's code, behind the text of the module of an assignment's references.
 
-A network of the reference whose layers stand where the student's stand, with their hyper-parameters, so that a checkpoint fits.
+A reference whose layers stand where the student's stand, with their hyper-parameters, so that a checkpoint fits.
 """
 
 from torch import nn
 
-REFERENCES = {name: globals()[name] for name in ("Classifier", "FCN32s", "FCN16s", "FCN8s")}
+ABOVE = dict(globals())  # the class below may get the name of one of the references
 
 
 class GateNetwork(nn.Module):
-    """A network of the reference under other names.
+    """A reference under other names.
 
     Args:
         reference: Its name.
@@ -21,7 +21,7 @@ class GateNetwork(nn.Module):
 
     def __init__(self, reference: str, n_class: int, settings: dict, paths: dict, side: int = 0) -> None:
         super().__init__()
-        model = REFERENCES[reference](n_class)
+        model = ABOVE[reference](n_class)
         for name, path in paths.items():
             values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings[name].items()}
             model.set_submodule(name, layer := type(model.get_submodule(name))(**values))
