@@ -47,6 +47,8 @@ STUDENT_PARTS = (
     "handin.py",
     "history.py",
     "inference.py",
+    "installs.py",
+    "kit.py",
     "lab.py",
     "layer.py",
     "layers.py",

@@ -7,176 +7,21 @@ dependencies are there. And a Python that is too old must get far enough to say 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
-import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.nn import Module
-
-    from segkit.datasets import DatasetSpec, PairDataset
+from segkit.installs import KEPT, EnvironmentFault, demand_python, import_torch, install, missing_packages
+from segkit.kit import Kit
 
 __all__ = ["EnvironmentFault", "Kit", "missing_packages", "prepare", "split_of", "work_folder"]
 
-OLDEST_PYTHON = (3, 11)  # as in pyproject.toml
-# import name -> name on the package index, with the lower bound of pyproject.toml
-NEEDED = {
-    "numpy": "numpy>=1.26",
-    "matplotlib": "matplotlib>=3.8",
-    "PIL": "pillow>=10.0",
-    "safetensors": "safetensors>=0.4.3",
-    "tqdm": "tqdm>=4.66",
-    "click": "click>=8.1",
-    "nbformat": "nbformat>=5.9",
-    "ipywidgets": "ipywidgets>=8.0",  # without it `tqdm.auto` warns in red, in code of students and of libraries
-}
 DRIVES = ("/content/drive/MyDrive", "*/MyDrive")  # where a hosted machine mounts it: as the first cell does, or somebody by hand
-# what a hosted machine has already and must keep: another torch would not fit its driver
-KEPT = ("torch", "torchvision", "numpy")
 IN_NOTEBOOKS = ("module://", "inline", "nbagg", "notebook", "widget", "ipympl")  # how matplotlib's backends for notebooks begin
-
-
-class EnvironmentFault(Exception):
-    """Something that the notebooks need is not there; the text says what to do."""
-
-    def _render_traceback_(self) -> list[str]:
-        """What a notebook shows: the text alone, for the kit's own lines tell a student nothing."""
-        return [f"{type(self).__name__}: {self}"]
-
-
-@dataclass(frozen=True)
-class Kit:
-    """What the notebooks ask about the machine.
-
-    Attributes:
-        work: Folder for everything you make: checkpoints, runs. Your notebooks lie here.
-        root: Data root.
-        split: Whichever the data root allows.
-        device: ``"cuda"`` or ``"cpu"``.
-        quick: True in quick mode (``SEGKIT_QUICK=1``): few images, and training in minutes.
-        notes: What else there is to know.
-        copies: Copies of the notebooks outside the work folder, where nobody looks.
-    """
-
-    work: Path
-    root: Path
-    split: str
-    device: str
-    quick: bool
-    notes: list[str] = field(default_factory=list)
-    copies: list[Path] = field(default_factory=list)
-
-    @property
-    def spec(self) -> DatasetSpec:
-        """The assignment's data set."""
-        from segkit.datasets import dataset
-
-        return dataset()
-
-    @property
-    def runs(self) -> Path:
-        """Where training writes. Quick mode has a folder of its own, where nothing is looked for that is handed in."""
-        return self.work / ("runs_quick" if self.quick else "runs")
-
-    def names(self, part: str) -> tuple[str, ...]:
-        """Names of a part of the split; in quick mode the first of them, 24 to train and 4 to look at."""
-        names = self.spec.split_names(self.split, part)
-        return names[: 24 if part == "train" else 4] if self.quick else names
-
-    def dataset(self, part: str, read_label: Callable, *, small: bool = False, first: int | None = None) -> PairDataset:
-        """The pictures of a part, decoded with your ``read_label``.
-
-        Args:
-            part: ``train``, ``val`` or ``test``.
-            read_label: Your function of notebook 1.
-            small: Only the middle of each picture, 160 x 160 pixels, and in quick mode of 12 pictures: for steps of all layers. In quick
-                mode it is otherwise 320 x 320 at the most.
-            first: Only so many pictures.
-        """
-        from segkit.datasets import PairDataset
-
-        transform = _Middle(160 if small else 320) if small or self.quick else None
-        names = self.names(part)[: first or (12 if small and self.quick else None)]
-        return PairDataset(self.spec, self.root, self.split, part, read_label=read_label, transform=transform, names=names)
-
-    def vgg16(self) -> tuple[Module, bool]:
-        """VGG-16, and whether it has its ImageNet weights; without them (no network, quick mode) it is random, always the same."""
-        from segkit.vgg import VGGError, find_vgg16, load_vgg16, random_vgg16
-
-        try:
-            if self.quick and find_vgg16() is None:
-                raise VGGError("quick mode downloads nothing")
-            return load_vgg16(), True
-        except VGGError as error:
-            print(f"ImageNet weights are not at hand: {error}")
-            print("Random numbers stand in for them: every step below is shown, but this is no head start.")
-            return random_vgg16(), False  # always the same: notebook 4 compares networks that notebook 3 gave the same trunk
-
-    def can_train(self, pretrained: bool) -> bool:
-        """Whether the full recipe makes sense here; if not, says why."""
-        if self.quick:
-            return True
-        if not pretrained:
-            print("not trained: without ImageNet weights 25 epochs would be wasted. See the first picture for how to get them.")
-            return False
-        if self.device != "cuda":
-            print("not trained: no GPU, it would take days. Train on a hosted machine and put the file into checkpoints/,")
-            print("or look at the course's own model: unpack it to published/. SEGKIT_QUICK=1 trains a part of it in minutes.")
-            return False
-        return True
-
-    def photographs(self, names: Iterable[str]) -> dict[str, Tensor] | None:
-        """Photographs by name, FloatTensors (3, H, W) within 0..1; None where they are not on this machine."""
-        from PIL import Image
-
-        from segkit.pictures import open_photograph
-        from segkit.transforms import to_tensor
-
-        paths = {name: self.spec.image_path(self.root, name) for name in names}
-        if not all(path.is_file() for path in paths.values()):
-            return None
-        return {name: to_tensor(Image.fromarray(open_photograph(path))) for name, path in paths.items()}
-
-    def keep(self, name: str, model: Module) -> Path:
-        """Keep the weights of a quick run, in half precision, for the notebooks that follow; see :meth:`trained`."""
-        from torch import float16
-
-        from segkit.checkpoints import save_checkpoint
-
-        folder = self.runs / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "resume.pt").unlink(missing_ok=True)  # 1.5 GiB, and a quick run is sooner begun again than resumed
-        return save_checkpoint(folder / "best.safetensors", model, float16)
-
-    def trained(self, name: str) -> Path | None:
-        """The weights that run ``name`` left in :attr:`runs`, or None."""
-        path = self.runs / name / "best.safetensors"
-        return path if path.is_file() else None
-
-    def checkpoint(self, name: str, *, published: bool = True) -> Path | None:
-        """A checkpoint of network ``name``: your own in ``checkpoints/``, else a published one in ``published/``.
-
-        In quick mode it is what quick mode kept itself.
-
-        Args:
-            name: ``fcn32s`` or ``fcn8s``.
-            published: Whether a published one will do.
-        """
-        if self.quick:
-            return self.trained(name)
-        folders = ("checkpoints", "published") if published else ("checkpoints",)
-        places = [self.work / folder / f"{name}{ending}" for folder in folders for ending in (".safetensors", ".pth")]
-        return next((path for path in places if path.is_file()), None)
 
 
 def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
@@ -195,7 +40,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     Raises:
         EnvironmentFault: If something is missing that cannot be made up for.
     """
-    _demand_python()
+    demand_python()
     own = Path(__file__).resolve().parent.parent
     if own.parent.is_file():
         return _unpacked(own, quiet)
@@ -204,12 +49,12 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
         return _from(home, quiet)
     _demand_this_kit(home)
     sys.path[:] = [str(own), *(entry for entry in sys.path if not entry or Path(entry).is_absolute())]  # the first cell's guesses go
-    _install(missing_packages())
+    install(missing_packages())
     work, started = work_folder(home), _STARTED.setdefault("folder", _here().resolve())
     os.chdir(work)  # what another notebook defined is looked for here, and what you make lands here
     _show_figures()
     _tell_gaps(work)
-    torch = _import_torch()
+    torch = import_torch()
     from segkit.malloc import keep_memory
 
     keep_memory()  # a notebook builds network after network
@@ -274,11 +119,6 @@ def _nearest_kit() -> Path | None:
     return next((place for place in (here, here.parent, here / "fcn") if (place / "segkit" / "environment.py").is_file()), None)
 
 
-def missing_packages() -> list[str]:
-    """Requirements that are not installed, torch aside (a hosted machine has its own)."""
-    return [wanted for name, wanted in NEEDED.items() if importlib.util.find_spec(name) is None]
-
-
 def work_folder(home: Path) -> Path:
     """The folder to work in: the one the notebook lies in, if the kit lies there or above; else the kit's own.
 
@@ -309,33 +149,12 @@ def split_of(root: str | Path) -> str:
 _STARTED: dict[str, Path] = {}  # where the kernel was started: the first cell changes the folder, and may run again
 
 
-class _Middle:
-    """Cuts the same square out of the middle of image and label."""
-
-    def __init__(self, side: int) -> None:
-        self.side = side
-
-    def __call__(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        top, left = (max(0, (size - self.side) // 2) for size in label.shape)
-        window = (..., slice(top, top + self.side), slice(left, left + self.side))
-        return image[window], label[window]
-
-
 def _demand_this_kit(home: Path) -> None:
     used = Path(__file__).resolve().parent.parent
     if home.resolve() != used:
         raise EnvironmentFault(
             f"Another segkit was imported: expected {home / 'segkit'}, got {used / 'segkit'}. Restart the kernel and run this "
             "cell first; if it comes again, that other segkit is installed (pip uninstall segkit)."
-        )
-
-
-def _demand_python() -> None:
-    """Before anything is installed: another Python's folder is no place for it."""
-    if sys.version_info < OLDEST_PYTHON:
-        raise EnvironmentFault(
-            f"Expected Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, but this notebook runs on {sys.version.split()[0]} "
-            f"({sys.executable}). Pick the kernel of the course's environment, or see START_HERE.md for making one."
         )
 
 
@@ -357,56 +176,6 @@ def _tell_gaps(work: Path) -> None:
 
     if (shell := _shell()) is not None:
         tell_gaps(shell, work)
-
-
-def _install(wanted: list[str]) -> None:
-    if not wanted:
-        return
-    print("installing what is missing:", ", ".join(wanted), flush=True)
-    pins = []
-    for name in KEPT:
-        try:
-            pins.append(f"{name}=={metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    with tempfile.TemporaryDirectory() as folder:
-        constraint = Path(folder) / "keep.txt"
-        constraint.write_text("\n".join(pins) + "\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "install", "-q", "--constraint", str(constraint), *wanted]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    importlib.invalidate_caches()
-    still = missing_packages()
-    if still:
-        if "externally-managed-environment" in done.stderr:
-            raise EnvironmentFault(
-                f"Not installed: {', '.join(still)}. {sys.executable} belongs to the system, which lets nobody install into it. Make an "
-                "environment of its own, as START_HERE.md says, and pick its kernel."
-            )
-        said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-        raise EnvironmentFault(
-            f"Not installed: {', '.join(still)} ({said}). Without a network, install them by hand, then run this cell again."
-        )
-
-
-def _import_torch() -> ModuleType:
-    try:
-        torch = importlib.import_module("torch")
-        importlib.import_module("torchvision")
-    except ModuleNotFoundError as error:
-        raise EnvironmentFault(
-            f"{error}. PyTorch is not installed for {sys.executable}. Pick the kernel of the course's environment, or see "
-            "START_HERE.md for the install."
-        ) from error
-    except (ImportError, OSError, RuntimeError) as error:  # it is there, and cannot be loaded
-        said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        if "torchvision" in said:
-            advice = "torch and torchvision are no pair: uninstall both, and install them again in one line, as START_HERE.md does"
-        elif sys.platform == "win32":
-            advice = "Windows lacks a library: install Microsoft's Visual C++ Redistributable (x64), and START_HERE.md's environment"
-        else:
-            advice = "uninstall torch and torchvision and install them again, in an environment of its own: START_HERE.md says how"
-        raise EnvironmentFault(f"{said}. PyTorch of {sys.executable} cannot be loaded: {advice}. Then restart the kernel.") from error
-    return torch
 
 
 def _find_data() -> tuple[Path, str, str]:

@@ -13,7 +13,8 @@ import pytest
 import torch
 from bare_machine import first_cell, make_zip, run_cell
 
-from segkit import environment
+from segkit import environment, installs
+from segkit import kit as kit_module
 from segkit.checkpoint_files import find_checkpoints
 from segkit.checkpoints import read_state_dict
 from segkit.environment import EnvironmentFault, Kit, missing_packages, prepare, split_of, work_folder
@@ -59,7 +60,7 @@ def test_quick_mode_takes_few_pictures_of_bounded_size(monkeypatch):
     whole, small = (kit.dataset("train", right_read_label, small=small)[7] for small in (False, True))
     assert tuple(whole[1].shape) == (277, 303) and tuple(small[0].shape) == (3, 160, 160)
     high = torch.zeros(3, 900, 500)
-    assert tuple(environment._Middle(320)(high, high[0])[0].shape) == (3, 320, 320), "photographs are larger than the sample's"
+    assert tuple(kit_module._Middle(320)(high, high[0])[0].shape) == (3, 320, 320), "photographs are larger than the sample's"
 
 
 def test_what_quick_mode_keeps_is_found_by_the_next_notebook_and_never_handed_in(tmp_path):
@@ -191,16 +192,16 @@ def test_only_what_is_missing_is_installed_and_torch_is_pinned(monkeypatch, caps
     def pip(command, **_):
         seen["command"] = command
         seen["pins"] = Path(command[command.index("--constraint") + 1]).read_text(encoding="utf-8")
-        monkeypatch.setitem(environment.NEEDED, "no_such_package", "x")
-        environment.NEEDED.pop("no_such_package")
+        monkeypatch.setitem(installs.NEEDED, "no_such_package", "x")
+        installs.NEEDED.pop("no_such_package")
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setitem(environment.NEEDED, "no_such_package", "no-such-package>=1")
+    monkeypatch.setitem(installs.NEEDED, "no_such_package", "no-such-package>=1")
     assert missing_packages() == ["no-such-package>=1"]
-    monkeypatch.setattr(environment.subprocess, "run", pip)
-    environment._install(missing_packages())
+    monkeypatch.setattr(installs.subprocess, "run", pip)
+    installs.install(missing_packages())
     assert seen["command"][-1] == "no-such-package>=1" and "torch" not in seen["command"]
-    assert f"torch=={environment.metadata.version('torch')}" in seen["pins"].splitlines()
+    assert f"torch=={installs.metadata.version('torch')}" in seen["pins"].splitlines()
     assert "installing what is missing" in capsys.readouterr().out
 
 
@@ -208,10 +209,10 @@ def test_without_a_network_the_missing_package_is_named(monkeypatch):
     def pip(command, **_):
         return subprocess.CompletedProcess(command, 1, "", "ERROR: no network\n")
 
-    monkeypatch.setitem(environment.NEEDED, "no_such_package", "no-such-package>=1")
-    monkeypatch.setattr(environment.subprocess, "run", pip)
+    monkeypatch.setitem(installs.NEEDED, "no_such_package", "no-such-package>=1")
+    monkeypatch.setattr(installs.subprocess, "run", pip)
     with pytest.raises(EnvironmentFault, match="no-such-package>=1.*no network.*by hand"):
-        environment._install(missing_packages())
+        installs.install(missing_packages())
 
 
 def test_a_python_of_the_system_sends_to_an_environment(monkeypatch):
@@ -221,10 +222,10 @@ def test_a_python_of_the_system_sends_to_an_environment(monkeypatch):
         said = "error: externally-managed-environment\n\n× This environment is externally managed\nhint: See PEP 668.\n"
         return subprocess.CompletedProcess(command, 1, "", said)
 
-    monkeypatch.setitem(environment.NEEDED, "no_such_package", "no-such-package>=1")
-    monkeypatch.setattr(environment.subprocess, "run", pip)
+    monkeypatch.setitem(installs.NEEDED, "no_such_package", "no-such-package>=1")
+    monkeypatch.setattr(installs.subprocess, "run", pip)
     with pytest.raises(EnvironmentFault, match="no-such-package>=1.*belongs to the system.*environment of its own") as caught:
-        environment._install(missing_packages())
+        installs.install(missing_packages())
     assert "network" not in str(caught.value) and "PEP" not in str(caught.value)
 
 
@@ -240,18 +241,18 @@ def test_a_pytorch_that_is_there_and_cannot_be_loaded_is_not_said_to_be_missing(
     def refuse(name):
         raise error
 
-    monkeypatch.setattr(environment.importlib, "import_module", refuse)
-    monkeypatch.setattr(environment.sys, "platform", system)
+    monkeypatch.setattr(installs.importlib, "import_module", refuse)
+    monkeypatch.setattr(installs.sys, "platform", system)
     with pytest.raises(EnvironmentFault, match=words) as caught:
-        environment._import_torch()
+        installs.import_torch()
     told = str(caught.value)
     assert str(error)[:20] in told and "cannot be loaded" in told and "not installed" not in told and "restart the kernel" in told
 
 
 def test_a_python_without_pytorch_is_named(monkeypatch):
-    monkeypatch.setattr(environment.importlib, "import_module", lambda name: __import__(f"no_{name}"))
+    monkeypatch.setattr(installs.importlib, "import_module", lambda name: __import__(f"no_{name}"))
     with pytest.raises(EnvironmentFault, match=f"PyTorch is not installed for {re.escape(sys.executable)}. Pick the kernel"):
-        environment._import_torch()
+        installs.import_torch()
 
 
 def test_another_segkit_that_was_imported_before_is_refused(tmp_path):
@@ -273,8 +274,8 @@ def test_damaged_data_variable_is_not_papered_over(monkeypatch, tmp_path):
 
 def test_a_python_that_is_too_old_is_named_before_anything_is_installed(monkeypatch):
     """Another Python's folder is no place for our packages, and what comes from its depths tells a student nothing."""
-    monkeypatch.setattr(environment, "_install", lambda wanted: pytest.fail("installed"))
-    monkeypatch.setattr(environment, "OLDEST_PYTHON", (4, 2))
+    monkeypatch.setattr(environment, "install", lambda wanted: pytest.fail("installed"))
+    monkeypatch.setattr(installs, "OLDEST_PYTHON", (4, 2))
     running = re.escape(f"this notebook runs on {platform.python_version()} ({sys.executable})")
     with pytest.raises(EnvironmentFault, match=f"Expected Python 4.2 or newer, but {running}.*Pick the kernel"):
         prepare(REPO)
@@ -287,7 +288,7 @@ def test_a_python_that_is_too_old_gets_as_far_as_that():
         annotated = any(isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr) for node in ast.walk(tree))
         assert not annotated or "from __future__ import annotations" in ast.unparse(tree)
     project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["requires-python"] == ">=" + ".".join(map(str, environment.OLDEST_PYTHON))
+    assert project["requires-python"] == ">=" + ".".join(map(str, installs.OLDEST_PYTHON))
 
 
 def test_a_notebook_shows_the_text_of_a_fault_and_none_of_the_kit_s_lines(monkeypatch, capsys, tmp_path):
