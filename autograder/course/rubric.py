@@ -185,6 +185,15 @@ def _demand_order(rubric: Rubric, where: Path) -> None:
         raise RubricError(f"{where}: {name!r} stands below [{table}], and so belongs to it. Move the line to the top of the file.")
 
 
+def _advice(error: str, path: Path) -> str:
+    """What helps, where TOML's words say only what it expected."""
+    if "declaration" in error or "key" in error:
+        return " A name in which stands more than A-Z, a-z, 0-9, _ and - needs quotes."
+    place = re.search(r"line (\d+)", error)
+    line = path.read_bytes().split(b"\n")[int(place[1]) - 1] if place else b""  # as TOML counts lines
+    return " A date and time has seconds: due = 2026-03-14T23:59:00" if re.match(rb"\s*due\s*=", line) else ""
+
+
 def _due(value: Any, where: Path) -> datetime.datetime | None:
     """The deadline. Without an offset from UTC it means the zone that whoever grades states."""
     if value is None or isinstance(value, datetime.datetime):
@@ -209,8 +218,7 @@ def read_rubric(path: Path) -> Rubric:
     except OSError as error:
         raise RubricError(f"{path} cannot be opened: {error.strerror}. An assignment folder needs a rubric.toml.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        quotes = " A name in which stands more than A-Z, a-z, 0-9, _ and - needs quotes."  # TOML's words say only what it expected
-        raise RubricError(f"{path} is no TOML: {error}.{quotes if 'declaration' in str(error) or 'key' in str(error) else ''}") from error
+        raise RubricError(f"{path} is no TOML: {error}.{_advice(str(error), path)}") from error
     try:
         checks = {name: _check(name, check, path) for name, check in content.pop("checks").items()}
         cells = tuple(

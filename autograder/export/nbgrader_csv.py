@@ -75,5 +75,5 @@ def _cell(value: str) -> str:
 
 
 def write_nbgrader_csv(entries: Iterable[Entry], options: Options) -> Iterator[tuple[PurePosixPath, str]]:
-    """``grades.csv`` of the whole class."""
-    yield PurePosixPath("grades.csv"), nbgrader_csv(list(entries), options)
+    """``grades.csv`` of the whole class, with the mark by which a spreadsheet knows UTF-8."""
+    yield PurePosixPath("grades.csv"), "\ufeff" + nbgrader_csv(list(entries), options)

@@ -23,6 +23,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 # a spreadsheet takes a cell that begins so for a formula; the last ones only after it has stripped or widened them
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+MARK = "\ufeff"
 
 
 def no_formula(cell: str) -> str:
@@ -67,17 +68,20 @@ def render_page(template: str, script: str | None = None, **values: Any) -> str:
 def write_page(path: Path, text: str) -> Path:
     """Write a text file whole or not at all, so that an interrupted run leaves no half page behind.
 
+    A table begins with the mark by which a spreadsheet knows UTF-8: without it Excel makes other letters of ``Müller``.
+
     Raises:
         OSError: with the file name and what to do, where it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    mark = MARK if path.suffix == ".csv" and not text.startswith(MARK) else ""
     part = None
     try:
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", errors="backslashreplace", newline="", dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             part = Path(file.name)
-            file.write(text)
+            file.write(mark + text)
         part.chmod(0o666 & ~_umask())
         os.replace(part, path)
     except OSError as error:

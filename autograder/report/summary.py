@@ -30,7 +30,7 @@ def write_summary(results: Sequence[dict[str, Any]], out: Path, *, check_ids: It
         check_ids: columns to have in any case, so that an empty class still has them.
 
     Returns:
-        The file written, UTF-8.
+        The file written, UTF-8 with a byte order mark.
     """
     ids = check_order(results, check_ids)
     late = late_in(Path(out))

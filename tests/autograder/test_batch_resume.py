@@ -206,7 +206,7 @@ def test_who_left_the_class_is_on_no_page_and_comes_back_ungraded_again(judges):
 
 # ------------------------------------------------------------------------------------------------------------ regrade
 def changes(out):
-    with (out / "regrade.csv").open(encoding="utf-8", newline="") as file:
+    with (out / "regrade.csv").open(encoding="utf-8-sig", newline="") as file:
         return [tuple(row) for row in csv.reader(file)]
 
 

@@ -8,8 +8,12 @@ from click.testing import CliRunner
 from fake_class import CHECKS, HOSTILE, TITLES, fake_result
 from read_page import Page
 
+from autograder.alike.notes import Note
+from autograder.alike.page import write_notes
+from autograder.batch.changes import Change, write_changes
 from autograder.cli import main
 from autograder.cli.people import keep_people
+from autograder.handins.bulk.handins import BulkSubmission, write_handins
 from autograder.report import write_class_page
 from autograder.report.people import Person, mail_link, read_people, write_people
 
@@ -56,10 +60,27 @@ def test_lateness_comes_from_the_hand_ins_and_names_survive_a_spreadsheet(tmp_pa
     (tmp_path / "handins.csv").write_text(
         "\ufeffname,submitted,due,lateness,penalty,file,notes\n'=ada,2026-03-15,,1 d 2 h,,x.zip,\nbo,,,late,,,\n"
     )
-    assert all(not cell.startswith(("=", "-", "+", "@")) for row in csv.reader((tmp_path / "people.csv").open()) for cell in row)
+    rows = csv.reader((tmp_path / "people.csv").open(encoding="utf-8-sig"))
+    assert all(not cell.startswith(("=", "-", "+", "@")) for row in rows for cell in row)
     people = read_people(tmp_path)
     assert people["=ada"] == Person("=ada", "-Ada", "+a@uni.example", "@home", "1 d 2 h")
     assert people["bo"].lateness == "late"
+
+
+def test_every_table_that_is_written_begins_with_the_mark_that_a_spreadsheet_needs(tmp_path):
+    """Excel takes a table without it for one of the machine's own encoding, and shows other letters."""
+    (tmp_path / "Änne").mkdir()
+    (tmp_path / "Änne" / "result.json").write_text(json.dumps(fake_result("Änne")))
+    write_people([Person("Änne")], tmp_path)
+    write_changes([Change("Änne", "scores", "4", "2", "rubric changed")], tmp_path)
+    write_notes([Note("gate", "fcn8s.miou", ("Änne",), "says")], tmp_path, "fcn")
+    write_handins([BulkSubmission("Änne", tmp_path / "Änne")], tmp_path / "handins.csv")
+    for words in (["mark", tmp_path, "--pages"], ["export", tmp_path, "--to", "csv"], ["export", tmp_path, "--to", "mail"]):
+        CliRunner().invoke(main, [*map(str, words)], catch_exceptions=False)
+    found = {path.name: path.read_bytes() for path in tmp_path.rglob("*.csv")}
+    assert len(found) == 7 and {content.count(b"\xef\xbb\xbf") for content in found.values()} == {1}
+    assert all(content.startswith(b"\xef\xbb\xbf") and ("Änne".encode() in content) == (name != "addresses.csv")
+               for name, content in found.items())  # fmt: skip
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"a,b\n1,2\n", b"name\n", b"name,email\nx,1,2,3\n"])

@@ -143,6 +143,14 @@ def test_a_due_date_without_an_offset_means_the_stated_zone(tmp_path, text, mome
     assert known.terms.due.isoformat() == moment and any("(Europe/Berlin)" in note for note in known.notes)
 
 
+@pytest.mark.parametrize("text", ["2026-03-14T23:59", "2026-03-14 23:59", "2026-03-14T23:59:00 CET", "14.3.2026", "2026-02-30T12:00:00"])
+def test_a_due_date_that_is_no_toml_says_how_one_is_written(tmp_path, text):
+    with pytest.raises(RubricError, match=r"is no TOML: .* line 1, .* has seconds: due = 2026-03-14T23:59:00$"):
+        read_rubric(rubric(tmp_path, f"due = {text}\n{GOOD}"))
+    with pytest.raises(RubricError, match=r"is no TOML: [^:]*$"):
+        read_rubric(rubric(tmp_path, f"padding = {text} x\n{GOOD}"))
+
+
 def test_every_id_that_a_rubric_may_have_is_one_that_a_result_may_have():
     schema = json.loads((Path(report.__file__).with_name("result.schema.json")).read_text())
     assert f'"pattern": "^{ID.pattern}$"' in json.dumps(schema)

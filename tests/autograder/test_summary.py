@@ -10,20 +10,20 @@ from autograder.report.labels import clean_text, shift_words
 
 
 def read(path):
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_columns_are_those_of_the_contract(tmp_path):
     path = write_summary(fake_class(), tmp_path)
     assert path == tmp_path / "summary.csv"
-    head = path.read_text(encoding="utf-8").splitlines()[0]
+    head = path.read_text(encoding="utf-8-sig").splitlines()[0]
     assert head.split(",") == ["name", "score", "max_score", "needs_manual", "first_fault", *CHECKS]
 
 
 def test_an_empty_class_still_has_its_columns(tmp_path):
     path = write_summary([], tmp_path, check_ids=CHECKS)
-    assert path.read_text(encoding="utf-8") == f"name,score,max_score,needs_manual,first_fault,{','.join(CHECKS)}\n"
+    assert path.read_text(encoding="utf-8-sig") == f"name,score,max_score,needs_manual,first_fault,{','.join(CHECKS)}\n"
 
 
 def test_points_that_are_open_are_empty_and_never_zero(tmp_path):

@@ -142,7 +142,7 @@ def test_nothing_that_a_student_wrote_becomes_a_tag(hostile):
 
 
 def test_table_and_json_hold_every_note_and_no_formula(hostile):
-    rows = list(csv.DictReader((hostile / "alike.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((hostile / "alike.csv").open(encoding="utf-8-sig")))
     assert {row["kind"] for row in rows} == {"code", "answer"}
     assert all(not row[name].startswith("=") for row in rows for name in row)
     notes = json.loads((hostile / "alike.json").read_text())["notes"]

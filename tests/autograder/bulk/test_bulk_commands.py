@@ -108,7 +108,7 @@ def test_a_class_is_graded_from_folders_of_its_roster_and_lateness_costs_no_poin
                         "--due", "2026-03-15", "--late", tmp_path / "late.csv", "--penalty", "10% per day")  # fmt: skip
     assert code == 1 and "1 graded" in text and "ben: absent: expected an address with https://" in text
     result = json.loads((out / "ada" / "result.json").read_text())
-    head, row = (line.split(",") for line in (out / "summary.csv").read_text().splitlines())
+    head, row = (line.split(",") for line in (out / "summary.csv").read_text(encoding="utf-8-sig").splitlines())
     assert head[-2:] == ["late penalty", "points after penalty"]
     assert row[-2:] == [f"{result['max_score'] / 10:g}", f"{result['score'] - result['max_score'] / 10:g}"]
     assert "Handed in late by 8 h" in (out / "ada" / "report.html").read_text()

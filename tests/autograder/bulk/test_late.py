@@ -131,7 +131,7 @@ def graded(tmp_path, export, known):
 def test_the_summary_says_what_is_taken_off_and_leaves_the_points_as_they_are(graded):
     """fake_result has 70 of 100 points so far, 30 wait for a person."""
     results, out = graded
-    rows = list(csv.DictReader((out / "summary.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((out / "summary.csv").read_text(encoding="utf-8-sig").splitlines()))
     assert [(row["score"], row["late penalty"], row["points after penalty"]) for row in rows] == [
         ("70", "0", "70"), ("70", "10", "60"), ("70", "60", "10"),
     ]  # fmt: skip
@@ -148,7 +148,7 @@ def test_a_summary_without_penalties_has_no_such_columns(tmp_path, export, known
 ])  # fmt: skip
 def test_a_penalty_takes_no_more_than_there_is_and_one_that_was_rewritten_is_never_ignored(tmp_path, penalty, cells):
     (tmp_path / "handins.csv").write_text(f"name,lateness,penalty\neve,1 d,{penalty}\n")
-    (row,) = csv.DictReader(write_summary([fake_result("eve")], tmp_path).read_text().splitlines())
+    (row,) = csv.DictReader(write_summary([fake_result("eve")], tmp_path).read_text(encoding="utf-8-sig").splitlines())
     assert (row["late penalty"], row["points after penalty"]) == cells
 
 

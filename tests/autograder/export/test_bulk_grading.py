@@ -46,5 +46,5 @@ def test_a_moodle_download_is_graded_under_the_rosters_names(tmp_path, monkeypat
         assert [row["name"] for row in csv.DictReader(file)] == ["Jane_Doe_12", "ada"]
     outcome = CliRunner().invoke(main, ["export", str(out), "--to", "csv", "--roster", str(tmp_path / "roster.csv")])
     assert outcome.exit_code == 0, outcome.output
-    rows = list(csv.DictReader((out / "exports/csv/grades.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((out / "exports/csv/grades.csv").read_text(encoding="utf-8-sig").splitlines()))
     assert [(row["student_id"], row["email"]) for row in rows] == [("Jane_Doe_12", ""), ("ada", "a@x")]

@@ -116,7 +116,7 @@ def points(tmp_path, text, encoding="utf-8"):
 def test_a_filled_in_summary_gives_the_points_by_hand(graded, tmp_path):
     """What is open can be filled in where `grade` left the cells empty; points that are there stay."""
     results = [json.loads((graded / name / "result.json").read_text()) for name in ("ada", "ben", "carl")]
-    with write_summary(results, tmp_path).open(encoding="utf-8", newline="") as file:
+    with write_summary(results, tmp_path).open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     for row, given in zip(rows, ("15", "0", ""), strict=True):
         row.update(question_1=given, question_2="7.5" if given else "")
@@ -125,7 +125,7 @@ def test_a_filled_in_summary_gives_the_points_by_hand(graded, tmp_path):
     outcome = export(graded, "--to", "csv", *points(tmp_path, text))
     assert outcome.exit_code == 0, outcome.output
     assert "1 results hold something that waits for points by hand" in outcome.output
-    with (graded / "exports/csv/grades.csv").open(encoding="utf-8", newline="") as file:
+    with (graded / "exports/csv/grades.csv").open(encoding="utf-8-sig", newline="") as file:
         grades = {row["student_id"]: (row["score"], row["max_score"]) for row in csv.DictReader(file)}
     assert grades == {"ada": ("92.5", "100"), "ben": ("", "100"), "carl": ("", "100")}
     assert (graded / "ada" / "result.json").read_bytes() == before
@@ -138,7 +138,7 @@ def test_a_filled_in_summary_gives_the_points_by_hand(graded, tmp_path):
 ])  # fmt: skip
 def test_a_changed_cell_of_an_automatic_check_is_never_ignored(graded, tmp_path, row, words):
     write_summary([json.loads((graded / "ada" / "result.json").read_text())], tmp_path)
-    with (tmp_path / "summary.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "summary.csv").open(encoding="utf-8-sig", newline="") as file:
         whole = {**next(csv.DictReader(file)), **row}
     outcome = export(graded / "ada", "--to", "csv", *points(tmp_path, ",".join(whole) + "\n" + ",".join(whole.values()) + "\n"))
     assert outcome.exit_code == 2 and words in " ".join(outcome.output.split()), outcome.output
@@ -194,7 +194,7 @@ def test_names_with_blanks_around_them_are_not_taken_for_others(tmp_path, result
         (tmp_path / "g" / str(number) / "result.json").write_text(json.dumps(fake_result(name)))
     outcome = export(tmp_path / "g", "--to", "csv", *points(tmp_path, "name,question_1,question_2\nada ,1,2\n"))
     assert outcome.exit_code == 0, outcome.output
-    with (tmp_path / "g/exports/csv/grades.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "g/exports/csv/grades.csv").open(encoding="utf-8-sig", newline="") as file:
         assert {row["student_id"]: row["score"] for row in csv.DictReader(file)} == {"ada ": "73"} | dict.fromkeys(results[1:], "")
 
 

@@ -35,7 +35,7 @@ def mark(*arguments, status=0):
 
 
 def summary(graded):
-    with (graded / "summary.csv").open(encoding="utf-8", newline="") as file:
+    with (graded / "summary.csv").open(encoding="utf-8-sig", newline="") as file:
         return {row["name"]: row for row in csv.DictReader(file)}
 
 

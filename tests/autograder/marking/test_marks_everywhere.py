@@ -74,7 +74,7 @@ def test_the_class_page_counts_no_mark_as_a_cause_and_names_who_changed_points(g
 
 def test_the_summary_has_the_points(graded):
     write_summary(results(graded), graded)
-    rows = list(csv.DictReader((graded / "summary.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((graded / "summary.csv").open(encoding="utf-8-sig")))
     assert [(row["score"], row["needs_manual"], row["question_1"], row["fcn32s.crop"], row["first_fault"]) for row in rows] == [
         ("95", "0", "10", "4", ""), ("73.5", "0", "0", "4", ""),
     ]  # fmt: skip
@@ -111,7 +111,7 @@ def test_junit_has_points_and_words(graded):
 
 
 def test_the_csv_has_totals_and_comments(graded):
-    with (export(graded, "csv") / "grades.csv").open(encoding="utf-8", newline="") as file:
+    with (export(graded, "csv") / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["student_id"], row["score"], row["max_score"], row["comment"]) for row in rows] == [
         ("ada", "95", "100", "question_1: Where is the evidence?"),
@@ -121,13 +121,13 @@ def test_the_csv_has_totals_and_comments(graded):
 
 def test_one_who_is_not_marked_yet_gets_no_total_and_nobody_a_smaller_maximum(graded):
     put_marks(graded, MARKS.replace("[answers.ben.question_2]\npoints = 3.5\n", ""))
-    with (export(graded, "csv") / "grades.csv").open(encoding="utf-8", newline="") as file:
+    with (export(graded, "csv") / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         assert [(row["score"], row["max_score"]) for row in csv.DictReader(file)] == [("95", "100"), ("", "100")]
 
 
 def test_overrides_alone_count_in_the_automatic_totals(graded):
     put_marks(graded, MARKS[MARKS.index("[overrides") :])
-    with (export(graded, "csv") / "grades.csv").open(encoding="utf-8", newline="") as file:
+    with (export(graded, "csv") / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         assert [(row["score"], row["max_score"]) for row in csv.DictReader(file)] == [("70", "70"), ("70", "70")]
 
 
@@ -172,7 +172,7 @@ def test_an_appeal_survives_a_regrade_and_is_in_every_report_and_export(tmp_path
         assert "appeal of 20 March" in page and "Nicely put." in page
         assert "appeal of 20 March" in (out / "index.html").read_text()
         assert {c["id"]: c["points"] for c in json.loads((out / "bob" / "result.json").read_text())["checks"]}["double"] == 0
-    row = next(csv.DictReader((out / "summary.csv").open(encoding="utf-8")))
+    row = next(csv.DictReader((out / "summary.csv").open(encoding="utf-8-sig")))
     assert (row["double"], row["question"]) == ("4", "4.5")
     gradescope = json.loads((export(out, "gradescope") / "bob" / "results.json").read_text())["tests"]
     assert [(test["score"], "appeal of 20 March" in test["output"]) for test in gradescope if test["name"] == "double"] == [(4, True)]

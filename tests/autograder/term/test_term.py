@@ -143,7 +143,7 @@ def exported(term, folder):
     }
     found["junit"] = {path.parent.name: dict(junit_points(path)) for path in (folder / "junit").glob("*/junit.xml")}
     words["gradescope"] = (folder / "gradescope" / APPEALED / "results.json").read_text(encoding="utf-8")
-    words["csv"] = (folder / "csv" / "grades.csv").read_text(encoding="utf-8")
+    words["csv"] = (folder / "csv" / "grades.csv").read_text(encoding="utf-8-sig")
     rows = [row for row in csv.DictReader(io.StringIO(words["csv"])) if row["score"]]
     sums = {row["student_id"]: (row["raw_score"], row["max_score"]) for row in rows}
     assert {row["student_id"]: row["late_submission_penalty"] for row in rows if row["late_submission_penalty"] != "0"} == {"dmitri": "4"}
