@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from autograder.alike.notes import Note
 from autograder.course.rubric import CheckRubric, Rubric
 from autograder.report.labels import first_line
 from segkit.datasets import DataError, DatasetSpec
 
-__all__ = ["LEAST_NETWORKS", "Gap", "Gaps", "find_gaps", "gap_notes", "gates_of", "link_training"]
+__all__ = ["LEAST_NETWORKS", "Gap", "Gaps", "find_gaps", "gap_notes", "gates_of", "link_training", "score_of"]
 
 LEAST_NETWORKS = 8
 """So many different ones are needed to say what is usual; among fewer, only the numbers are shown."""
@@ -24,10 +24,14 @@ FAR, LEAST_FAR = 4.0, 0.05
 """A gap is far off beyond so many standard deviations from the median, taken from the median deviation, and beyond so much mean IoU. Of
 drawn classes of 8, 60 and 300 honest people, 1 in 17, 66 and 33 had a note."""
 
+SCORES = ("of_the_network", "mean_iou", "accuracy")  # what a gate measured, the first that is there
+SINGLE = ("train_", "val_")  # folders with pictures of one thing each begin so
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True)
 class Gap:
-    """Mean IoU of one network on training pictures and on the test pictures."""
+    """Mean IoU or accuracy of one network on training pictures and on the test pictures."""
 
     name: str
     training: float
@@ -44,15 +48,22 @@ class Gaps:
 
     Attributes:
         check: The gate.
-        pictures: How many training pictures were asked.
+        what: ``mean IoU``, or ``accuracy`` where pictures show one thing each.
+        pictures: How many training pictures were asked; 0 of pictures of one thing each: as many as there are to test.
         found: A gap for each submission that has one, the smallest first.
         nothing: Name of a submission without one -> why there is nothing to compare.
     """
 
     check: str
+    what: str
     pictures: int
     found: tuple[Gap, ...]
     nothing: Mapping[str, str]
+
+    @property
+    def training(self) -> str:
+        """The training pictures in words."""
+        return f"{self.pictures} training pictures" if self.pictures else "as many training pictures"
 
     @property
     def middle(self) -> float:
@@ -80,13 +91,17 @@ class Gaps:
         ]  # fmt: skip
 
 
-def gates_of(rubric: Rubric) -> list[CheckRubric]:
-    """The gates that can be measured on other pictures than the test list's."""
-    return [check for check in rubric.checks.values() if "own" in check.settings]
+def gates_of(rubric: Rubric, root: Path | None = None) -> list[CheckRubric]:
+    """The gates that can be measured on training pictures: all, or those with what was laid out below a root."""
+    singles = root is None or any(root.glob(f"{SINGLE[1]}*"))
+    return [check for check in rubric.checks.values() if "own" in check.settings or (singles and "checkpoint" in check.settings)]
 
 
 def link_training(spec: DatasetSpec, source: str | None, split: str, count: int, root: Path) -> int:
     """Lay some of the training pictures out as an instructor's own ones; returns how many.
+
+    Of pictures of one thing each, where they lie beside the others (``train_50``, ``val_50``), as many take the place of those that a gate
+    reads as there are of these.
 
     Args:
         spec: The data set.
@@ -104,45 +119,59 @@ def link_training(spec: DatasetSpec, source: str | None, split: str, count: int,
     there = [pair for pair in files.values() if all(path.is_file() for path in pair)]
     if not there:
         raise DataError(f"{place}: expected the training pictures of split {split}, found none of {len(files)}. Name their folder: --data")
-    count = min(count, len(there))
+    chosen = _spread(there, count)
     for folder in spec.folders:  # a name says which folder it means, and own pictures are looked for in one of them
         (root / folder).mkdir(parents=True)
-        for number in range(count):
-            for path in there[(2 * number + 1) * len(there) // (2 * count)]:
+        for pair in chosen:
+            for path in pair:
                 (root / folder / path.name).symlink_to(path.resolve())
-    return count
+    for tests in place.glob(f"{SINGLE[1]}*"):
+        singles = sorted((place / tests.name.replace(SINGLE[1], SINGLE[0], 1)).glob("*.*"))
+        for path in _spread(singles, len([*tests.glob("*.*")])):
+            (root / tests.name).mkdir(exist_ok=True)
+            (root / tests.name / path.name).symlink_to(path.resolve())
+    return len(chosen)
 
 
-def find_gaps(tested: Mapping[str, Mapping[str, Any]], trained: Mapping[str, Mapping[str, Any]], rubric: Rubric) -> list[Gaps]:
+def _spread(items: Sequence[Item], count: int) -> list[Item]:
+    """So many of them, or all, from all over the list."""
+    count = min(count, len(items))
+    return [items[(2 * number + 1) * len(items) // (2 * count)] for number in range(count)]
+
+
+def find_gaps(
+    tested: Mapping[str, Mapping[str, Any]], trained: Mapping[str, Mapping[str, Any]], gates: Sequence[CheckRubric]
+) -> list[Gaps]:  # fmt: skip
     """Set results side by side.
 
     Args:
         tested: Folder name -> the result of a submission.
         trained: The same of its gates on training pictures.
-        rubric: Theirs.
+        gates: What was measured on these.
     """
-    return [_gaps(check.id, tested, trained) for check in gates_of(rubric)]
+    return [_gaps(gate, tested, trained) for gate in gates]
 
 
-def _gaps(check: str, tested: Mapping[str, Mapping[str, Any]], trained: Mapping[str, Mapping[str, Any]]) -> Gaps:
+def _gaps(gate: CheckRubric, tested: Mapping[str, Mapping[str, Any]], trained: Mapping[str, Mapping[str, Any]]) -> Gaps:
     found, nothing = [], {}
     for name, result in tested.items():
         sides = (result, trained.get(name, {}))
-        gates: list[Mapping[str, Any]] = [next((one for one in side.get("checks", ()) if one["id"] == check), {}) for side in sides]
-        values = [mean_iou(gate) for gate in gates]
+        both: list[Mapping[str, Any]] = [next((one for one in side.get("checks", ()) if one["id"] == gate.id), {}) for side in sides]
+        values = [score_of(one) for one in both]
         if values[0] is None or values[1] is None:
-            of, gate = ("test", gates[0]) if values[0] is None else ("training", gates[1])
-            nothing[name] = f"not measured on the {of} pictures: {first_line(gate.get('message') or '') or 'it has no such gate'}"
+            of, open_one = ("test", both[0]) if values[0] is None else ("training", both[1])
+            nothing[name] = f"not measured on the {of} pictures: {first_line(open_one.get('message') or '') or 'it has no such gate'}"
         else:
             found.append(Gap(name, values[1], values[0]))
-    pictures = next((one["data"]["images"] for one in trained.values() if one["data"]), 0)
-    return Gaps(check, pictures, tuple(sorted(found, key=lambda gap: (gap.size, gap.name))), nothing)
+    what = "mean IoU" if "own" in gate.settings else "accuracy"
+    pictures = next((one["data"]["images"] for one in trained.values() if one["data"] and "own" in gate.settings), 0)
+    return Gaps(gate.id, what, pictures, tuple(sorted(found, key=lambda gap: (gap.size, gap.name))), nothing)
 
 
-def mean_iou(gate: Mapping[str, Any]) -> float | None:
+def score_of(gate: Mapping[str, Any]) -> float | None:
     """What a gate measured, of the network that the judge makes of a submission where there is one; None where it measured nothing."""
     measured = gate.get("measured") or {}
-    return next((float(measured[name]) for name in ("of_the_network", "mean_iou") if measured.get(name) is not None), None)
+    return next((float(measured[name]) for name in SCORES if measured.get(name) is not None), None)
 
 
 def gap_notes(gaps: Sequence[Gaps]) -> Iterator[Note]:
@@ -156,7 +185,7 @@ def gap_notes(gaps: Sequence[Gaps]) -> Iterator[Note]:
                 else "One that learnt its pictures by heart looks like this, and one that was trained for long without variation."
             )
             says = (
-                f"{gate.check}: mean IoU {gap.training:.3f} on {gate.pictures} training pictures, {gap.test:.3f} on the test pictures. "
+                f"{gate.check}: {gate.what} {gap.training:.3f} on {gate.training}, {gap.test:.3f} on the test pictures. "
                 f"The gap of {gap.size:+.3f} is far {'below' if small else 'above'} the class's {gate.middle:+.3f}. {may}"
             )
             yield Note("gap", gate.check, (gap.name,), says)

@@ -61,8 +61,8 @@ def _json(link: Link) -> dict[str, Any]:
 
 def _gate_json(gate: Gaps) -> dict[str, Any]:
     found = {gap.name: {"training": gap.training, "test": gap.test, "gap": round(gap.size, 4)} for gap in gate.found}
-    return {"check": gate.check, "pictures": gate.pictures, "median": round(gate.middle, 4), "limit": gate.limit, "found": found,
-            "nothing": dict(gate.nothing)}  # fmt: skip
+    return {"check": gate.check, "what": gate.what, "pictures": gate.pictures or None, "median": round(gate.middle, 4),
+            "limit": gate.limit, "found": found, "nothing": dict(gate.nothing)}  # fmt: skip
 
 
 def _strip(gate: Gaps) -> dict[str, Any]:

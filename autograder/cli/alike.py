@@ -109,18 +109,22 @@ def _measured(
     from autograder.sandbox.locks import FolderBusyError
     from segkit.datasets import DataError, dataset
 
-    gates = tuple(check.id for check in gates_of(assignment.rubric))
-    if not gates or not assignment.rubric.dataset:
-        raise click.UsageError(f"--training: the assignment {assignment.name} has no gate on labelled pictures.")
+    none = click.UsageError(f"--training: the assignment {assignment.name} has no gate on labelled pictures.")
+    if not assignment.rubric.dataset or not gates_of(assignment.rubric):
+        raise none
     paths = paths_of(graded, submissions, entries, assignment.name)
     split = next((entry.result["data"]["split"] for entry in entries if entry.result["data"]), "")
     with tempfile.TemporaryDirectory(prefix="segkit-training-") as root:
         try:
             found = link_training(dataset(assignment.rubric.dataset), told["data"], split, count, Path(root))
-            click.echo(f"{', '.join(gates)} on {found} training pictures:")
+            gates = gates_of(assignment.rubric, Path(root))
+            if not gates:
+                raise none
+            names = tuple(gate.id for gate in gates)
+            click.echo(f"{', '.join(names)} on {found} training pictures:")
             settings = Settings(
                 str(assignment.folder), graded.resolve() / TRAINING, None, root, told["checkpoints"], told["require_isolation"],
-                device=told["device"], only=gates, precision=told["precision"],
+                device=told["device"], only=names, precision=told["precision"],
             )  # fmt: skip
             results = grade_many(list(paths.values()), settings, jobs, click.echo, memory=memory)
         except (DataError, IsolationError, SecretError, MemoryShortError, FolderBusyError) as error:
@@ -133,4 +137,4 @@ def _measured(
     failed = [name for name, result in trained.items() if any(check["status"] == "could_not_grade" for check in result["checks"])]
     if failed:
         lines.append(f"On training pictures {len(failed)} could not be measured: {', '.join(failed[:5])}{', ...' if failed[5:] else ''}.")
-    return find_gaps({entry.folder: entry.result for entry in entries}, trained, assignment.rubric)
+    return find_gaps({entry.folder: entry.result for entry in entries}, trained, gates)

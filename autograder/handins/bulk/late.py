@@ -95,7 +95,8 @@ class Terms:
         """
         own, every = self.leaves.get(name, Leave()), self.leaves.get(EVERYBODY, Leave())
         due = own.until or every.until or self.due
-        due = due + max(own.longer, every.longer) if due else None
+        longer = max(own.longer, every.longer)
+        due = due + longer + self._put_back(due, due + longer) if due else None
         submitted = own.submitted or submitted
         notes = [f"due {shown_time(due, self.zone)} for this student"] if due and due != self.due and name in self.leaves else []
         came, ended = (moment.astimezone(self.zone).isoformat(timespec="seconds") if moment else "" for moment in (submitted, due))
@@ -105,10 +106,16 @@ class Terms:
             return Lateness(came, ended, "late" if said_late else "", "", notes)
         if submitted <= due:
             return Lateness(came, ended, "", "", notes)
-        late = submitted - due
+        late = submitted - due - self._put_back(due, submitted)
         free = datetime.timedelta(days=max(own.days, every.days))
         notes += [f"{free / UNITS['d']:g} late days are free"] * bool(free)
         return Lateness(came, ended, _duration(late), self.rule.shown(late - free) if self.rule else "", notes)
+
+    def _put_back(self, one: datetime.datetime, other: datetime.datetime) -> datetime.timedelta:
+        """By how much clocks were put back between two moments that are a day or more apart: a day later is the same time by the clock.
+        Where they were put forward it is 24 hours later, in the student's favour."""
+        (before, after), nothing = (moment.astimezone(self.zone).utcoffset() for moment in (one, other)), datetime.timedelta()
+        return max((before or nothing) - (after or nothing), nothing) if other - one >= UNITS["d"] else nothing
 
 
 @dataclass(frozen=True)

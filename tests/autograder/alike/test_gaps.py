@@ -2,22 +2,26 @@
 
 import json
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from fake_class import fake_result, set_check
+from PIL import Image
 from torch import nn
 
-from autograder.alike.gaps import Gap, Gaps, find_gaps, gap_notes, gates_of, link_training, mean_iou
+from autograder.alike.gaps import Gap, Gaps, find_gaps, gap_notes, gates_of, link_training, score_of
 from autograder.alike.page import write_notes
 from autograder.assignments.fcn import prepare as fcn
+from autograder.assignments.satellite import measuring
 from autograder.assignments.satellite import prepare as satellite
 from autograder.cli import main
 from autograder.course.assignment import open_assignment
 from segkit.checkpoints import save_checkpoint
 from segkit.datasets import DataError, PairDataset
+from segkit.datasets.satellite import make_sample
 from segkit.reference import confusion_matrix, read_label, scores
 
 NARROW = """import torch
@@ -35,7 +39,7 @@ class FCN8s(nn.Module):
 
 def gaps_of(*pairs, name="fcn8s.miou"):
     found = [Gap(f"student{number:02}", training, test) for number, (training, test) in enumerate(pairs)]
-    return Gaps(name, 12, tuple(sorted(found, key=lambda gap: (gap.size, gap.name))), {})
+    return Gaps(name, "mean IoU", 12, tuple(sorted(found, key=lambda gap: (gap.size, gap.name))), {})
 
 
 def usual(count, seed=0):
@@ -82,27 +86,31 @@ def test_seven_networks_say_nothing_of_what_is_usual_nor_do_copies_of_one():
     ({"mean_iou": 0.6, "of_the_network": 0.2}, "Your class FCN8s has ...", 0.2),
     ({"mean_iou": 0.6, "of_the_network": 0.0}, "Your class FCN8s has ...", 0.0),
     ({"mean_iou": 0.6, "of_the_network": None}, "Your class FCN8s has ...", 0.6),
+    ({"accuracy": 0.8, "full": 0.65}, "Accuracy 0.8000 on ...", 0.8),
     ({"mean_iou": 0.7, "fcn16s": 0.7, "fcn8s": 0.6, "fcn32s": 0.5}, "Mean IoU: fcn16s 0.7000, ...", 0.7),
     (None, "forward raised ValueError: Mean IoU 0.9999, pixel accuracy 1.0000", None),
     ({}, "No checkpoint: expected ...", None),
 ])  # fmt: skip
 def test_the_number_is_the_judges_own(measured, message, expected):
-    assert mean_iou({"measured": measured, "message": message}) == expected
+    assert score_of({"measured": measured, "message": message}) == expected
 
 
 @pytest.mark.parametrize(("assignment", "gates"), [
     ("fcn", ["pretraining.miou", "fcn8s.miou"]), ("satellite", ["fcn32s.miou", "improved.miou"]),
 ])  # fmt: skip
-def test_gates_that_go_through_other_pictures_of_the_same_kind_are_measured(assignment, gates):
-    """The classifier's are of another kind."""
-    assert [check.id for check in gates_of(open_assignment(assignment).rubric)] == gates
+def test_gates_are_measured_on_what_was_laid_out(assignment, gates, tmp_path):
+    """The classifier has pictures of another kind, which may not be there."""
+    assert [check.id for check in gates_of(open_assignment(assignment).rubric, tmp_path)] == gates
+    (tmp_path / "val_50").mkdir()
+    found = [check.id for check in gates_of(open_assignment(assignment).rubric, tmp_path)]
+    assert found == [*(["classifier.accuracy"] if assignment == "satellite" else []), *gates]
 
 
 def test_hand_ins_without_a_measured_gate_are_listed_with_the_reason(tmp_path):
     tested = {name: set_check(fake_result(name), "fcn8s.miou", 3, "gate.low", {"mean_iou": 0.3}, "low") for name in ("ada", "ben", "cleo")}
     trained = {name: set_check(fake_result(name), "fcn8s.miou", 6, "gate.low", {"mean_iou": 0.4}, "") for name in ("ada", "ben")}
     set_check(tested["ben"], "fcn8s.miou", 0, "checkpoint.missing", {}, "No checkpoint: expected one.\nTrain.")
-    _, gate = find_gaps(tested, trained, open_assignment("fcn").rubric)
+    _, gate = find_gaps(tested, trained, gates_of(open_assignment("fcn").rubric, tmp_path))
     assert gate.found == (Gap("ada", 0.4, 0.3),) and gate.pictures == 48
     assert gate.nothing["ben"] == "not measured on the test pictures: No checkpoint: expected one."
     assert gate.nothing["cleo"] == "not measured on the training pictures: it has no such gate"
@@ -125,6 +133,38 @@ def test_training_pictures_are_laid_out_as_own_ones(prepare, tmp_path):
     assert len(data.names) == 3 and data.split == "own"
     found = [[np.array_equal(data.label(name), label) for label in known].index(True) for name in data.names]
     assert found == sorted(set(found)) and found[0] < len(known) / 3 and found[-1] > len(known) / 2, "spread over the list"
+
+
+def test_a_classifier_is_asked_about_training_pictures_in_the_place_of_as_many_of_the_others(tmp_path):
+    """The judge's own reader finds them there."""
+    make_sample(place := tmp_path / "in", 3)
+    for part, count in (("train_50", 90), ("val_50", 10)):
+        (place / part).mkdir()
+        for number in range(count):
+            Image.new("RGB", (32, 32), (2 * number, 0, 0 if part == "train_50" else 255)).save(
+                place / part / f"{number // 9}_{number:03}.png"
+            )
+    link_training(satellite.SPEC, str(place), "sample", 2, tmp_path / "out")
+    settings, check = (
+        SimpleNamespace(gate_data=str(tmp_path / "out"), data=None),
+        open_assignment("satellite").rubric.checks["classifier.accuracy"],
+    )
+    grading = SimpleNamespace(context=SimpleNamespace(run=SimpleNamespace(settings=settings)), check=check)
+    pictures, limits = measuring._pictures(grading)
+    assert limits == check.settings["course"] and list(pictures.labels) == list(range(10)), "one of each ninth"
+    assert all(image[2].max() < 0 for image, _ in pictures), "no blue: none of those to test"
+
+
+def test_the_page_says_of_which_number_a_gap_is(tmp_path):
+    (gate,) = [one for one in gates_of(open_assignment("satellite").rubric) if one.id == "classifier.accuracy"]
+    sides = [
+        {f"s{n}": fake_result(f"s{n}", checks=[{"id": gate.id, "measured": {"accuracy": value(n)}}]) for n in range(9)}
+        for value in (lambda n: 0.7 + 0.01 * n, lambda n: 0.72 + 0.01 * n if n else 1.0)
+    ]
+    (found,) = find_gaps(*sides, [gate])
+    page = write_notes([*gap_notes([found])], tmp_path, "satellite", [], [found]).read_text(encoding="utf-8")
+    assert "Accuracy on as many training pictures less that on the test pictures, for 9 submissions" in page
+    assert "classifier.accuracy: accuracy 1.000 on as many training pictures, 0.700 on the test pictures." in page and "ean IoU" not in page
 
 
 def test_a_folder_without_training_pictures_is_named(tmp_path):
@@ -202,6 +242,6 @@ def test_options_for_training_pictures_are_not_passed_over(tmp_path):
 def test_an_assignment_without_such_gates_says_so(tmp_path, monkeypatch):
     (tmp_path / "ada").mkdir()
     (tmp_path / "ada" / "result.json").write_text(json.dumps(fake_result("ada")))
-    monkeypatch.setattr("autograder.alike.gaps.gates_of", lambda rubric: [])
+    monkeypatch.setattr("autograder.alike.gaps.gates_of", lambda rubric, root=None: [])
     done = run("alike", tmp_path, "--training", 3)
     assert done.exit_code == 2 and "has no gate on labelled pictures" in done.output

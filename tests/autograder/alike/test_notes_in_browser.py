@@ -27,7 +27,10 @@ def test_axe_finds_nothing_on_the_notes_and_nothing_is_cut_on_a_phone(tmp_path, 
     notes, _ = find_notes(folder, results, open_assignment("fcn"))
     assert {note.kind for note in notes} == {"code", "answer", "checkpoint"}
     found = [Gap("ada", 0.93, 0.41), *(Gap(f"student{n}", 0.55 + 0.01 * n, 0.45) for n in range(8)), Gap("eve", 0.5, 0.52)]
-    gaps = [Gaps("fcn8s.miou", 12, tuple(found), {"ben": "No checkpoint."}), Gaps("pretraining.miou", 12, (), {"ada": "None."})]
+    gaps = [
+        Gaps("fcn8s.miou", "mean IoU", 12, tuple(found), {"ben": "No checkpoint."}),
+        Gaps("pretraining.miou", "mean IoU", 12, (), {"ada": "None."}),
+    ]
     page = visit(write_notes([*notes, *gap_notes(gaps)], folder, "fcn", ["One line."], gaps))
     assert page.locator("svg .far").count() == 2 and page.locator("svg g").count() == 10
     clean(page)

@@ -68,6 +68,31 @@ def test_a_due_date_without_an_offset_means_the_stated_zone(tmp_path, export, kn
     assert handin.lateness == "1 h 31 min"
 
 
+@pytest.mark.parametrize(("submitted", "late", "found"), [
+    ("2026-11-01 19:30:00 EST", "", ("23 h 30 min", "10%")),  # 24 hours and a half went by, and by the clock no day
+    ("2026-11-01 20:30:00 EST", "", ("1 d 30 min", "20%")), ("2026-10-31 22:00:00 EDT", "", ("2 h", "10%")),
+    ("2026-11-01 19:30:00 EST", "id,days\nada,1\n", ("23 h 30 min", "")),
+    ("2026-11-01 20:30:00 EST", "id,days\nada,1\n", ("1 d 30 min", "10%")),
+    ("2026-11-01 20:00:00 EST", "id,extension\nada,1 d\n", ("", "")),
+    ("2026-11-01 20:30:00 EST", "id,extension\nada,1 d\n", ("30 min", "10%")),
+    ("2026-11-01 01:30:00 EDT", "id,extension\nada,15 min\n", ("5 h 15 min", "10%")),
+])  # fmt: skip
+def test_a_day_later_is_the_same_time_by_the_clock_where_clocks_are_put_back(tmp_path, export, known, submitted, late, found):
+    """In New York they are at two o'clock on 1 November 2026."""
+    terms = known(late, due="2026-10-31T20:00", zone=zone_named("America/New_York"), penalty="10% per day")
+    (handin,), _ = read_bulk(export(exchange(ada=submitted)), tmp_path / "out", terms)
+    assert (handin.lateness, handin.penalty) == found
+
+
+@pytest.mark.parametrize(
+    ("submitted", "found"), [("2026-03-08 20:30:00 EDT", ("23 h 30 min", "10%")), ("2026-03-08 21:30:00 EDT", ("1 d 30 min", "20%"))]
+)
+def test_a_day_that_is_too_short_is_24_hours(tmp_path, export, known, submitted, found):
+    terms = known(due="2026-03-07T20:00", zone=zone_named("America/New_York"), penalty="10% per day")
+    (handin,), _ = read_bulk(export(exchange(ada=submitted)), tmp_path / "out", terms)
+    assert (handin.lateness, handin.penalty) == found
+
+
 def test_a_time_that_cannot_be_read_is_named_and_nobody_is_late_by_it(tmp_path, export, known):
     handins, _ = read_bulk(export(exchange(ada="2026-03-14 99:99 CET", ben="2026-03-14 22:00 QQQ")), tmp_path / "out", known())
     assert [one.lateness for one in handins] == ["", ""]
