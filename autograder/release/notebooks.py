@@ -176,7 +176,10 @@ def _without_persons(notebook: NotebookNode) -> NotebookNode:
     """Keep the allowed metadata only, and clear outputs, counts and what is attached for no text to show."""
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
     for cell in notebook.cells:
+        folded = cell.metadata.get("jupyter", {}).get("source_hidden") is True
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in CELL_KEYS})
+        if folded:
+            cell.metadata["jupyter"] = nbformat.from_dict({"source_hidden": True})
         if "nbgrader" in cell.metadata:
             own = {k: v for k, v in cell.metadata["nbgrader"].items() if k in NBGRADER_KEYS}
             cell.metadata["nbgrader"] = nbformat.from_dict(own)

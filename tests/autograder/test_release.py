@@ -153,6 +153,15 @@ def test_outputs_counts_and_persons_are_cleared(tmp_path, quick):
     assert not any(word in text for word in ("seen by me", "/home", "Ada", "aGFsbG8=", "vscode"))
 
 
+def test_a_cell_that_stands_folded_in_the_source_is_handed_out_folded(tmp_path, quick):
+    books = notebooks()
+    cell = books["1_first.ipynb"].cells[1]
+    cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}
+    built = build_release(write_course(tmp_path / "c", books), tmp_path / "out", facts={}, checks=POINTS)
+    found = nbformat.read(built.folder / "1_first.ipynb", as_version=4).cells
+    assert [dict(one.metadata.get("jupyter", {})) for one in found] == [{}, {"source_hidden": True}] + [{}] * (len(found) - 2)
+
+
 def failing(tmp_path, quick_sources, **options) -> str:
     with pytest.raises(ReleaseError) as caught:
         build_release(quick_sources, tmp_path / "out", facts={}, checks=options.get("checks", POINTS))
