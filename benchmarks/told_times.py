@@ -135,13 +135,12 @@ def notebook(path: Path, quick: bool = True, last: str = "") -> dict[str, Took]:
         found[cell.id].core += core()
 
     client.on_cell_start, client.on_cell_executed = begin, end
-    os.environ |= {"SEGKIT_QUICK": "1" if quick else "", "SEGKIT_DATA": "sample"}
-    client.execute()
+    client.execute(env=os.environ | {"SEGKIT_QUICK": "1" if quick else "", "SEGKIT_DATA": "sample"})
     return found
 
 
-def command(*words: str, folder: Path = ROOT) -> dict[str, Took]:
-    """Run a command of Python's; what it took, all processes together."""
+def command(*words: str, folder: Path = ROOT, **environment: str) -> dict[str, Took]:
+    """Run a command of Python's, with these variables; what it took, all processes together."""
 
     def own() -> float:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -157,7 +156,7 @@ def command(*words: str, folder: Path = ROOT) -> dict[str, Took]:
             pass
 
     begun, before, most = time.perf_counter(), own(), [0.0]
-    process = subprocess.Popen([sys.executable, *words], cwd=folder)
+    process = subprocess.Popen([sys.executable, *words], cwd=folder, env=os.environ | environment)
     with Sampling(look, 0.5):
         status = process.wait()
     if status not in (0, 1):  # 1: something is wrong or not finished, and said
@@ -191,8 +190,7 @@ class Place:
         code = f"from autograder.assignments.{name}.fitting import fit_checkpoints as fit; from pathlib import Path; fit(Path('.'), False)"
         fitted = self.folder / f"fitted-{name}"
         fitted.mkdir()
-        os.environ["PYTHONPATH"] = str(ROOT)
-        return command("-c", code, folder=fitted)
+        return command("-c", code, folder=fitted, PYTHONPATH=str(ROOT))
 
     def run(self, what: str) -> dict[str, Took]:
         """Run what a promise names."""

@@ -61,6 +61,7 @@ STUDENT_PARTS = (
     "pictures.py",
     "plots/",
     "precision.py",
+    "pretrain_config.py",
     "progress.py",
     "specification.py",
     "state_files.py",

@@ -62,6 +62,8 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     quick = _set_by_hand("SEGKIT_QUICK").partition(" #")[0].strip().lower() not in ("", "0", "false", "no", "off")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     notes = [note] if note else []
+    if device == "cpu" and not quick:
+        notes.append("no GPU; quick mode trains in minutes: %env SEGKIT_QUICK=1 in a cell above this one, then run both")
     if work != started:
         notes.append("all notebooks lie in the work folder: open them there")
     drive = _drive(started)

@@ -1,6 +1,5 @@
 """``python -m segkit pretrain``: a VGG-16 trunk from the training pictures alone."""
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,27 +7,34 @@ import click
 
 from segkit.cli.common import options, pictures, readable_errors
 from segkit.malloc import keep_memory
+from segkit.pretrain_config import PretrainConfig
 
 if TYPE_CHECKING:
     from segkit.datasets import DatasetSpec
 
 __all__ = ["pretrain"]
 
+DEFAULTS = PretrainConfig()
+
 
 @click.command()
 @options("dataset", "split", "out", "data")
-@click.option("--epochs", type=click.IntRange(1), help="[default: 30]")
-@click.option("--patches", type=click.IntRange(1), help="Patches per picture and epoch.  [default: 4]")
-@click.option("--side", type=click.IntRange(32), help="Side of a patch in pixels.  [default: 320]")
-@click.option("--jitter", type=click.FloatRange(0, 1), help="How far colours are changed; 0 for not at all.  [default: 0.3]")
-@click.option("--batch-size", type=click.IntRange(1), help="Patches per step.  [default: 32]")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: 1e-3]")
+@click.option("--epochs", type=click.IntRange(1), default=DEFAULTS.epochs, show_default=True)
+@click.option("--patches", type=click.IntRange(1), default=DEFAULTS.patches, show_default=True, help="Patches per picture and epoch.")
+@click.option("--side", type=click.IntRange(32), default=DEFAULTS.side, show_default=True, help="Side of a patch in pixels.")
+@click.option(
+    "--jitter", type=click.FloatRange(0, 1), default=DEFAULTS.jitter, show_default=True, help="How far colours change; 0: not at all."
+)
+@click.option("--batch-size", type=click.IntRange(1), default=DEFAULTS.batch_size, show_default=True, help="Patches per step.")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=DEFAULTS.learning_rate, show_default=True)
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    help="Number format of the convolutions.  [default: auto: 16 bits on a GPU]",
+    default=DEFAULTS.precision,
+    show_default=True,
+    help="Number format of the convolutions; auto: 16 bits on a GPU.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=DEFAULTS.seed, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; start if there is none.")
 @click.option("--overwrite", is_flag=True, help="Start again although --out holds a run.")
 @options("notebooks", "quiet")
@@ -53,8 +59,7 @@ def pretrain(
         from segkit.models import solution_functions
         from segkit.training import pretraining
 
-        changes = {key: value for key, value in settings.items() if value is not None}
-        config = dataclasses.replace(pretraining.PretrainConfig(), **changes)
+        config = PretrainConfig(**settings)
         train_set = pictures(spec, data, split, "train", solution_functions(notebooks, spec).read_label)
         path = pretraining.pretrain(
             train_set, n_class=spec.n_class, config=config, out=out, resume=resume, overwrite=overwrite, progress=not quiet

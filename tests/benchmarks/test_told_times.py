@@ -1,6 +1,7 @@
 """Is every time that a text promises to students one that the script measures, and does the script measure?"""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -53,10 +54,22 @@ def test_nothing_is_listed_that_no_text_says(told_times):
     assert [words for some in told_times.ELSEWHERE.values() for words in some if words not in everything] == []
 
 
+def test_what_is_run_has_its_variables_for_itself(told_times, tmp_path):
+    """What comes after it is measured as if it came first: with the release's own kit, and in the mode of its own."""
+    seen = "open('seen', 'a').write(' '.join(os.environ.get(name, '-') for name in ('SEGKIT_QUICK', 'SEGKIT_DATA', 'PYTHONPATH')))"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"import os; {seen}")]), tmp_path / "a.ipynb")
+    before = dict(os.environ)
+    told_times.notebook(tmp_path / "a.ipynb")
+    told_times.command("-c", f"import os; {seen}", folder=tmp_path, PYTHONPATH="/kit")
+    assert os.environ == before
+    words = [before.get(name, "-") for name in ("PYTHONPATH", "SEGKIT_QUICK", "SEGKIT_DATA")]
+    assert (tmp_path / "seen").read_text() == f"1 sample {words[0]}{words[1]} {words[2]} /kit"
+
+
 @pytest.mark.slow
 def test_a_notebook_is_run_and_its_cells_are_held_against_what_is_told(tmp_path):
     command = [sys.executable, "benchmarks/told_times.py", "--only", "fcn/5_questions", "--out", str(tmp_path / "told.json")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
     written = json.loads((tmp_path / "told.json").read_text())
     (promise,) = written["promises"]

@@ -8,6 +8,7 @@ import nbformat
 from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from segkit import submit
 from segkit.cli import main
 from segkit.trying import Bench, run_trial
 
@@ -75,6 +76,18 @@ def hand_in(folder: Path, *arguments: str, code: int = 0, out: Path | None = Non
     assert done.exit_code == code, done.output
     assert "Traceback" not in done.output
     return done.output
+
+
+def hold(monkeypatch, name: str, error: OSError) -> None:
+    """Let a file be one that another program holds, or that lies in a cloud alone: it is there, and cannot be copied."""
+    copy = submit.shutil.copyfile
+
+    def copied(source, target):
+        if Path(source).name == name:
+            raise error
+        copy(source, target)
+
+    monkeypatch.setattr(submit.shutil, "copyfile", copied)
 
 
 def older(path: Path, seconds: float = 5000.0) -> Path:

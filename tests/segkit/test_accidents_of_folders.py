@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from nbformat.v4 import new_code_cell
-from submit_work import FACTS, SCORES, cell, hand_in, in_this_process, write, write_work
+from submit_work import FACTS, SCORES, cell, hand_in, hold, in_this_process, write, write_work
 
 from segkit import submit as module
 from segkit.cli import main
@@ -109,15 +109,7 @@ def test_a_state_that_is_no_notebook_either_is_not_offered(work, kept):
 
 @pytest.mark.parametrize("command", [["check"], ["submit", "--fast"]], ids=" ".join)
 def test_a_notebook_that_cannot_be_read_is_not_said_to_be_missing(work, command, monkeypatch):
-    """As one that lies in a cloud alone, or that another program holds."""
-    copy = module.shutil.copyfile
-
-    def held(source, target):
-        if Path(source).name == "1_data.ipynb":
-            raise OSError(errno.EINVAL, "Invalid argument", str(source))
-        copy(source, target)
-
-    monkeypatch.setattr(module.shutil, "copyfile", held)
+    hold(monkeypatch, "1_data.ipynb", OSError(errno.EINVAL, "Invalid argument"))
     out = ["--out", str(work.parent / "submission.zip")] if "submit" in command else []
     done = CliRunner().invoke(main, [*command, "--folder", str(work), *out])
     assert done.exit_code == 1 and done.output.count("1_data.ipynb: ") == 1, done.output

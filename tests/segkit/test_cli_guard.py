@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from submit_work import hand_in, in_this_process, write_work
+from submit_work import hand_in, hold, in_this_process, write_work
 
 from segkit import submit as module
 from segkit.atomic import DiskFullError
@@ -110,14 +110,7 @@ def test_nothing_is_written_into_the_folder_of_the_work(work, tmp_path):
 
 # ucbds-infra/otter-grader#389
 def test_a_notebook_that_another_program_holds_is_named_and_the_rest_is_handed_in(work, monkeypatch):
-    copy = module.shutil.copyfile
-
-    def held(source, target):
-        if Path(source).name == "5_questions.ipynb":
-            raise PermissionError(errno.EACCES, "Permission denied", str(source))
-        copy(source, target)
-
-    monkeypatch.setattr(module.shutil, "copyfile", held)
+    hold(monkeypatch, "5_questions.ipynb", PermissionError(errno.EACCES, "Permission denied"))
     text = hand_in(work, code=1)
     assert "[!!]  5_questions.ipynb: cannot be read (Permission denied) and is not in the bundle. Close other programs" in text
     assert zipfile.ZipFile(work.with_name("submission.zip")).namelist() == ["1_data.ipynb"]

@@ -40,6 +40,15 @@ def test_proof_names_versions_device_data_code_and_folder(capsys):
     assert kit.split == "sample" and not kit.quick
 
 
+@pytest.mark.parametrize(("gpu", "mode", "told"), [(False, "", True), (False, "1", False), (True, "", False)])
+def test_who_has_no_gpu_is_told_how_to_train_all_the_same(gpu, mode, told, monkeypatch):
+    """Notebooks speak of quick mode, and START_HERE alone of how to switch it on."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setenv("SEGKIT_QUICK", mode)
+    notes = prepare(REPO, quiet=True).notes
+    assert any("%env SEGKIT_QUICK=1" in note for note in notes) == told
+
+
 def test_a_notebook_keeps_the_memory_of_its_networks(monkeypatch):
     asked = []
     monkeypatch.setattr("segkit.malloc.keep_memory", lambda: asked.append("kept"))
