@@ -19,7 +19,7 @@ from autograder.course.seeds import SECRET_VARIABLE
 from autograder.judge.run import Run
 
 pytest.importorskip("distributed")
-COUNT = 120  # some seconds of work: a worker dies after a fifth of it, the scheduler after half
+COUNT = 500  # half a minute of work: a worker dies after a fifth of it, the scheduler after half
 SBATCH = """#!{python}
 # stands in for Slurm: the job runs at once, on this machine
 import subprocess, sys
@@ -51,9 +51,9 @@ def test_a_worker_and_the_scheduler_are_killed_and_every_result_is_that_of_a_ser
         return sum(map(len, entries_by_name(out / JOURNAL).values()))
 
     def kill() -> None:
-        wait_for(lambda: graded() >= COUNT // 5, 120)
+        wait_for(lambda: graded() >= COUNT // 5, 300)
         cluster.kill("worker1")
-        wait_for(lambda: graded() >= COUNT // 2, 120)
+        wait_for(lambda: graded() >= COUNT // 2, 300)
         cluster.kill("scheduler")
 
     with Cluster(tmp_path / "cluster") as cluster:
