@@ -122,3 +122,7 @@ class _Rows:
             kind, text = _finding(self.work, check)
             detail, _, cause = text.partition(". Likely cause: ")
             self.say(as_shown(Line(kind, f"{check:<{self.wide}}{points:>6}{seconds:>8}", detail, cause)))
+
+
+if __name__ == "__main__":  # python -m segkit.checking
+    raise SystemExit("This is no command, and nothing was checked. A space in the place of the dot makes it one: python -m segkit check")

@@ -298,14 +298,15 @@ def no_checkpoint(folder: Path, name: str) -> Item:
 
 
 def _run_left_behind(folder: Path, name: str) -> str:
-    """What to do with a run in ``runs/`` (see ``Kit.runs``) that has no checkpoint; empty where none left weights that can be read."""
+    """What to do with a run (see ``Kit.runs``) that has no checkpoint; empty where none left weights that can be read."""
     from segkit.checkpoints import CheckpointError, read_state_dict
     from segkit.history import History
 
     run = folder / "runs" / name
     try:
         if not (run / "best.safetensors").is_file():
-            return ""
+            quick = (folder / "runs_quick" / name / "best.safetensors").is_file()
+            return ". What quick mode trained, in runs_quick/, does not count: switch it off for that" if quick else ""
         read_state_dict(run / "best.safetensors")
     except (CheckpointError, OSError):
         return ""
@@ -417,3 +418,7 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":  # python -m segkit.submit
+    raise SystemExit("This is no command, and no hand-in was built. A space in the place of the dot makes it one: python -m segkit submit")

@@ -13,7 +13,7 @@ READERS = (
 
 def imported_with(*modules: str) -> set[str]:
     code = f"import {', '.join(modules)}, sys; print(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300).stdout.split())
 
 
 @pytest.mark.parametrize("module", READERS)

@@ -12,7 +12,7 @@ from segkit.datasets import DatasetSpec
 from segkit.history import History
 from segkit.plots.maps import MapLike
 from segkit.plots.stages import label_maps
-from segkit.plots.style import GREY, SERIES, Picture, styled
+from segkit.plots.style import GREY, Picture, colours_of_networks, styled
 
 __all__ = ["compare_runs", "mask_page", "read_stages", "score_table"]
 
@@ -118,7 +118,7 @@ def compare_runs(runs: Mapping[str, Run], published: Published | None = None) ->
         style: dict[str, Any] = {"color": GREY, "linewidth": 1.3, "linestyle": dashes, "marker": "o", "markersize": 3}
         if points:
             axes.plot(*zip(*points, strict=True), label=f"{name}, published", **style)
-    for (name, run), colour in zip(runs.items(), SERIES * len(runs), strict=False):
+    for (name, run), colour in zip(runs.items(), colours_of_networks(runs), strict=True):
         trained = [record for record in _history(run).epochs if record.epoch]
         mark = "o" if len(trained) < 12 else None
         axes.plot([r.epoch for r in trained], [r.mean_iou for r in trained], color=colour, marker=mark, markersize=4, label=name)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from segkit.datasets import dataset
 from segkit.history import EpochRecord, History
-from segkit.plots.style import BLUE, GREEN, GREY, INK, ORANGE, RED, SERIES, Picture, styled
+from segkit.plots.style import BLUE, GREEN, GREY, INK, ORANGE, RED, Picture, colours_of_networks, styled
 
 __all__ = ["class_scores", "confusion", "curves"]
 
@@ -109,9 +109,8 @@ def class_scores(iou: Mapping[str, Mapping[str, float]]) -> Figure:
     names, width = list(next(iter(iou.values()))), 0.8 / len(iou)
     figure = Picture(figsize=(10, 3.5), layout="constrained")
     axes = figure.subplots()
-    for place, (title, found) in enumerate(iou.items()):
-        axes.bar(np.arange(len(names)) + width * place, [np.nan_to_num(found[name]) for name in names], width, label=title,
-                 color=SERIES[place % len(SERIES)])  # fmt: skip
+    for place, ((title, found), colour) in enumerate(zip(iou.items(), colours_of_networks(iou), strict=True)):
+        axes.bar(np.arange(len(names)) + width * place, [np.nan_to_num(found[name]) for name in names], width, label=title, color=colour)
     axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set(ylabel="IoU on the test pictures", ylim=(0, 1))
     axes.grid(axis="y")

@@ -1,7 +1,7 @@
 """One look for all pictures of the kit, and the pieces that several of them share."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, ParamSpec
 
@@ -24,10 +24,10 @@ __all__ = [
     "PALE",
     "PINK",
     "RED",
-    "SERIES",
     "Picture",
     "bare",
     "colour_of",
+    "colours_of_networks",
     "label_picture",
     "photograph",
     "styled",
@@ -35,7 +35,8 @@ __all__ = [
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart; for everything but the label palette
 BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
-SERIES = BLUE, ORANGE, GREEN, RED, PINK  # networks side by side, in this order in every picture
+SERIES = BLUE, ORANGE, GREEN, RED, PINK
+NETWORKS = {"scratch": RED, "32s": BLUE, "16s": ORANGE, "8s": GREEN}  # what a name holds -> its colour in every picture
 INK, GREY, PALE = "#1F2933", "#7B8794", "#E4E7EB"
 
 STYLE = {
@@ -62,6 +63,18 @@ STYLE = {
 }
 
 P = ParamSpec("P")
+
+
+def colours_of_networks(names: Iterable[str]) -> list[str]:
+    """A colour for each of several networks side by side: FCN-8s has the same in every picture, whoever stands beside it."""
+    wanted = [next((colour for word, colour in NETWORKS.items() if word in name), "") for name in names]
+    spare = [colour for colour in SERIES if colour not in wanted]
+    found: list[str] = []
+    for number, colour in enumerate(wanted):
+        if not colour or colour in found:
+            colour = spare.pop(0) if spare else SERIES[number % len(SERIES)]
+        found.append(colour)
+    return found
 
 
 class Picture(Figure):

@@ -52,7 +52,7 @@ def run_cell(folder: Path, tail: str = "", before: str = "") -> subprocess.Compl
     """Run the first cell in a fresh Python that knows nothing of the repository, with code before and after it."""
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "SEGKIT_DATA")}
     command = [sys.executable, "-c", "\n".join([BARE + before, first_cell(), tail])]
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=600)
 
 
 def hosted(machine: Path, drive: Path, mounting: str = "", tail: str = "") -> subprocess.CompletedProcess:

@@ -200,3 +200,9 @@ def test_every_command_is_behind_the_guard(monkeypatch, name):
     monkeypatch.setattr(command, "callback", failing(OSError(errno.EROFS, "Read-only file system", "/mnt")).callback)
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 1 and done.output.startswith("Error: /mnt: Read-only file system.")
+
+
+@pytest.mark.parametrize(("module", "words"), [("submit", "no hand-in was built"), ("checking", "nothing was checked")])
+def test_a_dot_for_a_space_is_no_command_that_ends_well_without_a_word(module, words):
+    done = subprocess.run([sys.executable, "-m", f"segkit.{module}"], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1

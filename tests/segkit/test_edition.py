@@ -51,7 +51,7 @@ def test_a_worker_cannot_build_a_network_from_the_table_of_its_layers(tmp_path):
         "try: print(expected_layers('fcn8s', 12))\n"
         "except RuntimeError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert "write the layers of the network out by yourself" in done.stdout and "conv1_1" not in done.stdout, done.stderr
 
 
@@ -93,7 +93,7 @@ def test_a_release_without_a_data_set_does_not_offer_it(tmp_path):
         f"sys.path.insert(0, {str(tmp_path)!r}); from segkit.datasets import DataError, dataset; print(dataset('facades').name)\n"
         "try: dataset('satellite')\nexcept DataError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.stdout.splitlines() == ["facades", "Unknown data set 'satellite'. Known: facades."], done.stderr
 
 
@@ -111,5 +111,5 @@ def test_edition_runs_alone_and_has_no_reference(tmp_path):
         f"sys.path.insert(0, {str(tmp_path)!r}); import importlib.util, segkit.facades, segkit.notebooks;"
         "print(segkit.__file__); print(importlib.util.find_spec('segkit.reference'))"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.stdout.splitlines() == [str(tmp_path / "segkit" / "__init__.py"), "None"], done.stderr

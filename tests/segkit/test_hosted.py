@@ -138,7 +138,8 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     """As the input folder of some hosts."""
     make_zip(tmp_path / "fcn.zip")
     closed = "import zipfile\ndef refuse(*_): raise OSError(30, 'Read-only file system')\nzipfile.ZipFile.extractall = refuse"
-    done = subprocess.run([sys.executable, "-c", f"{BARE}{closed}\n{first_cell()}"], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-c", f"{BARE}{closed}\n{first_cell()}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert "Read-only file system. Make room there, or begin in a folder that you may write to." in done.stderr
     assert done.stderr.count("Traceback") == 1
 

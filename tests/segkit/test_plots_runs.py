@@ -116,6 +116,25 @@ def test_curves_of_runs_are_coloured_and_those_of_others_grey() -> None:
     assert to_hex(known.get_color()) == "#7b8794"
 
 
+def test_a_network_has_the_same_colour_in_every_picture() -> None:
+    """Notebook 4 shows four networks in two orders, first the student's own, then the recorded ones."""
+    own = ("FCN-32s from scratch", "FCN-32s", "FCN-16s", "FCN-8s")
+    scores = {name: {"sill": 0.5} for name in own}
+    bars = {bar.get_label(): to_hex(bar.patches[0].get_facecolor()) for bar in plots.class_scores(scores).axes[0].containers}
+    recorded = plots.compare_runs({name: history(0.1, 0.2) for name in (*own[1:], "FCN-8s from scratch")})
+    lines = {line.get_label(): to_hex(line.get_color()) for line in recorded.axes[0].lines}
+    assert len(set(bars.values())) == len(set(lines.values())) == 4
+    assert all(bars[name] == lines[name] for name in own[1:]) and bars[own[0]] == lines["FCN-8s from scratch"]
+    alone = plots.compare_runs({"FCN-8s": history(0.1, 0.2)}).axes[0].lines[0]
+    assert to_hex(alone.get_color()) == lines["FCN-8s"]
+
+
+def test_many_networks_of_any_names_have_a_colour_each_while_there_are_some() -> None:
+    names = [f"run {number}" for number in range(4)] + ["FCN-8s", "FCN-8s, again"]
+    colours = [to_hex(line.get_color()) for line in plots.compare_runs({name: history(0.1, 0.2) for name in names}).axes[0].lines]
+    assert len(colours) == 6 and len(set(colours[:5])) == 5
+
+
 def test_the_epochs_of_the_table_are_marked_below_the_curves() -> None:
     figure = plots.compare_runs({"a": history(*np.linspace(0, 0.5, 21))})
     assert set(figure.axes[0].get_xticks()) & set(range(1, 21)) == {5, 10, 15, 20}

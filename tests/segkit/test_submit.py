@@ -216,6 +216,14 @@ def test_an_interrupted_run_is_named_where_its_checkpoint_is_missing(work):
     assert "stopped after epoch 2 of 25" in text and "copy runs/fcn32s/best.safetensors to checkpoints/fcn32s.safetensors" in text
 
 
+def test_what_quick_mode_trained_is_said_not_to_count(work):
+    (work / "runs_quick" / "fcn32s").mkdir(parents=True)
+    (work / "checkpoints" / "fcn32s.safetensors").rename(work / "runs_quick" / "fcn32s" / "best.safetensors")
+    _, text = run(work, code=1)
+    assert "as checkpoints/fcn32s.safetensors. What quick mode trained, in runs_quick/, does not count" in text
+    assert "checkpoints/fcn32s.safetensors" not in zipfile.ZipFile(work.parent / "submission.zip").namelist()
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"epochs": [', "[" * 100_000, json.dumps(History().to_json()), "\0"])
 def test_an_interrupted_run_with_a_damaged_history_is_offered_all_the_same(work, content):
     (interrupted_run(work) / "history.json").write_text(content)
