@@ -54,7 +54,7 @@ ACCIDENTS = ["random.py", "typing.py", "torch.py", "json.py", "numpy/__init__.py
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("beside", "paths"), [(False, f"{ROOT}:."), (True, ""), (True, "{work}:")])
+@pytest.mark.parametrize(("beside", "paths"), [(False, f"{ROOT}:."), (True, ""), (True, "{work}:")], ids=["elsewhere", "beside", "both"])
 def test_such_a_script_stops_no_check_and_scripts_with_names_of_their_own_are_imported(work, beside, paths):
     """Wherever the kit lies, and whatever is on the path: a `.env` of VS Code often puts the opened folder there."""
     write_work(work, SCORES.replace("numpy as np", "numpy as np\nfrom my_helper import ONE").replace("(union, 1)", "(union, ONE)"))
