@@ -4,6 +4,7 @@ import base64
 import copy
 import io
 import json
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -12,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from PIL import Image, PngImagePlugin
 from small_course import POINTS, RUBRIC, SECRET_LINE, notebooks, write_course
 
-from autograder.course.sources import ReleaseError
+from autograder.course.sources import ReleaseError, find_sources
 from autograder.release import build as building
 from autograder.release.build import build_release
 
@@ -201,3 +202,12 @@ def test_a_picture_that_a_text_shows_is_released_and_one_of_a_mark_scheme_is_not
 def test_a_picture_with_somebodys_notes_in_it_is_refused(tmp_path):
     text = refused(tmp_path, attached(2, "![](attachment:net.png)", png(Author="Ada")))
     assert "2_second.ipynb, cell 3, net.png: metadata inside a picture: Author = Ada" in text
+
+
+@pytest.mark.parametrize(("assignment", "times"), [("satellite", 1), ("fcn", 0)])
+def test_what_one_assignment_alone_needs_stands_in_its_own_release_once(assignment, times):
+    """t-SNE and the digits are scikit-learn's; facades need neither."""
+    sources = find_sources(assignment, Path(__file__).parents[2])
+    filled = building._filled(sources.material / "release" / "pyproject.toml", building._words(sources))
+    named = [line.partition(">")[0] for line in tomllib.loads(filled)["project"]["dependencies"]]
+    assert named.count("scikit-learn") == times and len(named) == len(set(named))
