@@ -127,7 +127,8 @@ def _mean_iou(student: Student, grading: Grading, spec: NetworkSpec, exact: bool
     maps = predictions(student, grading, spec.class_name, spec.name, exact, own, again=True)
     data = grading.context.data
     assert data is not None  # without pictures there are no predictions
-    grading.context.predictions.setdefault(grading.check.id, maps)
+    if grading.check.id not in grading.context.predictions:
+        gate._remember(grading, maps, SPEC)  # as fcn32s.miou does for its own
     labels = np.stack([np.asarray(data.label(name)) for name in maps])
     return segkit.reference.satellite.mean_iou(np.stack([*maps.values()]), labels, grading.rubric.settings["unknown"] == "wrong")
 
@@ -141,8 +142,9 @@ def _tell(grading: Grading, best: str, scores: dict[str, float], plain: str) -> 
         text = (f"Expected a mean IoU of at least {limits['full']:.2f} of the better fused network (some points from {limits['zero']:.2f} "
                 f"on), got {said}. Likely cause: too few epochs, no pretrained trunk, or pictures normalised otherwise.")  # fmt: skip
         grading.lose("miou", cause="gate.low", message=text, measured=measured, share=lost)
-    if plain in scores and value <= scores[plain]:
-        text = f"Expected {best} to be better than your own FCN-32s, but got {said}. Train all for as many epochs, from the same trunk."
+    if value <= (floor := scores.get(plain, limits["zero"])):  # the same for all who have no FCN-32s that can be measured
+        than = "your own FCN-32s" if plain in scores else f"an FCN-32s ({floor:.2f}; yours was not measured)"
+        text = f"Expected {best} to be better than {than}, but got {said}. Train all for as many epochs, from the same trunk."
         grading.lose("better", cause="gate.not_better", message=text, measured=measured)
     if not grading.faults:
         grading.note(f"Mean IoU: {said}.")
