@@ -41,7 +41,13 @@ def judge_accuracy(student: Student, grading: Grading, spec: NetworkSpec) -> Non
     run = copy.copy(grading.context.run)
     run.data = sheets
     elsewhere = replace(grading, context=replace(grading.context, run=run))
-    maps = predictions(student, elsewhere, spec.class_name, spec.name, network=own)
+    try:
+        maps = predictions(student, elsewhere, spec.class_name, spec.name, network=own)
+    except StudentError as error:
+        if len(pictures.classes) != spec.n_class and f"found ({spec.n_class}," in str(error):
+            raise CannotGrade(f"The checkpoint tells {spec.n_class} classes apart, and there are digits alone to measure it on. Expected "
+                              "the course's val_50/ below the root of --data or --gate-data.") from None  # fmt: skip
+        raise
     labels = {name: sheets.label(name) for name in sheets.names}
     right = sum(int(((maps[name] == label) & (label < NOBODY)).sum()) for name, label in labels.items() if label is not None)
     share = right / (len(pictures) * SIDE * SIDE)

@@ -145,6 +145,27 @@ def test_a_network_with_nothing_to_compare_must_be_better_than_what_fcn32s_reach
     assert improved(monkeypatch, {"fcn8s": 0.6}, ("fcn8s",)).points == 8
 
 
+def test_fifty_classes_are_not_lost_where_there_are_digits_alone(monkeypatch):
+    """Which pictures lie on the grader's machine is no mistake of a student's; another number of classes is."""
+    said = (
+        "classifier.safetensors does not fit Classifier:\n  wrong shape (2): last.weight expected (10, 4096), found ({}, 4096), last.bias"
+    )
+    limits = {"full": 0.9, "zero": 0.5}
+    context = SimpleNamespace(run=SimpleNamespace(settings=SimpleNamespace(retraining=None)))
+    grading = SimpleNamespace(context=context, check=None)
+    given = {"_pictures": (LabelledPictures([], [], "0123456789"), limits), "replace": SimpleNamespace()}
+    for name, value in (dict.fromkeys(("checkpoint_of", "_sheets", "Network", "judges_reference")) | given).items():
+        monkeypatch.setattr(measuring, name, lambda *_, value=value, **__: value)
+    for number, kind in ((50, CannotGrade), (11, StudentError)):
+
+        def refused(*_, number=number, **__):
+            raise StudentError(said.format(number), "checkpoint.unreadable")
+
+        monkeypatch.setattr(measuring, "predictions", refused)
+        with pytest.raises(kind, match="val_50" if number == 50 else "does not fit"):
+            measuring.judge_accuracy(None, grading, CLASSIFIER)  # type: ignore[arg-type]
+
+
 def test_fcn8s_alone_is_graded_and_its_pictures_have_the_colours_of_land(tmp_path):
     """The report's pictures, where no other gate was asked before."""
     work = tmp_path / "ada"
