@@ -41,7 +41,13 @@ def judge_accuracy(student: Student, grading: Grading, spec: NetworkSpec) -> Non
     run = copy.copy(grading.context.run)
     run.data = sheets
     elsewhere = replace(grading, context=replace(grading.context, run=run))
-    maps = predictions(student, elsewhere, spec.class_name, spec.name, network=own)
+    try:
+        maps = predictions(student, elsewhere, spec.class_name, spec.name, network=own)
+    except StudentError as error:
+        if len(pictures.classes) != spec.n_class and f"found ({spec.n_class}," in str(error):
+            raise CannotGrade(f"The checkpoint tells {spec.n_class} classes apart, and there are digits alone to measure it on. Expected "
+                              "the course's val_50/ below the root of --data or --gate-data.") from None  # fmt: skip
+        raise
     labels = {name: sheets.label(name) for name in sheets.names}
     right = sum(int(((maps[name] == label) & (label < NOBODY)).sum()) for name, label in labels.items() if label is not None)
     share = right / (len(pictures) * SIDE * SIDE)
@@ -128,7 +134,8 @@ def _mean_iou(student: Student, grading: Grading, spec: NetworkSpec, exact: bool
     maps = predictions(student, grading, spec.class_name, spec.name, exact, own, again=True)
     data = grading.context.data
     assert data is not None  # without pictures there are no predictions
-    grading.context.predictions.setdefault(grading.check.id, maps)
+    if grading.check.id not in grading.context.predictions:
+        gate._remember(grading, maps, SPEC)  # as fcn32s.miou does for its own
     labels = np.stack([np.asarray(data.label(name)) for name in maps])
     return segkit.reference.satellite.mean_iou(np.stack([*maps.values()]), labels, grading.rubric.settings["unknown"] == "wrong")
 
@@ -142,8 +149,9 @@ def _tell(grading: Grading, best: str, scores: dict[str, float], plain: str) -> 
         text = (f"Expected a mean IoU of at least {limits['full']:.2f} of the better fused network (some points from {limits['zero']:.2f} "
                 f"on), got {said}. Likely cause: too few epochs, no pretrained trunk, or pictures normalised otherwise.")  # fmt: skip
         grading.lose("miou", cause="gate.low", message=text, measured=measured, share=lost)
-    if plain in scores and value <= scores[plain]:
-        text = f"Expected {best} to be better than your own FCN-32s, but got {said}. Train all for as many epochs, from the same trunk."
+    if value <= (floor := scores.get(plain, limits["zero"])):  # the same for all who have no FCN-32s that can be measured
+        than = "your own FCN-32s" if plain in scores else f"an FCN-32s ({floor:.2f}; yours was not measured)"
+        text = f"Expected {best} to be better than {than}, but got {said}. Train all for as many epochs, from the same trunk."
         grading.lose("better", cause="gate.not_better", message=text, measured=measured)
     if not grading.faults:
         grading.note(f"Mean IoU: {said}.", measured)

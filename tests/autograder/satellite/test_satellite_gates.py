@@ -1,25 +1,34 @@
 """Gates: the reference in the place of a student's class, small pictures on sheets, and the better of two networks."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from autograder.assignments.satellite import measuring
 from autograder.assignments.satellite.networks import CLASSIFIER, FCN8S, FCN16S, FCN32S
 from autograder.course.assignment import open_assignment
 from autograder.course.seeds import Seeds
+from autograder.exam.building import solved_notebooks, write_notebooks
 from autograder.judge.checking import CannotGrade, Grading
 from autograder.judge.gates import mirrored
+from autograder.judge.grade import grade_path
+from autograder.judge.run import Run, Settings
 from autograder.segmentation.reference_gate import judges_reference
+from segkit.checkpoints import save_checkpoint
 from segkit.datasets.satellite import LabelledPictures
 from segkit.layers import compare_layers, describe
+from segkit.notebooks import take
 from segkit.reference import satellite as reference
 from segkit.subject import LocalSubject, StudentError
 from segkit.tracing import paths_in_run
+
+NOTEBOOKS = Path(__file__).parents[3] / "notebooks" / "satellite"
 
 
 def renamed(network):
@@ -130,6 +139,52 @@ def test_the_better_network_counts_and_must_beat_fcn32s(monkeypatch, scores, poi
 
 def test_one_fused_network_is_enough(monkeypatch):
     assert improved(monkeypatch, {"fcn8s": 0.6, "fcn32s": 0.5}, ("fcn8s", "fcn32s")).points == 8
+
+
+def test_a_network_with_nothing_to_compare_must_be_better_than_what_fcn32s_reaches(monkeypatch):
+    """Else a constant answer would beat an FCN-32s that was not handed in."""
+    assert improved(monkeypatch, {"fcn8s": 0.04}, ("fcn8s",)).points == 0
+    assert improved(monkeypatch, {"fcn8s": 0.6}, ("fcn8s",)).points == 8
+
+
+def test_fifty_classes_are_not_lost_where_there_are_digits_alone(monkeypatch):
+    """Which pictures lie on the grader's machine is no mistake of a student's; another number of classes is."""
+    said = (
+        "classifier.safetensors does not fit Classifier:\n  wrong shape (2): last.weight expected (10, 4096), found ({}, 4096), last.bias"
+    )
+    limits = {"full": 0.9, "zero": 0.5}
+    context = SimpleNamespace(run=SimpleNamespace(settings=SimpleNamespace(retraining=None)))
+    grading = SimpleNamespace(context=context, check=None)
+    given = {"_pictures": (LabelledPictures([], [], "0123456789"), limits), "replace": SimpleNamespace()}
+    for name, value in (dict.fromkeys(("checkpoint_of", "_sheets", "Network", "judges_reference")) | given).items():
+        monkeypatch.setattr(measuring, name, lambda *_, value=value, **__: value)
+    for number, kind in ((50, CannotGrade), (11, StudentError)):
+
+        def refused(*_, number=number, **__):
+            raise StudentError(said.format(number), "checkpoint.unreadable")
+
+        monkeypatch.setattr(measuring, "predictions", refused)
+        with pytest.raises(kind, match="val_50" if number == 50 else "does not fit"):
+            measuring.judge_accuracy(None, grading, CLASSIFIER)  # type: ignore[arg-type]
+
+
+def test_fcn8s_alone_is_graded_and_its_pictures_have_the_colours_of_land(tmp_path):
+    """The report's pictures, where no other gate was asked before."""
+    work = tmp_path / "ada"
+    work.mkdir()
+    write_notebooks(solved_notebooks(NOTEBOOKS), work)
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in take("FCN8s", NOTEBOOKS)().state_dict().items()}
+    save_checkpoint(work / "checkpoints" / "fcn8s.safetensors", {name: torch.zeros(s, dtype=torch.float16) for name, s in shapes.items()})
+    out = tmp_path / "ada's result"
+    with Run.create(Settings("satellite", tmp_path / "run", data="sample", secret="s", device="cpu", only=("improved.miou",))) as run:
+        result = grade_path(run, work, "ada", out)
+    check = next(check for check in result["checks"] if check["id"] == "improved.miou")
+    assert (check["points"], check["cause"]) == (0, "gate.low"), check["message"]
+    pictures = json.loads((out / "pictures.json").read_text())
+    assert [entry["name"] for entry in pictures[0]["legend"]] == ["urban", "agriculture", "rangeland", "forest", "water", "barren"]
+    with Image.open(out / pictures[0]["prediction"]) as predicted:
+        assert predicted.convert("RGB").getcolors() == [(256 * 256, (0, 255, 255))], "all urban"
 
 
 @pytest.mark.parametrize("error", [CannotGrade("only taken down here"), StudentError("they do not fit", "checkpoint.unreadable")])
