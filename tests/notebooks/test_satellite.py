@@ -6,10 +6,12 @@ import json
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 from nbformat import NotebookNode
 from PIL import Image
 from test_format import REGION, graded, stub
@@ -253,3 +255,32 @@ def test_parameters_of_both_fusions_are_counted_right(solutions):
         counts = [sum(p.numel() for p in solutions[name]().parameters()) for name in NETWORKS]
     coarse = counts[0] - 7 * 7 * 64 * 64
     assert [count - coarse for count in counts[1:]] == [7 * 512 * 16 + 512 * 7 * 256, 7 * 256 * 64 + 512 * 256 * 4 + 256 * 7 * 64]
+
+
+def test_the_map_of_features_and_the_matrix_have_one_order_and_one_set_of_colours(books):
+    """Five pictures of three classes, two of them called by another name."""
+    figure_shown = []
+    truth, answers = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([0, 1, 1, 2, 0])
+    place = np.array([[0.0, 0], [1, 0], [5, 5], [9, 1], [9, 2]])
+    (cell,) = (cell for cell in books["1_classify.ipynb"].cells if cell.id == "show-map")
+    space = {"plt": plt, "np": np, "names": ["wheat", "rye", "oats"], "truth": truth, "answers": answers, "place": place,
+             "counts": np.array([[1, 1, 0], [0, 1, 0], [1, 0, 1]])}  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plt, "show", lambda: figure_shown.append(plt.gcf()))
+        exec(cell.source, space)
+    map_, matrix = figure_shown[0].axes
+    points, rings = map_.collections
+    colour_of = {int(number): tuple(colour) for number, colour in zip(truth, points.to_rgba(points.get_array()), strict=True)}
+    assert len(set(colour_of.values())) == 3
+    assert {text.get_text(): text.get_bbox_patch().get_edgecolor() for text in map_.texts} == {
+        name: pytest.approx(colour_of[number]) for number, name in enumerate(space["names"])
+    }
+    for axis in (matrix.xaxis, matrix.yaxis):
+        labels = axis.get_ticklabels()
+        assert [label.get_text() for label in labels] == space["names"]
+        assert [to_rgba(label.get_color()) for label in labels] == [pytest.approx(colour_of[number]) for number in range(3)]
+    assert np.array_equal(rings.get_offsets(), place[[1, 4]]), "rings are around those called by another name"
+    assert {(int(text.get_position()[1]), int(text.get_position()[0])): text.get_text() for text in matrix.texts} == {
+        (0, 0): "1", (0, 1): "1", (1, 1): "1", (2, 0): "1", (2, 2): "1",
+    }  # fmt: skip
+    plt.close(figure_shown[0])

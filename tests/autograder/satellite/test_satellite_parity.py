@@ -3,6 +3,7 @@
 All three have the solutions of notebook 2 at the most, for networks take a minute each; the exam compares the ways for all entries.
 """
 
+import csv
 import json
 import os
 import sqlite3
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -95,3 +97,21 @@ def test_plain_pytest_gives_the_points_of_the_command_line(course: Path) -> None
     hand_in = ("--submission", str(course / "raw" / "mutant"), *only, "--junitxml", str(course / "mutant.xml"))
     run("pytest", *plain, *hand_in, str(ASSIGNMENT.folder / "checks"), cwd=REPO, codes=(0, 1))
     assert points_in_junit(course / "mutant.xml") == {check: graded(course, "mutant")[check] for check in ("read_mask", "mean_iou")}
+
+
+@pytest.mark.slow
+def test_exports_have_the_points_of_the_command_line_and_what_a_person_gives_stays_open(course: Path, students: list[Student]) -> None:
+    by_hand = sorted(name for name, check in ASSIGNMENT.rubric.checks.items() if check.manual)
+    for target in ("gradescope", "junit", "csv"):
+        run("autograder", "export", "graded", "--to", target, cwd=course)
+    exports = course / "graded" / "exports"
+    table = csv.DictReader((exports / "csv" / "grades.csv").read_text(encoding="utf-8-sig").splitlines())
+    totals = {row["student_id"]: row["score"] for row in table}
+    for one in students:
+        tests = json.loads((exports / "gradescope" / one.name / "results.json").read_text())["tests"]
+        assert {test["name"]: test["score"] for test in tests if "score" in test} == graded(course, one.name)
+        assert sorted(test["name"].partition(" ")[0] for test in tests if "score" not in test) == by_hand
+        cases = ElementTree.parse(exports / "junit" / one.name / "junit.xml").iter("testcase")
+        points = {case.get("name"): case.find(".//property[@name='points']") for case in cases if case.find("skipped") is None}
+        assert {name: float(value.get("value")) for name, value in points.items()} == graded(course, one.name)
+        assert float(totals[one.name]) == sum(graded(course, one.name).values())
