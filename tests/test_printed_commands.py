@@ -101,7 +101,9 @@ def test_every_option_that_a_text_names_exists(path):
     from autograder.cli import main as grader
     from segkit.cli import main as segkit
 
-    scripts = "".join(script.read_text() for folder in ("benchmarks", "docs", "tests/browser") for script in (REPOSITORY / folder).glob("*.py"))
+    scripts = "".join(
+        script.read_text() for folder in ("benchmarks", "docs", "tests/browser") for script in (REPOSITORY / folder).glob("*.py")
+    )
     known = all_options(grader) | all_options(segkit) | set(re.findall(r'add_argument\("(--[a-z-]+)"', scripts))
     known |= {"--include", "--exclude", "--submission", "--only-check", "--pdb"}  # rsync's, pytest's and pip's
     known |= weeks_commands.FOREIGN if path.name == "weeks.md" else set()
