@@ -128,7 +128,8 @@ def test_without_a_gpu_among_the_workers_the_run_ends_with_a_word(tmp_path):
     handing = cluster._Handing.__new__(cluster._Handing)
     handing.cluster, handing.flying, handing.last_seen = "tcp://x:1", {}, float("-inf")
     handing.left = [place.Work(tmp_path, "ann", "", gpu=True)]
-    client = SimpleNamespace(status="running", scheduler_info=lambda n_workers: {"workers": {"a": {"nthreads": 2, "resources": {}}}})
+    workers = {"a": {"nthreads": 2, "resources": {}}}
+    client = SimpleNamespace(status="running", cluster=None, scheduler_info=lambda n_workers: {"workers": workers})
     with pytest.raises(ClusterError, match="no worker with --resources GPU=1"):
         handing._places(client)
 
@@ -145,7 +146,7 @@ def test_nothing_is_lost_where_the_connection_breaks_between_two_steps(tmp_path)
     with pytest.raises(cluster._LostError):
         handing._fill(SimpleNamespace(submit=closed), 1, 0)
     assert list(handing.left) == [work]
-    future = type("Future", (), {"status": "finished", "exception": lambda self: None, "result": closed})()
+    future = type("Future", (), {"status": "finished", "exception": lambda self, timeout: None, "result": closed})()
     handing.flying = {future: work}
     with pytest.raises(cluster._LostError):
         handing._take(future)
