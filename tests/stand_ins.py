@@ -120,7 +120,7 @@ def narrow_networks(place: Place) -> None:
     (folder / "sitecustomize.py").write_text(SIXTEENTH)
     place.environment["PYTHONPATH"] = str(folder)
     place.edit("segkit/cli/train.py", "(5 if short else 25)", "1")
-    place.edit("segkit/training/pretraining.py", "epochs: int = 30", "epochs: int = 1")
+    place.edit("segkit/pretrain_config.py", "epochs: int = 30", "epochs: int = 1")
     for part, many in (("train", 4), ("val", 3), ("test", 1)):
         path = place.folder / "data" / "facades" / "splits" / "base" / f"{part}.txt"
         path.write_text("".join(f"{name}\n" for name in path.read_text().split()[:many]))
