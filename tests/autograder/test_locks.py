@@ -52,7 +52,7 @@ def test_a_second_run_into_a_folder_is_told_who_is_there_at_once(tmp_path, other
     started = time.monotonic()
     with pytest.raises(FolderBusyError) as caught, hold_folder(tmp_path / "out"):
         pass
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30  # the other holds it for 60
     words = str(caught.value)
     assert f"process {first.pid} on {os.uname().nodename}, since 20" in words and str(tmp_path / "out") in words
     assert "another --out" in words
@@ -93,7 +93,7 @@ def test_the_same_process_may_hold_a_folder_twice_and_frees_it_at_the_end_of_the
 def test_a_lock_waits_for_its_holder_and_leaves_no_file(tmp_path, other):
     path = tmp_path / "key.lock"
     first = other(f"from pathlib import Path; from autograder.sandbox.locks import file_lock; import time\n"
-                  f"with file_lock(Path({str(path)!r})):\n    print('held', flush=True); time.sleep(1)")  # fmt: skip
+                  f"with file_lock(Path({str(path)!r})):\n    print('held', flush=True); time.sleep(3)")  # fmt: skip
     started = time.monotonic()
     assert try_lock(path) is None
     with file_lock(path):
@@ -116,7 +116,7 @@ def test_one_of_some_places_is_taken_and_a_third_waits(tmp_path, other):
     code = ("from pathlib import Path; from autograder.sandbox.locks import one_of; import time\n"
             f"with one_of([Path(place) for place in {[str(place) for place in places]}]):\n"
             "    print('in', flush=True); time.sleep({})")  # fmt: skip
-    assert other(code.format(60)).first == other(code.format(1.5)).first == "in"
+    assert other(code.format(60)).first == other(code.format(3)).first == "in"
     started = time.monotonic()
     with one_of(places):
         assert time.monotonic() - started > 0.5
