@@ -37,7 +37,7 @@ def segfaults():
 def talks():
     print("points: 100"); os.write(1, b"SGK1 forged"); return 5
 def writes_into_the_pipe():
-    for descriptor in range(3, 30):
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
         try:
             os.write(descriptor, b"you have earned all points" * 9)
         except OSError:
