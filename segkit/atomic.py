@@ -105,7 +105,8 @@ def disk_is_full(error: BaseException | None) -> bool:
 def _held_text(path: Path, error: OSError) -> str:
     return (
         f"{path}: could not be replaced for {sum(PAUSES):.0f} seconds ({error.strerror}), and is what it was before. Another program may "
-        "hold it: close what has it open, pause a sync client (OneDrive, Dropbox) or keep this folder out of it, and run it again."
+        "hold it, or you may not replace it: close what has it open, pause a sync client (OneDrive, Dropbox) or keep this folder out of "
+        "it, and run it again."
     )
 
 

@@ -103,10 +103,10 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, max_bytes: int = MAX_
         state, faults = {name: state[name] for name in own}, []
     if faults:
         text = "\n".join(f"  {fault}" for fault in faults)
-        raise CheckpointError(
-            f"{path} does not fit {type(model).__name__}:\n{text}\n"
-            "Load it into the class that it was saved from, with the same layer names and number of classes."
-        )
+        advice = "Load it into the class that it was saved from, with the same layer names and number of classes."
+        if _narrower(own, state):
+            advice = "Its layers are narrower throughout: is it of a quick run, whose network was made light? Train the whole one."
+        raise CheckpointError(f"{path} does not fit {type(model).__name__}:\n{text}\n{advice}")
     broken = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise CheckpointError(
@@ -151,6 +151,13 @@ def _with_aliases(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tenso
         names.setdefault(id(value), []).append(name)
     there = {name: group[0] for same in names.values() if (group := [n for n in same if n in state]) for name in same}
     return state | {name: state[kept] for name, kept in there.items() if name not in state}
+
+
+def _narrower(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
+    """Whether most tensors are there, with fewer channels."""
+    pairs = [(own[name].shape, state[name].shape) for name in own if name in state and own[name].shape != state[name].shape]
+    smaller = [one for one, other in pairs if len(one) == len(other) and all(a >= b for a, b in zip(one, other, strict=True))]
+    return 2 * len(smaller) > len(own)
 
 
 def _mismatches(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:

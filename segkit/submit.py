@@ -11,7 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -205,9 +205,6 @@ def run_checks(
     with bar(total=len(trials), desc=f"running {names[0]}", unit=" checks") as shown:
 
         def note(check: str, outcome: Outcome) -> None:
-            if name := _namesake(folder, outcome):
-                text = f"{outcome.text}. Your {name} is never imported, for Python or a package has a module of that name: rename it"
-                outcome = replace(outcome, text=text)
             found[check] = outcome
             shown.update()
             shown.set_description(next((f"running {name}" for name in names if name not in found), "all checks"))
@@ -221,12 +218,6 @@ def run_checks(
             why = f"the checks could not be started ({error.strerror or error})"
             found = {trial.check: Outcome("untested", why) for trial in trials} | found
     return found
-
-
-def _namesake(folder: Path, outcome: Outcome) -> str:
-    """A script of the student's in whose place a module of Python's own, or of a package, was found to lack something; else empty."""
-    lacking = re.search(r"(?:cannot import name '\w+' from|module) '(\w+)'", outcome.text) if outcome.state == "failed" else None
-    return f"{lacking[1]}.py" if lacking and (folder / f"{lacking[1]}.py").is_file() else ""
 
 
 def named_once(folder: Path, faults: list[str]) -> list[str]:

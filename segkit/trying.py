@@ -29,15 +29,14 @@ START_SECONDS = 180.0  # for the import of torch from a slow disk
 TOTAL_SECONDS = 900.0
 MEGABYTES = 6000  # of private memory, where the system can hold a process to it; the largest check takes under 3000
 GLANCE = 0.05
-# The kit may lie beside the notebooks, where a random.py would take the place of Python's own: it comes first for the import of its
-# own package alone, and then last. -P: so does the folder in which the process is started
+# The kit may lie beside the notebooks, where a random.py would take the place of Python's own, and a cuda.py of what torch looks for:
+# its folder is there for the import of its own package alone. -P: the folder in which the process is started is not there at all
 START = """
 import sys
 kit = sys.argv.pop(1)
 sys.path.insert(0, kit)
 import segkit
 sys.path.remove(kit)
-sys.path.append(kit)
 from segkit.trying import serve
 serve(*sys.argv[1:])
 """

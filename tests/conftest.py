@@ -14,8 +14,8 @@ from segkit.malloc import keep_memory
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 # a minute and more each: begun first, so that no core waits for one of them at the end (`make test` prints which files took long)
 LONGEST = (
-    "test_run", "test_printed_course", "test_demo", "test_satellite_run", "test_first_gpu", "test_speed_of_training", "test_outputs",
-    "test_mistakes", "test_every_assignment", "test_printed_authoring", "test_printed_laboratory", "test_selftest_parity",
+    "test_solved", "test_printed_course", "test_demo", "test_solved_satellite", "test_first_gpu", "test_speed_of_training", "test_outputs",
+    "test_run", "test_mistakes", "test_every_assignment", "test_printed_authoring", "test_printed_laboratory", "test_selftest_parity",
     "test_batch_killed", "test_nbgrader", "test_satellite_demo", "test_fcn_networks", "test_batch", "test_handover", "test_handover_fcn",
     "test_selftest_sample", "test_term", "test_term_downloads", "test_selftest_verdict", "test_selftest_keys", "test_retraining",
     "test_term_in_steps", "test_cluster", "test_hosted",

@@ -24,7 +24,7 @@ from segkit.notebooks import Chunk, Program
 from segkit.reference import confusion_matrix, scores
 from segkit.subject import StudentError
 
-__all__ = ["judge", "judges_network"]
+__all__ = ["judge", "judges_network", "remember"]
 
 SAME_LABELS = ("logits", "softmax", "log_softmax", "sigmoid", "argmax")  # views of the logits in which the largest stays the largest
 
@@ -173,7 +173,7 @@ def _needs_person(grading: Grading, judged: Score | None, own: Score, dataset: D
     text = (f"Your class {name} has {_summary(own, data)}, but {why}. A person will look at your code before points "
             "are given; none are lost so far.")  # fmt: skip
     measured = {"mean_iou": round(own.mean_iou, 4), "of_the_network": number}
-    _remember(grading, own.maps, dataset)
+    remember(grading, own.maps, dataset)
     return NeedsPerson(text, "gate.differs", measured)
 
 
@@ -183,7 +183,7 @@ def _tell(grading: Grading, score: Score, dataset: DatasetSpec) -> None:
     assert data is not None
     full, zero = (grading.check.settings[data.split][key] for key in ("full", "zero"))
     accuracy, iou, mean = scores(score.hist)
-    _remember(grading, score.maps, dataset)
+    remember(grading, score.maps, dataset)
     best = sorted((float(v), n) for v, n in zip(iou, dataset.classes, strict=True) if not np.isnan(v))
     summary = _summary(score, data)
     measured = {"mean_iou": round(mean, 4), "pixel_accuracy": round(accuracy, 4), "full": full}
@@ -221,7 +221,7 @@ def _likely(hist: np.ndarray, dataset: DatasetSpec) -> str:
     return "\nLikely cause: too few epochs, no pretrained trunk, or another normalisation of the pictures than in training."
 
 
-def _remember(grading: Grading, maps: Mapping[str, NDArray[np.uint8]], dataset: DatasetSpec) -> None:
+def remember(grading: Grading, maps: Mapping[str, NDArray[np.uint8]], dataset: DatasetSpec) -> None:
     """Keep the predictions for the report's pictures."""
     context = grading.context
     context.predictions[grading.check.id] = maps

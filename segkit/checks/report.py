@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit.notebooks.running import first_failure
+from segkit.notebooks.running import first_failure, namesake
 
 __all__ = ["Line", "Report", "as_shown", "describe_error", "describe_value", "reading_width"]
 
@@ -149,6 +149,8 @@ class Report:
             cause = next((text for part, text in (hints or {}).items() if part in f"{type(error).__name__}: {error}"), "")
             if told := device_cause(error):
                 cause, code = told, "code.device"
+            elif hint := namesake(error):
+                cause = hint
             elif isinstance(error, TypeError) and not where:
                 cause, code = "it takes other arguments than this check gives: compare its first line with the text above", "code.signature"
             if isinstance(error, StudentError):  # its text is a sentence already, and names cells, but not those of a running notebook

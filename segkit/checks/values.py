@@ -210,4 +210,5 @@ def _check_dropout(report: Report, name: str, resting: Tensor, training: Tensor)
         report.fault(name, "half of the channels dropped in training", "none dropped", "the dropout is missing (or its p is 0)")
         return
     good = 0.45 < share < 0.55 and abs(float(training.max()) - 2) < 1e-4
-    report.expect(good, name, "p = 0.5", f"p = {share:.2f}", "p is the share that is dropped", f"{share:.0%} in training, none in eval")
+    cause = "p is the share that is dropped" if share < 1 else "p = 1, or a normalisation, which makes zeros of a map of equal numbers"
+    report.expect(good, name, "p = 0.5", f"p = {share:.2f}", cause, f"{share:.0%} in training, none in eval")

@@ -19,7 +19,7 @@ from typing import Any
 from segkit.notebooks.names import bound_names
 from segkit.notebooks.program import Program
 
-__all__ = ["Unrunnable", "at_home", "execute", "first_failure", "student_traceback", "value_of"]
+__all__ = ["Unrunnable", "at_home", "execute", "first_failure", "namesake", "student_traceback", "value_of"]
 
 # in the namespace of a program: name -> why the statement failed that would have bound it; "": one that binds nothing, cfg.update(...)
 FAILED = "__what_failed__"
@@ -61,7 +61,9 @@ def student_traceback(error: BaseException, labels: set[str] | None = None, limi
     except Exception:  # a student's exception class may itself be broken
         text = "(its text cannot be shown)"
     name = type(error).__name__
-    if isinstance(error, ModuleNotFoundError) and error.name:
+    if hint := namesake(error):
+        text += f": {hint}"
+    elif isinstance(error, ModuleNotFoundError) and error.name:
         text += _about_module(error.name)
     if isinstance(error, FileNotFoundError) and NOT_THERE not in text:
         here = f"{Path.cwd()}{os.sep}"  # of this machine
@@ -74,6 +76,21 @@ def student_traceback(error: BaseException, labels: set[str] | None = None, limi
     before = _failures(error, "")
     earlier = ["This failed before, and may be why:", before[:1500]] if before else []
     return "\n".join([*frames[-limit:], summary[:2000], *earlier])
+
+
+def namesake(error: BaseException) -> str:
+    """What to do where another module was asked for what the student's script of that name has, in the folder one stands in; or empty."""
+    if type(error) not in (ImportError, ModuleNotFoundError, AttributeError):
+        return ""
+    asked = error.obj if isinstance(error, AttributeError) else error.name  # type: ignore[attr-defined]
+    module = sys.modules.get(asked.partition(".")[0]) if type(asked) is str else asked
+    if type(module) is not type(sys):
+        return ""
+    name = str(vars(module).get("__name__")).partition(".")[0]
+    script = Path.cwd() / f"{name}.py"
+    if not script.is_file() or vars(module).get("__file__") == str(script):
+        return ""
+    return f"your {name}.py is never imported, for Python or a package has a module of that name: rename it"
 
 
 def _about_module(name: str) -> str:

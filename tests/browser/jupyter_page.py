@@ -193,6 +193,12 @@ class LabPage:
         """All cells with what they show."""
         return _cells(self.page.evaluate(STATE))
 
+    def close(self) -> None:
+        """Save the notebook and end its kernel."""
+        self.page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+        self.page.wait_for_timeout(1500)
+        self.page.evaluate("jupyterapp.commands.execute('kernelmenu:shutdown')")
+
     def processor_seconds(self) -> float:
         """What the kernel took of the cores so far, which other work on the machine hardly changes."""
         return float(self.page.evaluate(USED))

@@ -35,9 +35,7 @@ def photograph(lab: LabPage, name: str, out: Path, minutes: float) -> None:
         if cell.outputs or cell.kind == "markdown":
             lab.show(cell.place)
             lab.page.screenshot(path=folder / f"{cell.place:02d}.png")
-    lab.page.evaluate("jupyterapp.commands.execute('docmanager:save')")  # the next notebook takes from the file
-    lab.page.wait_for_timeout(1500)
-    lab.page.evaluate("jupyterapp.commands.execute('kernelmenu:shutdown')")
+    lab.close()
 
 
 def described(cell: Cell) -> str:

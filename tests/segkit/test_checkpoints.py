@@ -281,6 +281,18 @@ def test_all_differences_to_the_network_are_listed_and_it_stays_unchanged(tmp_pa
     assert same(net.state_dict(), before)
 
 
+def test_the_light_network_of_a_quick_run_is_called_that(tmp_path):
+    def net(width):
+        return nn.Sequential(nn.Conv2d(3, width, 3), nn.Conv2d(width, width, 1), nn.Conv2d(width, 12, 1))
+
+    save_checkpoint(tmp_path / "light.safetensors", net(2).state_dict())
+    with pytest.raises(CheckpointError, match="narrower throughout: is it of a quick run, whose network was made light"):
+        load_checkpoint(net(16), tmp_path / "light.safetensors")
+    save_checkpoint(tmp_path / "other.safetensors", nn.Sequential(*net(16)[:2], nn.Conv2d(16, 5, 1)).state_dict())
+    with pytest.raises(CheckpointError, match="number of classes"):
+        load_checkpoint(net(16), tmp_path / "other.safetensors")
+
+
 def test_integer_and_nan_weights_are_named(tmp_path):
     state = small_net().state_dict()
     narrow = torch.zeros(4, dtype=torch.int8)

@@ -213,6 +213,17 @@ def test_what_failed_is_told_where_the_definition_needs_it_at_once(tmp_path):
     assert "no_such_cv is not installed where work is graded" in str(caught.value) and "cell 1, line 1" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "asked", ["import graphlib\nTOP = graphlib.top(1)", "from graphlib import top\nTOP = top(1)", "import graphlib.top as TOP"]
+)
+def test_a_script_that_another_module_hides_is_named(tmp_path, asked):
+    """In a notebook it may have been found: a kernel looks in its folder first."""
+    code = work(tmp_path, [asked, "def answer(top=TOP):\n    return top"], {"graphlib.py": "def top(x):\n    return x"})
+    with pytest.raises(Unrunnable) as caught:
+        run(code, tmp_path)
+    assert "your graphlib.py is never imported, for Python or a package has a module of that name: rename it" in str(caught.value)
+
+
 def test_methods_of_two_classes_do_not_overwrite_each_other(tmp_path):
     cells = ["class First:\n    def copy(self):\n        return 1", "class Second:\n    def copy(self):\n        return 2"]
     work(tmp_path, cells)

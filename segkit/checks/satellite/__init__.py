@@ -77,7 +77,7 @@ def check_classifier(classifier: Callable[..., nn.Module], n_class: int = 5) -> 
     table = describe(vgg)
     layers = describe(model)
     norms = [layer.path for layer in layers if "Norm" in layer.kind]
-    report.expect(not norms, "normalisations", "none", ", ".join(norms[:3]), "take vgg16, not vgg16_bn", code="forward.extra_layer")
+    report.expect(not norms, "no normalisation", "none", ", ".join(norms[:3]), "take vgg16, not vgg16_bn", code="forward.extra_layer")
     match = compare_layers([layer for layer in layers if layer.path not in norms], table)
     faults = [fault for fault in match.faults if fault.cause != "layer.name"]
     for fault in faults[:1]:

@@ -124,7 +124,7 @@ def check_forward(network_class: Callable[..., nn.Module], network: str) -> Repo
     if model is None:
         return report
     norms = [path for path, kind in trace(model) if path and "Norm" in kind]
-    report.expect(not norms, "normalisations", "none", ", ".join(norms[:3]), "the network of the notebook has none: leave them out",
+    report.expect(not norms, "no normalisation", "none", ", ".join(norms[:3]), "the network of the notebook has none: leave them out",
                   code="forward.extra_layer")  # fmt: skip
     layers = {name: layer for name, layer in _found(model, network).items() if not isinstance(layer, nn.MaxPool2d)}
     with torch.no_grad(), quick_draws():

@@ -107,14 +107,17 @@ def improved(monkeypatch, scores, there=("fcn16s", "fcn8s", "fcn32s")):
     def measured(student, grading, spec, exact):
         if isinstance(scores[spec.name], Exception):
             raise scores[spec.name]
-        return scores[spec.name]
+        return scores[spec.name], {"a": spec.name}
 
-    monkeypatch.setattr(measuring, "_mean_iou", measured)
+    monkeypatch.setattr(measuring, "_measured", measured)
     rubric = open_assignment("satellite").rubric
     run = SimpleNamespace(uses_gpu=False, gate_precision="float32")
-    context = SimpleNamespace(submission_checkpoints=dict.fromkeys(there), data=SimpleNamespace(split="sample"), run=run, handover=None)
+    data = SimpleNamespace(split="sample")
+    context = SimpleNamespace(submission_checkpoints=dict.fromkeys(there), data=data, run=run, handover=None, predictions={})
     grading = Grading(rubric.checks["improved.miou"], Seeds("0123456789abcdef0123456789abcdef"), context, None)  # type: ignore[arg-type]
     measuring.judge_improved(None, grading, (FCN16S, FCN8S), FCN32S)  # type: ignore[arg-type]
+    shown = context.predictions[grading.check.id]["a"]
+    assert scores[shown] == max(score for name, score in scores.items() if name != "fcn32s" and not isinstance(score, Exception))
     return grading.result()
 
 
