@@ -34,6 +34,7 @@ PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
 RECORDED = ROOT / "data" / "facades" / "recorded"  # what notebooks show where there is no GPU
 SATELLITE = "# Results on drawn land"  # where the part of make_satellite_results.py begins
 SHOWN = 8  # test facades that each network answers on the way
+STARTS = {"pretrained": "pretrained on the facades", "scratch": "from scratch", "longer": "trained on"}
 TITLES = {"fcn32s": "FCN-32s", "fcn16s": "FCN-16s", "fcn8s": "FCN-8s"}
 
 
@@ -44,6 +45,7 @@ class Plan:
     Attributes:
         pretrain: options of ``segkit pretrain``.
         train: options of ``segkit train`` for the networks that begin with the pretrained trunk.
+        longer: the same for FCN-8s, which then learns on; none where it has had enough.
         scratch: the same for the one from scratch, whose fresh layers take larger steps.
         evaluate: options of every ``segkit evaluate``.
         about: a sentence for the page.
@@ -51,17 +53,27 @@ class Plan:
 
     pretrain: tuple[str, ...]
     train: tuple[str, ...]
+    longer: tuple[str, ...]
     scratch: tuple[str, ...]
     evaluate: tuple[str, ...]
     about: str
 
 
+def windows(epochs: int, *more: str) -> tuple[str, ...]:
+    """Options of a training that two cores have the time for: windows of pictures made smaller, one a step."""
+    return (
+        "--recipe", "fast", "--epochs", str(epochs), "--batch-size", "1", "--set", "learning_rate=1e-4", "--set", "crop=288",
+        "--set", "scale=0.6,1.0", "--set", "warmup=20", *more, "--set", "precision=bfloat16",
+    )  # fmt: skip
+
+
 PLANS = {
-    "gpu": Plan((), ("--recipe", "fast"), ("--recipe", "fast"), (), "The fast recipe as it stands: whole pictures, 25 epochs a network."),
+    "gpu": Plan(
+        (), ("--recipe", "fast"), (), ("--recipe", "fast"), (), "The fast recipe as it stands: whole pictures, 25 epochs a network.",
+    ),
     "cpu": Plan(
         ("--epochs", "10", "--batch-size", "4", "--learning-rate", "5e-4", "--precision", "bfloat16"),
-        ("--recipe", "fast", "--epochs", "3", "--batch-size", "1", "--set", "learning_rate=1e-4", "--set", "crop=288",
-         "--set", "scale=0.6,1.0", "--set", "warmup=20", "--set", "precision=bfloat16"),
+        windows(3), windows(7, "--set", "jitter=0.3"),
         ("--recipe", "fast", "--epochs", "3", "--batch-size", "3", "--set", "crop=288", "--set", "scale=0.7,1.3",
          "--set", "warmup=20", "--set", "precision=bfloat16"),
         ("--precision", "bfloat16"),
@@ -70,7 +82,7 @@ PLANS = {
     ),
     "try": Plan(
         ("--epochs", "1", "--patches", "1", "--side", "32", "--batch-size", "8"),
-        *2 * (("--recipe", "fast", "--epochs", "1", "--set", "crop=32"),), (), "A try of this script on the sample.",
+        *3 * (("--recipe", "fast", "--epochs", "1", "--set", "crop=32"),), (), "A try of this script on the sample.",
     ),
 }  # fmt: skip
 
@@ -80,7 +92,7 @@ class Trained:
     """One network of the page.
 
     Attributes:
-        start: ``scratch`` or ``pretrained``.
+        start: ``scratch``, ``pretrained``, or ``longer``: pretrained, and trained on.
         model: its short name.
         folder: what ``segkit train`` wrote; the scores lie in ``test/`` below it.
     """
@@ -91,11 +103,11 @@ class Trained:
 
     @property
     def title(self) -> str:
-        return f"{TITLES[self.model]}, {'pretrained on the facades' if self.start == 'pretrained' else 'from scratch'}"
+        return f"{TITLES[self.model]}, {STARTS[self.start]}"
 
     @property
     def short_title(self) -> str:
-        return TITLES[self.model] + ("" if self.start == "pretrained" else " from scratch")
+        return TITLES[self.model] + ("" if self.start == "pretrained" else f" {STARTS[self.start]}")
 
     def read(self, name: str) -> dict:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
@@ -122,8 +134,12 @@ class Runner:
         (self.out / "seconds.json").write_text(json.dumps(self.seconds, indent=1), encoding="utf-8")
 
 
-def make(out: Path, data: Sequence[str], split: str, plan: Plan, runner: Runner) -> list[Trained]:
-    """Pretrain, train and score; FCN-8s from scratch at once, and all three in stages with the pretrained trunk."""
+def make(out: Path, data: Sequence[str], split: str, plan: Plan, runner: Runner) -> tuple[list[Trained], list[Trained]]:
+    """Pretrain, train and score; FCN-8s from scratch at once, and all three in stages with the pretrained trunk.
+
+    Returns:
+        The networks to be compared, and those that learned on.
+    """
     where = ["--split", split, *data]
     vgg = out / "vgg"
     runner(vgg / "pretraining.json", "pretrain", *where, "--out", vgg, "--resume", *plan.pretrain)
@@ -136,10 +152,14 @@ def make(out: Path, data: Sequence[str], split: str, plan: Plan, runner: Runner)
     runner(scratch / "gallery.png", "train", "--model", "fcn8s", *where, "--out", scratch, "--resume", *plan.scratch, *shown)
     found = [Trained("pretrained", name, staged if name == "fcn8s" else staged / name) for name in TITLES]
     found.append(Trained("scratch", "fcn8s", scratch))
-    for item in found:
+    longer = [Trained("longer", "fcn8s", out / "longer")] if plan.longer else []
+    for item in longer:
+        runner(item.folder / "gallery.png", "train", "--model", item.model, *where, "--start-from", staged / "best.safetensors",
+               "--out", item.folder, "--resume", *plan.longer, *shown)  # fmt: skip
+    for item in [*found, *longer]:
         runner(item.folder / "test" / "metrics.json", "evaluate", "--model", item.model, "--checkpoint",
                item.folder / "best.safetensors", *where, "--out", item.folder / "test", *plan.evaluate)  # fmt: skip
-    return found
+    return found, longer
 
 
 # -- pictures -----------------------------------------------------------------------------------------
@@ -233,6 +253,11 @@ def pretraining_table(record: Mapping) -> Iterator[str]:
         yield f"| cells of {of} | {right:.3f} | {usual:.3f} |"
 
 
+def epochs_of(item: Trained) -> int:
+    """How many epochs a network learned for."""
+    return int(item.read("history.json")["epochs"][-1]["epoch"])
+
+
 def out_folder(command: str) -> Path:
     """Where a command of the page writes to."""
     words = shlex.split(command)
@@ -256,7 +281,9 @@ def always_facade(data: Path | None, split: str) -> float:
     return scores(hist)[2]
 
 
-def page(found: Sequence[Trained], data: Path | None, split: str, plan: Plan, runner: Runner, pictures: str) -> str:
+def page(
+    found: Sequence[Trained], longer: Sequence[Trained], data: Path | None, split: str, plan: Plan, runner: Runner, pictures: str
+) -> str:
     """The text of ``docs/results.md``."""
     pretraining = json.loads((runner.out / "vgg" / "pretraining.json").read_text(encoding="utf-8"))
     test = found[0].read("test/metrics.json")
@@ -267,11 +294,15 @@ def page(found: Sequence[Trained], data: Path | None, split: str, plan: Plan, ru
         f"and the {test['images']} test facades of this page, at their original sizes. No weights were downloaded: *pretrained* means the "
         "trunk that `segkit pretrain` learned from label maps of the training facades. Always answering \"facade\" gives a mean IoU of "
         f"{always_facade(data, split):.3f} on them.", "",
-        *scores_table(found), "",
+        *scores_table([*found, *longer]), "",
         "FCN-16s and FCN-8s begin with the network before them, so that FCN-8s had three times the epochs of the one from scratch, "
-        "whose options stand among the commands. With the same epochs, FCN-32s shows what the pretrained trunk brings.", "",
+        "whose options stand among the commands. With the same epochs, FCN-32s shows what the pretrained trunk brings."
+        + "".join(
+            f" Trained on, {TITLES[item.model]} began with the end of its pretrained namesake and learned for {epochs_of(item)} epochs "
+            "more, with colours that change." for item in longer
+        ), "",
         f"![Loss and mean IoU over the epochs]({pictures}/results-curves.png)", "",
-        "## IoU by class", "", *classes_table(found), "",
+        "## IoU by class", "", *classes_table([*found, *longer]), "",
         "## What the networks see", "",
         "Three test facades, which no network learned from. The photographs are not ours to show; with the database at hand "
         "`gallery.png` and `failures.png`, which each command leaves in its folder, show photograph, label, prediction and wrong "
@@ -306,7 +337,7 @@ def main() -> None:
     runner = Runner(options.out, json.loads(log.read_text(encoding="utf-8")) if log.is_file() else {})
     data = [] if options.data is None else ["--data", str(options.data)]
     plan = PLANS[options.plan]
-    found = make(options.out, data, options.split, plan, runner)
+    found, longer = make(options.out, data, options.split, plan, runner)
     pictures = options.page.parent / PICTURES.name
     pictures.mkdir(parents=True, exist_ok=True)
     record(found, options.data, options.split, plan, options.recorded)
@@ -315,12 +346,12 @@ def main() -> None:
     draw_masks(found, best, options.data, pictures)
     for name in ("curves", "networks", "stages"):
         shrink(pictures / f"results-{name}.png", 1000)
-    text = page(found, options.data, options.split, plan, runner, PICTURES.name)
+    text = page(found, longer, options.data, options.split, plan, runner, PICTURES.name)
     if options.page.is_file():
         _, begins, rest = options.page.read_text(encoding="utf-8").partition(SATELLITE)
         text += f"\n{begins}{rest}" if begins else ""
     options.page.write_text(text if options.data is None else text.replace(str(options.data), "CMP_ROOT"), encoding="utf-8")
-    print("\n".join(scores_table(found)))
+    print("\n".join(scores_table([*found, *longer])))
     print(f"written: {options.page}")
 
 

@@ -75,13 +75,14 @@ def make(results, monkeypatch, tmp_path):
 
 def test_the_page_has_every_network_and_the_command_of_every_number(results, kit, monkeypatch, tmp_path):
     text = make(results, monkeypatch, tmp_path)
-    assert [words[0] for words in kit] == ["pretrain", "train", "train", *4 * ["evaluate"]]
+    assert [words[0] for words in kit] == ["pretrain", "train", "train", "train", *5 * ["evaluate"]]
     for words in kit:
         assert shlex.join(["python", "-m", "segkit", *words]).replace(str(tmp_path / "cmp"), "CMP_ROOT") in text
-    for title in ("FCN-32s, pretrained", "FCN-16s, pretrained", "FCN-8s, pretrained", "FCN-8s, from scratch"):
+    for title in ("FCN-32s, pretrained", "FCN-16s, pretrained", "FCN-8s, pretrained", "FCN-8s, from scratch", "FCN-8s, trained on"):
         assert f"| {title}" in text
-    assert text.count("| 0.2500 | 0.2000 .. 0.3000 | 0.5000 | 0.4000 | 2 of 2 |") == 4
-    assert "| door | absent | absent | absent | absent |" in text and "| window | 0.250 |" in text
+    assert text.count("| 0.2500 | 0.2000 .. 0.3000 | 0.5000 | 0.4000 | 2 of 2 |") == 5
+    assert "Trained on, FCN-8s began with the end of its pretrained namesake and learned for 2 epochs more" in text
+    assert "| door | absent | absent | absent | absent | absent |" in text and "| window | 0.250 |" in text
     assert "| cells of 8 px | 0.610 | 0.420 |" in text and "| cells of 32 px, by the hidden layers | 0.500 | 0.375 |" in text
     assert str(tmp_path / "cmp") not in text, "a folder of one machine"
     assert "| `evaluate --model fcn32s` into pretrained/fcn32s/test | 0.0 |" in text
@@ -133,8 +134,12 @@ def test_what_other_pages_quote_of_the_results_is_what_they_are():
     )
     scores = plots.recorded_runs(dataset("facades")).scores
     minutes = [float(value) for value in re.findall(r"\| `(?:pretrain|train) [^|]*\| ([\d.]+) \|", page)]
-    quoted = re.search(r"FCN-8s reaches a mean IoU of ([\d.]+) on the 48 test facades after (\d+) minutes .*?, ([\d.]+) without", readme)
+    words = r"mean IoU of ([\d.]+) on the 48 test facades after (\d+) minutes .*?, ([\d.]+) after (\d+), ([\d.]+) without"
+    quoted = re.search(f"FCN-8s reaches a {words}", readme)
     reached, alone = (f"{scores[title]['mean_iou']:.3f}" for title in ("FCN-8s", "FCN-8s from scratch"))
-    assert quoted and quoted.groups() == (reached, f"{sum(minutes[:2]):.0f}", alone)  # pretraining, and the networks one after the other
-    told = re.search(r"(\d+) minutes of pretraining, (\d+) for FCN-32s, FCN-16s and FCN-8s [a-z ]*, (\d+) for FCN-8s", performance)
+    longer = re.search(r"\| FCN-8s, trained on \| ([\d.]+) \|", page)
+    three, four = sum(minutes[:2]), sum(minutes[:2]) + minutes[3]  # pretraining, and the networks one after the other
+    assert quoted and longer and quoted.groups() == (reached, f"{three:.0f}", f"{float(longer[1]):.3f}", f"{four:.0f}", alone)
+    words = r"(\d+) for FCN-32s, FCN-16s and FCN-8s [a-z ]*, (\d+) for FCN-8s from scratch, (\d+) for FCN-8s"
+    told = re.search(rf"(\d+) minutes of pretraining, {words}", performance)
     assert told and [int(value) for value in told.groups()] == [round(value) for value in minutes]

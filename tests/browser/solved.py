@@ -1,5 +1,6 @@
 """A student who has written everything, and runs all notebooks of a release one after the other, in quick mode."""
 
+import functools
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,13 +48,14 @@ def working_through(assignment: str, place: Path) -> Iterator[tuple[Path, Callab
         place: Empty folder.
 
     Yields:
-        The course's folder, and what runs a notebook by its name.
+        The course's folder, and what runs a notebook by its name: once, whoever asks again.
     """
     shutil.unpack_archive(release_zip(place / "release", assignment), place / "Übungen für Ada, part 2")
     course = place / "Übungen für Ada, part 2" / assignment
     solve(course)
     with served(course, place / "jupyter", SEGKIT_QUICK="1") as address, chromium() as page:
 
+        @functools.cache
         def run(name: str) -> Shown:
             lab = LabPage(page, address).open(name)
             print(f"{name}: the first [ok] after {lab.run_all(600):.1f} s")

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from solved import MARKS, working_through
 
 pytestmark = MARKS
@@ -10,26 +11,42 @@ LINES = {"1_classify.ipynb": 11, "2_masks.ipynb": 6, "3_fcn32s.ipynb": 6, "4_fcn
 PICTURES = {"2_masks.ipynb": {"show-tiles", "show-shares", "show-rules"}}
 
 
-def said(found: dict[str, str], notebook: str, pattern: str) -> dict[str, float]:
-    """Name -> number, of the lines of a notebook that fit."""
-    return {name: float(value) for name, value in re.findall(pattern, found[notebook])}
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    with working_through("satellite", tmp_path_factory.mktemp("solved")) as opened:
+        yield opened
 
 
-def test_solved_notebooks_show_nothing_but_ok_and_networks_learn(tmp_path):
-    found: dict[str, str] = {}
-    with working_through("satellite", tmp_path) as (course, run):
-        for name, lines in LINES.items():
-            shown = run(name)
-            shown.demand_ok(lines)
-            assert shown.pictures >= PICTURES.get(name, set()), name
-            found[name] = shown.stdout
-    accuracy = said(found, "1_classify.ipynb", r"epoch (\d+): .*accuracy ([\d.]+)")
-    assert accuracy["8"] > 0.85
-    iou = said(found, "4_fcn8s.ipynb", r"(FCN-\d+s): accuracy [\d.]+, mean IoU ([\d.]+)")
-    assert iou["FCN-32s"] > 0.25 and min(iou["FCN-16s"], iou["FCN-8s"]) > iou["FCN-32s"] + 0.1, iou
-    both = re.search(r"mean IoU ([\d.]+) by the table, ([\d.]+) by your function", found["3_fcn32s.ipynb"])
+def said(text, pattern):
+    """Name -> number, of the lines that fit."""
+    return {name: float(value) for name, value in re.findall(pattern, text)}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_solved_notebook_shows_nothing_but_ok_and_pictures(course, name):
+    folder, run = course
+    shown = run(name)
+    shown.demand_ok(LINES[name])
+    assert shown.pictures >= PICTURES.get(name, set())
+    assert not list(folder.glob("checkpoints/*")), "a quick run must not leave a model to hand in"
+
+
+def test_classifier_learns(course):
+    assert said(course[1]("1_classify.ipynb").stdout, r"epoch (\d+): .*accuracy ([\d.]+)")["8"] > 0.85
+
+
+def test_own_mean_iou_is_that_of_the_table(course):
+    both = re.search(r"mean IoU ([\d.]+) by the table, ([\d.]+) by your function", course[1]("3_fcn32s.ipynb").stdout)
     assert both is not None and both[1] == both[2]
-    measured, formula = (re.search(rf"{word}:\s+\[(.*)\]", found["5_report.ipynb"])[1] for word in ("measured", "formula"))
+
+
+def test_finer_networks_are_ahead(course):
+    iou = said(course[1]("4_fcn8s.ipynb").stdout, r"(FCN-\d+s): accuracy [\d.]+, mean IoU ([\d.]+)")
+    assert iou["FCN-32s"] > 0.25 and min(iou["FCN-16s"], iou["FCN-8s"]) > iou["FCN-32s"] + 0.1, iou
+
+
+def test_report_measures_what_the_formula_says_and_has_all_networks(course):
+    text = course[1]("5_report.ipynb").stdout
+    measured, formula = (re.search(rf"{word}:\s+\[(.*)\]", text)[1] for word in ("measured", "formula"))
     assert measured.split() == formula.split()
-    assert "fcn32s, fcn16s, fcn8s" in found["5_report.ipynb"]
-    assert not list(course.glob("checkpoints/*")), "a quick run must not leave a model to hand in"
+    assert "fcn32s, fcn16s, fcn8s" in text
