@@ -58,6 +58,7 @@ NETWORKS = [
     ("fcn32s", "self.drop7(self.relu7(self.fc7(h)))", "nn.functional.dropout(self.relu7(self.fc7(h)))", "values",
      "dropout at test time"),
     ("fcn32s", "nn.Dropout2d(0.5)", "nn.Dropout2d(0.2)", "values", "share that is dropped"),
+    ("fcn32s", "self.drop6(self.relu6(self.fc6(h)))", "self.relu6(self.fc6(h)) * (not self.training)", "values", "or a normalisation"),
     ("fcn32s", "h = self.score(h)", "h = self.score(h).relu()", "values", "ReLU after score"),
     ("fcn8s", "[:, :, 5 : 5 + rows, 5 : 5 + columns]", "[:, :, 9 : 9 + rows, 9 : 9 + columns]", "crop",
      "offset of pool3: the two are exchanged"),
