@@ -37,6 +37,7 @@ STATE = """() => {
         cells: panel.content.model.sharedModel.toJSON().cells,
     };
 }"""
+OPENED = "path => jupyterapp.shell.currentWidget?.context?.path.endsWith(path)"
 BEGUN = """() => jupyterapp.shell.currentWidget.content.widgets.some(
     cell => cell.model.type == "code" && (cell.model.executionState == "running" || cell.model.executionCount))"""
 USED = """async () => {
@@ -160,8 +161,9 @@ class LabPage:
 
     def open(self, path: str) -> "LabPage":
         """Open a notebook, and wait until the status bar says that its kernel is idle: what is run before that is not run at all."""
-        self.page.goto(self.address.format(f"lab/tree/{path}"))
+        self.page.goto(self.address.format(f"lab/tree/{path}") + "&reset")  # without the tabs of before, whose kernels would begin again
         self.page.wait_for_selector(".jp-Notebook:visible")  # those of other tabs are hidden
+        self.page.wait_for_function(OPENED, arg=path)
         self.page.wait_for_selector('.jp-StatusBar-Widget :text-matches("\\\\| Idle$")')
         return self
 
