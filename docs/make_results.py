@@ -225,14 +225,19 @@ def record(found: Sequence[Trained], data: Path | None, split: str, plan: Plan, 
 # -- the page -----------------------------------------------------------------------------------------
 
 
+def epochs_of(item: Trained) -> int:
+    """How many epochs a network learned for."""
+    return int(item.read("history.json")["epochs"][-1]["epoch"])
+
+
 def scores_table(found: Sequence[Trained]) -> Iterator[str]:
     yield "| network | mean IoU | 95 % interval | pixel accuracy | mean accuracy | best epoch |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for item in found:
-        metrics, history = item.read("test/metrics.json"), item.read("history.json")
+        metrics = item.read("test/metrics.json")
         low, high = metrics["mean_iou_interval"]
         yield (f"| {item.title} | {metrics['mean_iou']:.4f} | {low:.4f} .. {high:.4f} | {metrics['pixel_accuracy']:.4f} "
-               f"| {metrics['mean_accuracy']:.4f} | {history['best_epoch']} of {history['epochs'][-1]['epoch']} |")  # fmt: skip
+               f"| {metrics['mean_accuracy']:.4f} | {item.read('history.json')['best_epoch']} of {epochs_of(item)} |")  # fmt: skip
 
 
 def classes_table(found: Sequence[Trained]) -> Iterator[str]:
@@ -251,11 +256,6 @@ def pretraining_table(record: Mapping) -> Iterator[str]:
     for name, (right, usual) in record["epochs"][-1]["held_out"].items():
         of = "32 px, by the hidden layers" if name == "hidden layers" else name
         yield f"| cells of {of} | {right:.3f} | {usual:.3f} |"
-
-
-def epochs_of(item: Trained) -> int:
-    """How many epochs a network learned for."""
-    return int(item.read("history.json")["epochs"][-1]["epoch"])
 
 
 def out_folder(command: str) -> Path:

@@ -1,20 +1,13 @@
-"""The release as students get it: zipped, unpacked into a folder of their own, and opened in JupyterLab."""
+"""Solved releases, open in JupyterLab."""
 
-import shutil
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-from course_release import release_zip
+from solved import Desk, working_through
 
 
-@pytest.fixture(scope="session")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``fcn.zip``, built without trying the reference on it."""
-    return release_zip(tmp_path_factory.mktemp("release"))
-
-
-@pytest.fixture
-def course(release: Path, tmp_path: Path) -> Path:
-    """The unpacked release, in a folder whose name has spaces and umlauts."""
-    shutil.unpack_archive(release, tmp_path / "Übungen für Ada, part 2")
-    return tmp_path / "Übungen für Ada, part 2" / "fcn"
+@pytest.fixture(scope="module")
+def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """Where a student works through the assignment that the module names."""
+    with working_through(request.module.ASSIGNMENT, tmp_path_factory.mktemp("solved")) as opened:
+        yield opened

@@ -1,5 +1,6 @@
 """A release as students get it, and a student who has written everything."""
 
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -12,11 +13,23 @@ from autograder.release.notebooks import write_notebook
 REPO = Path(__file__).resolve().parents[2]
 
 
-def release_zip(out: Path, assignment: str = "fcn") -> Path:
-    """Build the release of an assignment; the grader's exam and the try with the reference are left out."""
+def unpacked_release(place: Path, assignment: str = "fcn") -> Path:
+    """Build the release of an assignment and unpack its zip, in a folder whose name has spaces and umlauts.
+
+    The grader's exam and the try with the reference are left out.
+
+    Args:
+        place: Empty folder.
+        assignment: Its name.
+
+    Returns:
+        The folder with the notebooks.
+    """
     sources = find_sources(assignment, REPO)
     facts, checks = rubric_facts(sources.material)
-    return build_release(sources, out, facts=facts, checks=checks).archive
+    archive = build_release(sources, place / "release", facts=facts, checks=checks).archive
+    shutil.unpack_archive(archive, place / "Übungen für Ada, part 2")
+    return place / "Übungen für Ada, part 2" / assignment
 
 
 def solve(course: Path) -> None:

@@ -195,6 +195,14 @@ class LabPage:
         """All cells with what they show."""
         return _cells(self.page.evaluate(STATE))
 
+    def red_boxes(self) -> int:
+        """How many boxes of stderr the page draws, of tracebacks too: each cell is brought into view, for others are not drawn."""
+        most = 0
+        for cell in self.cells():
+            self.show(cell.place)
+            most = max(most, self.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count())
+        return most
+
     def close(self) -> None:
         """Save the notebook and end its kernel."""
         self.page.evaluate("jupyterapp.commands.execute('docmanager:save')")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from course_release import unpacked_release
 from jupyter_page import Cell, LabPage, chromium, missing, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=f"looks at notebooks in a browser, and has no {missing()}")]
@@ -21,16 +22,13 @@ def run(course: Path, own: Path, started_in: Path, **variables: str) -> tuple[di
     with served(started_in, own, **variables) as address, chromium() as page:
         lab = LabPage(page, address).open(path)
         print(f"\nthe first [ok] after {lab.run_all():.1f} s")
-        cells = lab.cells()
-        red = 0
-        for cell in cells:  # a browser draws only what is in view
-            lab.show(cell.place)
-            red = max(red, page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count())
+        cells, red = lab.cells(), lab.red_boxes()
     return {cell.grade_id or f"cell {cell.place}": cell for cell in cells}, red
 
 
-def test_untouched_notebook_explains_itself_up_to_the_first_cell_to_write(course, tmp_path):
+def test_untouched_notebook_explains_itself_up_to_the_first_cell_to_write(tmp_path):
     """On a machine that has no screen: there ``MPLBACKEND`` is often set for scripts."""
+    course = unpacked_release(tmp_path)
     cells, red = run(course, tmp_path / "jupyter", course.parent.parent, MPLBACKEND="Agg")
     assert not any(cell.written("stderr") for cell in cells.values())
     assert cells["show-environment"].written("stdout").count("[ok]") == 6

@@ -7,13 +7,12 @@ Each folder of pictures has ``cells.txt`` beside it: what every cell wrote, and 
 """
 
 import argparse
-import shutil
 import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from course_release import release_zip, solve
+from course_release import solve, unpacked_release
 from jupyter_page import Cell, LabPage, chromium, missing, served
 
 
@@ -57,8 +56,7 @@ def main() -> None:
     if absent := missing():
         parser.exit(2, f"not here: {absent}. The first two come with `pip install -e '.[course,dev]'`, chromium with the system.\n")
     with tempfile.TemporaryDirectory() as place:
-        shutil.unpack_archive(release_zip(Path(place) / "release", chosen.assignment), Path(place) / "my course")
-        course = Path(place) / "my course" / chosen.assignment
+        course = unpacked_release(Path(place), chosen.assignment)
         if chosen.solved:
             solve(course)
         with served(course, Path(place) / "jupyter", **({"SEGKIT_QUICK": "1"} if chosen.solved else {})) as address, chromium() as page:
