@@ -22,7 +22,7 @@ from segkit.gradients import SmallTraining, gradients_of
 from segkit.layers import Layer, describe
 from segkit.notebooks import Program, Unrunnable, execute
 from segkit.outputs import MAPS, output_array
-from segkit.precision import choose_precision
+from segkit.precision import choose_precision, lay_out
 from segkit.student_errors import CAUSE, StudentError, as_student_error, check_forward, check_signature, device_cause
 from segkit.tracing import Step, trace
 from segkit.values import bound_method, holds_array, plain, wants_tensors
@@ -459,13 +459,14 @@ class LocalSubject:
         model = self._model(handle)
         images = torch.from_numpy(np.ascontiguousarray(x if x.ndim == 4 else x[None]))  # (B, 3, H, W)
         try:
-            half = choose_precision(torch.device(self.device), precision).autocast()
+            chosen = choose_precision(torch.device(self.device), precision)
         except ValueError as error:  # an older GPU would emulate it, slower than float32
             raise StudentError(str(error), "gate.precision") from None
         try:
             # what a GPU was asked may fail when its answer is read
-            with as_student_error(f"{type(model).__name__}.forward"), torch.inference_mode(), half:
+            with as_student_error(f"{type(model).__name__}.forward"), torch.inference_mode(), chosen.autocast():
                 check_forward(model)
+                lay_out(model, chosen.layout)
                 images = images.to(self.device)
                 maps = MAPS[kind](nn.Module.eval(model)(images), images, type(model).__name__)
         except StudentError as error:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit import assignment
-from segkit.checks.networks import build, clear, forward, found_layers
+from segkit.checks.networks import build, clear, expected, forward, found_layers
 from segkit.checks.report import Report
 from segkit.upsampling import bilinear_weight
 
@@ -108,7 +108,7 @@ def measure_alignment(network_class: Callable[..., nn.Module], network: str, *, 
     model = build(report, network_class, n_class)
     if model is None:
         return None
-    layers = found_layers(model, network, n_class)
+    layers = found_layers(model, expected(network, n_class))
     _set_weights(layers, paths)
     height, width = SIZE
     rows = (torch.arange(height) / height).view(-1, 1).expand(SIZE)

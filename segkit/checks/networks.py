@@ -1,6 +1,6 @@
 """What the checks of a network share: building it, finding its layers, setting weights by hand, watching a run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from segkit import assignment
 from segkit.checks.report import Report
-from segkit.layers import compare_layers, describe, expected_layers, table_closed
+from segkit.layers import Layer, compare_layers, describe, expected_layers, table_closed
 from segkit.tracing import paths_in_run
 
 __all__ = ["FORWARD_HINTS", "Watched", "build", "clear", "expected", "forward", "found_layers", "is_score", "quick_draws", "watch"]
@@ -89,10 +89,10 @@ def _repeating(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return fill
 
 
-def found_layers(model: nn.Module, network: str, n_class: int) -> dict[str, nn.Module]:
+def found_layers(model: nn.Module, table: Sequence[Layer]) -> dict[str, nn.Module]:
     """The student's module for every layer name of the table, where there is one."""
     modules = dict(model.named_modules(remove_duplicate=False))
-    paths = compare_layers(describe(model), expected(network, n_class), run=paths_in_run(model)).paths
+    paths = compare_layers(describe(model), table, run=paths_in_run(model)).paths
     return {name: modules[path] for name, path in paths.items()}
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VGG, vgg16
 
-from segkit.checks.networks import build, found_layers
+from segkit.checks.networks import build, expected, found_layers
 from segkit.checks.report import Report
 
 __all__ = ["check_copy"]
@@ -48,7 +48,7 @@ def check_copy(copy: Callable[..., object] | None, network_class: Callable[..., 
     ran, _ = report.run("copying", call, hints)
     if not ran:
         return report
-    layers = found_layers(model, network, 12)
+    layers = found_layers(model, expected(network, 12))
     with torch.no_grad():
         now = {name: float(value.sum(dtype=torch.float64)) for name, value in vgg.state_dict().items()}
         changed = [name for name in before if before[name] != now[name]]

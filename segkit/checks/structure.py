@@ -1,17 +1,17 @@
 """Check of a network's layers against the table, and of its initial weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 
-from segkit.checks.networks import build, expected, found_layers, is_score
+from segkit.checks.networks import build, expected, is_score
 from segkit.checks.report import Report
-from segkit.layers import LayerFault, compare_layers, describe
+from segkit.layers import Layer, LayerFault, compare_layers, describe
 from segkit.tracing import paths_in_run
 from segkit.upsampling import bilinear_weight
 
-__all__ = ["check_layers"]
+__all__ = ["check_layers", "check_trunk", "check_upsampling", "compare_with_table"]
 
 CAUSES = {
     "layer.ceil_mode": "ceil_mode is forgotten: without it every pool may drop a row, and small pictures lose their border",
@@ -36,51 +36,68 @@ def check_layers(network_class: Callable[..., nn.Module], network: str) -> Repor
     """
     report = Report()
     model = build(report, network_class)
-    if model is None:
-        return report
-    table = expected(network, 12)
-    match, kinds = compare_layers(describe(model), table, run=paths_in_run(model)), {layer.path: layer.kind for layer in table}
-    groups: dict[tuple, list[LayerFault]] = {}
-    for fault in match.faults:
-        groups.setdefault((kinds[fault.layer], fault.cause, str(fault.expected)), []).append(fault)
-    for (kind, *_), faults in groups.items():
-        _print_faults(report, faults, kind)
-    if not groups:
-        report.ok("layer table", f"{len(match.paths)} layers, names and hyper-parameters")
-    for path in match.extra:
-        report.note(path, "a layer that the table does not know; it costs nothing, but is it used?")
-    report.note("parameters", f"{sum(p.numel() for p in model.parameters()):,}".replace(",", " "))
-    layers = found_layers(model, network, 12)
-    _check_upsampling(report, {k: v for k, v in layers.items() if isinstance(v, nn.ConvTranspose2d)})
-    _check_trunk(report, {k: v for k, v in layers.items() if isinstance(v, nn.Conv2d)})
+    if model is not None:
+        layers = compare_with_table(report, model, expected(network, 12), _cause)
+        check_upsampling(report, {k: v for k, v in layers.items() if isinstance(v, nn.ConvTranspose2d)})
+        check_trunk(report, layers)
     return report
 
 
-def _print_faults(report: Report, faults: list[LayerFault], kind: str) -> None:
-    """One line for all layers of a kind that have the same fault."""
-    first = faults[0]
-    setting = first.cause.partition(".")[2]
-    name = first.layer if len(faults) == 1 else f"{first.layer} ... {faults[-1].layer} ({len(faults)})"
-    cause = CAUSES.get(first.cause, "compare with the table above")
-    if first.layer == "conv1_1" and setting == "padding":
-        cause = "the padding of conv1_1 is missing: the first convolution alone has the large one"
-    elif first.layer == "fc6" and setting == "kernel_size":
-        cause = "wrong kernel in fc6: it sees the whole 7 x 7 map of VGG-16"
-    elif setting == "bias" and first.expected:
-        cause = "bias=False is too much here: only the transposed convolutions have no bias"
-    elif setting == "stride" and kind == "ConvTranspose2d":
-        cause = "the stride of an upsampling is its factor, and the kernel is twice the factor"
-    elif setting == "padding":
-        cause = "a 3x3 convolution keeps its size with padding 1; fc6, 1x1 and transposed ones have none"
-    if setting in ("missing", "name"):
-        report.fault(name, first.expected, first.found or "nothing", cause)
-    else:
-        report.fault(name, f"{setting}={first.expected}", f"{setting}={first.found}", cause)
+def compare_with_table(
+    report: Report, model: nn.Module, table: Sequence[Layer], cause: Callable[[LayerFault, str], str], named: bool = True
+) -> dict[str, nn.Module]:
+    """Compare a network's layers with a table: one line for all layers of a kind that have the same fault.
+
+    Args:
+        report: Takes the lines.
+        model: The student's network.
+        table: The layers that it has to have.
+        cause: The likely cause of a fault, from it and its layer's kind.
+        named: Whether layers must have the names of the table.
+
+    Returns:
+        The network's module for every layer of the table, where there is one.
+    """
+    match, kinds = compare_layers(describe(model), table, run=paths_in_run(model)), {layer.path: layer.kind for layer in table}
+    groups: dict[tuple, list[LayerFault]] = {}
+    for fault in match.faults:
+        if named or fault.cause != "layer.name":
+            groups.setdefault((kinds[fault.layer], fault.cause, str(fault.expected)), []).append(fault)
+    for (kind, *_), faults in groups.items():
+        first = faults[0]
+        setting = first.cause.partition(".")[2]
+        name = first.layer if len(faults) == 1 else f"{first.layer} ... {faults[-1].layer} ({len(faults)})"
+        label = "" if setting in ("missing", "name") else f"{setting}="
+        found = first.found or "nothing" if not label else first.found
+        report.fault(name, f"{label}{first.expected}", f"{label}{found}", cause(first, kind), first.cause)
+    if not groups:
+        report.ok("layer table", f"{len(match.paths)} layers, {'names and ' if named else ''}hyper-parameters")
+    for path in match.extra:
+        report.note(path, "a layer that the table does not know; it costs nothing, but is it used?")
+    report.note("parameters", f"{sum(p.numel() for p in model.parameters()):,}".replace(",", " "))
+    modules = dict(model.named_modules(remove_duplicate=False))
+    return {name: modules[path] for name, path in match.paths.items()}
 
 
-def _check_upsampling(report: Report, layers: dict[str, nn.ConvTranspose2d]) -> None:
+def _cause(fault: LayerFault, kind: str) -> str:
+    setting = fault.cause.partition(".")[2]
+    if fault.layer == "conv1_1" and setting == "padding":
+        return "the padding of conv1_1 is missing: the first convolution alone has the large one"
+    if fault.layer == "fc6" and setting == "kernel_size":
+        return "wrong kernel in fc6: it sees the whole 7 x 7 map of VGG-16"
+    if setting == "bias" and fault.expected:
+        return "bias=False is too much here: only the transposed convolutions have no bias"
+    if setting == "stride" and kind == "ConvTranspose2d":
+        return "the stride of an upsampling is its factor, and the kernel is twice the factor"
+    if setting == "padding":
+        return "a 3x3 convolution keeps its size with padding 1; fc6, 1x1 and transposed ones have none"
+    return CAUSES.get(fault.cause, "compare with the table above")
+
+
+def check_upsampling(report: Report, layers: Mapping[str, nn.Module]) -> None:
+    """Check that transposed convolutions begin bilinear."""
     for name, layer in layers.items():
-        weight = layer.weight.detach()
+        weight = layer.get_parameter("weight").detach()
         n_in, n_out, size, width = weight.shape
         label = f"{name} weight"
         if n_in != n_out or size != width:
@@ -93,22 +110,27 @@ def _check_upsampling(report: Report, layers: dict[str, nn.ConvTranspose2d]) -> 
             report.ok(label, f"bilinear, max diff {difference:.1e}")
         elif torch.allclose(weight, wanted.sum(0, keepdim=True).expand_as(weight), atol=1e-5):
             report.fault(label, "bilinear on the channel diagonal", "bilinear on all channel pairs",
-                         "every class would receive the sum of all classes: only weight[c, c] holds the kernel")  # fmt: skip
+                         "every class would receive the sum of all classes: only weight[c, c] holds the kernel",
+                         "weights.bilinear")  # fmt: skip
         elif not weight.any():
-            report.fault(label, "a bilinear kernel", "all zeros", "the kernel was never copied into .weight")
+            report.fault(label, "a bilinear kernel", "all zeros", "the kernel was never copied into .weight", "weights.bilinear")
         else:
             report.fault(label, "a bilinear kernel", f"something else (max diff {difference:.2f})",
-                         "the weights are still random, or the kernel is of another size or scale: see bilinear_weight")  # fmt: skip
+                         "the weights are still random, or the kernel is of another size or scale: see bilinear_weight",
+                         "weights.bilinear")  # fmt: skip
 
 
-def _check_trunk(report: Report, layers: dict[str, nn.Conv2d]) -> None:
-    trunk = {name: layer for name, layer in layers.items() if not is_score(name)}
+def check_trunk(report: Report, layers: Mapping[str, nn.Module]) -> None:
+    """Check that the convolutions begin with numbers that can learn."""
+    convolutions = {name: layer for name, layer in layers.items() if isinstance(layer, nn.Conv2d)}
+    trunk = {name: layer for name, layer in convolutions.items() if not is_score(name)}
     dead = [name for name, layer in trunk.items() if not layer.weight.detach().any()]
     if dead:
         report.fault("trunk weights", "random numbers", f"all zeros in {len(dead)} layers ({dead[0]}, ...)",
-                     "a trunk of zeros cannot learn: no gradient gets through. Zero belongs to the score layers only")  # fmt: skip
+                     "a trunk of zeros cannot learn: no gradient gets through. Zero belongs to the score layers only",
+                     "weights.zero_trunk")  # fmt: skip
         return
-    broken = [name for name, layer in layers.items() if not torch.stack(layer.weight.detach().aminmax()).isfinite().all()]
+    broken = [name for name, layer in convolutions.items() if not torch.stack(layer.weight.detach().aminmax()).isfinite().all()]
     if broken:
         report.fault("trunk weights", "finite numbers", f"nan or inf in {broken[0]}")
         return

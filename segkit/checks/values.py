@@ -36,7 +36,7 @@ def check_values(network_class: Callable[..., nn.Module], network: str) -> Repor
     model = build(report, network_class, N_CLASS)
     if model is None:
         return report
-    layers = found_layers(model, network, N_CLASS)
+    layers = found_layers(model, expected(network, N_CLASS))
     order = [layer.path for layer in expected(network, N_CLASS) if layer.path in layers]
     if len(order) < len(expected(network, N_CLASS)):
         report.fault("all layers", "every layer of the table", f"{len(order)} of them", "see the layer check above")

@@ -25,12 +25,11 @@ from segkit.inference import (
     EvaluationError,
     check_logits,
     evaluating,
-    move,
     near_ties,
     plain_counts,
     scored,
 )
-from segkit.precision import Precision, best_device, choose_precision, tie_tolerance
+from segkit.precision import Precision, best_device, choose_precision, lay_out, tie_tolerance
 from segkit.progress import bar
 from segkit.training.batches import Batch, collate, label_fault
 from segkit.training.loading import normalised, read_ahead, send
@@ -357,18 +356,13 @@ def _send(predicted: Tensor, n_class: int) -> Callable[[], Tensor]:
 
 @contextlib.contextmanager
 def _laid_out(model: nn.Module, precision: Precision) -> Iterator[None]:
-    """Weights with the channels of a pixel side by side, for a GPU that computes in 16 bits: its matrix units need that layout."""
-    last, plain = torch.channels_last, torch.contiguous_format
-    # a kernel of 1 x 1 is contiguous in both layouts
-    there = all(value.is_contiguous(memory_format=last) for value in model.parameters() if value.ndim == 4)
-    if there or not precision.half or precision.device_type != "cuda":
-        yield
-        return
+    """Weights in the layout that this format is fast with, and back; float32 takes them as they lie."""
+    moved = precision.half and lay_out(model, precision.layout)
     try:
-        move(model, memory_format=last)
         yield
     finally:
-        move(model, memory_format=plain)
+        if moved:
+            lay_out(model, torch.contiguous_format)
 
 
 def _no_memory(batch: Batch, place: int, device: torch.device, reason: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from segkit.precision import best_device, choose_precision
+from segkit.precision import best_device, choose_precision, lay_out
 from segkit.progress import bar, say
 from segkit.training.batches import Augmentation, Batch, EpochBatches
 from segkit.training.descent import Descent
@@ -98,7 +98,7 @@ class Run:
         with memory_named(self.device, "the weights of the network", undo=lambda: model.to(home)):
             model.to(self.device)
             if self.precision.half:
-                model.to(memory_format=torch.channels_last)  # tensor cores need the channels of a pixel side by side
+                lay_out(model, self.precision.layout)
         steps = config.epochs * -(-len(task.pairs.names) // config.batch_size)
         self.descent = Descent(model, config, self.precision, steps)
         self.at = Position()

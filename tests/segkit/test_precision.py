@@ -1,10 +1,13 @@
 """Which number format is chosen where: the decisions, with the hardware's answers put in its mouth."""
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import segkit.precision
 from segkit.precision import Precision, best_device, choose_precision
+from segkit.subject import LocalSubject
 
 
 @pytest.fixture
@@ -79,3 +82,31 @@ def test_the_best_device_is_taken(monkeypatch, cuda, mps, expected):
     monkeypatch.setattr(segkit.precision.torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(segkit.precision.torch.backends.mps, "is_available", lambda: mps)
     assert best_device().type == expected
+
+
+class Layout(nn.Module):
+    """Tells how its weights lie while it predicts; has a ``to`` of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.seen = nn.Conv2d(3, 12, 3, padding=1), []
+
+    def to(self, device):
+        return nn.Module.to(self, device)
+
+    def forward(self, x):
+        self.seen.append(self.conv.weight.is_contiguous(memory_format=torch.channels_last))
+        return self.conv(x)
+
+
+def test_weights_lie_as_the_number_format_is_fast_with_and_can_be_changed_afterwards(tmp_path):
+    """In 16 bits a CPU convolves 1.5 times as fast with the channels of a pixel side by side."""
+    subject = LocalSubject(tmp_path)
+    subject.adopt("Layout", Layout)
+    handle, x = subject.build("Layout"), np.zeros((3, 8, 9), np.float32)
+    for precision in ("bfloat16", "float32", "bfloat16"):
+        subject.predict(handle, x, precision)
+    assert subject.model(handle).seen == [True, False, True]
+    subject.load(handle, {"conv.weight": np.zeros((12, 3, 3, 3), np.float32), "conv.bias": np.arange(12, dtype=np.float32)})
+    assert (subject.predict(handle, x, "bfloat16") == 11).all()
+    subject.model(handle).conv(torch.zeros(1, 3, 8, 9)).sum().backward()

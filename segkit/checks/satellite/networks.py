@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.checks.networks import FORWARD_HINTS, Watched, build, forward, quick_draws, watch
+from segkit.checks import shapes
+from segkit.checks.networks import FORWARD_HINTS, Watched, build, forward, found_layers, quick_draws, watch
 from segkit.checks.report import Report
 from segkit.checks.satellite import finding  # noqa: F401  # refuses where work is graded
-from segkit.layers import Layer, compare_layers, describe
-from segkit.tracing import paths_in_run, trace
-from segkit.upsampling import bilinear_weight
+from segkit.checks.structure import check_trunk, check_upsampling, compare_with_table
+from segkit.layers import Layer, describe
+from segkit.tracing import trace
 
 __all__ = ["check_forward", "check_layers", "check_shapes"]
 
@@ -45,12 +46,6 @@ def table(network: str, n_class: int = N_CLASS) -> list[Layer]:
         return describe(nn.ModuleDict({"features": vgg16(weights=None).features} | head | ups))
 
 
-def _found(model: nn.Module, network: str, n_class: int = N_CLASS) -> dict[str, nn.Module]:
-    modules = dict(model.named_modules(remove_duplicate=False))
-    paths = compare_layers(describe(model), table(network, n_class), run=paths_in_run(model)).paths
-    return {name: modules[path] for name, path in paths.items()}
-
-
 def check_layers(network_class: Callable[..., nn.Module], network: str) -> Report:
     """Check the hyper-parameters of all layers, whatever their names, and how the weights begin.
 
@@ -61,27 +56,12 @@ def check_layers(network_class: Callable[..., nn.Module], network: str) -> Repor
     Returns:
         The printed report.
     """
-    report, expected = Report(), table(network)
+    report = Report()
     model = build(report, network_class)
-    if model is None:
-        return report
-    match = compare_layers(describe(model), expected, run=paths_in_run(model))
-    faults = [fault for fault in match.faults if fault.cause != "layer.name"]
-    for fault in faults[:1]:
-        report.fault(fault.path or fault.layer, fault.expected, fault.found, f"compare with the table above ({fault})", fault.cause)
-    if not faults:
-        report.ok("layer table", f"{len(expected)} layers, {sum(p.numel() for p in model.parameters()):,} parameters")
-    found = _found(model, network)
-    last = found.get("upscore")
-    if network == "fcn32s" and isinstance(last, nn.ConvTranspose2d):
-        weight = last.weight.detach()
-        begins = weight.shape == (N_CLASS, N_CLASS, 64, 64) and torch.allclose(weight, bilinear_weight(N_CLASS, 64))
-        report.expect(begins, "upsampling begins bilinear", "bilinear_weight(n_class, 64)", "other weights",
-                      "copy what bilinear_weight returns into its weight", code="weights.bilinear")  # fmt: skip
-    trunk = {name: layer.weight for name, layer in found.items() if isinstance(layer, nn.Conv2d) and name != "score"}
-    dead = [name for name, weight in trunk.items() if not weight.any()]
-    report.expect(not dead, "first weights", "random ones", f"zeros in {', '.join(dead[:3])}", "a trunk of zeros cannot learn",
-                  code="weights.zero_trunk")  # fmt: skip
+    if model is not None:
+        layers = compare_with_table(report, model, table(network), lambda fault, _: f"compare with the table above ({fault})", named=False)
+        check_upsampling(report, {name: layer for name, layer in layers.items() if (network, name) == ("fcn32s", "upscore")})
+        check_trunk(report, layers)
     return report
 
 
@@ -94,19 +74,8 @@ def check_shapes(network_class: Callable[..., nn.Module]) -> Report:
     Returns:
         The printed report.
     """
-    report = Report()
-    for n_class, size in ((None, (2, 64, 96)), (5, (1, 96, 64))):
-        model = build(report, network_class, n_class)
-        if model is None:
-            return report
-        wanted, name = (size[0], n_class or N_CLASS, *size[1:]), f"{size[0]} x 3 x {size[1]} x {size[2]}"
-        out = forward(report, name, model, torch.rand(size[0], 3, *size[1:]), HINTS)
-        if out is None:
-            return report
-        cause = "n_class is written into the code" if out.ndim == 4 and out.shape[1] != wanted[1] else ""
-        report.expect(tuple(out.shape) == wanted, name, wanted, tuple(out.shape), cause or "argmax, or a crop or stride that does not "
-                      "belong there", f"-> {wanted}", "shape.classes" if cause else "shape.size")  # fmt: skip
-    return report
+    misfit = "argmax, or a crop or stride that does not belong there"
+    return shapes.check_shapes(network_class, sizes=((2, 64, 96), (1, 96, 64)), hints=HINTS, misfit=misfit)
 
 
 def check_forward(network_class: Callable[..., nn.Module], network: str) -> Report:
@@ -126,7 +95,7 @@ def check_forward(network_class: Callable[..., nn.Module], network: str) -> Repo
     norms = [path for path, kind in trace(model) if path and "Norm" in kind]
     report.expect(not norms, "no normalisation", "none", ", ".join(norms[:3]), "the network of the notebook has none: leave them out",
                   code="forward.extra_layer")  # fmt: skip
-    layers = {name: layer for name, layer in _found(model, network).items() if not isinstance(layer, nn.MaxPool2d)}
+    layers = {name: layer for name, layer in found_layers(model, table(network)).items() if not isinstance(layer, nn.MaxPool2d)}
     with torch.no_grad(), quick_draws():
         for layer in layers.values():
             weight = next(layer.parameters())

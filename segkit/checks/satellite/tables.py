@@ -1,7 +1,7 @@
 """What ``layer_table`` does wrong, on a network of which everything is known because it was drawn, and on VGG-16."""
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,84 +14,135 @@ __all__ = ["table_mistakes"]
 
 Row = tuple[str, tuple[int, ...], int]
 VGG16 = (39, 138_357_544)  # rows and parameters at (3, 32, 32)
-SPARE = "1.spare"
-CONTAINERS = {"", "1", "1.downsample", "2"}
-SHARED = ("2.0", "3")  # one convolution under two names; either will do
+VGG16_ROWS = {
+    0: ("features.0", (64, 32, 32)),
+    30: ("features.30", (512, 1, 1)),
+    31: ("avgpool", (512, 7, 7)),
+    38: ("classifier.6", (1000,)),
+}
+EXTRAS = ("Sigmoid", "Tanh", "AvgPool2d", "Conv2d", "BatchNorm2d")
 
 
-@dataclass(frozen=True)
 class Drawn:
-    """A network in a worker, and what is known of it.
+    """A network in a worker of which everything is known, for it is put together here, layer by layer, each behind the one before.
+
+    Its parts stand in a drawn order: a block whose ReLU runs three times and one of whose layers never runs; a convolution that runs
+    twice, once in a container of its own; two layers more. Some of them lie in containers within containers, some have buffers.
 
     Attributes:
         net: Its handle.
-        leaves: Handles of some of its layers, the third a batch norm.
-        size: Handle of the size of an input: a tuple.
-        rows: Layers in the order in which they run, with output shape and parameters; those of the shared convolution count once.
+        size: (C, H, W) of an input.
+        rows: Layers in the order in which they run, with output shape and parameters; the shared convolution's under its first name, once.
         read: Shapes of their inputs.
         buffers: Name -> numbers that are no parameters.
+        containers: Names of the modules that have children.
+        shared: Both names of the shared convolution; either will do.
+        block: Name of the block.
+        leaves: Handles: the first layer, the last, the shared one, a batch norm.
     """
 
-    net: str
-    leaves: tuple[str, ...]
-    size: str
-    rows: list[Row]
-    read: list[tuple[int, ...]]
-    buffers: dict[str, int]
+    def __init__(self, subject: Subject, rng: np.random.Generator) -> None:
+        self.subject = subject
+        channels, width, n = (int(value) for value in rng.choice(np.arange(3, 11), 3, replace=False))
+        rows, columns = (4 * int(value) for value in rng.choice(np.arange(3, 7), 2, replace=False))
+        self.size = (channels, rows, columns)
+        self._shape: tuple[int, ...] = self.size
+        self.rows: list[Row] = []
+        self.read: list[tuple[int, ...]] = []
+        self.buffers: dict[str, int] = {}
+        self.containers, self.shared, self.block = {""}, list[str](), ""
+        shared, norm = self._build("Conv2d", 4 * width, 4 * width, 3, padding=1), self._build("BatchNorm2d", 4 * width)
+        children = [self._layer("0", "Conv2d", 4 * width)]
+        for place, kind in enumerate(rng.permutation(["block", "nested", "plain", *rng.choice(EXTRAS, 2)]).tolist(), 1):
+            if kind == "block":
+                children.append(self._add_block(str(place), width, norm, self._build("Linear", n, channels)))
+            elif kind == "plain":
+                children.append(self._share(str(place), shared))
+            elif kind == "nested":
+                self.containers |= {str(place), f"{place}.0"}
+                inner = [self._share(f"{place}.0.0", shared), self._layer(f"{place}.0.1", str(rng.choice(EXTRAS)), 4 * width)]
+                children.append(self._build("Sequential", self._build("Sequential", *inner)))
+            else:
+                children.append(self._layer(str(place), kind, 4 * width))
+        flat = int(np.prod(self._shape))
+        children += [self._build("Flatten"), self._build("Linear", flat, n)]
+        self._runs("6", (flat,), 0)
+        self._runs("7", (n,), n * (flat + 1))
+        self.net, self.leaves = self._build("Sequential", *children), (children[0], children[-1], shared, norm)
+
+    def _build(self, kind: str, *args: Any, **kwargs: Any) -> str:
+        return self.subject.build(f"torch.nn:{kind}", *args, **kwargs)
+
+    def _runs(self, name: str, shape: tuple[int, ...], count: int, norm: bool = False) -> None:
+        self.rows.append((name, shape, count))
+        self.read.append(self._shape)
+        self._shape = shape
+        if norm:
+            self.buffers[name] = count + 1  # mean and variance of each channel, and a counter
+
+    def _layer(self, name: str, kind: str, wide: int) -> str:
+        channels, *size = self._shape
+        if kind == "AvgPool2d":
+            self._runs(name, (wide, size[0] // 2, size[1] // 2), 0)
+            return self._build(kind, 2)
+        count = {"Conv2d": wide * (channels + 1), "BatchNorm2d": 2 * wide}.get(kind, 0)
+        self._runs(name, (wide, *size), count, kind == "BatchNorm2d")
+        return self._build(kind, *{"Conv2d": (channels, wide, 1), "BatchNorm2d": (wide,)}.get(kind, ()))
+
+    def _share(self, name: str, handle: str) -> str:
+        wide = self._shape[0]
+        self.shared.append(name)
+        self._runs(self.shared[0], self._shape, 0 if len(self.shared) > 1 else wide * (9 * wide + 1))
+        return handle
+
+    def _add_block(self, name: str, width: int, norm: str, spare: str) -> str:
+        """Torchvision's bottleneck of stride 2 (He et al., CVPR 2016, figure 5), whose shortcut runs before the last ReLU."""
+        wide, large = 4 * width, self._shape
+        rows, columns = (-(-side // 2) for side in large[1:])
+        for conv, norm_, shape, count in (
+            ("conv1", "bn1", (width, *large[1:]), wide * width), ("conv2", "bn2", (width, rows, columns), 9 * width * width),
+            ("conv3", "bn3", (wide, rows, columns), width * wide), ("downsample.0", "downsample.1", (wide, rows, columns), wide * wide),
+        ):  # fmt: skip
+            self._runs(f"{name}.{conv}", shape, count)
+            self._runs(f"{name}.{norm_}", shape, 2 * shape[0], norm=True)
+            if conv != "conv3":
+                self._runs(f"{name}.relu", shape, 0)
+        self.read[-3] = large  # the shortcut reads what the block reads
+        shortcut = self._build("Sequential", self._build("Conv2d", wide, wide, 1, stride=2, bias=False), norm)
+        block = self.subject.build("torchvision.models.resnet:Bottleneck", wide, width, 2, shortcut)
+        self.subject.method(block, "add_module", "spare", spare)
+        self.block, self.containers = name, self.containers | {name, f"{name}.downsample"}
+        return block
 
 
-def draw(subject: Subject, rng: np.random.Generator) -> Drawn:
-    """Draw a network: containers in containers, a ReLU that runs three times, a shared convolution, a layer that never runs, buffers."""
-    a, b, c, n = (int(value) for value in rng.choice(np.arange(3, 11), 4, replace=False))
-    rows, columns = (2 * int(value) for value in rng.choice(np.arange(6, 12), 2, replace=False))
-    wide, nn = 4 * b, "torch.nn:"
-    first = subject.build(f"{nn}Conv2d", a, c, 3, padding=1)
-    norm = subject.build(f"{nn}BatchNorm2d", wide)
-    shortcut = subject.build(f"{nn}Sequential", subject.build(f"{nn}Conv2d", c, wide, 1, stride=2, bias=False), norm)
-    block = subject.build("torchvision.models.resnet:Bottleneck", c, b, 2, shortcut)
-    subject.method(block, "add_module", "spare", subject.build(f"{nn}Linear", n, a))
-    shared = subject.build(f"{nn}Conv2d", wide, wide, 3, padding=1)
-    inner = subject.build(f"{nn}Sequential", shared, subject.build(f"{nn}Sigmoid"))
-    last = subject.build(f"{nn}Linear", wide * rows * columns // 4, n)
-    net = subject.build(f"{nn}Sequential", first, block, inner, shared, subject.build(f"{nn}Flatten"), last)
-    large, small = (rows, columns), (rows // 2, columns // 2)
-    outputs: list[Row] = [
-        ("0", (c, *large), 9 * a * c + c),
-        ("1.conv1", (b, *large), b * c), ("1.bn1", (b, *large), 2 * b), ("1.relu", (b, *large), 0),
-        ("1.conv2", (b, *small), 9 * b * b), ("1.bn2", (b, *small), 2 * b), ("1.relu", (b, *small), 0),
-        ("1.conv3", (wide, *small), b * wide), ("1.bn3", (wide, *small), 2 * wide),
-        ("1.downsample.0", (wide, *small), c * wide), ("1.downsample.1", (wide, *small), 2 * wide), ("1.relu", (wide, *small), 0),
-        ("2.0", (wide, *small), 9 * wide * wide + wide), ("2.1", (wide, *small), 0), ("3", (wide, *small), 0),
-        ("4", (wide * rows * columns // 4,), 0), ("5", (n,), n * (wide * rows * columns // 4 + 1)),
-    ]  # fmt: skip
-    read = [(a, *large), *(shape for _, shape, _ in outputs[:-1])]
-    read[9] = outputs[0][1]  # the shortcut reads what the block reads
-    buffers = {name: count + 1 for name, _, count in outputs if "bn" in name or name == "1.downsample.1"}
-    size = subject.build("torch:Size", [a, *large], module=False)
-    return Drawn(net, (first, shared, norm, last), size, outputs, read, buffers)
-
-
-def table_of(subject: Subject, net: str, size: str) -> list[Row]:
+def table_of(subject: Subject, net: str, size: tuple[int, ...]) -> list[Row]:
     """The rows that ``layer_table`` returns, the batch taken off the shapes.
 
     Raises:
         StudentError: It returns something else.
     """
-    _, found = results(subject, "layer_table", net, size, expected="a list of rows", code="table.rows")
+    asked = subject.build("torch:Size", [*size], module=False)  # a tuple
+    _, found = results(subject, "layer_table", net, asked, expected="a list of rows", code="table.rows")
     rows: list[Row] = []
     for row in found:
-        if not (isinstance(row, list) and len(row) == 3 and isinstance(row[0], str) and _whole(row[2]) and isinstance(row[1], list)):
-            raise StudentError(f"layer_table: expected rows (name, output shape, parameters), but got {str(row)[:100]}.", "table.rows")
-        rows.append((row[0], tuple(row[1]), int(row[2])))
+        try:
+            name, (*shape,), count = row
+            if not isinstance(name, str):
+                raise TypeError
+            rows.append((name, tuple(_whole(-1 if side is None else side) for side in shape), _whole(count)))
+        except (TypeError, ValueError):
+            raise StudentError(
+                f"layer_table: expected rows (name, output shape, parameters), but got {str(row)[:100]}.", "table.rows"
+            ) from None
     return rows
 
 
-def _one_name(name: str) -> str:
-    return SHARED[0] if name in SHARED else name
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, (int, np.ndarray)) and not isinstance(value, bool) and np.size(value) == 1
+def _whole(value: Any) -> int:
+    """An int, or an array of one number that is whole."""
+    number = np.asarray(value).reshape(())
+    if number.dtype.kind not in "iuf" or not float(number).is_integer():
+        raise ValueError
+    return int(number)
 
 
 def table_mistakes(subject: Subject, rng: np.random.Generator) -> Iterator[Finding]:
@@ -104,39 +155,49 @@ def table_mistakes(subject: Subject, rng: np.random.Generator) -> Iterator[Findi
     Raises:
         StudentError: The function fails, or returns something else than rows.
     """
-    drawn = draw(subject, rng)
-    found = table_of(subject, drawn.net, drawn.size)
+    drawn = Drawn(subject, rng)
+    given = table_of(subject, drawn.net, drawn.size)
+    found = [(drawn.shared[0] if name in drawn.shared else name, shape, count) for name, shape, count in given]
     mistakes = [*_rows(found, drawn)]
     if any(mistake.code == "table.names" for mistake in mistakes):  # the rest is judged as if the names were right
         found = [(name, shape, count) for (name, *_), (_, shape, count) in zip(drawn.rows, found, strict=True)]
     mistakes += [*_shapes(found, drawn), *_parameters(found, drawn)]
     yield from mistakes
-    yield from _left(subject, drawn)
+    if {mistake.part for mistake in mistakes} == {"rows", "shapes", "parameters"}:
+        yield Finding("untouched", "table.rows", "a run that leaves the model as it was", "no row that is right, so perhaps no run")
+    else:
+        yield from _left(subject, drawn)
     if not mistakes:
-        vgg, size = subject.build("torchvision.models:vgg16", weights=None), subject.build("torch:Size", [3, 32, 32], module=False)
-        rows = table_of(subject, vgg, size)
+        vgg = subject.build("torchvision.models:vgg16", weights=None)
+        rows = table_of(subject, vgg, (3, 32, 32))
         subject.forget(vgg)
         counts = len(rows), sum(count for *_, count in rows)
         if counts != VGG16:
             expected, got = ("{} rows and {:,} parameters for VGG-16 at (3, 32, 32)".format(*pair) for pair in (VGG16, counts))
             yield Finding("rows", "table.rows", expected, got)
+        elif strange := [row for row, (name, shape) in VGG16_ROWS.items() if rows[row][0] != name or not _among(rows[row][1], {shape})]:
+            expected, got = (
+                f"{name!r}, {shape} in row {strange[0]} for VGG-16" for name, shape, *_ in (VGG16_ROWS[strange[0]], rows[strange[0]])
+            )
+            yield Finding("rows", "table.rows", expected, got)
 
 
 def _rows(found: list[Row], drawn: Drawn) -> Iterator[Finding]:
-    names, wanted = ([_one_name(name) for name, *_ in rows] for rows in (found, drawn.rows))
+    names, wanted = ([name for name, *_ in rows] for rows in (found, drawn.rows))
     if names == wanted:
         return
-    once, containers = list(dict.fromkeys(wanted)), sorted(CONTAINERS & set(names), key=len)
+    once, containers = list(dict.fromkeys(wanted)), sorted(drawn.containers & set(names), key=len)
     known = (
-        ("table.uncalled", SPARE in names, f"a layer that never runs, {SPARE}", "the list of modules is read in place of hooks in a run"),
+        ("table.uncalled", (spare := f"{drawn.block}.spare") in names, f"a layer that never runs, {spare}",
+         "the list of modules is read in place of hooks in a run"),
         ("table.containers", bool(containers), f"containers too: {', '.join(map(repr, containers))}",
          "every module gets a hook; only those without children are layers"),
-        ("table.doubled", names == [name for name in wanted for _ in range(2 if name == SHARED[0] else 1)],
+        ("table.doubled", names == [name for name in wanted for _ in range(2 if name == drawn.shared[0] else 1)],
          "two rows for each run of a layer that has two names", "it has a hook under each: model.named_modules() names a module once"),
         ("table.once", sorted(names) == sorted(once), "one row for a layer that runs again", "rows are kept by name: list every call"),
         ("table.order", sorted(names) == sorted(wanted), "the right rows in another order", "they are to stand in the order of the calls"),
         ("table.names", len(names) == len(wanted) and not set(names) & set(wanted), f"names such as {names[:1]}",
-         "the first part of a row is the layer's name in model.named_modules(), such as '1.conv1'"),
+         f"the first part of a row is the layer's name in model.named_modules(), such as {drawn.block}.conv1"),
     )  # fmt: skip
     shown = f"{len(names)} rows: {', '.join(names[:20])}"
     code, got, why = next(((code, got, why) for code, holds, got, why in known if holds), ("table.rows", shown, ""))
@@ -152,7 +213,7 @@ def _shapes(found: list[Row], drawn: Drawn) -> Iterator[Finding]:
         read.setdefault(name, set()).add(given)
     rows = [(name, shape) for name, shape, _ in found if name in wanted]
     wrong = [(name, shape) for name, shape in rows if not _among(shape, wanted[name])]
-    if wrong or not rows:
+    if wrong or 2 * len({name for name, _ in rows}) < len(wanted):  # a few rows show nothing
         name, got = (wrong[0][0], str(wrong[0][1])) if wrong else ("0", "none")
         inputs = bool(wrong) and all(_among(shape, read[name]) for name, shape in rows)
         expected = f"{' or '.join(map(str, wanted[name]))} as the output shape of {name!r}"
@@ -162,15 +223,15 @@ def _shapes(found: list[Row], drawn: Drawn) -> Iterator[Finding]:
 
 def _among(shape: tuple[int, ...], shapes: set[tuple[int, ...]]) -> bool:
     """Whether a shape is one of these, the batch before it or not."""
-    return shape in shapes or (shape[1:] in shapes and shape[0] in (1, -1, None))
+    return shape in shapes or (shape[1:] in shapes and shape[0] in (1, -1))
 
 
 def _parameters(found: list[Row], drawn: Drawn) -> Iterator[Finding]:
-    wanted, got = _sums(drawn.rows), _sums([row for row in found if row[0] in {name for name, *_ in drawn.rows}])
+    wanted = _sums(drawn.rows)
+    got = _sums([row for row in found if row[0] in wanted])
     if got == wanted:
         return
-    runs = [name for name, *_ in drawn.rows]
-    every = {name: count * (sum(n in SHARED for n in runs) if name in SHARED else 1) for name, count in wanted.items()}
+    every = {name: count * (1 + (name in drawn.shared)) for name, count in wanted.items()}
     known = (
         ("table.counted_twice", every, "the parameters of a layer that runs twice counted twice", "they count in its first row"),
         ("table.buffers", wanted | {n: wanted[n] + count for n, count in drawn.buffers.items()}, "buffers of batch norms counted too",
@@ -186,15 +247,15 @@ def _parameters(found: list[Row], drawn: Drawn) -> Iterator[Finding]:
 
 
 def _sums(rows: list[Row]) -> dict[str, int]:
-    sums: dict[str, int] = {}
+    sums: Counter[str] = Counter()
     for name, _, count in rows:
-        sums[_one_name(name)] = sums.get(_one_name(name), 0) + count
-    return sums
+        sums[name] += count
+    return dict(sums)
 
 
 def _left(subject: Subject, drawn: Drawn) -> Iterator[Finding]:
     """What is left of the call: mode, hooks, gradients."""
-    frozen, norm = drawn.leaves[1:3]
+    *_, frozen, norm = drawn.leaves
     for training in (True, False):
         subject.method(drawn.net, "train", training)
         subject.method(frozen, "train", not training)
@@ -212,9 +273,8 @@ def _left(subject: Subject, drawn: Drawn) -> Iterator[Finding]:
     if any(_attribute(subject, handle, "_forward_hooks") for handle in (*drawn.leaves, drawn.net)):
         yield Finding("untouched", "table.hooks", "no hooks afterwards", "hooks that stay",
                       "keep what register_forward_hook returns, and call remove() on it")  # fmt: skip
-    keys = ("0.weight", "1.conv1.weight")
-    size = _attribute(subject, drawn.leaves[0], "in_channels"), *drawn.rows[0][1][1:]
-    found = subject.gradients(drawn.net, np.zeros((1, *size), np.float32), wrt=(), parameters=keys)["parameters"]
+    keys = ("0.weight", f"{drawn.block}.conv1.weight")
+    found = subject.gradients(drawn.net, np.zeros((1, *drawn.size), np.float32), wrt=(), parameters=keys)["parameters"]
     if subject.call("torch:is_grad_enabled") is not True or any(found[key] is None for key in keys):
         yield Finding("untouched", "table.gradients", "gradients as before", "parameters or torch that no longer compute any",
                       "`with torch.no_grad():` ends by itself")  # fmt: skip
