@@ -20,14 +20,15 @@ VGG16_ROWS = {
     31: ("avgpool", (512, 7, 7)),
     38: ("classifier.6", (1000,)),
 }
+FEWEST = 4  # layers in a table that shows shapes
 EXTRAS = ("Sigmoid", "Tanh", "AvgPool2d", "Conv2d", "BatchNorm2d")
 
 
 class Drawn:
     """A network in a worker of which everything is known, for it is put together here, layer by layer, each behind the one before.
 
-    Its parts stand in a drawn order: a block whose ReLU runs three times and one of whose layers never runs; a convolution that runs
-    twice, once in a container of its own; two layers more. Some of them lie in containers within containers, some have buffers.
+    Its parts stand in a drawn order: a block whose ReLU runs three times and one of whose layers never runs; a frozen convolution that
+    runs twice, once in a container of its own; two layers more. Some lie in containers within containers, some have buffers.
 
     Attributes:
         net: Its handle.
@@ -68,6 +69,7 @@ class Drawn:
         children += [self._build("Flatten"), self._build("Linear", flat, n)]
         self._runs("6", (flat,), 0)
         self._runs("7", (n,), n * (flat + 1))
+        subject.method(shared, "requires_grad_", False)  # parameters that are not trained are parameters
         self.net, self.leaves = self._build("Sequential", *children), (children[0], children[-1], shared, norm)
 
     def _build(self, kind: str, *args: Any, **kwargs: Any) -> str:
@@ -160,7 +162,7 @@ def table_mistakes(subject: Subject, rng: np.random.Generator) -> Iterator[Findi
     found = [(drawn.shared[0] if name in drawn.shared else name, shape, count) for name, shape, count in given]
     mistakes = [*_rows(found, drawn)]
     if any(mistake.code == "table.names" for mistake in mistakes):  # the rest is judged as if the names were right
-        found = [(name, shape, count) for (name, *_), (_, shape, count) in zip(drawn.rows, found, strict=True)]
+        found = _by_order(found, drawn)
     mistakes += [*_shapes(found, drawn), *_parameters(found, drawn)]
     yield from mistakes
     if {mistake.part for mistake in mistakes} == {"rows", "shapes", "parameters"}:
@@ -196,12 +198,20 @@ def _rows(found: list[Row], drawn: Drawn) -> Iterator[Finding]:
          "two rows for each run of a layer that has two names", "it has a hook under each: model.named_modules() names a module once"),
         ("table.once", sorted(names) == sorted(once), "one row for a layer that runs again", "rows are kept by name: list every call"),
         ("table.order", sorted(names) == sorted(wanted), "the right rows in another order", "they are to stand in the order of the calls"),
-        ("table.names", len(names) == len(wanted) and not set(names) & set(wanted), f"names such as {names[:1]}",
+        ("table.names", bool(names) and not set(names) & set(wanted), f"{len(names)} rows with names such as {names[:1]}",
          f"the first part of a row is the layer's name in model.named_modules(), such as {drawn.block}.conv1"),
     )  # fmt: skip
     shown = f"{len(names)} rows: {', '.join(names[:20])}"
     code, got, why = next(((code, got, why) for code, holds, got, why in known if holds), ("table.rows", shown, ""))
     yield Finding("rows", code, f"{len(wanted)} rows, one for each call of a module without children, in the order of the calls", got, why)
+
+
+def _by_order(found: list[Row], drawn: Drawn) -> list[Row]:
+    """The rows under the names of the runs: as many as there are runs, or those that have the runs' shapes, one after the other."""
+    rest = iter(found)
+    if len(found) != len(drawn.rows):
+        found = [row for _, shape, _ in drawn.rows if (row := next((row for row in rest if _among(row[1], {shape})), None))]
+    return [(name, shape, count) for (name, *_), (_, shape, count) in zip(drawn.rows, found, strict=False)]
 
 
 def _shapes(found: list[Row], drawn: Drawn) -> Iterator[Finding]:
@@ -213,7 +223,7 @@ def _shapes(found: list[Row], drawn: Drawn) -> Iterator[Finding]:
         read.setdefault(name, set()).add(given)
     rows = [(name, shape) for name, shape, _ in found if name in wanted]
     wrong = [(name, shape) for name, shape in rows if not _among(shape, wanted[name])]
-    if wrong or 2 * len({name for name, _ in rows}) < len(wanted):  # a few rows show nothing
+    if wrong or len({name for name, _ in rows}) < FEWEST:
         name, got = (wrong[0][0], str(wrong[0][1])) if wrong else ("0", "none")
         inputs = bool(wrong) and all(_among(shape, read[name]) for name, shape in rows)
         expected = f"{' or '.join(map(str, wanted[name]))} as the output shape of {name!r}"
@@ -234,6 +244,7 @@ def _parameters(found: list[Row], drawn: Drawn) -> Iterator[Finding]:
     every = {name: count * (1 + (name in drawn.shared)) for name, count in wanted.items()}
     known = (
         ("table.counted_twice", every, "the parameters of a layer that runs twice counted twice", "they count in its first row"),
+        ("table.frozen", wanted | {drawn.shared[0]: 0}, "those of a frozen layer left out", "parameters that are not trained count too"),
         ("table.buffers", wanted | {n: wanted[n] + count for n, count in drawn.buffers.items()}, "buffers of batch norms counted too",
          "state_dict() holds them; parameters() does not"),
     )  # fmt: skip

@@ -14,14 +14,17 @@ from segkit.reference import satellite as reference
 from segkit.subject import LocalSubject
 
 
-def table(model, size, *, leaf=True, remove=True, before=False, every=False, twice=False, buffers=False, mode="each", frozen=False):
+def table(
+    model, size, *, leaf=True, remove=True, before=False, every=False, twice=False, buffers=False, mode="each", frozen=False, trained=False
+):
     """Rows of the layers that run, with one thing done otherwise."""
     rows, hooks, seen, modes = [], [], set(), [(module, module.training) for module in model.modules()]
 
     def hook(name):
         def note(module, inputs, output):
             tensors = module.state_dict().values() if buffers else module.parameters(recurse=False)
-            count = sum(tensor.numel() for tensor in tensors) if twice or module not in seen else 0
+            counted = [tensor for tensor in tensors if tensor.requires_grad or not trained]
+            count = sum(tensor.numel() for tensor in counted) if twice or module not in seen else 0
             rows.append((name, tuple((inputs[0] if before else output).shape), count))
             seen.add(module)
 
@@ -93,6 +96,8 @@ WRONG = {
     "table.inputs": (checks.check_layer_table, by(table, before=True)),
     "table.counted_twice": (checks.check_layer_table, by(table, twice=True)),
     "table.buffers": (checks.check_layer_table, by(table, buffers=True)),
+    "table.frozen": (checks.check_layer_table, by(table, trained=True)),
+    "table.names": (checks.check_layer_table, lambda m, s: [(f"Layer-{n}", *row[1:]) for n, row in enumerate(table(m, s))]),
     "table.hooks": (checks.check_layer_table, by(table, remove=False)),
     "table.mode": (checks.check_layer_table, by(table, mode="whole")),
     "table.norm": (checks.check_layer_table, by(table, mode="train")),
@@ -168,6 +173,15 @@ def test_who_runs_nothing_leaves_nothing_untouched(tmp_path):
 
 def test_a_single_row_shows_no_shapes(tmp_path):
     assert {"rows", "shapes"} <= parts_lost(lambda model, size: table(model, size)[:1], tmp_path)
+
+
+def test_rows_of_containers_under_other_names_cost_no_shapes(tmp_path):
+    """As summaries of layers print them: kinds and numbers for names, and a block beside its layers."""
+
+    def summary(model, size):
+        return [(f"Layer-{n}", *row[1:]) for n, row in enumerate(table(model, size, leaf=False))]
+
+    assert "shapes" not in parts_lost(summary, tmp_path)
 
 
 def test_vgg16_is_looked_at_row_by_row(tmp_path):
