@@ -259,6 +259,16 @@ def test_right_networks_hear_nothing_else(name):
     assert all(report and len(report.found) > 1 for report in reports), [report.lines for report in reports]
 
 
+def single(self, n_class=7):
+    reference.FCN32s.__init__(self, n_class)
+    self.drop = nn.Dropout()
+
+
+def test_a_dropout_of_single_numbers_is_one():
+    report = checks.check_forward(type("Single", (reference.FCN32s,), {"__init__": single}), "fcn32s")
+    assert report, report.lines
+
+
 def changed(name, **methods):
     return type("Changed", (NETWORKS[name],), methods)
 
