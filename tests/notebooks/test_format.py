@@ -101,8 +101,7 @@ def test_code_cells_are_short_and_prose_stands_between_them(name, notebooks):
         if cell.cell_type == "code":
             lines = stub(cell.source).splitlines()
             assert len(lines) <= 20, cell.id
-            known = cell.metadata.get("nbgrader", {}).get("solution")  # their docstrings are what the exam was written for
-            assert max(map(len, lines)) <= (120 if known else 88), cell.id
+            assert max(map(len, lines)) <= 88, cell.id
         elif "nbgrader" not in cell.metadata:
             assert len(cell.source.split()) <= 125, cell.id
 
