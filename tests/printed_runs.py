@@ -109,8 +109,11 @@ RELEASE = [
     ),
     Run("python -m venv ../segkit-env", leaves=("../segkit-env/bin/activate",)),
     Run(". ../segkit-env/bin/activate", {"activate": 'activate && test "$VIRTUAL_ENV" -ef ../segkit-env'}),
-    Run("python -m ipykernel install --user --name segkit", {"--user": "--prefix kernels"},
-        leaves=("kernels/share/jupyter/kernels/segkit/kernel.json",)),
+    Run(
+        "python -m ipykernel install --user --name segkit",
+        {"--user": "--prefix kernels"},
+        leaves=("kernels/share/jupyter/kernels/segkit/kernel.json",),
+    ),
 ]
 
 FACADES = [

@@ -214,14 +214,18 @@ def _words(sources: Sources) -> dict[str, str]:
     values = values_of(assignment) if assignment else {}
     due = assignment.rubric.due if assignment else None
     passages = {path.stem: path.read_text(encoding="utf-8").rstrip() for path in sorted(PASSAGES.glob("*.md"))}
-    return passages | {word: write_template(f"{{{word}}}", values, "rubric.toml") for word in values} | {
-        "assignment": sources.assignment,
-        "notebooks": "\n".join(f"- `{name}`" for name in notebooks),
-        "first_notebook": notebooks[0],
-        "python": sources.python_version(),
-        "due": f", by {due:%H:%M on %A, {due.day} %B %Y}{f' ({due:%Z})' if due.tzinfo else ''}" if due else "",
-        "dependencies": "\n".join(f'    "{line}",' for line in sources.requirements()),
-    }
+    return (
+        passages
+        | {word: write_template(f"{{{word}}}", values, "rubric.toml") for word in values}
+        | {
+            "assignment": sources.assignment,
+            "notebooks": "\n".join(f"- `{name}`" for name in notebooks),
+            "first_notebook": notebooks[0],
+            "python": sources.python_version(),
+            "due": f", by {due:%H:%M on %A, {due.day} %B %Y}{f' ({due:%Z})' if due.tzinfo else ''}" if due else "",
+            "dependencies": "\n".join(f'    "{line}",' for line in sources.requirements()),
+        }
+    )
 
 
 def _filled(path: Path, words: dict[str, str]) -> str:

@@ -330,8 +330,8 @@ def test_real_assignment_is_released_and_works_in_an_empty_folder(tmp_path):
 
 
 ACCIDENTS = (
-    "No matching distribution found for torch", "externally-managed-environment", "running scripts is disabled", "python: command not found",
-    "No module named pip", "No module named 'segkit'", "kernel appears to have died", "Error #15", "Extract All", "/kaggle/input",
+    "No matching distribution found for torch", "externally-managed-environment", "running scripts is disabled", "Error #15", "Extract All",
+    "python: command not found", "No module named pip", "No module named 'segkit'", "kernel appears to have died", "/kaggle/input",
     "-m ipykernel install", "-m segkit check", "--code-only",
 )  # fmt: skip
 

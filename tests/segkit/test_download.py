@@ -177,7 +177,6 @@ def test_the_bar_of_a_download_is_one_that_a_saved_notebook_keeps(server, tmp_pa
     assert "100%" in out and err == ""
 
 
-
 class FullDisk:
     """A file on a disk that takes 1000 bytes."""
 
