@@ -7,19 +7,22 @@ import errno
 import hashlib
 import http.client
 import shutil
+import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from segkit.atomic import move_over
+from segkit.progress import bar
 
 __all__ = ["DownloadError", "download_file", "hash_file"]
 
 CHUNK = 1 << 18
 TIMEOUT = 30  # seconds without a byte
 ATTEMPTS = 3
+UNKNOWN_CERTIFICATE = """
+  This Python does not know the server's certificate. On a Mac, with Python from python.org: run "Install Certificates.command" in
+  Applications/Python, once. In a network that reads along (a company's, a virus scanner's): name its certificate in SSL_CERT_FILE."""
 
 
 class DownloadError(RuntimeError):
@@ -95,11 +98,11 @@ def _receive(url: str, part: Path, progress: bool) -> None:
         _demand_room(part, total, have)
         with (
             open(part, "ab" if have else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=not progress) as bar,
+            bar(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, show=progress) as shown,
         ):
             while block := response.read(CHUNK):
                 file.write(block)
-                bar.update(len(block))
+                shown.update(len(block))
     received = part.stat().st_size
     if total is not None and received != total:
         raise ConnectionError(f"the connection ended after {received} of {total} bytes")
@@ -126,6 +129,8 @@ def _no_connection(url: str, path: Path, part: Path, error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         reason = f"the server answers {error.code} {error.reason}"
     got = part.stat().st_size if part.exists() else 0
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        reason = f"{reason}.{UNKNOWN_CERTIFICATE}".removesuffix(".")
     kept = f"\n  {got / 1e6:.1f} MB have come and are kept: the same command goes on from there." if got else ""
     return (
         f"Could not download {path.name}: {reason}.{kept}\n"

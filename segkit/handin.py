@@ -2,14 +2,14 @@
 
 import ast
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from segkit.notebooks import Definition, Document, Workbook, open_folder, own_files
 from segkit.trying import Outcome, Trial
 
-__all__ = ["Item", "Work", "inspect_work", "own_files"]
+__all__ = ["Item", "Work", "alternatives", "inspect_work", "own_files"]
 
 STUB_ANSWERS = frozenset({"", "YOUR ANSWER HERE"})
 ANSWER = "answer "
@@ -40,8 +40,9 @@ class Work:
         faults: What keeps files from being read at all, one line each.
         notes: What was repaired, or chosen among several, one line each.
         points: Points by check id, from ``assignment.json``.
-        needs: Check id -> the keys of ``items`` that it needs, from ``assignment.json``.
+        needs: Check id -> the keys of ``items`` that it needs, from ``assignment.json``; of ``A or B`` one will do.
         outcomes: Check id -> what its visible check found, where it was run.
+        bonus: Checks whose points come on top: nothing is unfinished without them.
     """
 
     workbook: Workbook
@@ -51,20 +52,32 @@ class Work:
     points: dict[str, float] = field(default_factory=dict)
     needs: dict[str, list[str]] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    bonus: frozenset[str] = frozenset()
 
     def lacking(self, check: str) -> list[Item]:
         """What a check needs and does not find; an empty list means that it can be graded."""
-        items = [self.items[need] for need in self.needs.get(check, ()) if need in self.items]
-        return [item for item in items if item.state != "ready"]
+        several = [[self.items[need] for need in alternatives(needs) if need in self.items] for needs in self.needs.get(check, ())]
+        return [_lacking(items) for items in several if items and all(item.state != "ready" for item in items)]
+
+    @property
+    def unfinished(self) -> list[Item]:
+        """What is to be done yet: stubs, unanswered questions and checkpoints that are not there; neither a bonus nor what another makes up
+        for."""
+        asked = {need for needs in self.needs.values() for several in needs for need in alternatives(several)}
+        lacking = [item for check in self.needs if check not in self.bonus for item in self.lacking(check)]
+        lacking += [item for need, item in self.items.items() if need not in asked]
+        return list({item.need: item for item in lacking if item.state == "unfinished"}.values())
 
     def findings(self, check: str) -> list[tuple[str, str]]:
         """What is known of a check, as kinds of ``segkit.checks.report.Line`` and words.
 
         Returns:
-            One entry for each thing that the check lacks (``unfinished`` or ``fault``), else one: ``ok`` or ``fault`` where its visible
-            check was run, and ``note`` with the reason, which may be empty, where nothing was tested.
+            One entry for each thing that the check lacks (``unfinished`` or ``fault``, of a bonus ``note``), else one: ``ok`` or ``fault``
+            where its visible check was run, and ``note`` with the reason, which may be empty, where nothing was tested.
         """
         lacking = self.lacking(check)
+        if lacking and check in self.bonus:
+            return [("note" if item.state == "unfinished" else "fault", f"{item.text}; it is a bonus") for item in lacking]
         if lacking:
             return [("unfinished" if item.state == "unfinished" else "fault", item.text) for item in lacking]
         outcome = self.outcomes.get(check)
@@ -82,7 +95,7 @@ class Work:
         """
         found = []
         for check, call in facts.get("visible", {}).items():
-            needs = self.needs.get(check, ())
+            needs = [need for several in self.needs.get(check, ()) for need in alternatives(several)]
             files = [str(path) for name, path in checkpoints.items() if f"checkpoint {name}" in needs]
             own = tuple(self.workbook.cells[need] for need in needs if need in self.workbook.cells)
             values = {"limits": facts.get("limits", {}).get(check, {})} | ({"checkpoint": files[0]} if files else {})
@@ -100,6 +113,17 @@ class Work:
         return found
 
 
+def alternatives(need: str) -> list[str]:
+    """The things of which a check needs one: ``checkpoint fcn16s or checkpoint fcn8s``."""
+    return need.split(" or ")
+
+
+def _lacking(items: list[Item]) -> Item:
+    """What to tell of things of which one would do: the last, for the course leads up to it, and that others will do as well."""
+    *others, last = items
+    return replace(last, text=f"{last.text} ({' or '.join(item.need for item in others)} will do as well)") if others else last
+
+
 def inspect_work(folder: Path, facts: dict[str, Any]) -> Work:
     """Read all of a student's files and look for every solution cell and answer.
 
@@ -111,9 +135,11 @@ def inspect_work(folder: Path, facts: dict[str, Any]) -> Work:
     workbook = open_folder(folder, cells, tuple(facts.get("notebooks", ())))
     documents, needs = workbook.documents, facts.get("needs", {})
     items = {grade_id: _solution(workbook, grade_id, name) for grade_id, name in cells.items()}
-    answers = dict.fromkeys(need for several in needs.values() for need in several if need.startswith(ANSWER))
+    asked = [need for wanted in needs.values() for several in wanted for need in alternatives(several)]
+    answers = dict.fromkeys(need for need in asked if need.startswith(ANSWER))
     items |= {need: _answer(documents, need.removeprefix(ANSWER)) for need in answers}
     work = Work(workbook, items, list(workbook.errors), list(workbook.notes), dict(facts.get("checks", {})), dict(needs))
+    work.bonus = frozenset(facts.get("bonus", ()))
     work.faults += workbook.syntax_errors()
     work.faults += [text for grade_id, name in cells.items() if (text := _rivals(workbook, name, grade_id))]
     work.faults += _missing_notebooks(facts, workbook, items)

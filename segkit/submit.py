@@ -79,8 +79,8 @@ class Submission:
 
     @property
     def unfinished(self) -> list[Item]:
-        """Stubs, unanswered questions and checkpoints that are not there."""
-        return [item for item in self.work.items.values() if item.state == "unfinished"]
+        """What is to be done yet, see :attr:`segkit.handin.Work.unfinished`."""
+        return self.work.unfinished
 
 
 def build_submission(

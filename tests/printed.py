@@ -1,4 +1,4 @@
-"""The commands, files and code that README, docs and START_HERE print, taken from their text."""
+"""The commands, files and code that README, docs and START_HERE (with its passages) print, taken from their text."""
 
 import re
 import textwrap
@@ -11,7 +11,8 @@ __all__ = ["REPOSITORY", "TEXTS", "Printed", "code_blocks", "commands_of", "file
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXTS = (
     *sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md")), *sorted((REPOSITORY / "data").glob("*/README.md")),
-    *sorted((REPOSITORY / "autograder" / "assignments").glob("*/release/*.md")), REPOSITORY / "nbgrader_config.py",
+    *sorted((REPOSITORY / "autograder" / "assignments").glob("*/release/*.md")),
+    *sorted((REPOSITORY / "autograder" / "release" / "passages").glob("*.md")), REPOSITORY / "nbgrader_config.py",
 )  # fmt: skip
 PROGRAMS = r"python3?|pip|pytest|nbgrader|jupyter|make|apt|apt-get|conda|git|rsync|cd|\.|!\"\{sys\.executable\}\""
 COMMAND = re.compile(rf"(?:{PROGRAMS}|\.\.\\\S+)\s+\S")

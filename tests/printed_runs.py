@@ -109,6 +109,11 @@ RELEASE = [
     ),
     Run("python -m venv ../segkit-env", leaves=("../segkit-env/bin/activate",)),
     Run(". ../segkit-env/bin/activate", {"activate": 'activate && test "$VIRTUAL_ENV" -ef ../segkit-env'}),
+    Run(
+        "python -m ipykernel install --user --name segkit",
+        {"--user": "--prefix kernels"},
+        leaves=("kernels/share/jupyter/kernels/segkit/kernel.json",),
+    ),
 ]
 
 FACADES = [
@@ -178,9 +183,8 @@ NOT_RUN = {
     "make lint": "needs the environment that `make venv` installs",
     "make venv && . .venv/bin/activate": NETWORK,
     "apt install bubblewrap": NETWORK,
-    "pip install jupyterlab": NETWORK,
     "pip install jupyterlab -r requirements.txt": NETWORK,
-    "conda create -n segkit python=3.11": NETWORK,
+    "conda create -n segkit python=3.12": NETWORK,
     "conda activate segkit": NETWORK,
     "..\\segkit-env\\Scripts\\activate": "needs Windows",
     f"{SEGKIT} data fetch": NETWORK,

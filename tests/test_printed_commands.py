@@ -106,5 +106,6 @@ def test_every_option_that_a_text_names_exists(path):
     )
     known = all_options(grader) | all_options(segkit) | set(re.findall(r'add_argument\("(--[a-z-]+)"', scripts))
     known |= {"--include", "--exclude", "--submission", "--only-check", "--pdb"}  # rsync's, pytest's and pip's
+    known |= {"--user", "--name", "--proxy"}  # ipykernel's and pip's
     known |= weeks_commands.FOREIGN if path.name == "weeks.md" else set()
     assert options_named_in(path) - known == set()

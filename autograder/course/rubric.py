@@ -40,7 +40,8 @@ class CheckRubric:
         parts: Name of each part -> its points; they add up to ``points``.
         manual: Whether a person grades it.
         bonus: Whether its points come on top: they count in a score, and not in the maximum.
-        needs: What a submission must hold for it: grade ids of solution cells, ``checkpoint NAME``, ``answer GRADE_ID``.
+        needs: What a submission must hold for it: grade ids of solution cells, ``checkpoint NAME``, ``answer GRADE_ID``; of
+            ``A or B`` one will do.
         visible: The call of ``segkit.checks`` that tells students before they hand in, ``check_scores(scores)`` or, of an assignment's
             own module there, ``satellite.check_embed(embed)``; empty for none.
         settings: Everything else the rubric says of it (thresholds, sizes).
@@ -167,7 +168,8 @@ def _demand_known_needs(rubric: Rubric, where: Path) -> None:
     """A need that nothing can meet would be told to every student as missing."""
     known = {*rubric.defines, *(f"checkpoint {name}" for name in rubric.checkpoints)}
     for check in rubric.checks.values():
-        unknown = [need for need in check.needs if need not in known and not need.startswith("answer ")]
+        needs = [need for several in check.needs for need in several.split(" or ")]
+        unknown = [need for need in needs if need not in known and not need.startswith("answer ")]
         if unknown:
             raise RubricError(
                 f"{where}: check {check.id!r} needs {', '.join(map(repr, unknown))}. Expected grade ids of solution cells, "

@@ -28,6 +28,7 @@ __all__ = ["Built", "LeakError", "ReleaseGuard", "build_release", "expected_file
 
 LOCK = "requirements.lock"
 README = "START_HERE.md"
+PASSAGES = Path(__file__).with_name("passages")  # what START_HERE of every assignment says of machines, checks and accidents
 
 
 class LeakError(ReleaseError):
@@ -204,19 +205,27 @@ def _stamp_readme(path: Path, stamp: str) -> None:
 
 
 def _words(sources: Sources) -> dict[str, str]:
-    """What ``{{words}}`` of a template mean: facts of the release, and every number of the rubric by its name."""
+    """What ``{{words}}`` of a template mean: passages, facts of the release, and every number of the rubric by its name.
+
+    Passages come first, for they have words, too.
+    """
     notebooks = [path.name for path in sources.notebook_paths()]
     assignment = assignment_of(sources.notebooks)
     values = values_of(assignment) if assignment else {}
     due = assignment.rubric.due if assignment else None
-    return {word: write_template(f"{{{word}}}", values, "rubric.toml") for word in values} | {
-        "assignment": sources.assignment,
-        "notebooks": "\n".join(f"- `{name}`" for name in notebooks),
-        "first_notebook": notebooks[0],
-        "python": sources.python_version(),
-        "due": f", by {due:%H:%M on %A, {due.day} %B %Y}{f' ({due:%Z})' if due.tzinfo else ''}" if due else "",
-        "dependencies": "\n".join(f'    "{line}",' for line in sources.requirements()),
-    }
+    passages = {path.stem: path.read_text(encoding="utf-8").rstrip() for path in sorted(PASSAGES.glob("*.md"))}
+    return (
+        passages
+        | {word: write_template(f"{{{word}}}", values, "rubric.toml") for word in values}
+        | {
+            "assignment": sources.assignment,
+            "notebooks": "\n".join(f"- `{name}`" for name in notebooks),
+            "first_notebook": notebooks[0],
+            "python": sources.python_version(),
+            "due": f", by {due:%H:%M on %A, {due.day} %B %Y}{f' ({due:%Z})' if due.tzinfo else ''}" if due else "",
+            "dependencies": "\n".join(f'    "{line}",' for line in sources.requirements()),
+        }
+    )
 
 
 def _filled(path: Path, words: dict[str, str]) -> str:

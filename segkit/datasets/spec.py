@@ -149,7 +149,10 @@ class DatasetSpec:
             raise DataError(f"No such folder: {root}. Expected a folder that holds {example.as_posix()} and so on.")
         known = {Path(self.stems(name)[0]).name for part in PARTS for name in self.split_names(self.splits[0], part)}
         if known.intersection(names_in(root, self.photographs)):
-            raise DataError(f"{root} holds the pictures themselves: name the folder above it, {root.resolve().parent}.")
+            if root.resolve().name in self.folders:
+                raise DataError(f"{root} holds the pictures themselves: name the folder above it, {root.resolve().parent}.")
+            folders = " or ".join(f"{folder}/" for folder in self.folders)
+            raise DataError(f"{root} holds the pictures themselves: move them into a folder {folders} in it, and name {root} again.")
         advice = "; `python -m segkit data fetch --out FOLDER` downloads them" if self.fetch else ""
         raise DataError(f"{root} holds no folder {first}/. Expected {example.as_posix()}, {self.labels[0]} and so on{advice}.")
 

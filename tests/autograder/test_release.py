@@ -329,17 +329,26 @@ def test_real_assignment_is_released_and_works_in_an_empty_folder(tmp_path):
     assert (folder / "submission.zip").is_file()
 
 
-def test_templates_of_the_real_release_can_be_filled(tmp_path):
+ACCIDENTS = (
+    "No matching distribution found for torch", "externally-managed-environment", "running scripts is disabled", "Error #15", "Extract All",
+    "python: command not found", "No module named pip", "No module named 'segkit'", "kernel appears to have died", "/kaggle/input",
+    "-m ipykernel install", "-m segkit check", "--code-only",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["fcn", "satellite"])
+def test_templates_of_the_real_releases_can_be_filled(name, tmp_path):
     import tomllib
 
-    sources = find_sources("fcn", REPOSITORY)
+    sources = find_sources(name, REPOSITORY)
     for path in sources.templates():
         (tmp_path / path.name).write_text(building._filled(path, building._words(sources)))
     project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
     assert project["dependencies"] == sources.requirements()
     assert all(">=" in line for line in project["dependencies"])
     text = (tmp_path / "START_HERE.md").read_text()
-    assert "1_data.ipynb" in text
+    assert sources.notebook_paths()[0].name in text
+    assert [told for told in ACCIDENTS if told not in text] == [], "what people meet on their machines is told with every assignment"
     pair = " ".join(f'"{line}"' for line in sources.requirements() if line.startswith("torch"))
     assert f"`{pair}`" in text, "the versions that the release asks for"
 

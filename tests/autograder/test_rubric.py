@@ -98,11 +98,17 @@ def test_points_are_rounded_down_to_halves(points, expected):
     assert round_down(points) == expected
 
 
-def test_a_need_that_nothing_can_meet_is_refused_by_name(tmp_path):
-    text = GOOD.replace('needs = ["net", "checkpoint dots"]', 'needs = ["network", "checkpoint dots"]')
+@pytest.mark.parametrize("need", ["network", "net or network"])
+def test_a_need_that_nothing_can_meet_is_refused_by_name(tmp_path, need):
+    text = GOOD.replace('needs = ["net", "checkpoint dots"]', f'needs = ["{need}", "checkpoint dots"]')
     words = r"check 'net.accuracy' needs 'network'. Expected grade ids .* there is: checkpoint dots, double, net"
     with pytest.raises(RubricError, match=words):
         read_rubric(rubric(tmp_path, text))
+
+
+def test_of_two_needs_one_may_do(tmp_path):
+    text = GOOD.replace('needs = ["net", "checkpoint dots"]', 'needs = ["net or double", "checkpoint dots"]')
+    assert read_rubric(rubric(tmp_path, text)).checks["net.accuracy"].needs == ("net or double", "checkpoint dots")
 
 
 def test_a_check_by_hand_needs_its_answer():

@@ -76,7 +76,7 @@ def test_a_cell_gets_the_table_and_something_that_is_true_or_false(work, capsys)
     assert found._ipython_display_() is None and capsys.readouterr().out.count("[ok] confusion_matrix") == 2
 
 
-@pytest.mark.parametrize("text", ["docs/students.md", "autograder/assignments/fcn/release/START_HERE.md"])
+@pytest.mark.parametrize("text", ["docs/students.md", "autograder/release/passages/all_checks.md"])
 def test_the_line_for_a_cell_that_the_texts_print_works(work, text, monkeypatch, capsys):
     (line,) = re.findall("`(from segkit[^`]*)`", (REPOSITORY / text).read_text(encoding="utf-8"))
     monkeypatch.chdir(work)

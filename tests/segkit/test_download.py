@@ -3,7 +3,9 @@
 import errno
 import http.server
 import io
+import ssl
 import threading
+import urllib.error
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +154,27 @@ def test_not_found_is_not_tried_three_times(server: Server, tmp_path: Path) -> N
     with pytest.raises(DownloadError, match="the server answers 404"):
         download_file(server.home + "gone.zip", tmp_path / "gone.zip", progress=False)
     assert len(server.requests) == 1
+
+
+# pytorch/pytorch#33288, pytorch/vision#5311
+def test_a_certificate_that_this_python_does_not_know_is_no_missing_network(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        said = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer certificate"
+        raise urllib.error.URLError(ssl.SSLCertVerificationError(1, said))
+
+    monkeypatch.setattr(download.urllib.request, "urlopen", refuse)
+    with pytest.raises(DownloadError, match="CERTIFICATE_VERIFY_FAILED") as caught:
+        download_file("https://example.org/f.zip", tmp_path / "f.zip", progress=False)
+    told = str(caught.value)
+    assert "Install Certificates.command" in told and "SSL_CERT_FILE" in told and "put it at" in told and ".." not in told
+
+
+def test_the_bar_of_a_download_is_one_that_a_saved_notebook_keeps(server, tmp_path, capsys):
+    """Letters on stdout: a widget is an error in a notebook that is opened again, and red is for errors."""
+    server.files["f.bin"] = BODY
+    download_file(server.home + "f.bin", tmp_path / "f.bin")
+    out, err = capsys.readouterr()
+    assert "100%" in out and err == ""
 
 
 class FullDisk:

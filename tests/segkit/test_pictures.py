@@ -151,8 +151,12 @@ def test_the_split_is_known_by_pictures_of_any_ending(tmp_path, file, split):
 
 
 def test_a_folder_of_capital_pictures_themselves_is_told(tmp_path):
-    photograph(tmp_path / "cmp_b0001.JPG")
-    with pytest.raises(DataError, match="holds the pictures themselves: name the folder above"):
+    photograph(tmp_path / "base" / "cmp_b0001.JPG")
+    with pytest.raises(DataError, match=f"holds the pictures themselves: name the folder above it, {tmp_path}"):
+        find_root(tmp_path / "base")
+    photograph(tmp_path / "cmp_b0001.JPG")  # nobody finds them above either
+    (tmp_path / "base").rename(tmp_path / "photographs")
+    with pytest.raises(DataError, match=f"move them into a folder base/ or extended/ in it, and name {tmp_path} again"):
         find_root(tmp_path)
 
 
