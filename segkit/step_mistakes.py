@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.subject import StudentError, Subject
-from segkit.training_step import DETACHED, LOSSES, MODE, MODES, OPTIMIZER, ORDER, UPDATES, VOID, Exercise, Steps, Way
+from segkit.training_step import DETACHED, LOSSES, MODE, MODES, NO_STEP, OPTIMIZER, ORDER, UPDATES, VOID, Exercise, Steps, Way
 
 __all__ = ["PARTS", "Mistake", "step_mistakes"]
 
@@ -147,8 +147,8 @@ def _unexplained(found: Steps, exercise: Exercise) -> list[Mistake]:
     right = exercise.taken()
     code, words = "step.values", _difference(found, right)
     moved = any(not np.array_equal(step["values"][key], value) for step in found for key, value in exercise.question["weights"].items())
-    if moved and not any(step["steps"] for step in found):
-        code, words = "step.optimizer", OPTIMIZER
+    if not any(step["steps"] for step in found):
+        code, words = ("step.optimizer", OPTIMIZER) if moved else ("step.missing", NO_STEP)
     if _loss_differs(found[:1], right[:1]):
         return _all_lost(code, words)
     return [Mistake("update", code, words), *_mode_and_returned(found[:1], right[:1], {"update"})]
@@ -182,5 +182,9 @@ def _loss_differs(found: Steps, right: Steps) -> str:
         if not isinstance(value, (float, int, np.ndarray)) or np.size(value) != 1:
             return f"expected the loss of the batch in return, but got {type(value).__name__}."
         if not np.isclose(np.ravel(value)[0], other["returned"], rtol=1e-4):
-            return f"expected the loss of the batch in return, {other['returned']:.4g}, but got {np.ravel(value)[0]:.4g}."
+            times = float(np.ravel(value)[0]) / other["returned"]
+            whole = next((f", {word} {round(n)}" for word, n in (("times", times), ("divided by", 1 / times if times else 0))
+                          if round(n) > 1 and np.isclose(n, round(n), rtol=1e-4)), "")  # fmt: skip
+            hint = f"{whole}: return the mean itself, not for the number of images or batches" if whole else ""
+            return f"expected the loss of the batch in return, {other['returned']:.4g}, but got {np.ravel(value)[0]:.4g}{hint}."
     return ""
