@@ -148,7 +148,10 @@ def _unexplained(found: Steps, exercise: Exercise) -> list[Mistake]:
     code, words = "step.values", _difference(found, right)
     moved = any(not np.array_equal(step["values"][key], value) for step in found for key, value in exercise.question["weights"].items())
     if not any(step["steps"] for step in found):
-        code, words = ("step.optimizer", OPTIMIZER) if moved else ("step.missing", NO_STEP)
+        if moved:
+            code, words = "step.optimizer", OPTIMIZER
+        elif _has_gradients(found):
+            code, words = "step.missing", NO_STEP
     if _loss_differs(found[:1], right[:1]):
         return _all_lost(code, words)
     return [Mistake("update", code, words), *_mode_and_returned(found[:1], right[:1], {"update"})]
@@ -182,9 +185,13 @@ def _loss_differs(found: Steps, right: Steps) -> str:
         if not isinstance(value, (float, int, np.ndarray)) or np.size(value) != 1:
             return f"expected the loss of the batch in return, but got {type(value).__name__}."
         if not np.isclose(np.ravel(value)[0], other["returned"], rtol=1e-4):
-            times = float(np.ravel(value)[0]) / other["returned"]
-            whole = next((f", {word} {round(n)}" for word, n in (("times", times), ("divided by", 1 / times if times else 0))
-                          if round(n) > 1 and np.isclose(n, round(n), rtol=1e-4)), "")  # fmt: skip
-            hint = f"{whole}: return the mean itself, not for the number of images or batches" if whole else ""
-            return f"expected the loss of the batch in return, {other['returned']:.4g}, but got {np.ravel(value)[0]:.4g}{hint}."
+            times = _times(float(np.ravel(value)[0]), other["returned"])
+            return f"expected the loss of the batch in return, {other['returned']:.4g}, but got {np.ravel(value)[0]:.4g}{times}."
     return ""
+
+
+def _times(found: float, right: float) -> str:
+    """Words where a whole number lies between two losses, as that of the images in a batch."""
+    ratios = {f"times {n}": n for n in range(2, 65)} | {f"divided by {n}": 1 / n for n in range(2, 65)}
+    word = next((word for word, ratio in ratios.items() if np.isclose(found, ratio * right, rtol=1e-4)), "")
+    return f", {word}: return the mean itself, whatever the number of images or batches" if word else ""
