@@ -183,6 +183,15 @@ def _first(found: NDArray | np.float64, known: list[tuple[str, str, NDArray]], d
                  and np.allclose(found, values, rtol=1e-4, atol=1e-6, equal_nan=True)), default)  # fmt: skip
 
 
+def _rounded(code: str, right: NDArray | np.float64) -> Iterator[tuple[str, str, NDArray]]:
+    for digits in (1, 2, 3, 4):
+        yield (
+            code,
+            f"rounded to {digits} digit{'s' * (digits > 1)}: return the number itself, and round where you print it",
+            np.round(right, digits),
+        )
+
+
 def accuracy_mistake(found: float, hist: NDArray, mean_iou: float) -> Mistake:
     """Name the mistake behind a wrong pixel accuracy.
 
@@ -207,6 +216,7 @@ def accuracy_mistake(found: float, hist: NDArray, mean_iou: float) -> Mistake:
             ("accuracy.values", "the number of right pixels: divide by the number of all pixels.", hit.sum()),
             ("accuracy.values", "class 0 is left out: it is a class like the others.", hit[1:].sum() / truth[1:].sum()),
             ("accuracy.values", "class 0 is left out: it is a class like the others.", hit[1:].sum() / hist[1:, 1:].sum()),
+            *_rounded("accuracy.values", right),
         ]  # fmt: skip
     return _first(np.float64(found), known, ("accuracy.values", ""))
 
@@ -241,6 +251,7 @@ def iou_mistake(found: NDArray, hist: NDArray) -> Mistake:
             ("iou.values", "weighted by the classes' frequencies: weights belong to no IoU", right * truth / total),
             ("iou.values", "the IoU without class 0: it is a class like the others", right[1:]),
             ("iou.values", "the IoU without class 0: it is a class like the others", np.where(np.arange(len(hit)) == 0, np.nan, right)),
+            *_rounded("iou.values", right),
         ]
     return _first(np.asarray(found, float), known, ("iou.values", ""))
 
@@ -272,6 +283,7 @@ def mean_mistake(found: float, hist: NDArray, iou: NDArray) -> Mistake:
             ("iou.absent_mean", "the absent class is counted as 0: average over the classes that occur", np.nansum(iou) / len(iou)),
             ("iou.absent_mean", "a class is left out: one that was only predicted has IoU 0 and counts",
              np.nanmean(np.where(truth > 0, iou, np.nan))),
+            *_rounded("mean.values", np.nanmean(iou)),
         ]  # fmt: skip
     if np.isnan(found):
         return "iou.absent_mean", "a plain mean over NaN is NaN: use np.nanmean"

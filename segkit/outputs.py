@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segkit.student_errors import StudentError
 from segkit.values import MAX_ELEMENTS
 
-__all__ = ["MAPS", "output_array"]
+__all__ = ["MAPS", "output_array", "scores_within"]
 
 MAX_INSTANCE = 2**16 - 1
 
@@ -26,13 +26,20 @@ def output_array(output: Any, name: str) -> NDArray:
         StudentError: It is no tensor, or too large for one.
     """
     if not isinstance(output, torch.Tensor):
-        text = f"{name}.forward: expected a tensor, but got {type(output).__name__}. Return the logits themselves."
+        comma = " of one: is there a comma behind it?" if isinstance(output, tuple) and len(output) == 1 else "."
+        text = f"{name}.forward: expected a tensor, but got {type(output).__name__}{comma} Return the logits themselves."
         raise StudentError(text, "forward.type")
     if output.numel() > MAX_ELEMENTS:
         text = f"{name}.forward: expected an output of the image's size, but got {tuple(output.shape)}."
         raise StudentError(text, "shape.size")
     output = output.detach().as_subclass(torch.Tensor).cpu()
     return (output.float() if output.is_floating_point() else output).contiguous().numpy()
+
+
+def scores_within(output: Any) -> Any:
+    """The first tensor (N, C, H, W) of a dictionary, tuple or list, as torchvision's networks return one; else what it was."""
+    inside = list(output.values()) if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else ()
+    return next((item for item in inside if isinstance(item, torch.Tensor) and item.dim() == 4), output)
 
 
 def _logits(output: Any, images: torch.Tensor, name: str) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.subject import StudentError, Subject
-from segkit.training_step import DETACHED, LOSSES, MODE, MODES, OPTIMIZER, ORDER, UPDATES, VOID, Exercise, Steps, Way
+from segkit.training_step import DETACHED, LOSSES, MODE, MODES, NO_STEP, OPTIMIZER, ORDER, UPDATES, VOID, Exercise, Steps, Way
 
 __all__ = ["PARTS", "Mistake", "step_mistakes"]
 
@@ -147,8 +147,11 @@ def _unexplained(found: Steps, exercise: Exercise) -> list[Mistake]:
     right = exercise.taken()
     code, words = "step.values", _difference(found, right)
     moved = any(not np.array_equal(step["values"][key], value) for step in found for key, value in exercise.question["weights"].items())
-    if moved and not any(step["steps"] for step in found):
-        code, words = "step.optimizer", OPTIMIZER
+    if not any(step["steps"] for step in found):
+        if moved:
+            code, words = "step.optimizer", OPTIMIZER
+        elif _has_gradients(found):
+            code, words = "step.missing", NO_STEP
     if _loss_differs(found[:1], right[:1]):
         return _all_lost(code, words)
     return [Mistake("update", code, words), *_mode_and_returned(found[:1], right[:1], {"update"})]
@@ -182,5 +185,13 @@ def _loss_differs(found: Steps, right: Steps) -> str:
         if not isinstance(value, (float, int, np.ndarray)) or np.size(value) != 1:
             return f"expected the loss of the batch in return, but got {type(value).__name__}."
         if not np.isclose(np.ravel(value)[0], other["returned"], rtol=1e-4):
-            return f"expected the loss of the batch in return, {other['returned']:.4g}, but got {np.ravel(value)[0]:.4g}."
+            times = _times(float(np.ravel(value)[0]), other["returned"])
+            return f"expected the loss of the batch in return, {other['returned']:.4g}, but got {np.ravel(value)[0]:.4g}{times}."
     return ""
+
+
+def _times(found: float, right: float) -> str:
+    """Words where a whole number lies between two losses, as that of the images in a batch."""
+    ratios = {f"times {n}": n for n in range(2, 65)} | {f"divided by {n}": 1 / n for n in range(2, 65)}
+    word = next((word for word, ratio in ratios.items() if np.isclose(found, ratio * right, rtol=1e-4)), "")
+    return f", {word}: return the mean itself, whatever the number of images or batches" if word else ""

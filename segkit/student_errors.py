@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from segkit.memory_errors import means_out_of_memory
 from segkit.notebooks.running import student_traceback
 
-__all__ = ["CAUSE", "StudentError", "as_student_error", "check_forward", "check_signature", "device_cause"]
+__all__ = ["CAUSE", "StudentError", "as_student_error", "check_forward", "check_signature", "device_cause", "in_another_order"]
 
 CAUSE = re.compile(r"(?=.{1,40}\Z)[a-z][a-z0-9_]*([.-][a-z0-9_]+)*")  # of a StudentError: what may be written into a result
 
@@ -98,6 +98,19 @@ def check_signature(function: Any, name: str, args: tuple[Any, ...], kwargs: Map
         expected = f"{'a class' if isinstance(function, type) else 'a function'} of {given}"
     text = f"{name} cannot be called with {given} ({error}). Expected {expected}, found `{found}`."
     raise StudentError(text, "code.signature")
+
+
+def in_another_order(names: Sequence[str], signature: str) -> str:
+    """Say that a function that failed takes its arguments in another order than it is given them; empty where it does not.
+
+    Args:
+        names: Of its arguments.
+        signature: How it must be declared: ``"def train_step(model, images, labels, optimizer)"``.
+    """
+    wanted = re.findall(r"\w+", signature.partition("(")[2])
+    if "self" in names or not any(name in wanted and wanted.index(name) != place for place, name in enumerate(names)):
+        return ""
+    return f"the arguments come in the order ({', '.join(wanted)}), and the function takes them as ({', '.join(names)})"
 
 
 def _misfit(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[inspect.Signature | None, str]:

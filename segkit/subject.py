@@ -21,7 +21,7 @@ from torch import nn
 from segkit.gradients import SmallTraining, gradients_of
 from segkit.layers import Layer, describe
 from segkit.notebooks import Program, Unrunnable, execute
-from segkit.outputs import MAPS, output_array
+from segkit.outputs import MAPS, output_array, scores_within
 from segkit.precision import choose_precision, lay_out
 from segkit.student_errors import CAUSE, StudentError, as_student_error, check_forward, check_signature, device_cause
 from segkit.tracing import Step, trace
@@ -47,7 +47,9 @@ class Subject(Protocol):
     def load(self, handle: str, source: Mapping[str, Values], zero: Sequence[str] = ()) -> None: ...
     def sample(self, handle: str, indices: Mapping[str, Any]) -> dict[str, NDArray]: ...
     def change(self, handle: str, key: str, index: int, value: float) -> None: ...
-    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray: ...
+    def forward(
+        self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = (), within: bool = False
+    ) -> NDArray: ...
     def maps(self, handle: str, x: NDArray, names: Sequence[str]) -> dict[str, NDArray]: ...
     def gradients(
         self, name: str, *args: Any, wrt: Sequence[int] = (0,), parameters: Sequence[str] = (), train: bool = False, **kwargs: Any
@@ -325,7 +327,9 @@ class LocalSubject:
         """Set one value of a parameter (to see whether another network changes with it)."""
         self._parameters(handle)[key].view(-1)[index] = value
 
-    def forward(self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = ()) -> NDArray:
+    def forward(
+        self, handle: str, x: NDArray, train: bool = False, seed: int = 0, skip: Sequence[str] = (), within: bool = False,
+    ) -> NDArray:  # fmt: skip
         """Run a network.
 
         Args:
@@ -334,11 +338,13 @@ class LocalSubject:
             train: Whether in train mode.
             seed: Seed of torch's generator, for dropout.
             skip: Paths of layers that hand on what they get, as if they were not there.
+            within: Whether to look for the scores in the dictionary, tuple or list that comes back in place of a tensor.
 
         Returns:
             Whatever tensor the network returns; integers stay integers.
         """
-        return output_array(self._run(handle, x, train, seed, skip), type(self._model(handle)).__name__)
+        output = self._run(handle, x, train, seed, skip)
+        return output_array(scores_within(output) if within else output, type(self._model(handle)).__name__)
 
     def maps(self, handle: str, x: NDArray, names: Sequence[str]) -> dict[str, NDArray]:
         """Run a network that returns a dictionary of maps, in eval mode.

@@ -17,7 +17,7 @@ from torch.nn import functional
 from segkit.layer import Layer
 from segkit.subject import LocalSubject
 
-__all__ = ["DETACHED", "LOSSES", "MODE", "MODES", "OPTIMIZER", "ORDER", "UPDATES", "VOID", "Exercise", "Steps", "Way"]
+__all__ = ["DETACHED", "LOSSES", "MODE", "MODES", "NO_STEP", "OPTIMIZER", "ORDER", "UPDATES", "VOID", "Exercise", "Steps", "Way"]
 
 Steps = Sequence[Mapping[str, Any]]  # of each call, see ``segkit.gradients.SmallTraining.after``
 

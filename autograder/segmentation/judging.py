@@ -122,6 +122,9 @@ def judge_shapes(network: Network) -> None:
         text = ("Expected scores that tell one picture and one place from another, but the output holds (nearly) one number everywhere: "
                 "its shape shows nothing. Likely cause: forward returns something else than what its layers computed.")  # fmt: skip
         raise StudentError(text, "shape.constant")
+    if evidence.wrapped:
+        text = f"{evidence.wrapped} All else was judged with the scores that are in it."
+        grading.lose("size", cause="forward.type", message=text)
     if not evidence.batched:
         text = ("Expected 2 outputs for a batch of 2, but forward fails for it (or gives another number) and works for single "
                 "images. Do not write the batch size into the code.")  # fmt: skip

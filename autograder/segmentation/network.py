@@ -59,12 +59,14 @@ class Evidence:
         output: What the network returned, its classes in the second dimension.
         batched: Whether the network took both images at once.
         classes_last: Whether the classes came in the last dimension; that is one fault, and the rest can still be judged.
+        wrapped: What was wrong with an output that holds the scores and is no tensor; the rest can still be judged.
     """
 
     images: NDArray[np.float32]
     output: NDArray
     batched: bool = True
     classes_last: bool = False
+    wrapped: str = ""
 
     @property
     def constant(self) -> bool:
@@ -307,20 +309,36 @@ class Network:
 
     def _run(self) -> Evidence:
         images = self.images()
-        handle, skip = self._load(), tuple(self.norms())
+        self._load()
         try:
-            output = self.student.forward(handle, images, skip=skip)
+            output = self.run(images)
             if output.ndim != 4 or len(output) == len(images):
                 scores = self._classes_second(output, images)
-                return Evidence(images, scores, classes_last=scores is not output)
+                return Evidence(images, scores, classes_last=scores is not output, wrapped=self._wrapped)
         except StudentError as error:
             if error.cause not in ("code.raises", "forward.type"):
                 raise
         # perhaps only batches of one work: that is one fault, and the rest can still be judged
-        singles = [self.student.forward(handle, images[n : n + 1], skip=skip) for n in range(len(images))]
+        singles = [self.run(images[n : n + 1]) for n in range(len(images))]
         if len({output.shape[1:] for output in singles}) > 1 or not all(output.ndim for output in singles):
             raise malformed("forward", "outputs of one shape for two images of one size", words=" and ".join(str(s.shape) for s in singles))
-        return Evidence(images, np.concatenate(singles), batched=False)
+        return Evidence(images, np.concatenate(singles), batched=False, wrapped=self._wrapped)
+
+    def run(self, images: NDArray[np.float32], train: bool = False, seed: int = 0) -> NDArray:
+        """Run the network as it is judged: without normalisations; scores that came in a dictionary or tuple are taken out of it."""
+        handle, skip = self.built().handle, tuple(self.norms())
+        try:
+            return self.student.forward(handle, images, train=train, seed=seed, skip=skip, within=bool(self._wrapped))
+        except StudentError as error:
+            if error.cause != "forward.type" or self._wrapped:
+                raise
+            output = self.student.forward(handle, images, train=train, seed=seed, skip=skip, within=True)  # else the same error
+            self.student.__dict__.setdefault("_wrapped", {})[self.spec.name] = str(error)
+            return output
+
+    @property
+    def _wrapped(self) -> str:
+        return self.student.__dict__.get("_wrapped", {}).get(self.spec.name, "")
 
     def _classes_second(self, output: NDArray, images: NDArray) -> NDArray:
         """An output with its classes in the second dimension; itself, unless it is (N, H, W, n_class) and nothing else."""
@@ -336,19 +354,21 @@ class Network:
             factor: By which the scores arrive multiplied.
         """
         silent, biases = drop_silence(self.grading.seeds, self.spec, self.probe_classes, self.spec.name, self.student.code, str(seed))
-        handle, image = self._load(biases), self.images()[:1]
-        output = self._classes_second(self.student.forward(handle, image, train=True, seed=seed, skip=tuple(self.norms())), image)
+        self._load(biases)
+        image = self.images()[:1]
+        output = self._classes_second(self.run(image, train=True, seed=seed), image)
         return read_dropout(output / factor, silent, self.spec.chain.head)
 
     def dropout_free_pair(self) -> tuple[NDArray, NDArray]:
         """The same image twice in eval mode, under two seeds of the worker's generator."""
-        handle, image = self._load(), self.images()[:1]
-        return self.student.forward(handle, image, seed=1), self.student.forward(handle, image, seed=2)
+        self._load()
+        image = self.images()[:1]
+        return self.run(image, seed=1), self.run(image, seed=2)
 
     # ------------------------------------------------------------------------------------------------ judging
-    def shadow(self) -> tuple[Shadow, Pieces]:
+    def _shadow(self, settings: Mapping[str, Mapping[str, Any]]) -> tuple[Shadow, Pieces]:
         """The network it should be, given its layers, and its score maps (the trunk runs once for the whole class)."""
-        shadow = Shadow(self.spec, self.found_settings(), ChainMap(self.score_layers(), cast(Any, self._class_weights())))
+        shadow = Shadow(self.spec, settings, ChainMap(self.score_layers(), cast(Any, self._class_weights())))
         shadow.refuse_too_large(self.images().shape[2:], self._usual(self.built().n_class))
         return shadow, shadow.pieces(self._features(shadow))
 
@@ -357,18 +377,26 @@ class Network:
         kept = self.student.__dict__.setdefault("_measurements", {})
         if self.spec.name not in kept:
             evidence = self.evidence()
-            try:  # whatever does not fit together comes from the layers that the student's network has
-                kept[self.spec.name] = self._measured(evidence)
-            except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError):
-                kept[self.spec.name] = None
+            found = self._tried(evidence, self.found_settings())
+            if self.spec.graph is not None and (found is None or not found.offsets):
+                # two layers may do what one should: zeros laid around the picture, and a convolution that pads no more
+                usual = self._tried(evidence, {layer.path: layer.settings for layer in self.table(self.built().n_class)})
+                found = usual if usual is not None and usual.exact else found
+            kept[self.spec.name] = found
         return kept[self.spec.name]
 
-    def _measured(self, evidence: Evidence) -> Measurement:
+    def _tried(self, evidence: Evidence, settings: Mapping[str, Mapping[str, Any]]) -> Measurement | None:
+        try:  # whatever does not fit together comes from the layers that the student's network has
+            return self._measured(evidence, settings)
+        except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError):
+            return None
+
+    def _measured(self, evidence: Evidence, settings: Mapping[str, Mapping[str, Any]]) -> Measurement:
         if self.spec.graph is None:
-            reference = reference_output(self.spec, self.built().n_class, self.found_settings(), self._class_weights(), evidence.images)
+            reference = reference_output(self.spec, self.built().n_class, settings, self._class_weights(), evidence.images)
             assert isinstance(reference, Tensor)  # a network that returns maps is compared by maps()
             return measure_against(evidence.output, reference, (*evidence.images.shape[:2], *reference.shape[2:]))
-        shadow, pieces = self.shadow()
+        shadow, pieces = self._shadow(settings)
         return self._by_position(measure(evidence.output, shadow, pieces, self.offsets, evidence.images.shape), shadow)
 
     def maps(self) -> dict[str, tuple[NDArray, NDArray]]:
@@ -400,7 +428,7 @@ class Network:
                 images,
                 self.offsets,
                 self.built().n_class,
-                tuple(self.norms()),
+                self.run,
             )
         except (StudentError, RuntimeError, ValueError):
             return found

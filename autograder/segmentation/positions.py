@@ -4,7 +4,7 @@ Every convolution passes its first channel on, unchanged and centred; so a ReLU 
 is active at test time leaves no more than a factor for each image, and the crops still show. A wrong value then costs ``*.forward`` only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ def _pieces(shadow: Shadow, images: NDArray[np.float32], n_class: int) -> Pieces
 
 def position_offsets(
     student: Student, handle: str, shadow: Shadow, paths: dict[str, str], images: NDArray[np.float32],
-    expected: dict[str, Offset], n_class: int, skip: Sequence[str] = (),
+    expected: dict[str, Offset], n_class: int, run: Callable[[NDArray], NDArray],
 ) -> tuple[dict[str, Offset], list[str]]:  # fmt: skip
     """Measure the crops of a network whose values are not the expected ones.
 
@@ -86,7 +86,7 @@ def position_offsets(
         images: ``(N, 3, H, W)``.
         expected: The rubric's offsets.
         n_class: Number of classes that the network has.
-        skip: Paths of layers to pass over.
+        run: Runs it on images.
 
     Returns:
         Offsets by crop name as far as they can be measured, and the skips of which nothing arrives.
@@ -99,7 +99,7 @@ def position_offsets(
         return {}, []
     images = np.abs(images)  # a ReLU passes it whole
     _load(student, handle, shadow, paths)
-    found = torch.from_numpy(np.ascontiguousarray(student.forward(handle, images, skip=skip)))
+    found = torch.from_numpy(np.ascontiguousarray(run(images)))
     if not found.is_floating_point() or found.dim() != 4 or not of_the_pictures_size(found, images.shape, n_class):
         return {}, []
     return measure_paths(found, shadow, _pieces(shadow, images, n_class), expected, scaled=True)

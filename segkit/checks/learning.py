@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.checks.report import Report
+from segkit.checks.report import Report, arguments_hint
 from segkit.subject import LocalSubject, StudentError
 from segkit.transforms import IGNORE_INDEX
 
@@ -74,8 +74,9 @@ def check_train_step(train_step: Callable[..., float]) -> Report:
     report, subject = Report(), LocalSubject(Path())
     subject.adopt("train_step", train_step)
     exercise = Exercise(np.random.default_rng(SEED), N_CLASS)
+    exchanged = arguments_hint(train_step, "def train_step(model, images, labels, optimizer)")
     ask = partial(_unless_stub, step_mistakes, subject, "train_step", exercise)
-    ran, mistakes = report.run("two steps of a small network", ask, STEP_HINTS)
+    ran, mistakes = report.run("two steps of a small network", ask, exchanged | STEP_HINTS)
     if not ran:
         return report
     told = {mistake.part: mistake for mistake in mistakes if mistake.words}

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torchvision.models import VGG, vgg16
 
 from segkit.checks.networks import build, expected, found_layers
-from segkit.checks.report import Report
+from segkit.checks.report import Report, arguments_hint
+from segkit.layers import describe
 
 __all__ = ["check_copy"]
 
@@ -33,9 +34,10 @@ def check_copy(copy: Callable[..., object] | None, network_class: Callable[..., 
     if model is None:
         return report
     vgg = _random_vgg()
+    settings = {layer.path: layer.settings for layer in describe(model)}
     before = {name: float(value.sum(dtype=torch.float64)) for name, value in vgg.state_dict().items()}
     call = (lambda: copy(model, vgg)) if copy else (lambda: cast(Any, model).copy_params_from_vgg16(vgg))
-    hints = {
+    hints = arguments_hint(copy, "def copy_params_from_vgg16(model, vgg16)") | {
         "output with shape [4096, ": "the copy runs in the wrong direction: the FCN's parameter receives, VGG's is only read",
         "(7) must match the size of tensor b (25088)": MATRICES,
         "(1) must match the size of tensor b (4096)": MATRICES,
@@ -61,6 +63,10 @@ def check_copy(copy: Callable[..., object] | None, network_class: Callable[..., 
             "unchanged",
             "copy.source",
         )
+        now_settings = {layer.path: layer.settings for layer in describe(model)}
+        others = [path for path, setting in settings.items() if now_settings.get(path) != setting]
+        report.expect(not others, "the FCN's own layers", "the same settings as before", f"others in {', '.join(others[:3])}",
+                      "VGG's layers were put in the place of the FCN's: copy their values alone", "as they were", "copy.layer")  # fmt: skip
         _check_features(report, layers, vgg)
         _check_head(report, layers, vgg)
         _check_alias(report, layers, vgg)

@@ -18,7 +18,7 @@ from typing import Any
 
 from segkit.notebooks.running import first_failure, namesake
 
-__all__ = ["Line", "Report", "as_shown", "describe_error", "describe_value", "reading_width"]
+__all__ = ["Line", "Report", "arguments_hint", "as_shown", "describe_error", "describe_value", "reading_width"]
 
 _KIT = Path(__file__).resolve().parent.parent
 _SELF = frozenset({"site-packages", "dist-packages"})
@@ -159,6 +159,15 @@ class Report:
             else:
                 self.fault(name, "a result", f"{what} {where}".rstrip(), cause, code)
         return False, None
+
+
+def arguments_hint(function: Any, signature: str) -> dict[str, str]:
+    """A hint for whatever error a function raises that takes its arguments in another order than it is given them; or none."""
+    from segkit.student_errors import in_another_order  # here, for it imports torch
+
+    code = getattr(function, "__code__", None)
+    words = in_another_order(code.co_varnames[: code.co_argcount], signature) if code else ""
+    return {"": words} if words else {}
 
 
 def as_shown(line: Line) -> str:

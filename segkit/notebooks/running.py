@@ -79,7 +79,9 @@ def student_traceback(error: BaseException, labels: set[str] | None = None, limi
 
 
 def namesake(error: BaseException) -> str:
-    """What to do where another module was asked for what the student's script of that name has, in the folder one stands in; or empty."""
+    """What to do where one name hides another: a module a student's script, or a student's function what it imported; or empty."""
+    if type(error) in (TypeError, RecursionError):
+        return _calls_itself(error)
     if type(error) not in (ImportError, ModuleNotFoundError, AttributeError):
         return ""
     asked = error.obj if isinstance(error, AttributeError) else error.name  # type: ignore[attr-defined]
@@ -91,6 +93,15 @@ def namesake(error: BaseException) -> str:
     if not script.is_file() or vars(module).get("__file__") == str(script):
         return ""
     return f"your {name}.py is never imported, for Python or a package has a module of that name: rename it"
+
+
+def _calls_itself(error: BaseException) -> str:
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name = frame.f_code.co_name
+        own = getattr(frame.f_globals.get(name), "__code__", None) is frame.f_code
+        if own and (isinstance(error, RecursionError) or str(error).startswith(f"{name}() ")):
+            return f"{name} calls itself here: it hides what was imported under its name, so import that under another one"
+    return ""
 
 
 def _about_module(name: str) -> str:

@@ -77,6 +77,9 @@ NETWORKS = [
 ]  # fmt: skip
 FC6 = "target.weight.copy_(source.weight.reshape(target.weight.shape))"
 COPIES = [
+    ("(model, vgg16)", "(vgg16, model)", "in the order (model, vgg16), and the function takes them as (vgg16, model)"),
+    ("    with torch.no_grad():\n", "    import copy\n    targets[0] = model.conv1_1 = copy.deepcopy(vgg16.features[0])\n"
+     "    with torch.no_grad():\n", "VGG's layers were put in the place of the FCN's"),
     (FC6, "target.weight.data = source.weight.data.reshape(target.weight.shape)", "aliasing"),
     ("target.bias.copy_(source.bias)", "pass", "biases are copied too"),
     ("zip(targets, sources, strict=True)", "zip(targets[:-1], sources[:-1], strict=True)", "left out"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.sparse import coo_matrix
 
 from segkit.checks import check_confusion_matrix, check_read_label, check_scores
 from segkit.checks.report import Report
@@ -163,6 +164,11 @@ def test_a_library_that_refuses_an_unlabelled_picture_is_no_mistake():
     assert check_confusion_matrix(not_for_empty_pictures)
 
 
+def marks_ignored(pred, gt, n_class):
+    pred[(gt < 0) | (gt >= n_class)] = 0  # of the caller's
+    return right_confusion_matrix(pred, gt, n_class)
+
+
 @pytest.mark.parametrize(
     ("function", "cause"),
     [
@@ -176,6 +182,9 @@ def test_a_library_that_refuses_an_unlabelled_picture_is_no_mistake():
         (no_minlength, "minlength"),
         (lambda p, g, n: right_confusion_matrix(p, g, n) / np.asarray(p).size, "shares"),
         (lambda p, g, n: right_confusion_matrix(p, g, 12)[:n, :n] if n < 13 else 0, "use n_class"),
+        (lambda p, g, n, seen={}: seen.setdefault(n, np.zeros((n, n), int)).__iadd__(right_confusion_matrix(p, g, n)), "calls before"),
+        (lambda p, g, n: coo_matrix(right_confusion_matrix(p, g, n)), "an array of numbers"),
+        (marks_ignored, "work on a copy"),
         (lambda p, g, n: right_confusion_matrix(p, np.where(np.asarray(g) == -1, 0, g), n), "tests for 255 only"),
     ],
 )
@@ -233,6 +242,7 @@ def micro(hist):
         (with_result(lambda a, i, m: (a, dict(enumerate(i)), m)), "no dictionary"),
         (with_result(lambda a, i, m: (a, i, i.mean())), "np.nanmean"),
         (with_result(lambda a, i, m: (100 * a, i, m)), "percent"),
+        (with_result(lambda a, i, m: (round(a, 4), i.round(4), round(m, 4))), "rounded to 4 digits"),
         (with_result(lambda a, i, m: (a, m)), "return all three"),
         (with_result(lambda a, i, m: (m, a, i)), "in this order"),
     ],

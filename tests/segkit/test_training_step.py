@@ -103,6 +103,9 @@ ONE_MISTAKE = [
     ((STEP, STEP.replace("optimizer", "torch.optim.SGD(network.parameters(), lr=0.2)")), "step.optimizer", "no other one"),
     (("loss.item()", "loss"), "step.graph", "loss.item()"), (("return loss.item()", ""), "step.loss", "NoneType"),
     (("loss.item()", "loss.item() * 2"), "step.loss", "but got"),
+    (("loss.item()", "loss.item() * len(images)"), "step.loss", "times 2: return the mean itself"),
+    (("loss.item()", "loss.item() / 4"), "step.loss", "divided by 4: return the mean itself"),
+    ((BACKWARD + STEP, "    (loss / 4).backward()\n"), "step.missing", "no step"),
     ((STEP, STEP + STEP), "step.values", "after call 1"),
 ]  # fmt: skip
 
@@ -176,12 +179,14 @@ def test_what_is_drawn_tells_all_mistakes_apart(seed):
 
 
 @pytest.mark.parametrize(("change", "line"), [
-    (("loss.item()", "loss.item() * 2"), r"returned +expected the loss of the batch in return, 1\.456, but got 2\.912"),
+    (("loss.item()", "loss.item() * 2"), r"returned +expected the loss of the batch in return, 1\.456, but got 2\.912, times 2: return .*"),
     (("return loss.item()", ""), r"returned +expected the loss of the batch in return, but got NoneType"),
     ((STEP, STEP + STEP), r"update +after call 1 the weights are others than they should be: \S+ by up to [\d.]+"),
     ((TRAIN, ""), r"mode +expected learning in train mode\. Likely cause: the model learned in eval mode: model\.train\(\) is missing\."),
     (("loss.item()", "loss"), r"returned +expected the loss as a number\. Likely cause: the loss came back with its graph, .*"),
     ((STEP, "    optimizer.go()\n"), r"two .* expected a result, but train_step\(\) failed\. AttributeError: .* in <string>, line .*"),
+    (("(network, images, labels, optimizer)", "(network, optimizer, images, labels)"),
+     r"two .*\. Likely cause: the arguments come in the order \(model, images, labels, optimizer\), and the function takes them as .*"),
     ((", optimizer):", "):"), r"two .* expected a result, but train_step cannot be called with 4 arguments .*"),
 ])  # fmt: skip
 def test_the_visible_check_says_what_it_found_or_what_it_expected_and_why_not(change, line):

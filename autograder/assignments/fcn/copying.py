@@ -13,7 +13,7 @@ from autograder.judge.checking import Grading
 from autograder.judge.student import Student
 from autograder.sandbox.client import GraderFault
 from autograder.segmentation.probe import SPARE
-from segkit.layers import compare_layers, expected_layers
+from segkit.layers import Layer, compare_layers, expected_layers
 from segkit.subject import StudentError, WeightFile
 
 __all__ = ["SOURCES", "judge"]
@@ -38,12 +38,14 @@ class Copy:
         after: The model's values after it.
         source: VGG's values after it.
         shared: Tensors of the model that are VGG's own memory.
+        replaced: Layers of the model that have other settings than before, in words.
     """
 
     before: dict[str, NDArray]
     after: dict[str, NDArray]
     source: dict[str, NDArray]
     shared: list[str]
+    replaced: dict[str, str]
 
     def wrong(self, expected: dict[str, NDArray]) -> list[str]:
         """Tensors that do not hold VGG's values."""
@@ -131,17 +133,29 @@ def _try(student: Student, grading: Grading, index: dict, make) -> Copy:
         where, present = _indices(grading, index), set(student.shapes(handle))
         keys = {key: f"{paths[key.partition('.')[0]]}.{key.partition('.')[2]}" for key in where if key.partition(".")[0] in paths}
         keys = {key: own for key, own in keys.items() if own in present}
-        before = _look(student, handle, keys, where)
+        before, layers = _look(student, handle, keys, where), student.describe(handle)
         if student.owner(FUNCTION):
             student.method(handle, FUNCTION, vgg)
         else:
             student.call(FUNCTION, handle, vgg)
         after, held = _look(student, handle, keys, where), set(student.shapes(vgg))
         source = _look(student, vgg, {key: _in_vgg(key) for key in where if _in_vgg(key) in held}, where)
-        return Copy(before, after, source, _shared(student, handle, vgg, keys, {k: where[k] for k in source}))
+        shared = _shared(student, handle, vgg, keys, {k: where[k] for k in source})
+        return Copy(before, after, source, shared, _replaced(layers, student.describe(handle), paths))
     finally:
         for used in (handle, vgg):
             student.forget(used)
+
+
+def _replaced(before: list[Layer], after: list[Layer], paths: dict[str, str]) -> dict[str, str]:
+    """Specified names of the layers to be copied whose settings are others after the copy, and which."""
+    was, now = ({layer.path: layer.settings for layer in layers} for layers in (before, after))
+    changed = {}
+    for name, path in paths.items():
+        if name in SOURCES and path in was and path in now and was[path] != now[path]:
+            differing = [f"{key}={was[path][key]} became {now[path].get(key)}" for key in was[path] if was[path][key] != now[path].get(key)]
+            changed[name] = f"{name}: {', '.join(differing)}"
+    return changed
 
 
 def _look(student: Student, handle: str, keys: dict[str, str], where: dict[str, NDArray]) -> dict[str, NDArray]:
@@ -198,6 +212,10 @@ def judge(student: Student, grading: Grading) -> None:
         for part in ("aliasing", "source"):
             grading.lose(part, cause="copy.left_out", message="")
         return
+    if best.replaced and not wrong:
+        text = (f"The copy put other layers in the place of the FCN's own: {'; '.join(best.replaced.values())}. Copy the values of VGG's "
+                "layers, and leave the layers themselves: `fcn.weight.copy_(vgg.weight)`.")  # fmt: skip
+        grading.lose("values", cause="copy.layer", message=text, share=2 * len(best.replaced) / len(expected))
     if changed:
         text = f"VGG-16 itself must stay as it is, but the copy changed {', '.join(changed[:4])}. Copy from VGG into the FCN."
         grading.lose("source", cause="copy.source", message=text, measured={"changed": changed[:8]})

@@ -1,13 +1,13 @@
 """Judge ``confusion_matrix`` with an independent count."""
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autograder.assignments.fcn.hints import likely, reraise_if_lost
 from autograder.judge.checking import Grading
-from autograder.judge.student import Student
 from segkit.mistakes import counts_mistake, wrapped_counts
 from segkit.reference import confusion_matrix
 from segkit.subject import StudentError
@@ -15,6 +15,12 @@ from segkit.subject import StudentError
 __all__ = ["judge_confusion_matrix"]
 
 Alike = Callable[[NDArray], NDArray]
+
+
+class Asked(Protocol):
+    """Who is asked for counts."""
+
+    def call(self, name: str, *args: Any) -> Any: ...
 
 
 def _case(rng: np.random.Generator, n_class: int, shape: tuple[int, int], ignored: bool) -> tuple[NDArray, NDArray]:
@@ -27,7 +33,19 @@ def _case(rng: np.random.Generator, n_class: int, shape: tuple[int, int], ignore
     return pred, gt
 
 
-def _counts(student: Student, pred: NDArray, gt: NDArray, n_class: int) -> NDArray:
+class _Since:
+    """A student whose table goes on adding, asked for what each call added alone."""
+
+    def __init__(self, student: Asked, tables: dict[int, NDArray]) -> None:
+        self.student, self.tables = student, tables
+
+    def call(self, name: str, *args: Any) -> Any:
+        found, n_class = self.student.call(name, *args), args[-1]
+        before, self.tables[n_class] = self.tables.get(n_class, np.zeros(1)), np.asarray(found)
+        return found - before if np.shape(found) == np.shape(before) else found
+
+
+def _counts(student: Asked, pred: NDArray, gt: NDArray, n_class: int) -> NDArray:
     found = student.call("confusion_matrix", pred, gt, n_class)
     if isinstance(found, list):
         try:
@@ -53,7 +71,7 @@ def _differing(found: NDArray, expected: NDArray) -> str:
             f"{expected[row, column]:g}, got {found[row, column]:g}")  # fmt: skip
 
 
-def judge_confusion_matrix(student: Student, grading: Grading) -> None:
+def judge_confusion_matrix(student: Asked, grading: Grading) -> None:
     """Counts and orientation, ignored pixels, integer dtypes and numbers of classes."""
     rng = grading.own_rng("confusion_matrix")
     shape = (int(rng.integers(31, 60)), int(rng.integers(31, 60)))
@@ -65,8 +83,13 @@ def judge_confusion_matrix(student: Student, grading: Grading) -> None:
         cause, why = counts_mistake(found, expected)
         text = f"confusion_matrix: {_differing(found, expected)}.{likely(why)}"
         grading.lose("counts", cause=cause, message=text, measured={"differ": int((found != expected).sum())})
-    else:
+    elif np.array_equal(again := _counts(student, pred, gt, 5), found):
         _judge_missing_classes(student, grading, pred, gt)
+    else:
+        text = ("confusion_matrix: the second of two equal calls gives other counts: those of the first are in them. Likely cause: a table "
+                "outside of the function, or in a default argument, that is added to. Begin with zeros in every call.")  # fmt: skip
+        grading.lose("counts", cause="hist.state", message=text)
+        student = _Since(student, {5: again})
     _judge_ignored(student, grading, rng, shape, alike)
     _judge_dtypes(student, grading, rng, alike)
 
@@ -81,7 +104,7 @@ def _alike(found: NDArray, expected: NDArray) -> Alike:
     return np.asarray
 
 
-def _judge_missing_classes(student: Student, grading: Grading, pred: NDArray, gt: NDArray) -> None:
+def _judge_missing_classes(student: Asked, grading: Grading, pred: NDArray, gt: NDArray) -> None:
     """A picture in which the last classes do not occur: the table keeps its size."""
     pred, gt = np.minimum(pred, 1), np.minimum(gt, 1)
     try:
@@ -96,7 +119,7 @@ def _judge_missing_classes(student: Student, grading: Grading, pred: NDArray, gt
         grading.lose("counts", cause="hist.shape", message=text, share=0.5)
 
 
-def _judge_ignored(student: Student, grading: Grading, rng, shape, alike: Alike) -> None:
+def _judge_ignored(student: Asked, grading: Grading, rng, shape, alike: Alike) -> None:
     pred, gt = _case(rng, 5, shape, ignored=True)
     gt.reshape(-1)[rng.permutation(gt.size)[:6]] = [-1, 5, 6, 200, 254, -100]  # whatever is no class does not count
     expected = alike(confusion_matrix(pred, gt, 5))
@@ -118,14 +141,14 @@ def _judge_ignored(student: Student, grading: Grading, rng, shape, alike: Alike)
         grading.lose("ignored", cause="hist.ignored", message="")
 
 
-def _follows_n_class(student: Student, rng, alike: Alike) -> bool:
+def _follows_n_class(student: Asked, rng, alike: Alike) -> bool:
     """Whether a few more classes than before are counted right: then many fail because the code's own integers are narrow."""
     pred, gt = _case(rng, 7, (23, 29), ignored=False)
     pred.reshape(-1)[:7] = gt.reshape(-1)[:7] = rng.permutation(7)
     return not _wrong(student, pred, gt, 7, alike(confusion_matrix(pred, gt, 7)))
 
 
-def _judge_dtypes(student: Student, grading: Grading, rng, alike: Alike) -> None:
+def _judge_dtypes(student: Asked, grading: Grading, rng, alike: Alike) -> None:
     """Narrow integers overflow in n * gt + pred: int8 from 12 classes on, uint8 from 17; one class is the smallest case."""
     if any(fault.cause == "hist.values" for fault in grading.faults):
         grading.lose("dtypes", cause="hist.values", message="")
@@ -148,7 +171,7 @@ def _judge_dtypes(student: Student, grading: Grading, rng, alike: Alike) -> None
         return
 
 
-def _wrong(student: Student, pred: NDArray, gt: NDArray, n_class: int, expected: NDArray) -> str:
+def _wrong(student: Asked, pred: NDArray, gt: NDArray, n_class: int, expected: NDArray) -> str:
     """What is wrong about one case, in words; empty where it is right."""
     try:
         found = _counts(student, pred, gt, n_class)

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager
 
+from autograder.judge.student import Student
 from autograder.segmentation import hints as hints_of_errors
 from autograder.segmentation.hints import Hints
 from segkit.subject import StudentError
@@ -42,9 +43,9 @@ COPY_HINTS: Hints = (
 )  # fmt: skip
 
 
-def explained(what: str, hints: Hints = ()) -> AbstractContextManager[None]:
+def explained(what: str, hints: Hints = (), student: Student | None = None) -> AbstractContextManager[None]:
     """Add to a student's error what usually causes it (see ``autograder.segmentation.hints``)."""
-    return hints_of_errors.explained(what, hints, SIGNATURES.get(what, ""))
+    return hints_of_errors.explained(what, hints, SIGNATURES.get(what, ""), student)
 
 
 def likely(words: str) -> str:

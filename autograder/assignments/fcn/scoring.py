@@ -47,8 +47,15 @@ def _hist(rng: np.random.Generator, n: int) -> NDArray[np.int64]:
             return hist
 
 
-def _close(a: Any, b: Any) -> bool:
-    return bool(np.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True))
+def _close(a: Any, b: Any, slack: float = 0.0) -> bool:
+    return bool(np.allclose(a, b, rtol=1e-4, atol=1e-6 + slack, equal_nan=True))
+
+
+def _unit(found: NDArray, right: NDArray) -> float:
+    """To how much IoUs were rounded, 0 for none: the mean of rounded ones is no second mistake."""
+    if found.shape != right.shape or _close(found, right):
+        return 0.0
+    return next((10.0**-digits for digits in (1, 2, 3, 4) if np.allclose(found, np.round(right, digits), equal_nan=True)), 0.0)
 
 
 def _constant(iou: NDArray) -> bool:
@@ -73,7 +80,8 @@ def judge_scores(student: Student, grading: Grading) -> None:
         cause, why = _why_iou(hist, found_iou)
         text = f"scores: IoU per class: expected intersection over union.{why}"
         grading.lose("iou", cause=cause, message=text)
-    if not _close(found_mean, mean):
+    unit = _unit(found_iou, iou)
+    if not _close(found_mean, mean, unit):
         own = float(np.mean(found_iou)) if found_iou.size else float("nan")
         constant = not np.isfinite(found_iou).all() or _constant(found_iou)
         if iou_right or constant or not _close(found_mean, own):  # the mean of a wrong IoU is not a second mistake
@@ -82,7 +90,7 @@ def judge_scores(student: Student, grading: Grading) -> None:
             told = _close(found_mean, accuracy) and _close(found_accuracy, mean)  # exchanged
             told |= bool(found_iou.size) and not np.isfinite(found_iou).any()  # nothing to average
             grading.lose("mean", cause=cause, message="" if told else text)
-    _judge_absent(student, grading, hist, None if iou_right else found_iou)
+    _judge_absent(student, grading, hist, None if iou_right else found_iou, unit)
 
 
 def _why_iou(hist: NDArray, found: NDArray) -> tuple[str, str]:
@@ -97,7 +105,7 @@ def _why_iou(hist: NDArray, found: NDArray) -> tuple[str, str]:
     return "iou.values", f" Class {worst}: expected {expected:.4f}, got {found[worst]:.4f}."
 
 
-def _judge_absent(student: Student, grading: Grading, hist: NDArray, wrong_iou: NDArray | None) -> None:
+def _judge_absent(student: Student, grading: Grading, hist: NDArray, wrong_iou: NDArray | None, unit: float) -> None:
     """A class that occurs neither in the truth nor in the prediction; and one that was only predicted.
 
     An IoU that was wrong before, and that other counts do not change, shows nothing about classes and means.
@@ -136,7 +144,7 @@ def _judge_absent(student: Student, grading: Grading, hist: NDArray, wrong_iou: 
         grading.lose("absent", cause="iou.absent", message=text)
     rest = found_iou[others]
     own = float(np.nanmean(rest)) if np.isfinite(rest).any() else float("nan")
-    if not _close(found_mean, own) and not any(fault.part == "mean" for fault in grading.faults):
+    if not _close(found_mean, own, unit) and not any(fault.part == "mean" for fault in grading.faults):
         cause = "iou.absent_mean"
         if grading.faults and grading.faults[-1].part == "absent":
             return  # the same mistake, seen from its other side

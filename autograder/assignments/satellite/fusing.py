@@ -77,8 +77,7 @@ def _dropout(network: Network, seed: int) -> Dropout:
     tensors = {name: key for name, key in tensors.items() if key in keys}
     zero = [key for name, key in tensors.items() if name not in given or name.startswith(ZERO)]
     network.student.load(network.built().handle, {tensors[name]: value for name, value in given.items() if name in tensors}, zero)
-    output = network.student.forward(network.built().handle, network.images()[:1], train=True, seed=seed, skip=tuple(network.norms()))
-    return read_dropout(output, silent, ("fc6", "fc7"))
+    return read_dropout(network.run(network.images()[:1], train=True, seed=seed), silent, ("fc6", "fc7"))
 
 
 def _repeating(network: Network, name: str) -> NDArray[np.float32]:

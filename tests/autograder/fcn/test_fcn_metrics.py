@@ -35,7 +35,22 @@ HIST_MISTAKES = {
     "nothing": (HIST + "pass", 0, "hist.type"),
     "12 in the code": (changed("confusion_matrix", ("* n_class +", "* 12 +"), ("n_class**2)", "n_class**2)[: n_class**2]")), 0,
      "hist.values"),
+    "a table that goes on adding": (HIST.replace("def conf", "tables = {}\ndef conf") + "hist = tables.setdefault(n_class, "
+                                    "np.zeros((n_class, n_class)))\n    known = (gt >= 0) & (gt < n_class)\n    "
+                                    "np.add.at(hist, (gt[known], pred[known]), 1)\n    return hist", 2, "hist.state"),
+    "one that also counts 255": (HIST.replace("def conf", "tables = {}\ndef conf") + "hist = tables.setdefault(n_class, "
+                                 "np.zeros((n_class, n_class)))\n    np.add.at(hist, (gt.clip(0, n_class - 1), pred), 1)\n    "
+                                 "return hist", 1, "hist.state"),
+    "a default argument": (HIST.replace("n_class):", "n_class, hist=np.zeros((64, 64))):") + "known = (gt >= 0) & (gt < n_class)\n    "
+                           "np.add.at(hist, (gt[known], pred[known]), 1)\n    return hist[:n_class, :n_class]", 1, "hist.state"),
+    "calls itself": (HIST.replace("def conf", "from sklearn.metrics import confusion_matrix\ndef conf")
+                     + "return confusion_matrix(gt.ravel(), pred.ravel(), labels=range(n_class))", 0, "code.raises"),
 }  # fmt: skip
+
+
+def test_a_function_that_hides_what_it_imported_is_told_so(tmp_path):
+    assert "calls itself here: it hides what was imported under its name" in judged("confusion_matrix", HIST_MISTAKES["calls itself"][0],
+                                                                                    tmp_path).message  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HIST_MISTAKES)
@@ -83,6 +98,9 @@ SCORE_MISTAKES = {
     "micro": (changed("scores", ("float(np.nanmean(iou))", "float(intersection.sum() / union_of_both.sum())")), 3, "mean.micro"),
     "IoU and mean in percent": (changed("scores", ("return float(pixel_accuracy), iou",
      "iou = 100 * iou\n    return float(pixel_accuracy), iou")), 2.5, "iou.values"),
+    "rounded": (changed("scores", ("return float(pixel_accuracy), iou, float(np.nanmean(iou))",
+     "return round(float(pixel_accuracy), 2), iou.round(2), round(float(np.nanmean(iou)), 2)")), 1.5, "accuracy.values"),
+    "a rounded mean": (changed("scores", ("float(np.nanmean(iou))", "round(float(np.nanmean(iou)), 3)")), 3, "mean.values"),
     "two results": (changed("scores", ("return float(pixel_accuracy), iou, ", "return float(pixel_accuracy), ")), 0, "scores.type"),
     "a dictionary": (SCORES + "return {'accuracy': 1, 'iou': [1], 'mean': 1}", 0, "scores.type"),
     "nothing": (SCORES + "pass", 0, "scores.type"),
@@ -95,6 +113,11 @@ def test_a_mistake_in_the_scores_is_named_and_costs_its_part(name, tmp_path):
     found = judged("scores", "import numpy as np\n" + source, tmp_path)
     assert (found.cause, found.points) == (cause, points), found.message
     assert cause in RUBRIC.causes and "scores" in found.message
+
+
+def test_rounded_scores_are_told_to_how_many_digits(tmp_path):
+    found = judged("scores", "import numpy as np\n" + SCORE_MISTAKES["rounded"][0], tmp_path)
+    assert found.message.count("rounded to 2 digits") == 2
 
 
 @pytest.mark.parametrize("source", [

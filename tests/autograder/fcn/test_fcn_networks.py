@@ -44,6 +44,15 @@ MISTAKES = {
     "softmax over the batch": ("fcn32s", [("19 : 19 + width]", "19 : 19 + width].softmax(0)")], {"forward": ("forward.softmax", 0)},
      "softmax in forward"),
     "tanh at the end": ("fcn32s", [("19 : 19 + width]", "19 : 19 + width].tanh()")], {"forward": ("forward.values", 0)}, "tanh in forward"),
+    "zeros laid around the picture, and no padding": ("fcn32s", [("self.conv1_1 = nn.Conv2d(3, 64, 3, padding=100)",
+     "self.conv1_1 = nn.Conv2d(3, 64, 3)"), ("self.conv1_1(x)", "self.conv1_1(nn.functional.pad(x, (100,) * 4))")],
+                                                      {"layers": ("layer.padding", 4.5)}, "padding=100"),
+    "a comma behind what is returned, and a wrong crop": ("fcn8s", [("31 : 31 + x.shape[3]]", "31 : 31 + x.shape[3]],"),
+     ("31 : 31 + x.shape[2]", "30 : 30 + x.shape[2]")], {"shapes": ("forward.type", 2), "crop": ("crop.shift", 5)}, ""),
+    "a dictionary, and no dropout": ("fcn32s", [(CROP32, f"{{'out': {CROP32}, 'aux': None}}"), ("self.drop7(", "(")],
+     {"shapes": ("forward.type", 2), "forward": ("dropout.missing", 3)}, ""),
+    "a dictionary of other things": ("fcn32s", [(CROP32, f"{{'mean': {CROP32}.mean((2, 3))}}")],
+     {"shapes": ("forward.type", 0), "crop": ("forward.type", 0), "forward": ("forward.type", 0)}, "got dict"),
     "ReLU left out and a wrong crop": ("fcn8s", [("self.relu4_1(self.conv4_1(h))", "self.conv4_1(h)"), (POOL3,
      "[:, :, 9 : 9 + rows, 8 : 8 + columns]")],
                                        {"crop": ("crop.shift", 5), "forward": ("forward.values", 1)}, ""),
@@ -53,6 +62,11 @@ MISTAKES = {
      "target.weight.data = source.weight.data.view(target.weight.shape)"),
                                ("target.bias.copy_(source.bias)", "target.bias.data = source.bias.data")],
                                 {"pretraining.copy": ("copy.alias", 4)}, "VGG's own memory"),
+    "VGG's layers in the place of the network's": ("copy_vgg16", [("    with torch.no_grad():\n", "    import copy\n"
+     "    model.conv1_1 = copy.deepcopy(vgg16.features[0])\n    targets[0] = model.conv1_1\n    with torch.no_grad():\n")],
+     {"pretraining.copy": ("copy.layer", 4.5)}, "conv1_1: padding=100 became 1"),
+    "arguments in another order": ("copy_vgg16", [("(model, vgg16)", "(vgg16, model)")], {"pretraining.copy": ("code.signature", 0)},
+     "in the order (model, vgg16), and the function takes them as (vgg16, model)"),
 }  # fmt: skip
 
 LOOP = """from torch import nn

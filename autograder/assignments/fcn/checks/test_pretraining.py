@@ -12,7 +12,7 @@ from segkit.datasets.facades import SPEC
 
 @check("pretraining.copy")
 def test_vgg16_is_copied_by_value(student, grading):
-    with explained("copy_params_from_vgg16", COPY_HINTS):
+    with explained("copy_params_from_vgg16", COPY_HINTS, student):
         copying.judge(student, grading)
 
 

@@ -7,5 +7,5 @@ from autograder.judge.checking import check
 
 @check("train_step")
 def test_a_step_learns_what_it_should_and_nothing_else(student, grading):
-    with explained("train_step", STEP_HINTS):
+    with explained("train_step", STEP_HINTS, student):
         judge_train_step(student, grading)

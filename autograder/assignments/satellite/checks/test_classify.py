@@ -19,7 +19,7 @@ HEAD = {"vgg.classifier.0": (READ, 1024), "vgg.classifier.3": (READ, READ), LAST
 
 @check("layer_table")
 def test_layers_are_listed_in_the_order_of_their_calls(student, grading):
-    with explained("layer_table", NETWORK_HINTS, "def layer_table(model, size)"):
+    with explained("layer_table", NETWORK_HINTS, "def layer_table(model, size)", student):
         tell(grading, "layer_table", table_mistakes(student, grading.own_rng("network")))
 
 
@@ -108,5 +108,5 @@ def test_embedding_is_that_of_eval_mode_in_the_loaders_order(student, grading):
     def own():
         return Network(student, grading, CLASSIFIER).built().handle
 
-    with explained("embed", NETWORK_HINTS, "def embed(model, loader)"):
+    with explained("embed", NETWORK_HINTS, "def embed(model, loader)", student):
         tell(grading, "embed", embed_mistakes(student, grading.own_rng("pictures"), own))
