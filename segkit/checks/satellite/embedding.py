@@ -50,7 +50,7 @@ def features_mistakes(
     except StudentError as error:
         if logits is None or error.cause not in OF_FORWARD:
             raise
-        failed, given = [Finding("forward", error.cause, f"logits {size}", str(error).strip())], np.empty(0)
+        failed, given = [Finding("forward", error.cause, f"logits {size}", str(error).strip().rstrip("."))], np.empty(0)
     found = numbers(subject.method(handle, "features", images), "features", "features.shape", lambda shape: len(shape) > 1, f"{wide}")
     found = found.astype(float)
 
@@ -80,7 +80,7 @@ def _dropouts(subject: Subject, handle: str) -> Iterator[Finding]:
     """Two run, one behind each ReLU of the head; where the order of the layers cannot be seen, nothing is said."""
     kinds = [kind for _, kind in subject.trace(handle)]
     runs = sum(kind.lower().startswith("dropout") for kind in kinds)
-    if kinds and runs != 2:
+    if kinds[-1:] == ["return"] and runs != 2:  # the run came to its end: not all networks take pictures of another size
         yield Finding("forward", "dropout.missing" if runs < 2 else "dropout.extra", "two dropouts on the way to the scores", f"{runs}",
                       "the second one lies between features and the last layer, and belongs to forward")  # fmt: skip
 
