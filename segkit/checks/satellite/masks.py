@@ -1,6 +1,7 @@
 """What ``read_mask`` and ``mean_iou`` do wrong: masks with a foreign colour, and counts by other rules."""
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from itertools import product
 
@@ -19,6 +20,7 @@ SPEC = dataset("satellite")
 N_CLASS = SPEC.n_class  # 6; the next number is unknown
 UNKNOWN = N_CLASS
 NAMES = (*SPEC.classes, "unknown")
+MOST_SAID = 24  # different numbers in an error: a colour and its place, a path, the seven colours; who names all names none
 
 
 # ------------------------------------------------------------------------------------------------------------------ masks
@@ -48,12 +50,14 @@ def mask_mistakes(subject: Subject, rng: np.random.Generator) -> Iterator[Findin
         kind = found.shape if isinstance(found, np.ndarray) else type(found).__name__
         raise StudentError(f"read_mask: expected a LongTensor of shape {ids.shape}, but got {kind}.", "mask.shape")
     wrong = [name for number, name in enumerate(NAMES) if not (found == ids)[ids == number].all()]
+    if says_nothing := len(np.unique(found)) == 1:  # whoever looked at no pixel can answer that
+        wrong = list(NAMES)
     if wrong:
         yield Finding("ids", "mask.ids", "ids 0 to 6 by colour", f"other ones for {', '.join(wrong)}",
                       "a row of your table differs from the notebook's", len(wrong) / len(NAMES))  # fmt: skip
-    if len(wrong) == len(NAMES):
-        return
-    if found.dtype != np.int64:
+    if says_nothing:
+        yield Finding("dtype", "mask.ids", "ids by colour", "one number everywhere, which shows no dtype either")
+    elif found.dtype != np.int64:
         yield Finding("dtype", "mask.dtype", "int64 (LongTensor): cross entropy wants it", str(found.dtype))
     elif not _is_tensor(subject, good):
         yield Finding("dtype", "mask.dtype", "a LongTensor", "an array", "torch.from_numpy makes a tensor of it")
@@ -64,7 +68,8 @@ def mask_mistakes(subject: Subject, rng: np.random.Generator) -> Iterator[Findin
         said = ""
     except StudentError as error:
         said = str(error).strip().rpartition("\n")[2] if error.cause == "code.raises" else ""
-    if not all(str(number) in said for number in (row, column, *colour)):
+    numbers_said = set(map(int, re.findall(r"\d{1,9}", said)))
+    if not numbers_said >= {row, column, *colour.tolist()} or len(numbers_said) > MOST_SAID:
         expected = f"an error that names the colour {tuple(colour.tolist())}, which is none of the seven, at row {row}, column {column}"
         yield Finding("foreign", "mask.foreign", expected, said or "none")
 
@@ -126,6 +131,9 @@ def iou_mistakes(subject: Subject, rng: np.random.Generator, unknown: str) -> It
         why = why or ("one ratio of all sums: the mean is over the classes" if way and way[1] else ways[way] if way else "")
         yield Finding("mean", code, f"{score(pred, gt):.4f}", f"{got:.4f}", why)
     if way is None:
+        if _says_nothing(subject, asked):
+            words = f"{asked[0][2]:.4f}, which does not: it shows no rule"
+            yield from (Finding(part, "iou.values", "a number that comes of both maps", words) for part in ("unknown", "absent"))
         return
     rules = dict.fromkeys([unknown, *RULES])
     for part, code, rule, hypotheses, drawn in (
@@ -147,6 +155,13 @@ def iou_mistakes(subject: Subject, rng: np.random.Generator, unknown: str) -> It
         value = f"{asked[0][2]:.4f} in the place of {score(*asked[0][:2], unknown=unknown):.4f}"
         yield Finding(part, code, what.format(told[0][rule]), told[0][fits[0][told[1]]] if fits else value)
     yield from _nothing(subject)
+
+
+def _says_nothing(subject: Subject, asked: list[tuple[NDArray, NDArray, float]]) -> bool:
+    """Whether a number is another one in a second call, or the same for another prediction or truth: whoever counts nothing has one."""
+    (pred, gt, got), (other_pred, other_gt, _) = asked[:2]
+    again, of_other_pred, of_other_gt = (_asked(subject, p, g) for p, g in ((pred, gt), (other_pred, gt), (pred, other_gt)))
+    return not _same(again, got) or _same(of_other_pred, got) or _same(of_other_gt, got)
 
 
 def _nothing(subject: Subject) -> Iterator[Finding]:
