@@ -1,6 +1,7 @@
 """What ``read_mask`` and ``mean_iou`` do wrong: masks with a foreign colour, and counts by other rules."""
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from itertools import product
 
@@ -20,6 +21,7 @@ N_CLASS = SPEC.n_class  # 6; the next number is unknown
 UNKNOWN = N_CLASS
 NAMES = (*SPEC.classes, "unknown")
 BLUE_FIRST = (1, 0, 2, 3, 4, 5, 6)  # whose colour each class has when red and blue are exchanged; water's is nobody's
+MOST_SAID = 24  # different numbers in an error: a colour and its place, a path, the seven colours; who names all names none
 
 
 # ------------------------------------------------------------------------------------------------------------------ masks
@@ -49,13 +51,15 @@ def mask_mistakes(subject: Subject, rng: np.random.Generator) -> Iterator[Findin
         kind = found.shape if isinstance(found, np.ndarray) else type(found).__name__
         raise StudentError(f"read_mask: expected a LongTensor of shape {ids.shape}, but got {kind}.", "mask.shape")
     wrong = [name for number, name in enumerate(NAMES) if not (found == ids)[ids == number].all()]
+    if says_nothing := len(np.unique(found)) == 1:  # whoever looked at no pixel can answer that
+        wrong = list(NAMES)
     if wrong:
         turned = len(wrong) == 3 and (found == np.array(BLUE_FIRST)[ids])[ids != 4].all()
         why = "the channels come as blue, green, red: turn them round, [:, :, ::-1]" if turned else "a row of your table differs from ours"
         yield Finding("ids", "mask.ids", "ids 0 to 6 by colour", f"other ones for {', '.join(wrong)}", why, len(wrong) / len(NAMES))
-    if len(wrong) == len(NAMES):
-        return
-    if found.dtype != np.int64:
+    if says_nothing:
+        yield Finding("dtype", "mask.ids", "ids by colour", "one number everywhere, which shows no dtype either")
+    elif found.dtype != np.int64:
         yield Finding("dtype", "mask.dtype", "int64 (LongTensor): cross entropy wants it", str(found.dtype))
     elif not _is_tensor(subject, good):
         yield Finding("dtype", "mask.dtype", "a LongTensor", "an array", "torch.from_numpy makes a tensor of it")
@@ -66,7 +70,8 @@ def mask_mistakes(subject: Subject, rng: np.random.Generator) -> Iterator[Findin
         said = ""
     except StudentError as error:
         said = str(error).strip().rpartition("\n")[2] if error.cause == "code.raises" else ""
-    if not all(str(number) in said for number in (row, column, *colour)):
+    numbers_said = set(map(int, re.findall(r"\d{1,9}", said)))
+    if not numbers_said >= {row, column, *colour.tolist()} or len(numbers_said) > MOST_SAID:
         expected = f"an error that names the colour {tuple(colour.tolist())}, which is none of the seven, at row {row}, column {column}"
         yield Finding("foreign", "mask.foreign", expected, said or "none")
 
@@ -136,6 +141,9 @@ def iou_mistakes(subject: Subject, rng: np.random.Generator, unknown: str) -> It
         code, why = way[0][:2] if way and not way[1] else (code, why)
         yield Finding("mean", code, f"{score(pred, gt):.4f}", f"{got:.4f}", why)
     if way is None:
+        if _says_nothing(subject, asked):
+            words = f"{asked[0][2]:.4f}, which does not: it shows no rule"
+            yield from (Finding(part, "iou.values", "a number that comes of both maps", words) for part in ("unknown", "absent"))
         return
     (_, _, ratio), micro = way
     drawn = [_with_unknown(rng) for _ in range(3)]
@@ -164,6 +172,13 @@ def iou_mistakes(subject: Subject, rng: np.random.Generator, unknown: str) -> It
         lost.add(part)
         yield Finding(part, f"iou.{part}", expected, fits[0] if fits else shown, share=share)
     yield from _nothing(subject)
+
+
+def _says_nothing(subject: Subject, asked: list[tuple[NDArray, NDArray, float]]) -> bool:
+    """Whether a number is another one in a second call, or the same for another prediction or truth: whoever counts nothing has one."""
+    (pred, gt, got), (other_pred, other_gt, _) = asked[:2]
+    again, of_other_pred, of_other_gt = (_asked(subject, p, g) for p, g in ((pred, gt), (other_pred, gt), (pred, other_gt)))
+    return not _same(again, got) or _same(of_other_pred, got) or _same(of_other_gt, got)
 
 
 def _nothing(subject: Subject) -> Iterator[Finding]:
