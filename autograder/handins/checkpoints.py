@@ -41,9 +41,13 @@ class Checkpoint:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash a file; files shared by hard links are read once per run."""
+    """Hash a file; files shared by hard links are read once per run.
+
+    A file that is unpacked may get the number of one that was removed before, and an archive says what time it gets: only the time of its
+    last change, which nobody can choose, tells them apart.
+    """
     status = path.stat()
-    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if key not in _HASHES:
         with path.open("rb") as file:
             _HASHES[key] = hashlib.file_digest(file, "sha256").hexdigest()

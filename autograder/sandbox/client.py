@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import select
 import shutil
 import sys
@@ -21,7 +22,7 @@ from autograder.sandbox.leftovers import scratch_folder
 from autograder.sandbox.verbs import VERBS, Asks, packed
 from autograder.sandbox.wire import WireError, encode_message, read_message
 from segkit.notebooks import Program
-from segkit.subject import CAUSE, StudentError
+from segkit.subject import StudentError
 
 __all__ = ["GraderFault", "RemoteSubject", "WorkerSettings", "encoded", "make_zygote", "sendable"]
 
@@ -29,6 +30,8 @@ HERE = Path(__file__).resolve().parent
 SETTINGS_FILE = ".settings.json"
 TRAINING_MEGABYTES = 16_000
 ROOM = 256 * 2**20  # bytes free on the disk, of which a worker may fill less
+# causes that a worker may name: what the code there can do. The student's own code could name any, and so blame the grader
+SAID = re.compile(r"code\.[a-z_]{1,20}|checkpoint\.unreadable|forward\.type|gate\.precision|shape\.size")
 MAX_REPLY = 2**28  # bytes of arrays; twice as much while they are unpacked
 
 
@@ -326,7 +329,7 @@ class RemoteSubject(Asks):
             if self.strange and self._has_room():  # a worker that ran a student's code has no say in whose fault it is
                 raise StudentError(f"what the code left behind could not be worked with ({do}): {message}", "code.raises")
             raise GraderFault(f"The worker failed at {do}: {message}")
-        raise StudentError(message, cause if isinstance(cause, str) and CAUSE.fullmatch(cause) else "code.raises")
+        raise StudentError(message, cause if isinstance(cause, str) and SAID.fullmatch(cause) else "code.raises")
 
     def _has_room(self) -> bool:
         """Whether the disk on which workers write has room: without it everything fails, and no student is at fault."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import stat
+import time
 import zipfile
 from pathlib import Path
 
@@ -348,6 +349,19 @@ def test_a_named_checkpoint_is_found_by_hash_wherever_it_lies(tmp_path):
     (shared.parent / "other.safetensors").write_bytes(b"the weights of bobby")  # the same size
     named(folder, sha256=file_sha256(shared).upper(), bytes=20, where="drive")
     assert read(folder, tmp_path / "drive").checkpoints["dots"].path == shared
+
+
+def test_a_file_in_the_place_of_a_removed_one_of_its_size_and_time_has_its_own_hash(tmp_path):
+    path, deadline = tmp_path / "fcn32s.safetensors", time.monotonic() + 30
+    path.write_bytes(b"the weights of alice")
+    os.utime(path, (0, 0))
+    first, hashed = path.stat(), file_sha256(path)
+    while path.stat().st_ctime_ns == first.st_ctime_ns and time.monotonic() < deadline:  # a disk's clock may tick slowly
+        path.write_bytes(b"the weights of bobby")
+        os.utime(path, (0, 0))
+    now = path.stat()
+    assert (now.st_ino, now.st_size, now.st_mtime_ns) == (first.st_ino, first.st_size, first.st_mtime_ns)
+    assert hashed != file_sha256(path) == hashlib.sha256(b"the weights of bobby").hexdigest()
 
 
 def test_a_named_checkpoint_that_is_not_there_is_said_with_its_place(tmp_path):

@@ -45,6 +45,9 @@ def writes_into_the_pipe():
 def returns(what):
     return {"object": object(), "lambda": lambda: 0, "text": np.array(["a"]), "complex": torch.tensor([1j]),
             "huge integer": 10**5000, "nan": float("nan"), "dict": {1: (2, np.float32(3))}}[what]
+def blames(cause):
+    from segkit.subject import StudentError
+    raise StudentError("the grader failed here", cause)
 def fails(x):
     y = x + 1
     return y["missing"]
@@ -171,6 +174,13 @@ def test_sys_exit_is_named_and_the_worker_lives_on(student):
     error = failure(student, "exits")
     assert error.cause == "code.exit" and "line" in str(error) and "exits" in str(error)
     assert student.generation == before and student.call("double", 4) == 8
+
+
+@pytest.mark.parametrize(("said", "told"), [
+    ("grader.fault", "code.raises"), ("submission.empty", "code.raises"), ("gate.differs", "code.raises"), ("shape.size", "shape.size"),
+])  # fmt: skip
+def test_a_worker_names_no_cause_of_the_grader(student, said, told):
+    assert failure(student, "blames", said).cause == told
 
 
 def test_a_stub_is_named_unfinished(student):

@@ -1,14 +1,20 @@
 """What the visible checks say of right code and of known mistakes: the grader asks the same code with other inputs."""
 
+import io
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from segkit.checks import satellite as checks
+from segkit.checks.satellite.embedding import embed_mistakes
+from segkit.checks.satellite.masks import iou_mistakes, mask_mistakes
 from segkit.checks.satellite.tables import Drawn, table_mistakes
 from segkit.reference import satellite as reference
 from segkit.subject import LocalSubject
@@ -81,11 +87,20 @@ def by(function, **how):
     return lambda *given: function(*given, **how)
 
 
+def of_the_truth(hit, truth, called):
+    return hit / (truth + called - hit) if truth else np.nan
+
+
+def smoothed(hit, truth, called):
+    return hit / (truth + called - hit + 1) if truth + called else np.nan
+
+
 RIGHT = {
     "table": (checks.check_layer_table, reference.layer_table), "table, batch in the shapes": (checks.check_layer_table, table),
     "embed": (checks.check_embed, reference.embed), "embed, no matter how": (checks.check_embed, embedded),
     "mask": (checks.check_read_mask, reference.read_mask), "iou": (checks.check_mean_iou, reference.mean_iou),
     "iou by counts": (checks.check_mean_iou, scored), "iou, a tensor": (checks.check_mean_iou, lambda p, g: torch.tensor(scored(p, g))),
+    "iou, rounded": (checks.check_mean_iou, lambda p, g: round(scored(p, g), 4)),
     "classifier": (checks.check_classifier, reference.Classifier),
 }  # fmt: skip
 
@@ -114,16 +129,23 @@ WRONG = {
     "embed.batches": (checks.check_embed, by(embedded, first=True)),
     "embed.dtype": (checks.check_embed, by(embedded, wide=True)),
     "embed.type": (checks.check_embed, lambda model, loader: None),
+    "embed.values": (checks.check_embed, lambda m, loader: embedded(nn.Sequential(*[*m.children()][:-1]), loader, last=True)),
     "embed.labels": (checks.check_embed, lambda model, loader: (embedded(model, loader)[0], embedded(model, loader)[1].flip(0))),
     "iou.recall": (checks.check_mean_iou, by(scored, ratio=lambda hit, truth, called: hit / truth)),
     "iou.precision": (checks.check_mean_iou, by(scored, ratio=lambda hit, truth, called: hit / called)),
     "iou.dice": (checks.check_mean_iou, by(scored, ratio=lambda hit, truth, called: 2 * hit / (truth + called))),
     "iou.union": (checks.check_mean_iou, by(scored, ratio=lambda hit, truth, called: hit / (truth + called))),
+    "iou.smooth": (checks.check_mean_iou, by(scored, ratio=lambda hit, truth, called: (hit + 1) / (truth + called - hit + 1))),
+    "iou.smooth, the union alone": (checks.check_mean_iou, by(scored, ratio=smoothed)),
     "iou.unknown": (checks.check_mean_iou, by(scored, known=False)),
+    "iou.unknown, 255 for a class": (checks.check_mean_iou, lambda p, g: scored(p[g != 6], g[g != 6], known=False)),
+    "iou.unknown, 6 never predicted": (checks.check_mean_iou, lambda p, g: scored(p[p < 6], g[p < 6])),
     "iou.absent": (checks.check_mean_iou, by(scored, fill=0.0)),
+    "iou.absent, classes of the truth alone": (checks.check_mean_iou, by(scored, ratio=of_the_truth)),
     "iou.micro": (checks.check_mean_iou, lambda p, g: (p == g)[g < 6].mean()),
     "iou.pictures": (checks.check_mean_iou, lambda p, g: np.mean([scored(*pair) for pair in zip(p, g, strict=True)])),
     "iou.class_0": (checks.check_mean_iou, lambda p, g: (6 * scored(p, g) - first(p, g)) / 5),
+    "iou.percent, rounded": (checks.check_mean_iou, lambda p, g: round(100 * scored(p, g), 2)),
     "iou.values": (checks.check_mean_iou, lambda p, g: 0.5),
     "iou.type": (checks.check_mean_iou, lambda p, g: [0.5] * 6),
     "mask.dtype": (checks.check_read_mask, lambda path: reference.read_mask(path).int()),
@@ -201,11 +223,57 @@ def test_right_code_hears_nothing_else(name, capsys):
     assert report and len(report.found) > 1, report.lines
 
 
-@pytest.mark.parametrize("code", WRONG)
-def test_a_mistake_has_its_name(code):
-    check, function = WRONG[code]
+@pytest.mark.parametrize("name", WRONG)
+def test_a_mistake_has_its_name(name):
+    check, function = WRONG[name]
     report = check(function)
-    assert report.fault_line is not None and report.fault_line.code == code, report.lines
+    assert report.fault_line is not None and report.fault_line.code == name.partition(",")[0], report.lines
+
+
+def blue_first(path):
+    exchanged = Image.open(path).convert("RGB").split()[::-1]
+    with io.BytesIO() as file:
+        Image.merge("RGB", exchanged).save(file, "PNG")
+        pixels = np.array(Image.open(file))
+    colours = [(0, 255, 255), (255, 255, 0), (255, 0, 255), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)]
+    return torch.from_numpy(np.stack([(pixels == colour).all(-1) for colour in colours]).argmax(0))
+
+
+def lost(what, function):
+    """Part -> how much of it, as the grader is told."""
+    with tempfile.TemporaryDirectory() as folder:
+        subject, rng = LocalSubject(Path(folder)), np.random.default_rng(5)
+        subject.adopt(what, function)
+        ask = {"embed": embed_mistakes, "mean_iou": lambda *given: iou_mistakes(*given, "left out"), "read_mask": mask_mistakes}[what]
+        return {found.part: found.share for found in reversed([*ask(subject, rng)])}
+
+
+def batches(model, loader):
+    return embedded(model, loader)[0], [y for _, y in loader]
+
+
+COSTS = {
+    "labels left in their batches": ("embed", batches, {"labels": 1}),
+    "truth of 255 for a class": ("mean_iou", lambda p, g: scored(p[g != 6], g[g != 6], known=False), {"unknown": 0.5}),
+    "a class that is only predicted": ("mean_iou", by(scored, ratio=of_the_truth), {"absent": 1}),
+    "a constant in the denominator": ("mean_iou", by(scored, ratio=smoothed), {"mean": 1}),
+    "blue first": ("read_mask", blue_first, {"ids": 3 / 7, "foreign": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", COSTS)
+def test_a_mistake_costs_its_own_part(mistake):
+    what, function, expected = COSTS[mistake]
+    assert lost(what, function) == pytest.approx(expected)
+
+
+def test_channels_in_the_other_order_are_told_from_a_wrong_table():
+    def mistaken(path):
+        ids = reference.read_mask(path)
+        return torch.tensor([4, 1, 0, 3, 2, 5, 6])[ids]  # three classes too, but others
+
+    assert "blue, green, red" in str(checks.check_read_mask(blue_first).fault_line)
+    assert "blue, green, red" not in str(checks.check_read_mask(mistaken).fault_line)
 
 
 class Reads(reference.Classifier):
@@ -239,14 +307,21 @@ class Softmax(reference.Classifier):
         return super().forward(x).softmax(1)
 
 
+class Both(reference.Classifier):
+    def forward(self, x):
+        return super().forward(x), self.features(x)
+
+
 class Narrow(reference.Classifier):
     def __init__(self, n_class=50):
         super().__init__(50)
 
 
-@pytest.mark.parametrize(("network", "code"), [(Softmax, "forward.softmax"), (Narrow, "layer.out_features")])
+@pytest.mark.parametrize(("network", "code"), [(Softmax, "forward.softmax"), (Both, "forward.type"), (Narrow, "layer.out_features")])
 def test_a_classifier_of_another_kind_has_its_name(network, code):
-    assert checks.check_classifier(network).fault_line.code == code
+    report = checks.check_classifier(network)
+    assert report.fault_line.code == code, report.lines
+    assert "layer" in code or any("features(x)" in str(line) for line in report.found), report.lines  # which are judged for themselves
 
 
 NETWORKS = {"fcn32s": reference.FCN32s, "fcn16s": reference.FCN16s, "fcn8s": reference.FCN8s}
