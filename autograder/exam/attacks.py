@@ -18,7 +18,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from autograder.exam.building import solution_cell
+from autograder.exam.building import code_cell, solution_cell
 from autograder.exam.entries import Entry, Loss, entry_list
 
 __all__ = ["Target", "shared"]
@@ -93,10 +93,6 @@ def _by_files(form: Entry, target: Target) -> Entry:
 def _defines(notebooks: Notebooks, cell: str, define: str, source: str) -> None:
     notebook, position = solution_cell(notebooks, cell)
     notebook["cells"][position]["source"] = source.replace("{{def}}", define)
-
-
-def _code(source: str) -> dict:
-    return {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source": source}
 
 
 def _pack(folder: Path, add) -> Path:
@@ -217,16 +213,16 @@ def e_bad_bytes(folder: Path, notebooks: Notebooks, *_: str) -> None:
 @attack(DATA, about="E: source that explodes the parser")
 def e_source_that_explodes(folder: Path, notebooks: Notebooks, file: str, *_: str) -> None:
     cells = notebooks[file]["cells"]
-    cells.insert(0, _code("(" * 100_000 + ")" * 100_000))
-    cells.insert(0, _code("x = " + "-" * 200_000 + "1"))
-    cells.insert(0, _code("y = " + "1+" * 50_000 + "1"))
+    cells.insert(0, code_cell("(" * 100_000 + ")" * 100_000))
+    cells.insert(0, code_cell("x = " + "-" * 200_000 + "1"))
+    cells.insert(0, code_cell("y = " + "1+" * 50_000 + "1"))
 
 
 @attack(DATA, about="E: a number and a sum that Python reads and cannot write out, where the grader looks for downloads")
 def e_code_that_cannot_be_written_out(folder: Path, notebooks: Notebooks, file: str, *_: str) -> None:
     for number, address in enumerate((f"0x{'f' * 6000}", "+".join(["'a'"] * 800))):
         unused = f"def unused{number}():\n    return torch.load({address})\n\nunused{number}()"
-        notebooks[file]["cells"].insert(0, _code(unused))
+        notebooks[file]["cells"].insert(0, code_cell(unused))
 
 
 @attack(DATA, about="D: definitions by side effects of other cells", lost={"target": "all"}, says="SystemExit")
@@ -239,8 +235,8 @@ def d_exit_in_a_decorator(folder: Path, notebooks: Notebooks, file: str, cell: s
 @attack(DATA, about="D: code in cells that no definition needs is never run")
 def d_code_beside_the_definitions(folder: Path, notebooks: Notebooks, file: str, *_: str) -> None:
     evil = "import os\nos._exit(0)\nopen('/tmp/segkit-exam-evil', 'w').write('x')\nraise SystemExit"
-    notebooks[file]["cells"].insert(0, _code(evil))
-    notebooks[file]["cells"].append(_code("import sys\nsys.exit(0)"))
+    notebooks[file]["cells"].insert(0, code_cell(evil))
+    notebooks[file]["cells"].append(code_cell("import sys\nsys.exit(0)"))
 
 
 BOOK = """

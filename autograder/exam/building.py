@@ -57,8 +57,12 @@ def _change(notebooks: dict[str, dict], entry: Entry) -> None:
     for grade_id, sources in entry.above.items():
         notebook, position = solution_cell(notebooks, grade_id)
         for source in reversed(sources):
-            cell = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source": source}
-            notebook["cells"].insert(position, cell)
+            notebook["cells"].insert(position, code_cell(source))
+
+
+def code_cell(source: str, **metadata: Any) -> dict[str, Any]:
+    """A code cell that nobody has run."""
+    return {"cell_type": "code", "metadata": metadata, "execution_count": None, "outputs": [], "source": source}
 
 
 def write_notebooks(notebooks: dict[str, dict[str, Any]], folder: Path) -> None:

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from autograder.exam.building import solution_cell
+from autograder.exam.building import code_cell, solution_cell
 from autograder.exam.entries import Entry, entry_list
 
 __all__ = ["shared"]
@@ -46,10 +46,6 @@ def shared(file: str, *cells: str) -> list[Entry]:
 
 def _nbgrader(cell: dict) -> dict:
     return cell["metadata"].get("nbgrader", {})
-
-
-def _code(source: str, **metadata: Any) -> dict:
-    return {"cell_type": "code", "metadata": metadata, "execution_count": None, "outputs": [], "source": source}
 
 
 def _solution(notebooks: Notebooks, grade_id: str) -> dict[str, Any]:
@@ -149,7 +145,7 @@ def solution_split_in_two(folder: Path, notebooks: Notebooks, file: str, *cells:
     cell = notebook["cells"][position]
     imports, _, function = cell["source"].partition("\n\n\n")
     cell["source"] = imports
-    notebook["cells"].insert(position + 1, _code(function))
+    notebook["cells"].insert(position + 1, code_cell(function))
 
 
 @damaged(ALL)
@@ -164,7 +160,7 @@ def solutions_merged(folder: Path, notebooks: Notebooks, file: str, *cells: str)
 def all_cells_merged_into_one(folder: Path, notebooks: Notebooks, file: str, *cells: str) -> None:
     """The whole notebook is one code cell without metadata."""
     sources = [c["source"] for c in notebooks[file]["cells"] if c["cell_type"] == "code"]
-    notebooks[file]["cells"][:] = [_code("\n\n".join(sources))]
+    notebooks[file]["cells"][:] = [code_cell("\n\n".join(sources))]
 
 
 @damaged(ALL)
@@ -231,7 +227,7 @@ def cell_magic_on_top(folder: Path, notebooks: Notebooks, file: str, *cells: str
 @damaged(ONE, note="{file}, cell")
 def syntax_error_in_another_cell(folder: Path, notebooks: Notebooks, file: str, *cells: str) -> None:
     """A cell of notes that are no Python, above everything."""
-    notebooks[file]["cells"].insert(0, _code("todo: ask about the palette (!!"))
+    notebooks[file]["cells"].insert(0, code_cell("todo: ask about the palette (!!"))
 
 
 # -------------------------------------------------------------------------------------------------- tools and editors
@@ -366,7 +362,7 @@ def checkpoint_folder_of_jupyter(folder: Path, notebooks: Notebooks, file: str, 
     """.ipynb_checkpoints holds an old stub."""
     place = folder / ".ipynb_checkpoints"
     place.mkdir()
-    stub = _code(_other(_solution(notebooks, cells[-1])["source"], "raise NotImplementedError()"))
+    stub = code_cell(_other(_solution(notebooks, cells[-1])["source"], "raise NotImplementedError()"))
     (place / file.replace(".", "-checkpoint.")).write_text(json.dumps({"cells": [stub], "nbformat": 4}), encoding="utf-8")
 
 

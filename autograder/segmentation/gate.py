@@ -84,13 +84,8 @@ def judges_network(network: Network) -> tuple[JudgesNetwork | None, bool]:
     Raises:
         StudentError: The class is missing, or cannot be built.
     """
-    spec, student, expected = network.spec, network.student, network.table(network.spec.n_class)
-    try:
-        handle = network.build(meta=True)
-    except StudentError:
-        handle = network.build()  # the constructor reads values, which the meta device does not have
-    layers = student.describe(handle)
-    student.forget(handle)
+    spec, expected = network.spec, network.table(network.spec.n_class)
+    layers = network.described()
     match, found = network.match()[0], {layer.path: layer for layer in layers}
     weighted = [layer.path for layer in expected if layer.kind != "MaxPool2d"]
     if any(match.paths.get(name) not in found for name in weighted):

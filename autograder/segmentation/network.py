@@ -145,6 +145,20 @@ class Network:
             for part in parts:
                 self.student.forget(part)
 
+    def described(self, **named: Any) -> list[Layer]:
+        """The layers of the network as it is built with these arguments.
+
+        Raises:
+            StudentError: It cannot be built.
+        """
+        try:  # on the meta device: nothing is drawn, nothing filled
+            handle = self.build(meta=True, **named)
+        except StudentError:
+            handle = self.build(**named)  # the constructor reads values, which there are none of there
+        layers = self.student.describe(handle)
+        self.student.forget(handle)
+        return layers
+
     def _with_classes(self, n_class: int) -> str | None:
         """The network for another number of classes; None where its layers do not fit that either."""
         try:

@@ -25,13 +25,8 @@ def judges_reference(network: Network, n_class: int, side: int = 0) -> JudgesNet
     Raises:
         StudentError: The class cannot be built, or lacks layers.
     """
-    spec, student = network.spec, network.student
-    try:
-        handle = network.build(n_class=n_class, meta=True)
-    except StudentError:
-        handle = network.build(n_class=n_class)  # the constructor reads values, which the meta device does not have
-    layers = {layer.path: layer for layer in student.describe(handle)}
-    student.forget(handle)
+    spec = network.spec
+    layers = {layer.path: layer for layer in network.described(n_class=n_class)}
     paths = {layer.path: network.match()[0].paths.get(layer.path, "") for layer in network.table(n_class) if layer.kind != "MaxPool2d"}
     if missing := [name for name, path in paths.items() if path not in layers]:
         raise StudentError(f"No checkpoint can be measured while layers are missing: {', '.join(missing[:4])} (see {spec.name}.layers).",
