@@ -50,7 +50,8 @@ def under_judgement(spec, model, subject):
     table = spec.layers(5, {})
     match = compare_layers(describe(model), table, run=paths_in_run(model))
     return SimpleNamespace(
-        spec=spec, student=subject, match=lambda: (match, 5), table=lambda n: table, build=lambda **how: subject.build("theirs", **how)
+        spec=spec, match=lambda: (match, 5), table=lambda n: table,
+        described=lambda **how: subject.describe(subject.build("theirs", meta=True, **how)),
     )  # fmt: skip
 
 
@@ -78,8 +79,8 @@ def test_a_students_weights_give_in_the_judges_network_what_they_give_in_theirs(
 def test_a_network_without_a_layer_has_no_judges_network(tmp_path):
     subject = LocalSubject(tmp_path)
     subject.adopt("theirs", nn.Sequential)
-    bare = SimpleNamespace(spec=FCN8S, student=subject, match=lambda: (SimpleNamespace(paths={}), 5), table=lambda n: FCN8S.layers(n, {}),
-                           build=lambda **how: subject.build("theirs"))  # fmt: skip
+    bare = SimpleNamespace(spec=FCN8S, match=lambda: (SimpleNamespace(paths={}), 5), table=lambda n: FCN8S.layers(n, {}),
+                           described=lambda **how: subject.describe(subject.build("theirs")))  # fmt: skip
     with pytest.raises(StudentError, match="while layers are missing"):
         judges_reference(bare, 5)
 
