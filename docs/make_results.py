@@ -73,7 +73,7 @@ PLANS = {
     ),
     "cpu": Plan(
         ("--epochs", "10", "--batch-size", "4", "--learning-rate", "5e-4", "--precision", "bfloat16"),
-        windows(3), windows(7, "--set", "jitter=0.3", "--set", "loss=lovasz"),
+        windows(3), windows(7, "--set", "jitter=0.3"),
         ("--recipe", "fast", "--epochs", "3", "--batch-size", "3", "--set", "crop=288", "--set", "scale=0.7,1.3",
          "--set", "warmup=20", "--set", "precision=bfloat16"),
         ("--precision", "bfloat16"),

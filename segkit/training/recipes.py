@@ -13,7 +13,6 @@ CHOICES = {
     "optimizer": ("adam", "sgd"),
     "precision": PRECISIONS,
     "class_weights": ("none", "median"),
-    "loss": ("cross_entropy", "lovasz"),
     "cache": ("off", "auto", "memory", "disk"),
 }
 
@@ -45,8 +44,6 @@ class TrainConfig:
             layer scaled by s that learns at rate r is the same layer, unscaled, at rate r s (Adam) or r s^2 (sgd).
         class_weights: ``median`` weights the loss of a class with median frequency / its frequency, at most 10
             (Eigen & Fergus 2015), so that doors count beside walls.
-        loss: ``cross_entropy``; or ``lovasz``, which adds how far each class's IoU falls short, so that a rare class counts as
-            much as a frequent one; see :func:`segkit.training.steps.lovasz_loss`.
         crop: side of random square windows in pixels, None for whole images.
         scale: images are resized by a factor drawn from this range, None for never.
         flip: mirror half of the images; facades are about symmetric.
@@ -80,7 +77,6 @@ class TrainConfig:
     clip: float = 0.0
     skip_scale: tuple[float, float] = (1.0, 1.0)  # pool4, pool3
     class_weights: str = "none"
-    loss: str = "cross_entropy"
     crop: int | None = None
     scale: tuple[float, float] | None = None
     flip: bool = False

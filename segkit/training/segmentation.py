@@ -25,7 +25,7 @@ from segkit.training.rescue import memory_named
 from segkit.training.resuming import TrainingError
 from segkit.training.run import Run
 from segkit.training.sources import Items, open_pairs, read_pairs
-from segkit.training.steps import LOSSES, label_mass
+from segkit.training.steps import label_mass, segmentation_loss
 
 __all__ = ["EpochDone", "Metrics", "fit"]
 
@@ -128,7 +128,7 @@ class _Segmentation(Task):
         metrics: Metrics,
         callback: Callable[[EpochDone], None] | None,
     ) -> None:
-        self.loss, self.mass, self.pairs = LOSSES[config.loss], label_mass, open_pairs(train_set, config.cache)
+        self.loss, self.mass, self.pairs = segmentation_loss, label_mass, open_pairs(train_set, config.cache)
         self.val_pairs = read_pairs(val_set) if config.cache == "off" else open_pairs(val_set, config.cache)
         self.lists = {"train_images": fingerprint(train_set), "val_images": fingerprint(val_set)}
         self.config, self.metrics, self.callback = config, metrics, callback

@@ -145,37 +145,6 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = No
     return losses.sum() / (label_mass(labels, weight) if total is None else total)
 
 
-def lovasz_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None, total: Tensor | None = None) -> Tensor:
-    """Cross entropy plus the Lovász-softmax loss of each image (Berman, Rannen Triki & Blaschko, CVPR 2018, section 3.1).
-
-    Of a class that occurs in the labels, the errors of its probability at the labelled pixels are sorted, the largest first, and each is
-    weighed with what 1 - IoU grows by when its pixel goes wrong too. The mean over these classes; images count by their labelled pixels.
-
-    Args:
-        logits: float32 (B, n_class, H, W).
-        labels: int64 (B, H, W), 255 for unknown.
-        weight: float (n_class,), of the cross entropy.
-        total: see :func:`segmentation_loss`.
-    """
-    loss, whole = segmentation_loss(logits, labels, weight, total), label_mass(labels, weight) if total is None else total
-    for scores, label in zip(logits, labels, strict=True):
-        known = label != IGNORE_INDEX
-        truth = label[known]
-        classes = truth.unique()
-        if len(classes):
-            here = (truth == classes[:, None]).float()  # (classes, pixels)
-            errors, order = (here - scores[:, known].softmax(0)[classes]).abs().sort(1, descending=True)
-            wrong = here.gather(1, order)
-            union = wrong.sum(1, keepdim=True) + (1 - wrong).cumsum(1)
-            short = 1 - (wrong.sum(1, keepdim=True) - wrong.cumsum(1)) / union  # 1 - IoU where all pixels so far are wrong
-            steps = torch.cat([short[:, :1], short[:, 1:] - short[:, :-1]], 1)
-            loss = loss + (errors * steps).sum(1).mean() * label_mass(label, weight) / whole
-    return loss
-
-
-LOSSES = {"cross_entropy": segmentation_loss, "lovasz": lovasz_loss}
-
-
 def label_mass(labels: Tensor, weight: Tensor | None) -> Tensor:
     """Number of the labelled pixels, each counted with the weight of its class."""
     counted = labels != IGNORE_INDEX

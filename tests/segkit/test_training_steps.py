@@ -13,7 +13,7 @@ from fast_runs import stepper
 from segkit.precision import Precision
 from segkit.training.batches import Batch, EpochBatches
 from segkit.training.sources import DecodedPairs
-from segkit.training.steps import lovasz_loss, median_weights, segmentation_loss
+from segkit.training.steps import median_weights
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -58,48 +58,6 @@ def test_a_batch_in_pieces_gives_the_gradient_of_the_whole(tmp_path):
             found.append((one.read()[0][0], [value.clone() for value in model.parameters()]))
         assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
         assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found[0][1], found[1][1], strict=True))
-
-
-def by_sorted_errors(scores, label):
-    """The Lovász-softmax loss of an image, class by class and pixel by pixel: each error times what the set of wrong pixels grows by."""
-    known = label != 255
-    probabilities, truth, losses = scores[:, known].softmax(0), label[known], []
-    for number in truth.unique():
-        here = truth == number
-        errors = torch.where(here, 1 - probabilities[number], probabilities[number])
-        wrong, before, loss = torch.zeros_like(here), 0.0, 0.0
-        for pixel in errors.argsort(descending=True):
-            wrong[pixel] = True
-            missing = 1 - (here & ~wrong).sum() / (here | wrong).sum()  # 1 - IoU if these pixels are wrong
-            loss, before = loss + errors[pixel] * (missing - before), missing
-        losses.append(loss)
-    return torch.stack(losses).mean()
-
-
-def test_the_lovasz_loss_is_that_of_a_literal_loop_and_follows_its_gradient():
-    torch.manual_seed(0)
-    logits, labels = torch.randn(1, 4, 3, 5, requires_grad=True), torch.randint(4, (1, 3, 5))
-    labels[0, 0, :2] = 255
-    found, expected = lovasz_loss(logits, labels), segmentation_loss(logits, labels) + by_sorted_errors(logits[0], labels[0])
-    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
-    gradients = [torch.autograd.grad(value, logits)[0] for value in (found, expected)]
-    torch.testing.assert_close(*gradients)
-
-
-def test_of_sure_answers_the_lovasz_loss_is_the_missing_iou_of_the_classes_that_occur():
-    labels, answers = torch.tensor([[[0, 0, 1, 1, 255]]]), torch.tensor([[[0, 1, 1, 2, 2]]])
-    logits = 50 * F.one_hot(answers, 4).permute(0, 3, 1, 2).float()
-    missing = ((1 - 1 / 2) + (1 - 1 / 3)) / 2  # of classes 0 and 1; class 2 occurs in the answers alone
-    assert (lovasz_loss(logits, labels) - segmentation_loss(logits, labels)).item() == pytest.approx(missing, rel=1e-4)
-
-
-def test_pieces_of_a_batch_add_up_to_its_lovasz_loss():
-    torch.manual_seed(1)
-    logits, labels = torch.randn(3, 4, 6, 6), torch.randint(4, (3, 6, 6))
-    labels[0, :4], labels[2] = 255, 255  # few pixels are known of one, none of another
-    whole = (labels != 255).sum()
-    pieces = sum(lovasz_loss(logits[k : k + 1], labels[k : k + 1], total=whole) for k in range(3))
-    assert lovasz_loss(logits, labels).item() == pytest.approx(pieces.item(), rel=1e-6)
 
 
 def test_median_weights_are_those_of_eigen_and_fergus():
