@@ -37,6 +37,9 @@ MAX_TEXT = 2**16
 """Bytes of a text."""
 
 MOST_SEEN = 20_000
+LONGEST = 3800
+"""Bytes of a folder's path: with a file's name it stays below the 4096 that a system can name, and below those of a copy."""
+
 HEAD = 2**16
 
 NOTEBOOK_KEYS = re.compile(rb'"(cells|worksheets)"\s*:\s*\[|"nbformat"\s*:')
@@ -111,8 +114,13 @@ def _most_telling(paths: list[Path]) -> list[Path]:
 
 
 def enterable(path: Path) -> bool:
-    """Whether a folder may be searched: it is not hidden, no link, no environment, nothing that tools made."""
-    return not (path.name.startswith((".", "__")) or path.is_symlink() or (path / "pyvenv.cfg").exists())
+    """Whether a folder may be searched: it is not hidden, no link, no environment, nothing that tools made, and its files can be named."""
+    if path.name.startswith((".", "__")) or len(os.fsencode(path)) > LONGEST:
+        return False
+    try:
+        return not (path.is_symlink() or (path / "pyvenv.cfg").exists())
+    except OSError:  # it may not be entered
+        return False
 
 
 def is_script(path: PurePath) -> bool:

@@ -1,15 +1,19 @@
 """Archives and weights that claim to hold more than a reader should believe: each costs its own student, no memory and no other's grade."""
 
 import io
+import os
 import struct
 import tracemalloc
 import zipfile
 from pathlib import Path
 
 import pytest
+from tiny import TINY, weights, write_submission
 
 from autograder.batch.grading import _checkpoints
+from autograder.course.rubric import read_rubric
 from autograder.handins.archives import ArchiveError, Budget, kind_of, unpack
+from autograder.handins.submission import read_submission
 from segkit.checkpoint_files import MOST_AT_ONCE, find_checkpoints
 
 ENTRY = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
@@ -74,3 +78,18 @@ def test_names_in_a_pickle_without_end_are_not_read(tmp_path, text):
 
 def test_a_zip_of_another_version_does_not_stop_the_class(tmp_path):
     assert _checkpoints(of_the_future(tmp_path / "a.zip"), ["fcn32s"]) == 0
+
+
+def test_folders_too_deep_to_be_named_are_left_out(tmp_path):
+    folder = write_submission(tmp_path, checkpoint=weights())
+    below = os.open(folder, os.O_RDONLY)
+    for _ in range(25):  # 5000 bytes
+        os.mkdir("d" * 200, dir_fd=below)
+        inner = os.open("d" * 200, os.O_RDONLY, dir_fd=below)
+        for name in ("a.ipynb", "a.py", "a.json", "checkpoints.json", "dots.safetensors", "a.zip"):
+            os.close(os.open(name, os.O_CREAT, dir_fd=inner))
+        os.close(below)
+        below = inner
+    os.close(below)
+    found = read_submission(folder, "deep", read_rubric(TINY / "rubric.toml"))
+    assert found.workbook.find("double") is not None and found.checkpoints["dots"].path == folder / "checkpoints" / "dots.safetensors"

@@ -61,8 +61,10 @@ def results(subject: Subject, name: str, *args: Any, expected: str, code: str) -
     Raises:
         StudentError: The function fails, or returns nothing that has items.
     """
-    handle = subject.build(name, *args, module=False)
+    handle, problem = subject.build(name, *args, module=False), ""
     try:
-        return handle, subject.method(handle, "__iter__")
+        if isinstance(items := subject.method(handle, "__iter__"), list):
+            return handle, items
     except StudentError as error:
-        raise StudentError(f"{name}: expected {expected}, but got nothing of that kind. {error}", code) from None
+        problem = f" {error}"
+    raise StudentError(f"{name}: expected {expected}, but got nothing of that kind.{problem}", code)
