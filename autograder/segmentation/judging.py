@@ -13,7 +13,9 @@ from autograder.segmentation.running import dropout_elsewhere, what_runs_wrong
 from segkit.subject import StudentError
 from segkit.upsampling import bilinear_weight
 
-__all__ = ["judge_crops", "judge_dropout", "judge_initial_weights", "judge_layers", "judge_maps", "judge_shapes", "judge_values"]
+__all__ = [
+    "judge_crops", "judge_dropout", "judge_initial_weights", "judge_layers", "judge_maps", "judge_shapes", "judge_size", "judge_values",
+]  # fmt: skip
 
 PYTORCH_DEFAULT = 3**-0.5  # spread of PyTorch's default weights, times the root of their fan-in
 
@@ -153,7 +155,7 @@ def judge_shapes(network: Network) -> None:
     if found[1] != n_class and accepts:
         text = f"Expected {n_class} classes for n_class={n_class}, but got {found[1]}."
         grading.lose("classes", cause="shape.classes", message=text, measured={"expected": n_class, "found": found[1]})
-    _judge_size(network, found[2:], size, (height, width))
+    judge_size(network, found[2:], size, (height, width))
 
 
 def _judge_fixed_classes(network: Network) -> None:
@@ -178,12 +180,13 @@ def _judge_usual_classes(network: Network) -> None:
         network.grading.lose("classes", cause="shape.classes", message=text, measured={"expected": usual, "found": found})
 
 
-def _judge_size(network: Network, found: tuple, expected: tuple[int, int], given: tuple[int, int]) -> None:
+def judge_size(network: Network, found: tuple, expected: tuple[int, int], given: tuple[int, int]) -> None:
+    """Rows and columns of the output, half of the part each."""
     if tuple(found) == tuple(expected):
         return
     if found[0] == expected[1] and found[1] > expected[1]:  # perhaps fewer than expected[0]: the map may end before
         why = "\nLikely cause: rows and columns exchanged in the crop."
-    elif found[0] > expected[0] + 8 and found[1] > expected[1] + 8:
+    elif network.offsets.get("output", (0, 0)) != (0, 0) and found[0] > expected[0] + 8 and found[1] > expected[1] + 8:
         why = "\nLikely cause: the output is not cropped to the size of the input."
     else:
         why = blame(network)

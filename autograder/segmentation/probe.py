@@ -30,6 +30,8 @@ SPARE = "spare"
 """Name of values before the trunk's that no layer needs: room to lay other tensors in another order over both."""
 DROP_BITS, SILENT_BITS = 16, 6
 """Channels whose survival one class of the dropout probe reports, as the bits of a number; and how many of them are silent."""
+MOST = 256
+"""Channels of each half of the head that the dropout probe draws from: a head with fewer channels than it should have is read too."""
 
 
 def probe_images(seeds: Seeds, spec: NetworkSpec, code: str = "") -> np.ndarray:
@@ -119,7 +121,7 @@ def _drop(seeds: Seeds, spec: NetworkSpec, layer: Layer, n_class: int) -> Iterat
 def _drop_channels(seeds: Seeds, n_class: int, width: int) -> NDArray[np.int64]:
     """Channels of the head's last layer that each class reads, (n_class, DROP_BITS): three classes of the first half, the others of
     the second."""
-    rng, half = seeds.generator("dropout channels"), width // 2
+    rng, half = seeds.generator("dropout channels"), min(MOST, width // 2)
     both, last = rng.choice(half, (3, DROP_BITS), replace=False), half + rng.choice(half, (n_class - 3, DROP_BITS), replace=False)
     return np.concatenate([both, last])
 
@@ -147,7 +149,7 @@ def drop_silence(
     rng, biases = seeds.generator("dropout silence", *names), np.ones(width, np.float32)
     bits = np.stack([rng.choice(DROP_BITS, SILENT_BITS, replace=False) for _ in range(n_class)])  # (n_class, SILENT_BITS)
     biases[np.take_along_axis(_drop_channels(seeds, n_class, width), bits, axis=1)] = 0
-    half = np.arange(width) < width // 2  # the last layer hands these on from the first, and gives the others itself
+    half = np.arange(width) < min(MOST, width // 2)  # the last layer hands these on from the first, and gives the others itself
     silence = {spec.canonical(first, "bias", drop=True): np.where(half, biases, 1),
                spec.canonical(last, "bias", drop=True): np.where(half, 0, biases)}  # fmt: skip
     return (2**bits).sum(1), silence
@@ -181,7 +183,7 @@ def probe_weights(seeds: Seeds, specs: Iterable[NetworkSpec], n_class: int) -> I
     for spec in [spec for spec in specs if spec.graph is not None][:1]:
         width = head_width(spec)
         weight = torch.zeros(width, width, 1, 1)
-        half = torch.arange(width // 2)
+        half = torch.arange(min(MOST, width // 2))
         weight[half, half] = 1
         yield spec.canonical(spec.chain.head[-1], "weight", drop=True), weight
 

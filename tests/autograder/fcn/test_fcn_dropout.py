@@ -8,7 +8,7 @@ from autograder.assignments.fcn.networks import FCN32S, NETWORKS
 from autograder.course.seeds import Seeds
 from autograder.segmentation.amount import LEAST
 from autograder.segmentation.dropout import Dropout, read_dropout
-from autograder.segmentation.probe import DROP_BITS, SILENT_BITS, drop_silence, probe_weights
+from autograder.segmentation.probe import DROP_BITS, MOST, SILENT_BITS, drop_silence, probe_weights
 
 SEEDS, CELLS = Seeds("a fixed secret"), 6
 
@@ -23,20 +23,32 @@ def score() -> np.ndarray:
     return next(values for name, values in weights if name == "drop/fcn32s/score.weight")[:, :, 0, 0].numpy()
 
 
-def trained(score: np.ndarray, p6: float, p7: float, draw: int, alike: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Output of a network in train mode (1, 5, CELLS, 1), and the silent bits; ``alike``: dropout2d, the same in every cell."""
+def trained(
+    score: np.ndarray, p6: float, p7: float, draw: int, alike: bool = True, width: int = 4096
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Output of a network in train mode (1, 5, CELLS, 1), and the silent bits; ``alike``: dropout2d, the same in every cell.
+
+    ``width``: of the head; weights are cut to it.
+    """
     silent, biases = drop_silence(SEEDS, FCN32S, 5, "code", str(draw))
     rng, shape = np.random.default_rng(draw), (4096, 1 if alike else CELLS)
     x = np.repeat(biases["drop/fc6.bias"][:, None], CELLS, 1) * (rng.random(shape) >= p6) / (1 - p6)
-    x = np.where(np.arange(4096)[:, None] < 2048, x, 0) + biases["drop/fc7.bias"][:, None]
+    x = np.where(np.arange(4096)[:, None] < MOST, x, 0) + biases["drop/fc7.bias"][:, None]
     x = x * (rng.random(shape) >= p7) / (1 - p7)
-    return (score @ x).astype(np.float32)[None, :, :, None], silent
+    return (score[:, :width] @ x[:width]).astype(np.float32)[None, :, :, None], silent
 
 
 @pytest.mark.parametrize("alike", [True, False], ids=["dropout2d", "dropout"])
 def test_honest_dropout_is_read_as_it_is(score, alike):
     found = [read(*trained(score, 0.5, 0.5, draw, alike)) for draw in range(200)]
     assert sum(bool(one.problem) for one in found) <= 4, [one.problem for one in found if one.problem]
+
+
+@pytest.mark.parametrize("width", [1024, 512])
+def test_dropout_in_a_head_too_narrow_is_read_as_well(score, width):
+    """The width is a mistake of its own, and costs its own points."""
+    found = [read(*trained(score, 0.5, 0.5, draw, width=width)) for draw in range(50)]
+    assert sum(bool(one.problem) for one in found) <= 2, [one.problem for one in found if one.problem]
 
 
 @pytest.mark.parametrize(("p6", "p7", "cause", "words"), [
@@ -72,5 +84,5 @@ def test_silent_channels_differ_with_class_call_and_submission():
 
 def test_a_silent_channel_is_read_by_one_class_and_gives_nothing_there(score):
     silent, biases = drop_silence(SEEDS, FCN32S, 5, "code", "1")
-    x = np.where(np.arange(4096) < 2048, biases["drop/fc6.bias"], biases["drop/fc7.bias"])
+    x = np.where(np.arange(4096) < MOST, biases["drop/fc6.bias"], biases["drop/fc7.bias"])
     assert (score @ x).astype(int).tolist() == [2**DROP_BITS - 1 - int(bits) for bits in silent]

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from segkit.checks import satellite as checks
-from segkit.checks.satellite.embedding import embed_mistakes
+from segkit.checks.satellite.embedding import embed_mistakes, features_mistakes
 from segkit.checks.satellite.masks import iou_mistakes, mask_mistakes
 from segkit.reference import satellite as reference
 from segkit.subject import LocalSubject
@@ -136,6 +136,27 @@ def test_a_mistake_has_its_name(name):
     check, function = WRONG[name]
     report = check(function)
     assert report.fault_line is not None and report.fault_line.code == name.partition(",")[0], report.lines
+
+
+class Fixed(nn.Module):
+    """For pictures of 32 x 32 alone: where the order of layers is looked for, with others, it does not run."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.last = nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.Dropout(), nn.ReLU(), nn.Dropout()), nn.Linear(8, 3)
+
+    def features(self, x):
+        return self.head[:4](x)
+
+    def forward(self, x):
+        return self.last(self.head[4](self.features(x)))
+
+
+def test_a_run_that_broke_off_is_no_sign_of_missing_dropout(tmp_path):
+    subject = LocalSubject(tmp_path)
+    subject.adopt("Fixed", Fixed)
+    images = np.random.default_rng(1).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    assert not [*features_mistakes(subject, subject.build("Fixed"), "last", images)]
 
 
 def blue_first(path):
