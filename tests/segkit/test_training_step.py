@@ -157,7 +157,8 @@ def test_an_error_that_a_student_words_like_torch_ends():
     ([(ZERO, ""), (", ignore_index=255", "")], ["step.ignore", "step.zero_grad"]),
     ([(STEP, ""), ("(scores, labels, i", "(scores.softmax(1), labels, i")], ["step.missing", "step.softmax"]),
     ([(BACKWARD, ""), (TRAIN, "")], ["step.backward", "step.mode"]),
-    ([("    scores = network(images)\n    loss", "    with torch.autocast('cpu'):\n        scores = network(images)\n        loss"), (ZERO, "")],
+    ([("    scores = network(images)\n    loss = ", "    with torch.autocast('cpu'):\n        scores = network(images)\n        loss = "),
+      (ZERO, "")],
      ["step.zero_grad"]),
     ([(TRAIN, ""), ("ignore_index=255", "ignore_index=255, reduction='sum'")], ["step.mean", "step.mode"]),
 ])  # fmt: skip
