@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from segkit.subject import StudentError, Subject
@@ -70,9 +71,10 @@ def _all_lost(code: str, words: str) -> list[Mistake]:
 
 def _explained(found: Steps, exercise: Exercise) -> list[Mistake] | None:
     """The fewest mistakes under which the step does what was found: an empty list for a right one, None if there are none."""
-    for ways in sorted(_ways(found, exercise), key=lambda ways: sum(bool(way.code) for way in ways)):
+    by_number = sorted(_ways(found, exercise), key=lambda ways: sum(bool(way.code) for way in ways))
+    for half, ways in itertools.product((None, torch.bfloat16, torch.float16), by_number):  # autocast is no mistake
         try:
-            taken = exercise.taken(**{key: value for way in ways for key, value in way.how.items()})
+            taken = exercise.taken(**{key: value for way in ways for key, value in way.how.items()}, half=half)
         except StudentError:  # in this order torch refuses
             continue
         if _agrees(found, taken, exercise, loss_right=not ways[1].code):

@@ -89,21 +89,30 @@ class Exercise:
         other.__dict__ = self.__dict__ | {"question": self.question | {"calls": calls}}
         return other
 
-    def taken(self, do: Sequence[str] = ("zero", "forward", "backward", "step"), loss: str = "mean", train: bool = True) -> Steps:
-        """What a step does that calls ``do`` in this order, with a loss of ``_loss``, and sets train mode or does not."""
+    def taken(
+        self, do: Sequence[str] = ("zero", "forward", "backward", "step"), loss: str = "mean", train: bool = True,
+        half: torch.dtype | None = None,
+    ) -> Steps:  # fmt: skip
+        """What a step does that calls ``do`` in this order, with a loss of ``_loss``, and sets train mode or does not.
+
+        ``half``: the 16 bits of ``torch.autocast``, in which scores and loss are computed; None for none.
+        """
         subject = LocalSubject(Path())
-        subject.adopt("step", partial(_step, self.order, self.ignore, do, loss, train))
+        subject.adopt("step", partial(_step, self.order, self.ignore, do, loss, train, half))
         return subject.take_steps("step", **self.question)
 
 
-def _step(order: Sequence[str], ignore: int, do: Sequence[str], loss_name: str, train: bool, *args: Any) -> float:
+def _step(
+    order: Sequence[str], ignore: int, do: Sequence[str], loss_name: str, train: bool, half: torch.dtype | None, *args: Any,
+) -> float:  # fmt: skip
     given = dict(zip(order, args, strict=True))
     network: nn.Module = given["network"]
     if train:
         network.train()
     for name in do:
         if name == "forward":
-            loss = _loss(network(given["images"]), given["labels"], ignore, loss_name)
+            with torch.autocast("cpu", dtype=half or torch.bfloat16, enabled=half is not None):
+                loss = _loss(network(given["images"]), given["labels"], ignore, loss_name)
         elif name == "backward":
             loss.backward()
         elif name == "step":

@@ -13,7 +13,7 @@ from typing import Any
 from segkit.notebooks.magics import plain_line, written_file
 
 __all__ = [
-    "MAX_BYTES", "MAX_CELLS", "MAX_FILE", "MAX_WORDS_OF_ALL", "Cell", "Document", "DocumentError", "cell_text", "decode",
+    "MAX_BYTES", "MAX_CELLS", "MAX_FILE", "MAX_WORDS_OF_ALL", "Cell", "Document", "DocumentError", "cell_text", "decode", "ends_an_answer",
     "notebook_content", "python_source", "raw_cells", "read_document", "shown", "words",
 ]  # fmt: skip
 
@@ -90,7 +90,7 @@ class Document:
         name: File name relative to the folder of the work.
         cells: Its Python cells, in order.
         texts: Grade id -> (number, text as it stands) of the cells that are no solution cells, whatever type they have now: the
-            answers to inline questions are among them.
+            answers to inline questions are among them, with what stands in text cells without an id right beneath them.
         modified: Time of the last change, seconds since the epoch.
         notes: What was repaired.
         written: Scripts that its cells write with ``%%writefile``: path relative to the notebook's folder -> parts of its text.
@@ -264,6 +264,15 @@ def _grade_id(cell: dict[str, Any]) -> str | None:
     return grade_id if isinstance(grade_id, str) and grade_id else None
 
 
+def _takes_an_answer(cell: dict[str, Any]) -> bool:
+    return cell["metadata"]["nbgrader"].get("solution") is True
+
+
+def ends_an_answer(text: str) -> bool:
+    """Whether a text cell beneath an answer is the course's own: it begins with a heading, or a line across the page."""
+    return text.lstrip().startswith(("#", "---"))
+
+
 CHOOSE = "If it is meant to be, choose Python in the cell's lower right corner"
 
 
@@ -393,12 +402,19 @@ def _why_no_notebook(text: str, name: str, error: Exception) -> str:
 
 def notebook_document(content: Any, name: str, code_ids: frozenset[str]) -> Document:
     """Read the content of a notebook; arguments and errors are those of ``read_document``."""
-    document, parsed = Document(name, []), 0
+    document, parsed, answered = Document(name, []), 0, ""
     for number, cell in enumerate(raw_cells(content, name), start=1):
         grade_id, kind = _grade_id(cell), cell.get("cell_type")
         source = cell_text(cell.get("source", cell.get("input")))
         if grade_id and grade_id not in code_ids:
             document.texts.setdefault(grade_id, []).append((number, source))
+        if grade_id:
+            answered = grade_id if _takes_an_answer(cell) and grade_id not in code_ids else ""
+        elif kind in ("markdown", "raw") and answered:
+            if ends_an_answer(source):
+                answered = ""
+            elif source.strip():  # written, or written on, in a cell of its own
+                document.texts[answered].append((number, source))
         if kind == "code" or grade_id in code_ids:
             parsed += words(source)
             if parsed > MAX_WORDS_OF_ALL:

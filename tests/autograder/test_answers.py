@@ -81,6 +81,26 @@ def test_of_several_cells_every_text_is_shown_once(kept):
     assert {item["text"] for item in found["texts"]} == {"First.", "Second."} and len(found["texts"]) == 2
 
 
+@pytest.mark.parametrize("first", ["YOUR ANSWER HERE", "Because"])
+def test_what_is_written_in_cells_beneath_belongs_to_the_answer(kept, first):
+    """A new cell in place of the prepared one, or behind it, with a figure between two paragraphs."""
+    beneath = [cell("of dots.", kind="markdown"), cell("plt.show()"), cell("See above.", kind="raw"), cell(" ", kind="markdown")]
+    found = kept(answer(first), *beneath, cell("## Question 2", kind="markdown"), cell("Explain lines.", kind="markdown"))
+    written = [text for text in (first, "of dots.", "See above.") if text != "YOUR ANSWER HERE"]
+    assert [item["text"] for item in found["texts"]] == written and found["note"] == ""
+    assert found["texts"][-1]["where"] == "2_dots.ipynb, cell 4"
+
+
+@pytest.mark.parametrize("own", ["# The next part", "---\n\n**Done?** Save it."])
+def test_the_courses_own_text_beneath_an_answer_is_none(kept, own):
+    found = kept(answer("YOUR ANSWER HERE"), cell(own, kind="markdown"), cell("More of the course.", kind="markdown"))
+    assert found["texts"] == [] and found["note"].startswith("No answer was written")
+
+
+def test_text_beneath_a_solution_cell_is_no_answer(kept):
+    assert kept(cell(DOUBLE, "double"), cell("Mine.", kind="markdown"), answer("Yes."))["texts"][0]["text"] == "Yes."
+
+
 def test_of_many_texts_the_last_are_shown_though_one_stood_first_too(kept):
     """nbgrader goes by the last cell of a grade id."""
     found = kept(*(answer(text) for text in ("Final.", "B.", "C.", "D.", "E.", "Final.")))

@@ -1,10 +1,13 @@
 """Are the committed notebooks well formed: ids, points, metadata, lengths, no outputs, nothing given away?"""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from segkit.notebooks.reading import ends_an_answer
 
 REPO = Path(__file__).resolve().parents[2]
 NAMES = ("1_data.ipynb", "2_fcn32s.ipynb", "3_pretraining.ipynb", "4_fcn8s.ipynb", "5_questions.ipynb")
@@ -50,6 +53,15 @@ def test_is_valid_and_has_no_outputs(name, notebooks):
             assert cell.outputs == [] and cell.execution_count is None
         assert re.fullmatch(r"[a-z][a-zA-Z0-9_-]{2,40}", cell.id), "an id that a person can read"
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+
+
+@pytest.mark.parametrize("path", sorted(REPO.glob("notebooks/*/*.ipynb")), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_beneath_an_answer_the_course_begins_anew(path):
+    """What students write in cells beneath the one for their answer is read as a part of it, up to the course's next words."""
+    cells = nbformat.read(path, as_version=4).cells
+    for cell, following in pairwise(cells):
+        if cell.cell_type == "markdown" and cell.metadata.get("nbgrader", {}).get("solution"):
+            assert "nbgrader" in following.metadata or ends_an_answer(following.source), following.id
 
 
 @pytest.mark.parametrize("name", NAMES)

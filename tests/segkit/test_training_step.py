@@ -75,6 +75,9 @@ def test_the_right_step_is_that_of_a_calculation_by_hand(seed):
      "ignore_index=255)"), ("network(images)", "network.forward(images)"),
     (STEP, "    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)\n" + STEP),
     (ZERO, "    for p in network.parameters():\n        p.grad = None\n"),
+    ("    scores = network(images)\n    loss = ", "    with torch.autocast('cpu'):\n        scores = network(images)\n        loss = "),
+    ("    scores = network(images)\n    loss = ", "    with torch.autocast('cpu', torch.float16):\n        scores = network(images)\n"
+     "        loss = "),
 ])  # fmt: skip
 def test_a_right_step_is_right_in_any_spelling(change):
     assert told(RIGHT.replace(*change)) == []
@@ -154,6 +157,9 @@ def test_an_error_that_a_student_words_like_torch_ends():
     ([(ZERO, ""), (", ignore_index=255", "")], ["step.ignore", "step.zero_grad"]),
     ([(STEP, ""), ("(scores, labels, i", "(scores.softmax(1), labels, i")], ["step.missing", "step.softmax"]),
     ([(BACKWARD, ""), (TRAIN, "")], ["step.backward", "step.mode"]),
+    ([("    scores = network(images)\n    loss = ", "    with torch.autocast('cpu'):\n        scores = network(images)\n        loss = "),
+      (ZERO, "")],
+     ["step.zero_grad"]),
     ([(TRAIN, ""), ("ignore_index=255", "ignore_index=255, reduction='sum'")], ["step.mean", "step.mode"]),
 ])  # fmt: skip
 def test_two_mistakes_in_two_parts_are_both_told(changes, codes):
