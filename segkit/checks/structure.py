@@ -40,6 +40,8 @@ def check_layers(network_class: Callable[..., nn.Module], network: str) -> Repor
         layers = compare_with_table(report, model, expected(network, 12), _cause)
         check_upsampling(report, {k: v for k, v in layers.items() if isinstance(v, nn.ConvTranspose2d)})
         check_trunk(report, layers)
+        if "fc7" in layers and float(layers["fc7"].get_parameter("weight").detach().std()) < 0.5 * (2 / 4096) ** 0.5:
+            report.note("trunk weights", "smaller than He's: from scratch this network will hardly train (with VGG-16's weights it will)")
     return report
 
 
@@ -135,5 +137,3 @@ def check_trunk(report: Report, layers: Mapping[str, nn.Module]) -> None:
         report.fault("trunk weights", "finite numbers", f"nan or inf in {broken[0]}")
         return
     report.ok("trunk weights", "not zero")
-    if "fc7" in trunk and float(trunk["fc7"].weight.detach().std()) < 0.5 * (2 / 4096) ** 0.5:
-        report.note("trunk weights", "smaller than He's: from scratch this network will hardly train (with VGG-16's weights it will)")

@@ -59,7 +59,7 @@ def check_layers(network_class: Callable[..., nn.Module], network: str) -> Repor
     report = Report()
     model = build(report, network_class)
     if model is not None:
-        layers = compare_with_table(report, model, table(network), lambda fault, _: f"compare with the table above ({fault})", named=False)
+        layers = compare_with_table(report, model, table(network), lambda fault, kind: "compare with the table above", named=False)
         check_upsampling(report, {name: layer for name, layer in layers.items() if (network, name) == ("fcn32s", "upscore")})
         check_trunk(report, layers)
     return report
