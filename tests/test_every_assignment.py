@@ -105,3 +105,18 @@ def test_entries_of_its_exam_come_out_as_expected(name):
     first = {(entry.kind, cell): entry for entry in reversed(chosen) for cell in entry.cells}  # one of a kind and cell
     outcomes = sit_exam(list({entry.name: entry for entry in first.values()}.values()), name, REPO)
     assert len(outcomes) >= 4 and [f"{o.entry.name}: {o.problem}" for o in outcomes if o.problem] == []
+
+
+@every_assignment
+def test_the_pictures_of_gates_can_be_shown_where_labels_must_not_be(name, tmp_path):
+    """What `predict` needs, on the one of two machines that runs student code."""
+    assignment = open_assignment(name)
+    spec = dataset(assignment.rubric.dataset)
+    data = assignment.hook("open_data")("sample", assignment.rubric, False)
+    for pair in data.names:
+        spec.image_path(tmp_path, pair).parent.mkdir(exist_ok=True)
+        shutil.copy(spec.image_path(spec.find_root("sample"), pair), spec.image_path(tmp_path, pair))
+    shown = assignment.hook("open_pictures")(str(tmp_path), assignment.rubric, True)
+    first = shown.names[0]
+    assert sorted(shown.names) == sorted(data.names) and shown.label(first) is None
+    assert (shown.image(first) == data.image(first)).all()

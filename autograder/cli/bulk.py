@@ -112,7 +112,7 @@ def bulk_handins(options: BulkOptions, out: Path, assignment: str, say: Callable
 def say_problems(problems: Sequence[str], say: Callable[[str], None]) -> None:
     """Repeat at the end what a person has to look at."""
     if problems:
-        say(f"{len(problems)} things of the download wait for you:")
+        say(f"{len(problems)} things wait for you:")
     for problem in problems:
         say(f"  {problem}")
 

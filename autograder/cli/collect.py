@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from autograder.cli.beforehand import demand_own_handins
 from autograder.cli.bulk import BulkOptions, bulk_handins, bulk_options, demand_one_source, say_problems
 
 __all__ = ["collect_command"]
@@ -51,6 +52,7 @@ def collect_command(raw: Sequence[Path], out: Path, assignment: str, force: bool
         # OUT/* are submissions, for `grade` too
         handins = bulk_handins(options, out, str(sources.material), click.echo, ".handins/handins.csv")
         raw, problems = handins.paths, handins.problems
+    problems = [*problems, *demand_own_handins(raw, str(sources.material))]
     failed = 0
     for path, name in submission_names(raw, assignment).items():
         failed += not collect_one(path, name, out / name / assignment, handed_out, rubric, force)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from autograder.cli.beforehand import demand_own_handins, demand_pictures
 from autograder.cli.bulk import BulkOptions, bulk_handins, bulk_options, demand_one_source, say_problems
 
 __all__ = ["grade_command"]
@@ -109,12 +110,14 @@ def grade_command(
     started = time.monotonic()
     problems: list[str] = []
     try:
+        demand_pictures(settings)
         if not submissions:
             # the hand-ins of a run at work must not be taken from under it
             with hold_folder(settings.out):
                 handins = bulk_handins(options, settings.out, assignment, click.echo)
             submissions, problems = handins.paths, handins.problems
         paths = [path.resolve() for path in submissions]
+        problems = [*problems, *demand_own_handins(paths, assignment)]
         results = grade_many(paths, settings, jobs, click.echo, regrade=regrade, memory=memory, cluster=cluster)
     except (RubricError, IsolationError, SecretError, MemoryShortError, MarksError) as error:
         raise click.UsageError(str(error)) from error

@@ -37,6 +37,7 @@ def predict_command(
 
     Exit 0: everything was asked; 1: something could not be; 2: bad usage.
     """
+    from autograder.cli.beforehand import demand_own_handins, demand_pictures
     from autograder.course.rubric import RubricError
     from autograder.course.seeds import SecretError
     from autograder.judge.run import Run, Settings
@@ -46,6 +47,9 @@ def predict_command(
         assignment, out.resolve(), data, gate_data, checkpoints, require_isolation, device=device, labels=False, precision=precision
     )
     try:
+        demand_pictures(settings)
+        for line in demand_own_handins(submissions, assignment):
+            click.echo(line)
         settings.out.mkdir(parents=True, exist_ok=True)
         with Run.create(settings) as run:
             screen = sys.stdout  # while checks run, what is printed is kept from it

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from autograder.cli.beforehand import demand_pictures, strange_handins
 from autograder.cli.grade import grade_command
 
 __all__ = ["watch_command"]
@@ -89,7 +90,14 @@ def _grader(jobs: int, memory: float | None, out: Path, assignment: str, **told:
         assignment, out.resolve(), told["data"], told["gate_data"], told["checkpoints"], told["require_isolation"], device=told["device"],
         precision=told["precision"],
     )  # fmt: skip
-    return lambda paths: grade_many(paths, settings, jobs, click.echo, memory=memory, cluster=told["cluster"])
+    demand_pictures(settings)
+
+    def grade(paths: list[Path]) -> Any:
+        for path, name in strange_handins(paths, assignment)[0].items():
+            click.echo(f"{path.name}: holds cells of the assignment {name}, not of {assignment}")
+        return grade_many(paths, settings, jobs, click.echo, memory=memory, cluster=told["cluster"])
+
+    return grade
 
 
 def _watch(places: tuple[Path, ...], every: float, quiet: float, grade: Callable[[list[Path]], Any], **told: Any) -> Any:

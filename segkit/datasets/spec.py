@@ -147,8 +147,7 @@ class DatasetSpec:
         example = self.image_path("", self.split_names(self.splits[0], "train")[0])
         if not root.is_dir():
             raise DataError(f"No such folder: {root}. Expected a folder that holds {example.as_posix()} and so on.")
-        known = {Path(self.stems(name)[0]).name for part in PARTS for name in self.split_names(self.splits[0], part)}
-        if known.intersection(names_in(root, self.photographs)):
+        if names_in(root, self.photographs):
             if root.resolve().name in self.folders:
                 raise DataError(f"{root} holds the pictures themselves: name the folder above it, {root.resolve().parent}.")
             folders = " or ".join(f"{folder}/" for folder in self.folders)

@@ -17,7 +17,7 @@ from segkit.datasets.satellite import SPEC
 from segkit.pictures import PHOTOGRAPHS, names_in
 from segkit.reference.satellite import read_mask
 
-__all__ = ["assignment_file", "numbers", "open_data", "write_weights"]
+__all__ = ["assignment_file", "numbers", "open_data", "open_pictures", "write_weights"]
 
 
 def assignment_file(rubric: Rubric) -> dict[str, Any]:
@@ -54,6 +54,11 @@ def open_data(source: str | None, rubric: Rubric, own: bool) -> GateData:
         LookupError, OSError, ValueError: There is none, or pictures of it are missing.
     """
     return gate_data(SPEC, source, read_mask, _own_names if own else None)
+
+
+def open_pictures(source: str | None, rubric: Rubric, own: bool) -> GateData:
+    """The same without labels, which are not read and need not be there."""
+    return gate_data(SPEC, source, None, _own_names if own else None)
 
 
 def _own_names(root: Path) -> list[str]:

@@ -59,7 +59,7 @@ def download(course, tmp_path):
 def test_a_bulk_download_is_collected_and_what_waits_for_a_decision_is_no_success(tmp_path, download):
     code, text = invoke(*download, "--due", "2026-03-14T23:59", "--zone", "Europe/Berlin")
     assert code == 1 and "due 2026-03-14 23:59:00 CET (Europe/Berlin)" in text
-    assert "1 things of the download wait for you: guest_99: 'guest_99' is not in the roster: decide by hand." in text
+    assert "1 things wait for you: guest_99: 'guest_99' is not in the roster: decide by hand." in text
     assert sorted(path.name for path in (tmp_path / "submitted").glob("*/tiny")) == ["tiny", "tiny"]
     assert (tmp_path / "submitted" / "ada" / "tiny" / "1_first.ipynb").is_file()
     assert not [path for path in (tmp_path / "submitted").glob("*") if path.is_file()], "`grade submitted/*` would take it for a hand-in"
@@ -88,7 +88,7 @@ def test_letters_that_move_a_terminal_are_never_printed(tmp_path, export, course
     (tmp_path / "roster.csv").write_text("login,name\nada,Ada Lovelace\n")
     arguments = ("--bulk", export(files), "--roster", tmp_path / "roster.csv", "--out", tmp_path / "out")
     code, text = invoke("collect", *arguments, "--assignment", "tiny", "--root", course.root)
-    assert code == 1 and "2 things of the download wait for you" in text and "\x1b" not in text
+    assert code == 1 and "2 things wait for you" in text and "\x1b" not in text
 
 
 def test_a_roster_without_repositories_and_without_a_download_says_what_is_expected(tmp_path):
