@@ -13,7 +13,7 @@ from autograder.segmentation.factors import measure_factors
 from autograder.segmentation.shadow import Pieces, Shadow, crop
 from autograder.segmentation.spec import Skip
 
-__all__ = ["TOLERANCE", "Measurement", "Offset", "measure", "measure_against", "measure_paths"]
+__all__ = ["TOLERANCE", "Measurement", "Offset", "fits_cell_by_cell", "measure", "measure_against", "measure_paths"]
 
 TOLERANCE = 1e-3
 """Largest difference, relative to the output's spread, that still counts as the same numbers."""
@@ -123,16 +123,17 @@ def _output_offset(found: Tensor, full: Tensor, first: Offset, scaled: bool = Fa
     return offset, error if enough("crop", crop(full, offset, size)) else float("inf")
 
 
-def _fits_cell_by_cell(found: Tensor, shadow: Shadow, score: Tensor, names: tuple[str, ...], offset: Offset) -> bool:
-    """Whether an output is the upsampling of any scores at all, cut at an offset: the kinks between cells show where they lie.
+def fits_cell_by_cell(found: Tensor, shadow: Shadow, score: Tensor, names: tuple[str, ...], offset: Offset) -> bool:
+    """Whether an output is the upsampling of any scores at all where ``score`` has some, cut at an offset: the kinks between cells show
+    where they lie.
 
     Dropout at test time gives every cell a factor of its own; only the geometry is left to see.
     """
     cells = score.shape[2] * score.shape[3]
     if cells * cells * 32**2 > MAX_CELLS:  # the values of basis
         return False
-    basis = torch.eye(cells).view(cells, 1, *score.shape[2:])
-    columns = crop(shadow.raised(names, basis, 0), offset, found.shape[2:]).reshape(cells, -1).T.double()  # (pixels, cells)
+    basis = torch.eye(cells)[score.abs().amax((0, 1)).flatten() > 0].view(-1, 1, *score.shape[2:])
+    columns = crop(shadow.raised(names, basis, 0), offset, found.shape[2:]).reshape(len(basis), -1).T.double()  # (pixels, cells)
     if len(columns) != found[0, 0].numel() or not enough("crop", found):
         return False
     pixels = found[:, 0].reshape(len(found), -1).T.double()  # (pixels, images)
@@ -158,7 +159,7 @@ def measure_paths(
     if scaled and float(found[:, :1].abs().max()) < 1e-6:
         return {}, []  # nothing of the coarse scores arrives: zeros would fit everywhere
     graph, score = shadow.graph, pieces["score"]
-    if scaled and _fits_cell_by_cell(found[:, :1], shadow, score, graph.ups, expected["output"]):
+    if scaled and fits_cell_by_cell(found[:, :1], shadow, score, graph.ups, expected["output"]):
         output = expected["output"]
     else:
         # with skips the first class alone shows the coarse scores; without, the first three do, and position weights use one

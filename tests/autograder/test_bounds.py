@@ -154,7 +154,7 @@ def test_offsets_are_searched_in_a_neighbourhood(monkeypatch):
 
 def test_scores_of_many_cells_are_not_taken_apart():
     score, found = torch.zeros(2, 1, 200, 200), torch.zeros(2, 1, 50, 50)
-    assert offsets._fits_cell_by_cell(found, network("fcn32s"), score, ("transpose_conv",), (0, 0)) is False
+    assert offsets.fits_cell_by_cell(found, network("fcn32s"), score, ("transpose_conv",), (0, 0)) is False
 
 
 def test_dropout_is_not_read_off_millions_of_values():
