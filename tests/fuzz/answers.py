@@ -27,7 +27,7 @@ from segkit.notebooks import Workbook
 from segkit.notebooks.reading import Cell, Document
 from segkit.subject import StudentError
 
-__all__ = ["Liar", "check_answers", "graded"]
+__all__ = ["Liar", "check_answers", "graded", "thing"]
 
 DEFINITIONS = {
     "read_label": "def read_label(path):\n    return path",
@@ -76,7 +76,7 @@ class Liar(RemoteSubject):
 
 
 # ------------------------------------------------------------------------------------------------------------ nonsense
-def _thing(rng: random.Random) -> Any:
+def thing(rng: random.Random) -> Any:
     """Something that is no answer to anything."""
     return rng.choice([
         None, True, False, 0, -1, 7, 2**31, 2**63, -(2**70), 10**400, 0.5, float("nan"), float("inf"), 1e308, "", "3", "same", "x" * 5000,
@@ -110,14 +110,14 @@ def _layers(rng: random.Random, network: str) -> list[Any]:
     for layer in expected_layers(network, rng.choice([5, 5, 12])):
         settings: dict[str, Any] = dict(layer.settings)
         for name in rng.sample(sorted(settings), rng.choice([1, 1, 2, len(settings)])):
-            wrong = rng.choice([_thing(rng), _thing(rng), 9, 64, 10**9, [3, 4], [2, 2, 2], -2, 0])
+            wrong = rng.choice([thing(rng), thing(rng), 9, 64, 10**9, [3, 4], [2, 2, 2], -2, 0])
             equal = isinstance(wrong, (bool, int, float)) and wrong == settings[name]  # True is 1
             settings[name] = "wrong" if equal else wrong
         found.append({"path": layer.path, "kind": layer.kind, "settings": settings, "same_as": None})
     if rng.random() > 0.8:
-        found[rng.randrange(len(found))] = _thing(rng)
+        found[rng.randrange(len(found))] = thing(rng)
     if rng.random() > 0.8:
-        rng.choice([layer for layer in found if isinstance(layer, dict)])[rng.choice(["path", "kind", "settings", "same_as"])] = _thing(rng)
+        rng.choice([layer for layer in found if isinstance(layer, dict)])[rng.choice(["path", "kind", "settings", "same_as"])] = thing(rng)
     return found
 
 
@@ -137,10 +137,10 @@ def _answer(rng: random.Random, state: dict[str, Any], do: str, arguments: dict[
     if do == "shapes":
         honest = {f"{layer.path}.{kind}": [2, 3, 1, 1][: 4 if kind == "weight" else 1] for layer in expected_layers("fcn8s")
                   for kind in ("weight", "bias")}  # fmt: skip
-        return honest if rng.random() > 0.4 else {key: _thing(rng) for key in honest}
+        return honest if rng.random() > 0.4 else {key: thing(rng) for key in honest}
     if do == "sample":
         sizes = {key: index.shape if isinstance(index, np.ndarray) else (24,) for key, index in arguments.get("indices", {}).items()}
-        return {key: _flat(rng, size, ("float32",)) if rng.random() > 0.05 else _thing(rng) for key, size in sizes.items()}
+        return {key: _flat(rng, size, ("float32",)) if rng.random() > 0.05 else thing(rng) for key, size in sizes.items()}
     if do == "forward":
         count, _, height, width = arguments["x"].shape
         return _flat(rng, _misshapen(rng, (count, rng.choice([5, 5, 5, 12]), height, width)))
@@ -195,7 +195,7 @@ def check_answers(rng: random.Random, folder: Path) -> None:
         if do in ("define", "load", "change", "forget"):
             return None
         if rng.random() > 1 - wild:
-            return _thing(rng)
+            return thing(rng)
         if rng.random() > 0.99:
             cause = rng.choice(["code.raises", "code.died", "forward.type"])
             raise StudentError(rng.choice(["x" * 10**6, "\ud800", "0.123456789 " * 1000]), cause)

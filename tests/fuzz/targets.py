@@ -2,6 +2,7 @@
 
 from .answers import check_answers
 from .checkpoints import check_checkpoint
+from .half_answers import check_half_answers
 from .messages import check_judge, check_wire
 from .notebooks import check_grading, check_reading, check_zip
 from .running import Check
@@ -15,6 +16,7 @@ TARGETS: dict[str, tuple[Check, int, float]] = {
     "zips": (check_zip, 40, 0.1),
     "wire": (check_wire, 300, 0.1),
     "judge": (check_judge, 8, 0.1),
-    "answers": (check_answers, 8, 0.2),
+    "answers": (check_answers, 8, 0.15),
+    "half answers": (check_half_answers, 15, 0.05),
     "checkpoints": (check_checkpoint, 50, 0.1),
 }

@@ -50,13 +50,16 @@ class Reading:
     assignment: str = ""
 
 
+LONGEST = 1000  # characters of a path: a folder of the system, a file, and what students nest in it
+
+
 @dataclass(frozen=True)
 class System:
     """A course system.
 
     Attributes:
         name: Its name.
-        readings: Path of a file in the download -> its readings, the likeliest first; none, if no such path is made by this system.
+        read: Path of a file in the download -> its readings, the likeliest first; none, if no such path is made by this system.
         own: Files that the system itself adds: they are nobody's, and nothing is missed without them.
         receipts: Reads what the system says of hand-ins in one of these files: its text -> facts by ``Reading.attempt``.
         stamp: Name of a file in each submission in which the system itself (not the student) says when it came, or empty.
@@ -65,12 +68,16 @@ class System:
     """
 
     name: str
-    readings: Callable[[str], list[Reading]]
+    read: Callable[[str], list[Reading]]
     own: re.Pattern[str] | None = None
     receipts: Callable[[str], Mapping[str, Facts]] | None = None
     stamp: str = ""
     local: bool = False
     renumbers: bool = False
+
+    def readings(self, path: str) -> list[Reading]:
+        """What ``read`` makes of a path, if a system can have made it: what is longer a student wrote, and it would take for ever."""
+        return self.read(path) if len(path) <= LONGEST else []
 
 
 def _exchange(path: str) -> list[Reading]:
@@ -173,7 +180,7 @@ _BRIGHTSPACE = re.compile(
     r"(?:[^/]+/)??(?P<numbers>\d+-\d+) - (?P<person>[^/]+?) - (?P<time>(?:(?! - )[^/])*\d{4}(?:(?! - )[^/])*)(?:/| - )(?P<file>.+)"
 )
 _BLACKBOARD = re.compile(
-    r"(?:[^/]+/)??(?P<head>[^/]+_[^/]+?)_(?:attempt|poging|Versuch|tentative|intento|tentativo|tentativa|försök|forsøg|forsøk)"
+    r"(?:[^/]+/)??(?P<head>[^/][^/_]*_[^/]+?)_(?:attempt|poging|Versuch|tentative|intento|tentativo|tentativa|försök|forsøg|forsøk)"
     r"_(?P<time>\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)_(?P<file>[^/]+)"
 )
 _CANVAS_HIDDEN = re.compile(r"(?P<late>LATE_)?anon_(?P<id>[A-Za-z0-9]+)_(?:(?P<number>\d+)_(?P<file>.+)|(?P<typed>text|link)\.html)")

@@ -10,7 +10,9 @@ import pytest
 from downloads import METADATA, by_name, content, inner_zip, member_of_kind
 
 from autograder.handins.bulk import BulkError, read_bulk
+from autograder.handins.bulk.handins import looks_like_bulk
 from autograder.handins.bulk.known import Known, know
+from autograder.handins.bulk.systems import SYSTEMS
 from autograder.handins.bulk.unpacking import Problem, safe_members
 
 
@@ -236,3 +238,14 @@ def test_a_student_s_many_files_named_as_another_system_has_them_do_not_choose_t
     handins, notes = read_bulk(archive, tmp_path / "out", Known())
     assert notes == ["a bulk download of Moodle"]
     assert [handin.name for handin in handins] == ["Ada_Lovelace_1", "Mallory_Low_2"]
+
+
+@pytest.mark.parametrize("name", ["{}_1_assignsubmission_file_/x.ipynb", "{}_4711_90210_x.ipynb", "submitted/{}/fcn/x.ipynb"])
+def test_a_name_without_end_is_no_system_s_and_is_not_looked_at_for_hours(export, monkeypatch, name):
+    """A zip may hold names of 65 000 characters, and a pattern takes the square of that."""
+    asked = []
+    for system in SYSTEMS:
+        monkeypatch.setitem(system.__dict__, "read", lambda path, read=system.read: asked.append(path) or read(path))
+    assert looks_like_bulk(export({name.format("a" * 400): "x"}), least=1) and asked
+    asked.clear()
+    assert looks_like_bulk(export({name.format("_" * 60_000): "x"}), least=1) == "" and asked == []

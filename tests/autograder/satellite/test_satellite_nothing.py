@@ -183,3 +183,15 @@ def test_a_last_layer_without_a_bias_is_judged_and_one_without_outputs_is_the_st
     assert features_of(tmp_path, Small(bias=False), logits=False) == {}
     with pytest.warns(UserWarning), pytest.raises(StudentError, match="expected a last layer"):
         features_of(tmp_path, Small(n_class=0), logits=False)
+
+
+@pytest.mark.parametrize("items", [None, float("nan"), {"a": 1}, np.zeros(2)])
+def test_results_without_items_are_the_students_fault_whatever_the_worker_says(tmp_path, items):
+    class Lies(LocalSubject):
+        def method(self, handle, name, *args):
+            return items if name == "__iter__" else super().method(handle, name, *args)
+
+    subject = Lies(tmp_path)
+    subject.adopt("embed", reference.embed)
+    with pytest.raises(StudentError, match="nothing of that kind"):
+        list(embed_mistakes(subject, np.random.default_rng(0)))
