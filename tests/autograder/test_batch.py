@@ -115,8 +115,8 @@ def test_who_regrades_one_is_told_that_the_page_holds_that_one_alone(tmp_path):
     options = ["--out", tmp_path / "out", "--assignment", TINY, "--only", "double"]
     assert "earlier runs" not in grade(*paths, *options).output
     said = " ".join(grade(paths[0], *options, "--regrade").output.split())
-    told = f"1 results of earlier runs lie there too (bob), and are not on this page: `python -m autograder mark {tmp_path / 'out'} --pages`"
-    assert told in said
+    command = f"python -m autograder mark {tmp_path / 'out'} --pages"
+    assert f"1 results of earlier runs lie there too (bob), and are not on this page: `{command}`" in said
     again = CliRunner().invoke(main, ["mark", str(tmp_path / "out"), "--pages", "--assignment", str(TINY)])
     assert again.exit_code == 0, again.output
     rows = (tmp_path / "out" / "summary.csv").read_text(encoding="utf-8-sig").splitlines()[1:]
