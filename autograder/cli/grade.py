@@ -137,9 +137,9 @@ def grade_command(
     click.echo(f"{len(results)} graded in {elapsed(started)}; class page: {out / 'index.html'}")
     if others := sorted({path.parent.name for path in out.glob("*/result.json")} - {result["submission"] for result in results}):
         named = ", ".join(others[:MOST_NAMED]) + (", ..." if others[MOST_NAMED:] else "")
-        all_pages = f"python -m autograder mark {out} --pages"
         click.echo(
-            f"{len(others)} results of earlier runs lie there too ({named}), and are not on this page: `{all_pages}` writes it of all."
+            f"{len(others)} results of earlier runs lie there too ({named}), and are not on this page: "
+            f"`python -m autograder mark {out} --pages` writes it of all."
         )
     failed = [check["id"] for result in results for check in result["checks"] if check["status"] == "could_not_grade"]
     if failed:
