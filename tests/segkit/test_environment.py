@@ -268,7 +268,7 @@ def test_packages_older_than_the_oldest_that_works_are_named(monkeypatch):
     monkeypatch.setattr(installs.metadata, "version", lambda name: versions.get(name, "99"))
     assert installs.outdated_packages() == ["torch 2.2.2 (torch>=2.11)", "pillow 9.5.0 (pillow>=10.0)"]
     (note,) = [note for note in prepare(REPO, quiet=True).notes if "older than" in note]
-    assert "torch 2.2.2 (torch>=2.11), pillow 9.5.0" in note and "restart" in note
+    assert "torch 2.2.2 (torch>=2.11), pillow 9.5.0" in note and "START_HERE" in note
 
 
 def test_bounds_are_those_of_the_project():
