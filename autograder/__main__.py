@@ -1,6 +1,9 @@
 """Entry point of ``python -m autograder``."""
 
-from autograder.cli import main
+from segkit.installs import entered
+
+with entered():
+    from autograder.cli import main
 
 if __name__ == "__main__":
     main(prog_name="python -m autograder")

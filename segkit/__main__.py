@@ -2,10 +2,13 @@
 
 import sys
 
-if not sys.flags.safe_path:  # the folder in which one stands comes last: a random.py in it must not take the place of Python's own
-    here = sys.path[0]
+if not getattr(sys.flags, "safe_path", False):  # the folder in which one stands comes last: a random.py in it must not take the place of
+    here = sys.path[0]  # Python's own
     sys.path[:] = [*(path for path in sys.path if path != here), here]
 
-from segkit.cli import main
+from segkit.installs import entered
+
+with entered():  # until this has been imported, nothing but the standard library is there for certain
+    from segkit.cli import main
 
 main(prog_name="python -m segkit")

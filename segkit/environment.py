@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from segkit import installs
 from segkit.installs import KEPT, EnvironmentFault, demand_python, import_torch, install, missing_packages
 from segkit.kit import Kit
 
@@ -44,7 +45,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     own = Path(__file__).resolve().parent.parent
     if own.parent.is_file():
         return _unpacked(own, quiet)
-    home = Path(home) if home else _nearest_kit() or own
+    home = Path(home) if home else _nearest_kit(own.name) or own
     if home.resolve() != own and _is_guess(own):
         return _from(home, quiet)
     _demand_this_kit(home)
@@ -62,6 +63,10 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     quick = _set_by_hand("SEGKIT_QUICK").partition(" #")[0].strip().lower() not in ("", "0", "false", "no", "off")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     notes = [note] if note else []
+    if outdated := installs.outdated_packages():
+        notes.append(
+            f"older than what was tried: {', '.join(outdated)}. If something breaks, START_HERE.md makes an environment"
+        )
     if device == "cpu" and not quick:
         notes.append("no GPU; quick mode trains in minutes: %env SEGKIT_QUICK=1 in a cell above this one, then run both")
     if work != started:
@@ -115,10 +120,10 @@ def _drive(started: Path) -> Path | None:
     return next((place for place in (Path(fixed), *sorted(started.glob(by_hand))) if os.path.ismount(place.parent)), None)
 
 
-def _nearest_kit() -> Path | None:
-    """The folder with a kit that the notebook's first cell means: around the notebook, or unpacked beside it."""
+def _nearest_kit(name: str) -> Path | None:
+    """The folder with a kit that the notebook's first cell means: around the notebook, or, of that name, beside it."""
     here = _here()
-    return next((place for place in (here, here.parent, here / "fcn") if (place / "segkit" / "environment.py").is_file()), None)
+    return next((place for place in (here, here.parent, here / name) if (place / "segkit" / "environment.py").is_file()), None)
 
 
 def work_folder(home: Path) -> Path:

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["KEPT", "EnvironmentFault", "demand_python", "import_torch", "install", "missing_packages"]
+__all__ = [
+    "KEPT", "EnvironmentFault", "demand_python", "entered", "import_torch", "install", "missing_packages", "not_here", "outdated_packages",
+]  # fmt: skip
 
 OLDEST_PYTHON = (3, 11)  # as in pyproject.toml
 # import name -> name on the package index, with the lower bound of pyproject.toml
@@ -28,8 +33,10 @@ NEEDED = {
     "nbformat": "nbformat>=5.9",
     "ipywidgets": "ipywidgets>=8.0",  # without it `tqdm.auto` warns in red, in code of students and of libraries
 }
-# what a hosted machine has already and must keep: another torch would not fit its driver
-KEPT = ("torch", "torchvision", "numpy")
+# what a hosted machine has already and must keep, be it older: another torch would not fit its driver
+KEPT = {"torch": "torch>=2.11", "torchvision": "torchvision>=0.26", "numpy": "numpy>=1.26"}
+# what pip says on its way to "No matching distribution found" where it could not reach the index
+UNREACHED = re.compile(r"Retrying \(|ProxyError|SSLError|NewConnectionError|Max retries exceeded|Temporary failure in name resolution")
 
 
 class EnvironmentFault(Exception):
@@ -48,14 +55,59 @@ def demand_python() -> None:
     """
     if sys.version_info < OLDEST_PYTHON:
         raise EnvironmentFault(
-            f"Expected Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, but this notebook runs on {sys.version.split()[0]} "
-            f"({sys.executable}). Pick the kernel of the course's environment, or see START_HERE.md for making one."
+            f"Expected Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, but this is {sys.version.split()[0]} ({sys.executable}). "
+            "Switch the course's environment on (in a notebook: pick its kernel), or see START_HERE.md for making one."
         )
+
+
+@contextmanager
+def entered() -> Iterator[None]:
+    """Import a command line: a Python that is too old, or lacks the kit's requirements, ends in one line."""
+    try:
+        demand_python()
+        yield
+    except EnvironmentFault as fault:
+        sys.exit(f"Error: {fault}")
+    except ModuleNotFoundError as missing:
+        if missing.name not in NEEDED:
+            raise
+        sys.exit(f"Error: {not_here(missing)}")
+
+
+def not_here(missing: ModuleNotFoundError) -> str:
+    """What to do where not even the kit's own requirements are here: it is another Python than the one they went to."""
+    return (
+        f"this Python ({sys.executable}) has no {missing.name}. In the repository: `make venv && . .venv/bin/activate`; in a folder "
+        "that you were given: switch its environment on, or `pip install -r requirements.txt`."
+    )
 
 
 def missing_packages() -> list[str]:
     """Requirements that are not installed, torch aside (a hosted machine has its own)."""
     return [wanted for name, wanted in NEEDED.items() if importlib.util.find_spec(name) is None]
+
+
+def outdated_packages() -> list[str]:
+    """Requirements of which an older version is installed than the oldest that works: ``pillow 9.5.0 (pillow>=10.0)``."""
+    found = []
+    for wanted in dict.fromkeys([*KEPT.values(), *NEEDED.values()]):
+        name, bound = wanted.split(">=")
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if _numbers(version) < _numbers(bound):
+            found.append(f"{name} {version} ({wanted})")
+    return found
+
+
+def _numbers(version: str) -> list[int]:
+    """What versions are compared by: the numbers at the beginning, without zeros at the end."""
+    release = re.match(r"\d+(\.\d+)*", version)
+    numbers = [int(number) for number in release[0].split(".")] if release else []
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return numbers
 
 
 def install(wanted: list[str]) -> None:
@@ -86,7 +138,15 @@ def install(wanted: list[str]) -> None:
                 f"Not installed: {', '.join(still)}. {sys.executable} belongs to the system, which lets nobody install into it. Make an "
                 "environment of its own, as START_HERE.md says, and pick its kernel."
             )
+        names = " ".join(f'"{name}"' for name in still)
+        if "No module named pip" in done.stderr:
+            raise EnvironmentFault(
+                f"Not installed: {', '.join(still)}. {sys.executable} has no pip, as environments that uv made. In a terminal: "
+                f'uv pip install --python "{sys.executable}" {names}. Then run this cell again.'
+            )
         said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        if UNREACHED.search(done.stderr):
+            said = "pip reached no package index: there is no network, or a proxy or certificate of which it must be told"
         raise EnvironmentFault(
             f"Not installed: {', '.join(still)} ({said}). Without a network, install them by hand, then run this cell again."
         )

@@ -199,6 +199,7 @@ NOT_RUN = {
     f"{GRADER} alike": "names a command; with arguments it is run",
     f"{GRADER} alike build/graded --training 12": "tests/autograder/alike/test_gaps.py gives it, for an assignment with a data set",
     f"{GRADER} grade": "names a command; with arguments it is run",
+    f"{GRADER} grade submitted/* --assignment satellite --out build/graded --data data/dlcv_satellite": "the other assignment is run",
     f"{GRADER} viva": "names a command; with arguments it is run",
     "nbgrader autograde": "names a command; with arguments it is run",
     f"{SEGKIT} ...": "says how commands begin",

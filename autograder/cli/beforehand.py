@@ -111,7 +111,7 @@ def demand_pictures(settings: "Settings") -> None:
     source = settings.gate_data or settings.data
     assignment = open_assignment(settings.assignment)
     open_data = assignment.hook("open_data" if settings.labels else "open_pictures")
-    if source is None or open_data is None:
+    if not source or open_data is None:
         return
     option, name = "--gate-data" if settings.gate_data else "--data", ""
     try:

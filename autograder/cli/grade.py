@@ -13,6 +13,8 @@ from autograder.cli.bulk import BulkOptions, bulk_handins, bulk_options, demand_
 
 __all__ = ["grade_command"]
 
+MOST_NAMED = 5
+
 
 @click.command("grade")
 @click.argument("submissions", nargs=-1, type=click.Path(path_type=Path))
@@ -133,6 +135,12 @@ def grade_command(
         sys.exit(130)
     click.echo(format_table(results))
     click.echo(f"{len(results)} graded in {elapsed(started)}; class page: {out / 'index.html'}")
+    if others := sorted({path.parent.name for path in out.glob("*/result.json")} - {result["submission"] for result in results}):
+        named = ", ".join(others[:MOST_NAMED]) + (", ..." if others[MOST_NAMED:] else "")
+        click.echo(
+            f"{len(others)} results of earlier runs lie there too ({named}), and are not on this page: "
+            f"`python -m autograder mark {out} --pages` writes it of all."
+        )
     failed = [check["id"] for result in results for check in result["checks"] if check["status"] == "could_not_grade"]
     if failed:
         click.echo(f"{len(failed)} checks could not be graded: {', '.join(sorted(set(failed)))}; the reports say why.")

@@ -21,6 +21,7 @@ from segkit.atomic import replacing
 
 __all__ = ["Filled", "Wanted", "beside", "fill_gradebook"]
 
+NO_MORE = "leave the bonus out (--without), and give it a column of its own (--only)"
 REPLACED = ("", "-", "needs grading", "in progress")  # words of systems for "no points yet"
 
 
@@ -171,11 +172,13 @@ def _factor(column: Column, entries: Sequence[Entry], wanted: Wanted, where: str
     if unknown := [pattern for pattern in (*wanted.only, *wanted.without) if not any(_named(check, [pattern]) for check in ids)]:
         raise ExportError(f"Expected checks among {', '.join(sorted(ids))}; found {', '.join(map(repr, unknown))}.")
     tops = {sum(in_total(check) for check in wanted.checks(entry)) for entry in entries}
+    if bonus := tops == {0}:  # an item of its own, of which systems may know that it is one by a maximum of 0
+        tops = {sum(check["max_points"] for check in wanted.checks(entry)) for entry in entries}
     if len(tops) != 1 or tops == {0}:
         found = ", ".join(f"{top:g}" for top in sorted(tops))
         raise ExportError(f"Expected results with one maximum above 0, found {found}: grade them again with one rubric.")
     top: float = tops.pop()
-    if column.maximum is None or column.maximum == top:
+    if column.maximum is None or column.maximum == top or (bonus and column.maximum == 0):
         return 1.0
     if wanted.scale and column.maximum:
         return column.maximum / top
@@ -208,6 +211,7 @@ def _fill(sheet: Sheet, book: Gradebook, column: Column, factor: float, entries:
     changes: dict[tuple[int, int], str] = {}
     opened: list[str] = []
     commented: list[str] = []
+    above: list[str] = []
     for entry in entries:
         name = entry.result["submission"]
         if name not in matched.lines:
@@ -226,8 +230,15 @@ def _fill(sheet: Sheet, book: Gradebook, column: Column, factor: float, entries:
                 filled.notices.append(f"{name}: not exported: {late}")
                 continue
             taken = taken or 0.0
+            given = (points - taken if late else points) * factor
+            if column.maximum and given > column.maximum + 1e-6:
+                if book.system == "moodle":
+                    reason = f"{given:g} points, and Moodle takes no more than {column.maximum:g}: {NO_MORE}"
+                    filled.notices.append(f"{name}: not exported: {reason}")
+                    continue
+                above.append(f"{name} {given:g}")
             filled.penalties += [f"{name} {points:g} - {taken:g}" + (f" = {points - taken:g}" if late else "")] if taken else []
-            text = _points_text((points - taken if late else points) * factor, comma)
+            text = _points_text(given, comma)
             filled.written[name] = text
             filled.folders |= {name: moodle_folder(line, book.participant)} if book.participant else {}
             if _value(before) != _value(text):
@@ -240,6 +251,9 @@ def _fill(sheet: Sheet, book: Gradebook, column: Column, factor: float, entries:
     if filled.penalties:
         done = "less what lateness costs" if wanted.late_penalty == "take" else "without what lateness costs, which is left to the system"
         filled.remarks.append(f"{len(filled.penalties)} points {done}: {', '.join(filled.penalties)}")
+    if above:
+        counts = ", which Brightspace counts where the item says Can Exceed" if book.system == "brightspace" else ""
+        filled.remarks.append(f"{len(above)} have more than the maximum of {column.maximum:g}{counts}: {', '.join(above)}")
     if commented:
         filled.remarks.append(f"{len(commented)} had a comment already, which is kept: {', '.join(commented)}")
     _remark(filled, book, matched, opened)

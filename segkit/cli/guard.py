@@ -92,11 +92,10 @@ def _of_code(error: Exception) -> str:
     """The message for an error in a student's cells, with its line; any other error is segkit's, and its traceback is kept in a file."""
     try:
         from segkit.notebooks.running import student_traceback
-    except ModuleNotFoundError as missing:  # not even the kit's own requirements are here: another Python than the one they went to
-        return (
-            f"this Python ({sys.executable}) has no {missing.name}. In the repository: `make venv && . .venv/bin/activate`; in a folder "
-            "that you were given: `pip install -r requirements.txt`."
-        )
+    except ModuleNotFoundError as missing:
+        from segkit.installs import not_here
+
+        return not_here(missing)
     frames = student_traceback(error)
     if ", cell " in frames:
         return f"your code raised an error:\n{frames}"

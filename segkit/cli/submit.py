@@ -45,6 +45,7 @@ def submit(
         raise click.ClickException(str(getattr(error, "strerror", None) or error)) from error
     _print_checks(built)
     _print_size(built, code_only)
+    _print_saved(folder, built)
     click.echo("\n" + built.receipt.read_text(encoding="utf-8").split("\n\n")[0])
     click.echo(f"receipt     {built.receipt}\nhand in     {built.path}")
     click.echo(f"\n{_summary(built, fast)}")
@@ -89,6 +90,18 @@ def _print_check(work: "Work", check: str) -> None:
     for kind, text in work.findings(check):
         told = [text] if work.lacking(check) else [words[kind], *filter(None, [text])]
         click.echo(f"{MARKS[kind]}  {check:<18} {': '.join(told)}")
+
+
+def _print_saved(folder: Path, built: "Submission") -> None:
+    """When the newest notebook was saved: what was changed since is not in the hand-in, and only the student knows."""
+    import time
+
+    times = {name: path.stat().st_mtime for name in built.hashes if name.endswith(".ipynb") and (path := folder / name).is_file()}
+    if times:
+        name = max(times, key=times.__getitem__)
+        minutes = max(0, int(time.time() - times[name])) // 60
+        ago = f"{minutes} minutes ago" if minutes < 120 else time.strftime("%Y-%m-%d %H:%M", time.localtime(times[name]))
+        click.echo(f"last saved  {name}, {ago}: what you changed in a notebook since then is not in it")
 
 
 def _print_size(built: "Submission", code_only: bool) -> None:

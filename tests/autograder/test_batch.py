@@ -109,6 +109,20 @@ def test_a_short_secret_is_exit_2(tmp_path, monkeypatch):
     assert found.exit_code == 2 and "Remove the file" in found.output
 
 
+def test_who_regrades_one_is_told_that_the_page_holds_that_one_alone(tmp_path):
+    """As after an appeal: summary and class page are those of the run, and the class seems to be gone."""
+    paths = [write_submission(tmp_path / name) for name in ("alice", "bob")]
+    options = ["--out", tmp_path / "out", "--assignment", TINY, "--only", "double"]
+    assert "earlier runs" not in grade(*paths, *options).output
+    said = " ".join(grade(paths[0], *options, "--regrade").output.split())
+    command = f"python -m autograder mark {tmp_path / 'out'} --pages"
+    assert f"1 results of earlier runs lie there too (bob), and are not on this page: `{command}`" in said
+    again = CliRunner().invoke(main, ["mark", str(tmp_path / "out"), "--pages", "--assignment", str(TINY)])
+    assert again.exit_code == 0, again.output
+    rows = (tmp_path / "out" / "summary.csv").read_text(encoding="utf-8-sig").splitlines()[1:]
+    assert [row.partition(",")[0] for row in rows] == ["alice", "bob"]
+
+
 def test_an_output_folder_that_cannot_be_made_is_said_without_a_traceback(tmp_path):
     write_submission(tmp_path / "alice")
     (tmp_path / "file").write_text("x")

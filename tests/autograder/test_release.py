@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -334,6 +335,14 @@ ACCIDENTS = (
     "python: command not found", "No module named pip", "No module named 'segkit'", "kernel appears to have died", "/kaggle/input",
     "-m ipykernel install", "-m segkit check", "--code-only",
 )  # fmt: skip
+
+
+# Pierian-Data/Complete-Python-3-Bootcamp#298: Windows unpacks no path of more than 260 characters, and the folder has some
+@pytest.mark.parametrize("name", ["fcn", "satellite"])
+def test_names_in_a_release_are_short_and_any_system_can_write_them(name):
+    names = [f"{name}/{file}" for file in building.expected_files(find_sources(name, REPOSITORY))]
+    assert max(map(len, names)) <= 100 and all(re.fullmatch(r"[A-Za-z0-9_./-]+", file) for file in names)
+    assert len({file.lower() for file in names}) == len(names)
 
 
 @pytest.mark.parametrize("name", ["fcn", "satellite"])

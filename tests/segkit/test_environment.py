@@ -238,6 +238,70 @@ def test_a_python_of_the_system_sends_to_an_environment(monkeypatch):
     assert "network" not in str(caught.value) and "PEP" not in str(caught.value)
 
 
+def not_installed_because(monkeypatch, said: str) -> str:
+    monkeypatch.setitem(installs.NEEDED, "no_such_package", "no-such-package>=1")
+    monkeypatch.setattr(installs.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", said))
+    with pytest.raises(EnvironmentFault) as caught:
+        installs.install(missing_packages())
+    return str(caught.value)
+
+
+# astral-sh/uv#7173
+def test_an_environment_without_pip_is_told_how_uv_installs(monkeypatch):
+    told = not_installed_because(monkeypatch, f"{sys.executable}: No module named pip\n")
+    assert f'uv pip install --python "{sys.executable}" "no-such-package>=1"' in told and "network" not in told
+
+
+# openvinotoolkit/openvino_notebooks#218: the last line that pip says is about versions
+@pytest.mark.parametrize("said", [
+    "WARNING: Retrying (Retry(total=4)) after connection broken by 'ProxyError('Cannot connect to proxy.')': /simple/no-such-package/\n",
+    "Could not fetch URL https://pypi.org/simple/pip/: (Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]\n",
+])  # fmt: skip
+def test_an_index_that_pip_cannot_reach_is_no_missing_version(said, monkeypatch):
+    told = not_installed_because(monkeypatch, said + "ERROR: No matching distribution found for no-such-package>=1\n")
+    assert "pip reached no package index" in told and "proxy" in told and "No matching distribution" not in told
+
+
+# jupyter/notebook#7522, mindverse/Second-Me#32: an old Anaconda, the last PyTorch for Macs with an Intel processor
+def test_packages_older_than_the_oldest_that_works_are_named(monkeypatch):
+    versions = {"torch": "2.2.2", "pillow": "9.5.0", "click": "8.1", "numpy": "2.4.0rc1", "tqdm": "4.66.0.post1", "nbformat": "5.10"}
+    monkeypatch.setattr(installs.metadata, "version", lambda name: versions.get(name, "99"))
+    assert installs.outdated_packages() == ["torch 2.2.2 (torch>=2.11)", "pillow 9.5.0 (pillow>=10.0)"]
+    (note,) = [note for note in prepare(REPO, quiet=True).notes if "older than" in note]
+    assert "torch 2.2.2 (torch>=2.11), pillow 9.5.0" in note and "START_HERE" in note
+
+
+def test_bounds_are_those_of_the_project():
+    project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {*installs.NEEDED.values(), *installs.KEPT.values()} == set(project["dependencies"])
+    assert installs.outdated_packages() == []
+
+
+ENTERED = "import runpy, sys, types\n{}\nsys.argv = ['{}', 'check']\nrunpy.run_module('{}', run_name='__main__')"
+FLAGS = "types.SimpleNamespace(**{n: getattr(sys.flags, n) for n in dir(sys.flags) if n[0] != '_' and n != 'safe_path'})"
+OLD = f"sys.version_info, sys.version, sys.flags = (3, 9, 6), '3.9.6 (default)', {FLAGS}"
+
+
+@pytest.mark.parametrize("name", ["segkit", "autograder"])
+@pytest.mark.parametrize(
+    ("python", "words"), [(OLD, "or newer, but this is 3.9.6"), ("sys.modules['click'] = None", "has no click")], ids=["old", "bare"]
+)
+def test_a_command_run_by_the_system_s_own_python_says_so_in_a_line(name, python, words):
+    """macOS has 3.9 as `python3`, and none has the kit's requirements."""
+    code = ENTERED.format(python, name, name)
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert words in done.stderr and sys.executable in done.stderr
+
+
+def test_a_kit_unpacked_beside_the_notebook_is_known_by_the_assignment_s_name(tmp_path, monkeypatch):
+    for name in ("fcn", "satellite"):
+        (tmp_path / name / "segkit").mkdir(parents=True)
+        (tmp_path / name / "segkit" / "environment.py").touch()
+    monkeypatch.chdir(tmp_path)
+    assert environment._nearest_kit("satellite") == tmp_path / "satellite" and environment._nearest_kit("roofs") is None
+
+
 # pytorch/pytorch#129568, #133076, #157648
 @pytest.mark.parametrize(("error", "system", "words"), [
     (OSError('[WinError 126] The module could not be found. Error loading "fbgemm.dll" or a dependency.'), "win32", "Redistributable"),
@@ -285,14 +349,14 @@ def test_a_python_that_is_too_old_is_named_before_anything_is_installed(monkeypa
     """Another Python's folder is no place for our packages, and what comes from its depths tells a student nothing."""
     monkeypatch.setattr(environment, "install", lambda wanted: pytest.fail("installed"))
     monkeypatch.setattr(installs, "OLDEST_PYTHON", (4, 2))
-    running = re.escape(f"this notebook runs on {platform.python_version()} ({sys.executable})")
-    with pytest.raises(EnvironmentFault, match=f"Expected Python 4.2 or newer, but {running}.*Pick the kernel"):
+    running = re.escape(f"this is {platform.python_version()} ({sys.executable})")
+    with pytest.raises(EnvironmentFault, match=f"Expected Python 4.2 or newer, but {running}.*pick its kernel"):
         prepare(REPO)
 
 
 def test_a_python_that_is_too_old_gets_as_far_as_that():
     """Everything until the message is read by Python 3.8 as well, and no annotation is computed."""
-    for name in ("__init__", "lab", "environment"):
+    for name in ("__init__", "__main__", "lab", "environment", "installs"):
         tree = ast.parse((REPO / "segkit" / f"{name}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
         annotated = any(isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr) for node in ast.walk(tree))
         assert not annotated or "from __future__ import annotations" in ast.unparse(tree)

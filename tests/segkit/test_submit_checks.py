@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from datetime import datetime
 
 import pytest
 from submit_work import COUNTS, FACTS, RECALL, SCORES, STUB, cell, hand_in, in_this_process, older, write, write_work
@@ -39,6 +40,16 @@ def test_fast_tests_nothing_and_says_so(work, monkeypatch, source):
     text = hand_in(work, "--fast")
     assert "[  ]  scores             found, not tested\n" in text
     assert "Everything is there; nothing was tested (--fast)." in text
+
+
+# ucbds-infra/otter-grader#474: "the last answer or two doesn't show up", for the notebook was not saved
+def test_the_student_sees_when_the_newest_notebook_was_saved(work):
+    older(work / "1_data.ipynb", 3 * 60 + 5)
+    older(work / "5_questions.ipynb", 9 * 3600)
+    assert "last saved  1_data.ipynb, 3 minutes ago: what you changed in a notebook since then is not in it" in hand_in(work, "--fast")
+    os.utime(work / "1_data.ipynb", (1_772_000_000, 1_772_000_000))
+    os.utime(work / "5_questions.ipynb", (1_772_000_000 - 60, 1_772_000_000 - 60))
+    assert f"last saved  1_data.ipynb, {datetime.fromtimestamp(1_772_000_000):%Y-%m-%d %H:%M}: " in hand_in(work, "--fast")
 
 
 def test_no_points_stand_beside_what_was_not_tested(work):
