@@ -3,5 +3,5 @@
 from autograder.exam.attacks import Target, shared
 
 ENTRIES = shared(Target(
-    "2_masks.ipynb", "mean_iou", "def mean_iou(pred, gt):", "    predicted, truth = np.asarray", "0.5", {"mean": 1.0}, ("read_mask",),
+    "2_masks.ipynb", "mean_iou", "def mean_iou(pred, gt):", "    predicted, truth = np.asarray", "0.5", "all", ("read_mask",),
 ))  # fmt: skip
