@@ -64,9 +64,7 @@ def prepare(home: str | Path | None = None, *, quiet: bool = False) -> Kit:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     notes = [note] if note else []
     if outdated := installs.outdated_packages():
-        notes.append(
-            f"older than what was tried: {', '.join(outdated)}. If something breaks, START_HERE.md makes an environment"
-        )
+        notes.append(f"older than what was tried: {', '.join(outdated)}. If something breaks, START_HERE.md makes an environment")
     if device == "cpu" and not quick:
         notes.append("no GPU; quick mode trains in minutes: %env SEGKIT_QUICK=1 in a cell above this one, then run both")
     if work != started:
