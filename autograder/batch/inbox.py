@@ -173,7 +173,7 @@ class Inbox:
         return {name: handin.path for name, (handin, usable) in handins.items() if usable}
 
     def _too_few(self, path: Path, holder: Mapping[str, Path], found: Look) -> set[str]:
-        """Names of a download that an earlier one has too, with more than twice as many: a student may have packed it, and named the files as
+        """Names of a download that an earlier one has among more than twice as many: a student may have packed it, and named the files as
         the course system names another's."""
         names, refused = {handin.name for handin in self._exports[path].handins}, set[str]()
         for earlier in dict.fromkeys(holder[name] for name in names if name in holder):
@@ -182,8 +182,8 @@ class Inbox:
                 refused |= {name for name in names & there if holder[name] == earlier}
         if refused:
             found.held.append(
-                f"{path.name}: not taken of it: {', '.join(sorted(refused)[:8])}. An earlier download has them among more than twice as many, "
-                "and a student can name files so. Download all hand-ins again, or remove the earlier one."
+                f"{path.name}: not taken of it: {', '.join(sorted(refused)[:8])}. An earlier download has them among more than twice as "
+                "many, and a student can name files so. Download all hand-ins again, or remove the earlier one."
             )
         return refused
 
