@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,6 +158,7 @@ class Inbox:
     def _of_exports(self, exports: list[Path], found: Look) -> dict[str, Path]:
         """Name -> submission in the newest export that has one of it. Only what is new is taken apart."""
         handins: dict[str, tuple[BulkSubmission, bool]] = {}
+        holder: dict[str, Path] = {}  # name -> export
         exports = sorted(exports, key=lambda path: (path.stat().st_mtime_ns, path))
         self._exports = {path: self._exports.get(path, _Export()) for path in exports}
         for path in exports:
@@ -165,9 +166,26 @@ class Inbox:
             if state and self._exports[path].state != state:
                 self._exports[path] = self._take_apart(path, state)
             export = self._exports[path]
-            handins |= {handin.name: (handin, export.usable) for handin in export.handins}
+            refused = self._too_few(path, holder, found)
+            taken = {handin.name: (handin, export.usable) for handin in export.handins if handin.name not in refused}
+            handins, holder = handins | taken, holder | dict.fromkeys(taken, path)
         self._tell([handin for _, (handin, _) in sorted(handins.items())], found)
         return {name: handin.path for name, (handin, usable) in handins.items() if usable}
+
+    def _too_few(self, path: Path, holder: Mapping[str, Path], found: Look) -> set[str]:
+        """Names of a download that an earlier one has among more than twice as many: a student may have packed it, and named the files as
+        the course system names another's."""
+        names, refused = {handin.name for handin in self._exports[path].handins}, set[str]()
+        for earlier in dict.fromkeys(holder[name] for name in names if name in holder):
+            there = {handin.name for handin in self._exports[earlier].handins}
+            if 2 * len(names & there) < len(there):
+                refused |= {name for name in names & there if holder[name] == earlier}
+        if refused:
+            found.held.append(
+                f"{path.name}: not taken of it: {', '.join(sorted(refused)[:8])}. An earlier download has them among more than twice as "
+                "many, and a student can name files so. Download all hand-ins again, or remove the earlier one."
+            )
+        return refused
 
     def _state(self, export: Path, found: Look) -> str:
         """Listings of an export and of the tables that it is read with; empty while one of them is being written."""

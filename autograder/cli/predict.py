@@ -41,6 +41,7 @@ def predict_command(
     from autograder.course.rubric import RubricError
     from autograder.course.seeds import SecretError
     from autograder.judge.run import Run, Settings
+    from autograder.report.labels import clean_text
     from autograder.sandbox.isolation import IsolationError
 
     settings = Settings(
@@ -53,7 +54,7 @@ def predict_command(
         settings.out.mkdir(parents=True, exist_ok=True)
         with Run.create(settings) as run:
             screen = sys.stdout  # while checks run, what is printed is kept from it
-            faults = _predict_all(run, [path.resolve() for path in submissions], lambda text: click.echo(text, file=screen))
+            faults = _predict_all(run, [path.resolve() for path in submissions], lambda text: click.echo(clean_text(text), file=screen))
     except (RubricError, IsolationError, SecretError) as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:

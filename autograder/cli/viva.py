@@ -132,14 +132,16 @@ def _sheets(run: Any, plan: Any, entries: "Sequence[Entry]", paths: dict[str, Pa
 
 def _measure(run: Any, path: Path, folder: str, change: str) -> None:
     """Print what one change does."""
+    from autograder.report.labels import clean_text
     from autograder.viva.sitting import measure_one
 
     found = measure_one(run, path, folder, change)
     if found is None:
         raise click.UsageError(f"--change: {folder} has no change {change!r}. Expected one of the names that the examiner's page prints.")
     choice, effects = found
-    click.echo(f"{choice.change.place.label}, line {choice.change.line}:\n{choice.change.before}\n->\n{choice.change.after}\n")
+    change_in_words = f"{choice.change.place.label}, line {choice.change.line}:\n{choice.change.before}\n->\n{choice.change.after}\n"
+    click.echo(clean_text(change_in_words))
     for effect in effects:
-        click.echo("\n".join(text for text in (effect.words, effect.now if effect.ask == "error" else "") if text))
+        click.echo(clean_text("\n".join(text for text in (effect.words, effect.now if effect.ask == "error" else "") if text)))
     if not effects:
         click.echo("Nothing that was asked comes out differently.")

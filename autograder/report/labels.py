@@ -20,7 +20,7 @@ STATUS_WORDS = {
 
 # Colour codes of tracebacks first, so that no "[31m" is left; then what is not text at all.
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff]")  # 202d, 202e: all that follows backwards
 
 
 def clean_text(text: str) -> str:

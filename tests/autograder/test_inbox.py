@@ -148,6 +148,18 @@ def test_a_later_export_counts_and_an_earlier_one_keeps_whom_it_alone_has(watche
     assert {path.parent for path in watched.settled().ready.values()} == {homes["Ben"]}
 
 
+@pytest.mark.parametrize(("names", "taken"), [(["Ann"], False), (["Ann", "Zed"], False), (["Ann", "Bob", "Cid"], True)])
+def test_a_student_s_zip_that_looks_like_another_s_download_changes_nobody_s_hand_in(watched, tmp_path, names, taken):
+    moodle(tmp_path / "in" / "all.zip", Ann=" ", Bob=" ", Cid=" ", Dan=" ")
+    before = watched.settled().ready
+    later = moodle(tmp_path / "in" / "bob.zip", **dict.fromkeys(names, "\n"))
+    os.utime(later, (2**32, 2**32))
+    found = watched.settled()
+    assert (found.ready["Ann_7000"] != before["Ann_7000"]) is taken
+    assert [("bob.zip" in line and "Ann_7000" in line) for line in found.held] == ([] if taken else [True])
+    assert before.keys() <= found.ready.keys()
+
+
 def test_while_an_export_is_replaced_its_students_stay(tmp_path):
     watched = Watched(tmp_path, "export.zip")
     assert "cannot be read now" in next(iter(watched.look().waiting.values()))  # it need not be there yet
