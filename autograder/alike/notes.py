@@ -16,6 +16,7 @@ from autograder.course.assignment import Assignment
 from autograder.marking.neighbours import word_table
 from autograder.report import read_answers
 from autograder.report.labels import points_text
+from segkit.handin import alternatives
 
 __all__ = ["Note", "find_notes"]
 
@@ -142,7 +143,8 @@ def _gates(result: Mapping[str, Any], assignment: Assignment) -> Iterator[Note]:
         counts = scores.pop("mean_iou", None)
         best = [name for name, value in scores.items() if value == counts]  # of several networks
         cell = next((one.grade_id for one in rubric.cells if one.defines == gate.settings.get("defines") or one.grade_id in best), None)
-        own = [check.id for check in rubric.checks.values() if cell in check.needs and check.id not in gates]
+        own = [check.id for check in rubric.checks.values()
+               if any(cell in alternatives(needs) for needs in check.needs) and check.id not in gates]  # fmt: skip
         failed = [name for name in own if name in found and found[name]["status"] == "not_earned"]
         if failed and (points := found[gate.id]["points"]):
             earned = f"{points_text(points)} of {points_text(found[gate.id]['max_points'])} points"

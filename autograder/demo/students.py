@@ -24,6 +24,7 @@ from typing import Any
 from autograder.course.assignment import open_assignment
 from autograder.course.rubric import CheckRubric, Rubric
 from autograder.exam.entries import Entry, read_corpus
+from segkit.handin import alternatives
 
 __all__ = ["DemoError", "Student", "read_students"]
 
@@ -61,9 +62,11 @@ class Student:
 
     def expected(self, check: CheckRubric) -> float:
         """The points that a check must come to: none where something that it needs was not handed in."""
-        absent = [need for need in check.needs if need in self.undone]
-        absent += [need for need in check.needs if need.startswith("checkpoint ") and need.split()[1] not in self.checkpoints]
+        absent = any(all(map(self._lacks, alternatives(needs))) for needs in check.needs)
         return 0.0 if absent or self.untouched else check.earned(self.entry.lost_in(check) or {})
+
+    def _lacks(self, need: str) -> bool:
+        return need in self.undone or (need.startswith("checkpoint ") and need.split()[1] not in self.checkpoints)
 
 
 def read_students(material: Path) -> tuple[Student, ...]:

@@ -28,6 +28,7 @@ from autograder.exam.entries import Entry
 from autograder.exam.seen import check_cells
 from autograder.judge.checking import places_of_checks
 from segkit.checks import WHERE
+from segkit.handin import alternatives
 from segkit.notebooks import Workbook
 from segkit.notebooks.reading import notebook_document
 
@@ -162,7 +163,8 @@ class Keys:
             content = self.rubric["checks"][name]
             settings = {key: value for key, value in content.items() if key not in CHECK_PRESENTATION}
             parts = sorted(content.get("parts", {"all": 0}))
-            needed = [need for need in content.get("needs", ()) if need in self.rubric["solution_cells"]]
+            needs = [need for several in content.get("needs", ()) for need in alternatives(several)]
+            needed = [need for need in needs if need in self.rubric["solution_cells"]]
             cells = [self.rubric["solution_cells"][need] for need in needed]
             solutions = [self._solutions.get(need, "") for need in needed]
             self._checks[name] = _hash(json.dumps([name, settings, parts, cells], sort_keys=True), self._check_code(name), *solutions)

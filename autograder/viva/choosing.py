@@ -14,6 +14,7 @@ from autograder.sandbox.client import WorkerSettings
 from autograder.viva.asking import Asked, Reply, ask_again, asked_of
 from autograder.viva.changes import Change, Changes, Place, changed, places_of
 from autograder.viva.effects import Effect, effects, steady
+from segkit.handin import alternatives
 from segkit.notebooks import Workbook
 
 __all__ = ["TOPICS", "Choice", "Subject", "choose", "subjects_of"]
@@ -148,7 +149,7 @@ def subjects_of(run: Run, workbook: Workbook, asked: Sequence[Asked]) -> list[Su
     """
     found = []
     for grade_id, name in run.rubric.defines.items():
-        checks = {check.id for check in run.wanted_checks.values() if grade_id in check.needs}
+        checks = {check.id for check in run.wanted_checks.values() if any(grade_id in alternatives(needs) for needs in check.needs)}
         definition = workbook.find(name)
         if definition is not None and any(one.check in checks and one.names and one.reply.error is None for one in asked):
             places = places_of(workbook.program(definition), name)
