@@ -42,7 +42,7 @@ from segkit.reference import FCN8s, FCN32s
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = {"pretraining.miou": ("fcn32s", FCN32s), "fcn8s.miou": ("fcn8s", FCN8s)}
 STEPS = {  # what is timed: where its function stands, and its name
-    "starting the worker": (gates, "_start"), "loading the network": (gates, "_load"), "predicting": (gates, "ask_all"),
+    "starting the worker": (gates, "_start"), "loading the network": (gates, "_load_judges"), "predicting": (gates, "ask_all"),
     "counting": (gate, "_count"),
 }  # fmt: skip
 
