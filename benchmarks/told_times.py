@@ -30,7 +30,7 @@ sys.path.append(str(ROOT / "tests" / "browser"))
 
 from course_release import solve, unpacked_release  # noqa: E402
 
-FCN, SATELLITE, TEXTS = "notebooks/fcn", "notebooks/satellite", "autograder/assignments/{}/release/START_HERE.md"
+FCN, SATELLITE, PASSAGES = "notebooks/fcn", "notebooks/satellite", "autograder/release/passages"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ TOLD = (
     Told(f"{FCN}/4_fcn8s.ipynb", "quick mode: minutes", 300, f"{FCN}/4_fcn8s.ipynb", "train$"),
     Told(f"{FCN}/5_questions.ipynb", "the cells take seconds", SECONDS, f"{FCN}/5_questions.ipynb"),
     Told(f"{FCN}/5_questions.ipynb", "runs the checks of these notebooks on it (a minute)", MINUTE, "submit"),
-    Told(TEXTS.format("fcn"), "runs the checks of the notebooks on what is in it, which takes about a minute", MINUTE, "submit"),
+    Told(f"{PASSAGES}/submit.md", "runs the checks of the notebooks on what is in it, which takes about a minute", MINUTE, "submit"),
     Told("segkit/cli/submit.py", "The checks take about a minute.", MINUTE, "submit"),
     Told("docs/students.md", "runs the checks of the notebooks on it (a minute;", MINUTE, "submit"),
     Told("docs/students.md", "It needs about a minute and 3 GiB on two cores.", MINUTE, "submit", gib=3),

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 READ = [
     *sorted((ROOT / "notebooks").glob("*/*.ipynb")), *sorted((ROOT / "autograder" / "assignments").glob("*/release/*.md")),
-    ROOT / "docs" / "students.md",
+    *sorted((ROOT / "autograder" / "release" / "passages").glob("*.md")), ROOT / "docs" / "students.md",
 ]  # fmt: skip
 
 
