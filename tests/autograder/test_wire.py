@@ -187,4 +187,12 @@ def test_words_of_a_reply_that_are_no_words_are_left_out(monkeypatch, value):
 def test_a_reply_can_be_written_down_whatever_it_says(monkeypatch):
     error = asked(monkeypatch, message="lone \ud800 " + "x" * 10_000, cause="no cause\n<b>")
     assert len(str(error).encode("utf-8")) < 8100 and "lone \\ud800" in str(error) and error.cause == "code.raises"
-    assert asked(monkeypatch, message="m", cause="iou.recall").cause == "iou.recall"
+
+
+@pytest.mark.parametrize(("said", "taken"), [
+    ("code.timeout", "code.timeout"), ("checkpoint.unreadable", "checkpoint.unreadable"), ("grader.fault", "code.raises"),
+    ("iou.recall", "code.raises"),
+])  # fmt: skip
+def test_a_worker_names_causes_of_code_alone(monkeypatch, said, taken):
+    """The student's own code could name any: what a check finds, and a fault of the grader."""
+    assert asked(monkeypatch, message="m", cause=said).cause == taken
