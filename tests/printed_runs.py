@@ -218,6 +218,7 @@ NOT_RUN = {
     "python benchmarks/alike.py": MINUTES,
     "python benchmarks/told_times.py": MINUTES,
     "python benchmarks/gate.py --small": MINUTES,
+    "python benchmarks/gate.py --data CMP_ROOT --precision bfloat16 --rounds 1": MINUTES,
     "python benchmarks/loading.py --small --data CMP_ROOT": MINUTES,
     "python benchmarks/training.py --small --data CMP_ROOT": MINUTES,
     "python benchmarks/evaluation.py --small --data CMP_ROOT": MINUTES,
