@@ -255,7 +255,7 @@ def test_an_environment_without_pip_is_told_how_uv_installs(monkeypatch):
 # openvinotoolkit/openvino_notebooks#218: the last line that pip says is about versions
 @pytest.mark.parametrize("said", [
     "WARNING: Retrying (Retry(total=4)) after connection broken by 'ProxyError('Cannot connect to proxy.')': /simple/no-such-package/\n",
-    "Could not fetch URL https://pypi.org/simple/pip/: (Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]\n",
+    "Could not fetch URL https://an.index/simple/pip/: (Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]\n",
 ])  # fmt: skip
 def test_an_index_that_pip_cannot_reach_is_no_missing_version(said, monkeypatch):
     told = not_installed_because(monkeypatch, said + "ERROR: No matching distribution found for no-such-package>=1\n")
