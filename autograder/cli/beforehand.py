@@ -3,7 +3,7 @@
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from autograder.course.rubric import Rubric
     from autograder.judge.run import Settings
 
-__all__ = ["demand_own_handins", "demand_pictures", "strange_handins"]
+__all__ = ["demand_own_handins", "demand_pictures", "in_words", "strange_handins"]
 
 GRADE_ID = re.compile(rb'"grade_id"\s*:\s*"([\w.-]+)"')
 MOST_BYTES, MOST_NOTEBOOKS = 32 * 2**20, 50  # that are looked at; what else there is says the same
@@ -48,6 +48,13 @@ def strange_handins(paths: Sequence[Path], assignment: str) -> tuple[dict[Path, 
     return strange, known
 
 
+def in_words(strange: Mapping[Path, str], assignment: str) -> list[str]:
+    """A line for each hand-in that ``strange_handins`` found; who made them chose their names."""
+    from autograder.report.labels import clean_text
+
+    return [clean_text(f"{path.name}: holds cells of the assignment {name}, not of {assignment}") for path, name in strange.items()]
+
+
 def demand_own_handins(paths: Sequence[Path], assignment: str) -> list[str]:
     """Refuse a class that worked on another assignment; all would lose everything.
 
@@ -58,15 +65,17 @@ def demand_own_handins(paths: Sequence[Path], assignment: str) -> list[str]:
         click.UsageError: They are most.
         RubricError: The assignment cannot be used.
     """
+    from autograder.report.labels import clean_text
+
     strange, known = strange_handins(paths, assignment)
     if 2 * len(strange) > known:
         (name, count), *_ = Counter(strange.values()).most_common(1)
-        examples = ", ".join([path.name for path in strange][:TOLD]) + (", ..." if len(strange) > TOLD else "")
+        examples = clean_text(", ".join([path.name for path in strange][:TOLD])) + (", ..." if len(strange) > TOLD else "")
         raise click.UsageError(
             f"{count} of {len(paths)} hand-ins hold the cells of the assignment {name} ({examples}), and --assignment says {assignment}. "
             f"For the other one: --assignment {name}"
         )
-    return [f"{path.name}: holds cells of the assignment {name}, not of {assignment}" for path, name in strange.items()]
+    return in_words(strange, assignment)
 
 
 def _cells(rubric: "Rubric") -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from autograder.cli.beforehand import demand_pictures, strange_handins
+from autograder.cli.beforehand import demand_pictures, in_words, strange_handins
 from autograder.cli.grade import grade_command
 
 __all__ = ["watch_command"]
@@ -93,8 +93,8 @@ def _grader(jobs: int, memory: float | None, out: Path, assignment: str, **told:
     demand_pictures(settings)
 
     def grade(paths: list[Path]) -> Any:
-        for path, name in strange_handins(paths, assignment)[0].items():
-            click.echo(f"{path.name}: holds cells of the assignment {name}, not of {assignment}")
+        for line in in_words(strange_handins(paths, assignment)[0], assignment):
+            click.echo(line)
         return grade_many(paths, settings, jobs, click.echo, memory=memory, cluster=told["cluster"])
 
     return grade

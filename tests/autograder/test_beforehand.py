@@ -58,6 +58,9 @@ def test_single_ones_are_named_and_the_class_is_graded(land, tmp_path):
     own = [shutil.copytree(ROOT / "notebooks" / "fcn", tmp_path / "submitted" / name) for name in ("bob", "carla")]
     assert demand_own_handins([land, *own], "fcn") == ["ada: holds cells of the assignment satellite, not of fcn"]
     assert demand_own_handins([land], "satellite") == []
+    named = land.rename(land.with_name("ada\x1b[2J\x07"))  # which a terminal would obey
+    (line,) = demand_own_handins([named, *own], "fcn")
+    assert line.isprintable() and line.startswith("ada")
 
 
 def test_cells_that_both_have_and_what_cannot_be_read_say_nothing(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from asking import findings
 from PIL import Image
 from torch import nn
 
@@ -25,10 +26,8 @@ def parts(check):
 
 def found(tmp_path, mistakes, seed=0, *more, **defined):
     """Part -> share of it that is lost."""
-    subject, lost = LocalSubject(tmp_path), {}
-    for name, value in defined.items():
-        subject.adopt(name, value)
-    for finding in mistakes(subject, np.random.default_rng(seed), *more):
+    lost = {}
+    for finding in findings(tmp_path, mistakes, *more, seed=seed, **defined):
         lost[finding.part] = min(1.0, lost.get(finding.part, 0.0) + finding.share)
     return {part: round(share, 3) for part, share in lost.items()}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asking import findings
 
 from autograder.course.assignment import open_assignment
 from autograder.course.numbers import values_of
@@ -14,7 +15,6 @@ from autograder.exam.building import solved_notebooks, write_submission
 from autograder.exam.entries import read_corpus
 from segkit.checks.satellite.masks import iou_mistakes
 from segkit.reference import satellite as reference
-from segkit.subject import LocalSubject
 
 REPO = Path(__file__).parents[3]
 RULES = {"left out": False, "wrong": True}
@@ -59,9 +59,7 @@ def test_solution_table_and_text_follow_the_rubric(year: tuple[str, Path, dict[s
         assert mean_iou(pred, truth) == pytest.approx(expected) and mean == pytest.approx(expected)
         assert accuracy == pytest.approx((pred == gt)[gt < 6].mean())
     assert f"The rule of this course: **{rule}**." in str(notebooks["2_masks.ipynb"])
-    subject = LocalSubject(tmp_path / "asked")
-    subject.adopt("mean_iou", mean_iou)
-    assert [*iou_mistakes(subject, np.random.default_rng(1), rule)] == []
+    assert findings(tmp_path / "asked", iou_mistakes, rule, seed=1, mean_iou=mean_iou) == []
 
 
 def test_every_entry_of_the_exam_fits_the_years_solutions(year: tuple[str, Path, dict[str, Any]], tmp_path: Path) -> None:

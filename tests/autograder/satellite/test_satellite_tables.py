@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from asking import findings
 from layer_tables import table
 
 from segkit.checks import satellite as checks
@@ -34,9 +35,7 @@ def test_what_is_no_row_is_refused_by_name(rows):
 
 
 def parts_lost(layer_table, tmp_path):
-    subject = LocalSubject(tmp_path)
-    subject.adopt("layer_table", layer_table)
-    return {finding.part for finding in table_mistakes(subject, np.random.default_rng(3))}
+    return {finding.part for finding in findings(tmp_path, table_mistakes, seed=3, layer_table=layer_table)}
 
 
 def test_who_runs_nothing_leaves_nothing_untouched(tmp_path):
